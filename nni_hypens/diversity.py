@@ -1,0 +1,282 @@
+"""Regularisers that make the dial mean something, the sampling they share, and linear annealing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch.nn import functional as F
+
+from nni_hypens.architecture import ChoiceTable, EdgeStructure, Sample
+from nni_hypens.errors import InputError
+
+
+class Annealed:
+    """A number that moves linearly from ``start`` to ``end`` over training.
+
+    Args:
+        value: A number (constant) or a pair (start, end).
+        field: Name used in messages.
+        positive: Whether zero is refused.
+    """
+
+    def __init__(self, value: float | Sequence[float], field: str, positive: bool = False) -> None:
+        ends = tuple(value) if isinstance(value, list | tuple) else (value, value)
+        numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+        if len(ends) != 2 or not numbers or not all(end > 0 or (end == 0 and not positive) for end in ends):
+            kind = "above 0" if positive else "of at least 0"
+            raise InputError(field, repr(value), f"one number {kind}, or two (start, end)")
+        self.start, self.end = float(ends[0]), float(ends[1])
+
+    def at(self, progress: float) -> float:
+        """Value at ``progress`` in 0..1."""
+        return self.start + (self.end - self.start) * min(max(progress, 0.0), 1.0)
+
+
+class ChoiceLayout:
+    """Tensor side of a :class:`ChoiceTable`: which of the ``L x M`` logits exist, and how many are chosen per label."""
+
+    def __init__(self, table: ChoiceTable, device: torch.device | str = "cpu") -> None:
+        self.table = table
+        lengths = torch.tensor([len(values) for values in table.options.values()])
+        self.n_labels = len(lengths)
+        self.n_options = int(lengths.max())
+        self.mask = (torch.arange(self.n_options)[None, :] < lengths[:, None]).to(device)  # L x M
+        self.n_chosen = torch.tensor(list(table.n_chosen.values()))  # L
+        self.max_chosen = int(self.n_chosen.max())
+        self.single = torch.ones(self.n_labels, dtype=torch.bool) if self.max_chosen == 1 else self.n_chosen == 1
+
+    def one_hot(self, sample: Sample) -> torch.Tensor:
+        """Zeros and ones ``L x M``; rows of labels with n_chosen = k hold k ones."""
+        result = torch.zeros(self.n_labels, self.n_options, device=self.mask.device)
+        for row, indices in enumerate(self.table.to_indices(sample).values()):
+            result[row, indices] = 1.0
+        return result
+
+    def masked(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits with minus infinity where a label has no such option."""
+        return logits.masked_fill(~self.mask, -torch.inf)
+
+
+class PathDraw(NamedTuple):
+    """Architectures drawn from logits: ``chosen * x L x k`` indices and their relaxation ``soft * x L x M``."""
+
+    chosen: torch.Tensor
+    soft: torch.Tensor
+
+
+def gumbel(shape: Sequence[int], generator: torch.Generator | None, like: torch.Tensor) -> torch.Tensor:
+    """Standard Gumbel noise of a shape, drawn on the CPU so that every device and rank gets the same."""
+    uniform = torch.rand(tuple(shape), generator=generator).clamp_(1e-9, 1 - 1e-7)
+    return -torch.log(-torch.log(uniform)).to(like)
+
+
+def draw_paths(
+    logits: torch.Tensor, layout: ChoiceLayout, temperature: float, generator: torch.Generator | None = None,
+    noise: bool = True,
+) -> PathDraw:
+    """Sample architectures by Gumbel top-k, with the Gumbel-softmax relaxation (Jang et al. 2017) of the same draw.
+
+    Args:
+        logits: ``* x L x M``.
+        layout: Shapes of the choices.
+        temperature: Of the relaxation, above 0. The hard choice does not depend on it.
+        generator: Source of the noise (CPU).
+        noise: False for the mode: the most probable choice of each label.
+    """
+    logits = layout.masked(logits)
+    if noise:
+        logits = logits + gumbel(logits.shape, generator, logits)
+    chosen = logits.detach().topk(layout.max_chosen, dim=-1).indices
+    return PathDraw(chosen, relaxed_choice(logits, layout, temperature))
+
+
+def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: float) -> torch.Tensor:
+    """Softmax of ``logits / temperature``; for n_chosen = k a relaxed k-hot vector (Xie & Ermon 2019), ``* x L x M``."""
+    scaled = logits / temperature
+    soft = F.softmax(scaled, dim=-1)
+    if layout.max_chosen == 1:
+        return soft
+    total, more = soft, layout.n_chosen.to(soft.device)
+    for step in range(1, layout.max_chosen):
+        scaled = scaled + torch.log1p(-soft.clamp(max=1 - 1e-6))
+        soft = F.softmax(scaled, dim=-1)
+        total = total + soft * (more > step)[:, None]
+    return total.clamp(max=1.0)
+
+
+class SharedEdgeCounter:
+    """Expected number of edges shared with a base architecture, differentiable in the choice probabilities.
+
+    Exact for hard (one-hot) choices; for probabilities it is the expectation under independent labels. Where slots of a
+    node are unordered (NNI ``Cell``), the number of slots that hold a base edge is Poisson binomial, and the shared count is
+    ``E[min(N, m)] = sum_{t=1..m} P(N >= t)`` for an edge that the base holds m times.
+    """
+
+    def __init__(self, structure: EdgeStructure, layout: ChoiceLayout, base: Sample) -> None:
+        self.n_edges = structure.n_edges
+        rows, multiplicity = _edge_rows(structure, layout, base)
+        width = max(len(slots) for slots in rows)
+        zero = layout.n_labels * layout.n_options  # index of a probability that is always 0; the next is always 1
+        padded = [slots + [(zero, zero)] * (width - len(slots)) for slots in rows]
+        self.index = torch.tensor(padded, device=layout.mask.device)  # E x slots x 2
+        self.multiplicity = torch.tensor(multiplicity, device=layout.mask.device)  # E
+
+    def expected(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Expected shared edges.
+
+        Args:
+            probabilities: ``* x L x M``, the probability that each option is chosen.
+
+        Returns:
+            ``*``, in 0..n_edges.
+        """
+        flat = probabilities.flatten(-2)
+        constants = torch.stack([flat.new_zeros(flat.shape[:-1]), flat.new_ones(flat.shape[:-1])], dim=-1)
+        slots = torch.cat([flat, constants], dim=-1)[..., self.index].prod(-1)  # * x E x slots
+        if slots.shape[-1] == 1:
+            return slots.sum((-2, -1))
+        counts = [torch.ones_like(slots[..., 0])]  # P(N = n) after each slot
+        for slot in slots.unbind(-1):
+            shifted = [torch.zeros_like(slot), *counts]
+            counts = [(1 - slot) * stay + slot * move for stay, move in zip([*counts, shifted[0]], shifted, strict=True)]
+        number = torch.arange(len(counts), device=slots.device)
+        shared = torch.minimum(number, self.multiplicity[:, None]).to(slots)  # E x (slots + 1)
+        return (torch.stack(counts, dim=-1) * shared).sum((-2, -1))
+
+
+def _edge_rows(
+    structure: EdgeStructure, layout: ChoiceLayout, base: Sample
+) -> tuple[list[list[tuple[int, int]]], list[int]]:
+    """For each distinct edge of the base: the (input, operation) probability indices of every slot that could hold it."""
+    table, width = structure.table, layout.n_options
+    offset = {label: row * width for row, label in enumerate(table.labels)}
+    one = layout.n_labels * width + 1
+    rows, multiplicity = [], []
+    for group in structure.groups:
+        group_edges = EdgeStructure(table, [group]).edges(base)
+        own = [edge for edge in group_edges if edge[0] == group.name]
+        for edge in dict.fromkeys(own):
+            _, source, value = edge
+            slots = []
+            for inputs, ops in group.slots:
+                if inputs is None:
+                    slots.append((one, offset[ops[0]] + table.options[ops[0]].index(value)))
+                    continue
+                n_inputs = len(table.options[inputs])
+                label = ops[source] if len(ops) > 1 or n_inputs == 1 else ops[0]
+                if source >= n_inputs or value not in table.options[label]:
+                    continue
+                slots.append((offset[inputs] + source, offset[label] + table.options[label].index(value)))
+            rows.append(slots)
+            multiplicity.append(own.count(edge))
+    return rows, multiplicity
+
+
+class Diversity(Protocol):
+    """A regulariser R(lam, base, alpha(lam)) on the common scale 0..n_edges of the dial."""
+
+    weight: Annealed
+    temperature: Annealed
+    counts_edges: bool
+
+    def bind(self, structure: EdgeStructure, layout: ChoiceLayout, base: Sample) -> None:
+        """Fix the base architecture before the first call."""
+
+    def __call__(
+        self, lam: torch.Tensor, logits: torch.Tensor, temperature: float, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        """Value of the regulariser, a scalar: the mean over the batch of ``lam`` (``B``) and ``logits`` (``B x L x M``)."""
+
+
+class SharedEdges:
+    """``((lam - E[s(base, GS_t(alpha(lam)))]) / n_edges)^2`` times ``n_edges``: lam edges in common with the base.
+
+    The 2024 EdgeNES paper has the squared error itself. Ours is divided by n_edges so that an error of a quarter of the dial
+    costs a space of 16 edges four times what it costs one of 4 and no more, and one default weight serves both.
+
+    Args:
+        weight: Weight c of the regulariser, or (start, end), linear over the epochs of the hypernetwork.
+        temperature: Temperature t of the Gumbel-softmax, or (start, end).
+    """
+
+    counts_edges = True
+
+    def __init__(
+        self, weight: float | Sequence[float] = (0.3, 3.0), temperature: float | Sequence[float] = (1.0, 0.05)
+    ) -> None:
+        self.weight = Annealed(weight, "diversity.weight")
+        self.temperature = Annealed(temperature, "diversity.temperature", positive=True)
+        self._counter: SharedEdgeCounter | None = None
+        self._layout: ChoiceLayout | None = None
+
+    def bind(self, structure: EdgeStructure, layout: ChoiceLayout, base: Sample) -> None:
+        self._counter = SharedEdgeCounter(structure, layout, base)
+        self._layout = layout
+
+    def __call__(
+        self, lam: torch.Tensor, logits: torch.Tensor, temperature: float, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        if self._counter is None or self._layout is None:
+            raise RuntimeError("SharedEdges is used before bind(): the base architecture is not known")
+        soft = draw_paths(logits, self._layout, temperature, generator).soft
+        error = lam.to(soft) - self._counter.expected(soft)
+        return (error**2).mean() / self._counter.n_edges
+
+
+class JensenShannon:
+    """``- (1 - lam / n_edges) * mean over labels of JSD(base, alpha(lam))``: a push away from the base.
+
+    The 2023 paper's dial is the weight itself; here lam = n_edges is no push and lam = 0 the full one, the scale of
+    :class:`SharedEdges`, so that a user can exchange the two. The base is smoothed to tau onehot + (1 - tau) / |O|.
+
+    Args:
+        weight: Weight c of the regulariser, or (start, end).
+        temperature: Temperature of the softmax that turns logits into alpha, or (start, end).
+        tau: Smoothing of the base, in (0, 1); the papers' code has 0.99.
+    """
+
+    counts_edges = False
+
+    def __init__(
+        self,
+        weight: float | Sequence[float] = (0.3, 3.0),
+        temperature: float | Sequence[float] = 1.0,
+        tau: float = 0.99,
+    ) -> None:
+        self.weight = Annealed(weight, "diversity.weight")
+        self.temperature = Annealed(temperature, "diversity.temperature", positive=True)
+        if not 0 < tau < 1:
+            raise InputError("diversity.tau", repr(tau), "a number between 0 and 1")
+        self.tau = tau
+        self._base: torch.Tensor | None = None
+        self._layout: ChoiceLayout | None = None
+        self._n_edges = 0
+
+    def bind(self, structure: EdgeStructure, layout: ChoiceLayout, base: Sample) -> None:
+        mask = layout.mask.float()
+        one_hot = layout.one_hot(base)
+        one_hot = one_hot / one_hot.sum(-1, keepdim=True)
+        self._base = self.tau * one_hot + (1 - self.tau) * mask / mask.sum(-1, keepdim=True)
+        self._layout, self._n_edges = layout, structure.n_edges
+
+    def divergence(self, logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+        """Mean Jensen-Shannon divergence to the smoothed base, in nats, ``*`` for logits ``* x L x M``; 0..log 2."""
+        if self._base is None or self._layout is None:
+            raise RuntimeError("JensenShannon is used before bind(): the base architecture is not known")
+        alpha = F.softmax(self._layout.masked(logits) / temperature, dim=-1)
+        middle = (alpha + self._base) / 2
+        divergence = (_entropy(middle) - (_entropy(alpha) + _entropy(self._base)) / 2).sum(-1)
+        return divergence.mean(-1)
+
+    def __call__(
+        self, lam: torch.Tensor, logits: torch.Tensor, temperature: float, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        push = 1 - lam.to(logits) / max(self._n_edges, 1)
+        return -(push * self.divergence(logits, temperature)).mean()
+
+
+def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
+    """``-p log p``, with 0 at p = 0 and a finite gradient there."""
+    return -probabilities * probabilities.clamp_min(1e-12).log()

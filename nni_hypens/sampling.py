@@ -1,0 +1,221 @@
+"""From a trained hypernetwork to architectures: modes, draws at a given ``lam``, and the pool of candidates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from nni_hypens.architecture import EdgeKey, EdgeStructure, Sample, load_sample
+from nni_hypens.diversity import ChoiceLayout, draw_paths
+from nni_hypens.errors import InputError
+from nni_hypens.files import write_json, write_tensors
+from nni_hypens.hypernetwork import Hypernetwork
+
+DRAWS_PER_ROUND = 256
+MAX_ROUNDS = 40
+WARMER = 1.25
+"""A round that finds nothing new raises the sampling temperature by this factor: trained logits can be so sharp that
+hundreds of draws hold a dozen different architectures."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture drawn from the hypernetwork.
+
+    Args:
+        lam: Requested shared edges (None where no dial was asked, as for the base).
+        shared_edges: Edges it has in common with the base.
+        source: ``base``, ``mode`` or ``draw``.
+        architecture: The NNI sample.
+    """
+
+    lam: float | None
+    shared_edges: int
+    source: str
+    architecture: Sample
+
+
+class ArchitectureSampler:
+    """Architectures of a trained hypernetwork around its base.
+
+    Args:
+        structure: Edges of the space.
+        hypernetwork: Trained map from lam to logits.
+        base: The base architecture.
+        counts_edges: Whether lam is a number of shared edges (SharedEdges), so that a draw at lam must have about that
+            many; with JensenShannon the dial is a weight and any draw will do.
+    """
+
+    def __init__(
+        self, structure: EdgeStructure, hypernetwork: Hypernetwork, base: Sample, counts_edges: bool = True
+    ) -> None:
+        self.structure = structure
+        self.layout = ChoiceLayout(structure.table)
+        self.hypernetwork = hypernetwork
+        self.base = base
+        self.counts_edges = counts_edges
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges of an architecture."""
+        return self.structure.n_edges
+
+    def check_lam(self, lam: float, field: str = "lam") -> float:
+        """``lam`` as a float.
+
+        Raises:
+            InputError: Outside 0..n_edges.
+        """
+        if not isinstance(lam, int | float) or isinstance(lam, bool) or not 0 <= lam <= self.n_edges:
+            raise InputError(field, repr(lam), f"a number in 0..{self.n_edges}, the edges of this space")
+        return float(lam)
+
+    @torch.no_grad()
+    def logits(self, lam: float) -> torch.Tensor:
+        """Logits ``L x M`` at lam."""
+        return self.hypernetwork(torch.tensor(float(lam))).cpu()
+
+    def mode(self, lam: float) -> Candidate:
+        """The most probable architecture at ``lam``."""
+        draw = draw_paths(self.logits(self.check_lam(lam)), self.layout, 1.0, noise=False)
+        return self._candidate(lam, "mode", self.structure.table.to_sample(draw.chosen.tolist()))
+
+    def dial(self, lams: list[float]) -> list[int]:
+        """Shared edges of the mode at each of ``lams``."""
+        return [self.mode(lam).shared_edges for lam in lams]
+
+    def sample(self, lam: float, n: int = 1, seed: int = 0, exclude: set[EdgeKey] | None = None) -> list[Candidate]:
+        """``n`` different architectures at ``lam``: the mode, then Gumbel draws.
+
+        With ``SharedEdges`` each has a number of shared edges within half an edge of ``lam``. Draws that repeat make the
+        sampling temperature rise until enough different ones are found.
+
+        Args:
+            lam: Requested shared edges, 0..n_edges.
+            n: How many.
+            seed: Seed of the draws.
+            exclude: Keys of architectures that do not count as new.
+
+        Raises:
+            InputError: ``lam`` out of range, or fewer than ``n`` such architectures could be found.
+        """
+        lam = self.check_lam(lam)
+        if not isinstance(n, int) or n < 1:
+            raise InputError("n", repr(n), "a whole number of at least 1")
+        found: dict[EdgeKey, Candidate] = {}
+        seen = set(exclude or ())
+
+        def offer(candidate: Candidate) -> None:
+            key = self.structure.key(candidate.architecture)
+            fits = not self.counts_edges or abs(candidate.shared_edges - lam) <= 0.5
+            if key not in seen and fits:
+                seen.add(key)
+                found[key] = candidate
+
+        offer(self.mode(lam))
+        generator = torch.Generator().manual_seed(seed)
+        logits, temperature = self.logits(lam), 1.0
+        for _ in range(MAX_ROUNDS):
+            if len(found) >= n:
+                break
+            before = len(found)
+            many = (logits / temperature).expand(DRAWS_PER_ROUND, -1, -1)
+            for rows in draw_paths(many, self.layout, 1.0, generator).chosen.tolist():
+                offer(self._candidate(lam, "draw", self.structure.table.to_sample(rows)))
+            if len(found) == before:
+                temperature *= WARMER
+        if len(found) < n:
+            raise InputError(
+                "n", n, f"at most {len(found)} at lam={lam:g}: no more different architectures with about {lam:g} of "
+                f"{self.n_edges} shared edges turned up in {MAX_ROUNDS * DRAWS_PER_ROUND} draws",
+            )
+        return list(found.values())[:n]
+
+    def pool(self, n: int, lam_range: tuple[float, float] | None = None, seed: int = 0) -> list[Candidate]:
+        """The base and ``n - 1`` different candidates with ``lam`` spread evenly over ``lam_range``.
+
+        Raises:
+            InputError: Bad range, or fewer than ``n`` different architectures in it.
+        """
+        low, high = lam_range or (0.0, float(self.n_edges))
+        if not self.check_lam(low, "lam_range") <= self.check_lam(high, "lam_range"):
+            raise InputError("lam_range", f"({low:g}, {high:g})", "its low end first")
+        pool = [self._candidate(None, "base", self.base)]
+        keys = {self.structure.key(self.base)}
+        lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
+        misses = 0
+        while len(pool) < n:
+            lam = lams[(len(pool) - 1 + misses) % len(lams)]
+            try:
+                new = self.sample(lam, 1, seed=seed + 1000 * len(pool) + misses, exclude=keys)[0]
+            except InputError:
+                misses += 1  # nothing left at this lam (only the base shares all edges): go to the next one
+                if misses > 4 * len(lams) + 4:
+                    raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range") from None
+                continue
+            pool.append(new)
+            keys.add(self.structure.key(new.architecture))
+        return pool
+
+    def _candidate(self, lam: float | None, source: str, architecture: Sample) -> Candidate:
+        return Candidate(lam, self.structure.shared_edges(self.base, architecture), source, architecture)
+
+    def save(self, directory: Path) -> None:
+        """Write ``base.json`` and ``hypernetwork.safetensors``."""
+        network = self.hypernetwork
+        tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+        about = {"low": network.low, "high": network.high, "counts_edges": self.counts_edges, "n_edges": self.n_edges}
+        write_tensors(directory / "hypernetwork.safetensors", tensors, {"nni_hypens": json.dumps(about)})
+        write_json(directory / "base.json", self.base)
+
+    @classmethod
+    def load(cls, directory: Path, structure: EdgeStructure) -> ArchitectureSampler:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: A file is missing or broken, or belongs to another space.
+        """
+        base = load_sample(directory / "base.json", structure.table, "search/base.json")
+        path = directory / "hypernetwork.safetensors"
+        try:
+            tensors, about = load_file(path), _metadata(path)
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise InputError(str(path), type(error).__name__, f"a hypernetwork saved by nni_hypens ({error})") from None
+        layout = ChoiceLayout(structure.table)
+        wanted = (layout.n_labels, layout.n_options)
+        got = tuple(tensors["values"].shape[1:]) if "values" in tensors else None
+        if got != wanted or about["n_edges"] != structure.n_edges:
+            raise InputError(str(path), f"logits of shape {got}", f"{wanted}: it belongs to another space")
+        network = Hypernetwork(*wanted, about["low"], about["high"], n_pivots=tensors["values"].shape[0])
+        network.load_state_dict(tensors)
+        return cls(structure, network, base, about["counts_edges"])
+
+
+def _metadata(path: Path) -> dict:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return json.loads((file.metadata() or {})["nni_hypens"])
+
+
+LossFn = Callable[[Sample], float]
+
+
+def best_by_loss(samples: list[Sample], loss: LossFn) -> tuple[Sample, float]:
+    """The architecture with the lowest loss, the first of them on a tie, and its loss.
+
+    Raises:
+        InputError: Every loss is NaN.
+    """
+    losses = [loss(sample) for sample in samples]
+    finite = [(value, index) for index, value in enumerate(losses) if value == value]
+    if not finite:
+        raise InputError("loss", "NaN for every architecture of the supernet", "a finite validation loss; lower the learning rate")
+    value, index = min(finite)
+    return samples[index], value

@@ -1,0 +1,232 @@
+"""The path-sampled supernet: one architecture per step, with straight-through weights that carry its gradient.
+
+NNI's path-sampling modules run only the sampled path. Ours multiply each chosen output by its weight, a number that is
+exactly 1 and whose gradient is that of the relaxed choice, so that the gradient of the loss reaches the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.oneshot.pytorch.strategy import no_default_hook
+from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
+from nni.nas.oneshot.pytorch.supermodule.operation import NATIVE_MIXED_OPERATIONS
+from nni.nas.oneshot.pytorch.supermodule.sampling import (
+    PathSamplingCell,
+    PathSamplingInput,
+    PathSamplingLayer,
+    PathSamplingRepeat,
+)
+from torch import nn
+
+from nni_hypens.architecture import ChoiceTable, Sample
+from nni_hypens.diversity import PathDraw
+
+WEIGHTS_KEY = "nni_hypens.path_weights"
+
+
+class PathWeights:
+    """Straight-through weights of the path that is being run, shared by all modules of one supernet.
+
+    ``values`` maps a label to one 0-dim tensor per chosen option (in the order of the options), or is None where no
+    gradient to the logits is wanted: then modules multiply by nothing.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[torch.Tensor, ...]] | None = None
+
+    def set(self, table: ChoiceTable, draw: PathDraw) -> None:
+        """Weights of one draw (``chosen`` L x k, ``soft`` L x M): value 1, gradient of ``soft`` at the chosen options."""
+        ordered = draw.chosen  # ChoiceTable.to_sample sorts only within the first n_chosen, so sort the same way
+        soft = draw.soft.gather(-1, ordered)
+        rows = (1.0 + soft - soft.detach()).unbind(0)
+        values = {}
+        for (label, k), row, chosen in zip(table.n_chosen.items(), rows, ordered.tolist(), strict=True):
+            weights = row.unbind(0)
+            order = sorted(range(k), key=chosen.__getitem__)
+            values[label] = tuple(weights[index] for index in order)
+        self.values = values
+
+    def clear(self) -> None:
+        """Run the path without weights."""
+        self.values = None
+
+    def scale(self, items: Sequence[Any], labels: Iterable[str]) -> list[Any]:
+        """Each of ``items`` times its weight; with several labels, one item times the product of all of them."""
+        if self.values is None:
+            return list(items)
+        weights = [self.values[label] for label in labels]
+        if len(weights) == 1 and len(weights[0]) == len(items):
+            return [_times(item, weight) for item, weight in zip(items, weights[0], strict=True)]
+        result = list(items)
+        for weight in (one for many in weights for one in many):
+            result = [_times(item, weight) for item in result]
+        return result
+
+
+def _times(item: Any, weight: torch.Tensor) -> Any:
+    """Tensor, or tuple or list of tensors, times a number."""
+    return type(item)(_times(part, weight) for part in item) if isinstance(item, tuple | list) else item * weight
+
+
+class WeightedLayer(PathSamplingLayer):
+    """``LayerChoice`` that runs the sampled layer and scales its output by the layer's weight."""
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+
+    def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
+        return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
+
+
+class WeightedInput(PathSamplingInput):
+    """``InputChoice`` that scales each sampled input by its weight."""
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+
+    def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
+        return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
+
+
+class WeightedRepeat(PathSamplingRepeat):
+    """``Repeat`` of sampled depth, its output scaled by the weight of the depth."""
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+
+    def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
+        return super()._reduction(self.path_weights.scale(items, self.depth_choice.simplify()), sampled)
+
+
+class WeightedCell(PathSamplingCell):
+    """NNI ``Cell`` whose every sampled edge is scaled by the weights of its input and of its operation."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        first = self.num_predecessors
+        self._slots = [
+            [(f"{self.label}/input_{node}_{slot}", f"{self.label}/op_{node}_{slot}") for slot in range(self.num_ops_per_node)]
+            for node in range(first, first + self.num_nodes)
+        ]
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+
+    def forward(self, *inputs: Any) -> Any:
+        processed = list(inputs[0]) if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else list(inputs)
+        states: list[torch.Tensor] = list(self.preprocessor(processed))
+        for ops, slots in zip(self.ops, self._slots, strict=True):
+            outputs = []
+            for input_label, op_label in slots:
+                source = self._sampled[input_label][0]
+                output = ops[source][self._sampled[op_label]](states[source])
+                outputs += self.path_weights.scale([output], [input_label, op_label])
+            states.append(sum(outputs[1:], outputs[0]))
+        return self.postprocessor(torch.cat(states[self.num_predecessors :], self.concat_dim), processed)
+
+
+def _with_weights(module: Any, memo: dict[str, Any]) -> Any:
+    """Give a freshly mutated module (or None) the weights of its supernet."""
+    if isinstance(module, nn.Module):
+        module.path_weights = memo[WEIGHTS_KEY]
+    return module
+
+
+def _weighted_operation(operation: type) -> Callable[..., Any]:
+    """Mutation hook of one of NNI's mixed operations, with its output scaled by the weights of its arguments."""
+
+    def mutate(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        mixed = operation.mutate(module, name, memo, mutate_kwargs)
+        if isinstance(mixed, nn.Module):
+            labels = list(mixed.simplify())
+            weights: PathWeights = memo[WEIGHTS_KEY]
+            mixed.register_forward_hook(lambda _module, _inputs, output: weights.scale([output], labels)[0])
+        return mixed
+
+    return mutate
+
+
+def mutation_hooks() -> list[Callable[..., Any]]:
+    """Hooks, in NNI's sense, that turn each primitive of a model space into its weighted path-sampling module."""
+    hooks = [WeightedLayer.mutate, WeightedInput.mutate, WeightedRepeat.mutate, WeightedCell.mutate]
+    return [*hooks, *(_weighted_operation(operation) for operation in NATIVE_MIXED_OPERATIONS), no_default_hook]
+
+
+class Supernet:
+    """A mutated model space together with the means to choose and run its paths.
+
+    Args:
+        model: The space after mutation (in place) by an ``OneShotStrategy`` with :func:`mutation_hooks`.
+        table: Its choices.
+        weights: The straight-through weights its modules share.
+    """
+
+    def __init__(self, model: ModelSpace, table: ChoiceTable, weights: PathWeights) -> None:
+        self.model = model
+        self.table = table
+        self.weights = weights
+        # walking all modules at each step costs more than the choice itself
+        self._modules = [module for module in model.modules() if isinstance(module, BaseSuperNetModule)]
+
+    def set_path(self, sample: Sample) -> None:
+        """Run this architecture from now on, without weights."""
+        self.weights.clear()
+        for module in self._modules:
+            module.resample(memo=sample)
+
+    def set_draw(self, draw: PathDraw, gradient: bool) -> Sample:
+        """Run a drawn architecture (``chosen`` L x k), with straight-through weights where ``gradient`` is set."""
+        sample = self.table.to_sample(draw.chosen.tolist())
+        self.set_path(sample)
+        if gradient:
+            self.weights.set(self.table, draw)
+        return sample
+
+    @torch.no_grad()
+    def predict(self, samples: Sequence[Sample], batches: Iterable[Any]) -> torch.Tensor:
+        """Class probabilities of each architecture with inherited weights.
+
+        BatchNorm normalises by the batch: the running statistics of a supernet mix all its paths and fit none of them.
+
+        Args:
+            samples: S architectures.
+            batches: (images, labels) pairs, in a fixed order; read once for each architecture.
+
+        Returns:
+            ``S x N x C``, float32 on the CPU.
+        """
+        device = next(self.model.parameters()).device
+        result = []
+        with batch_statistics(self.model):
+            for sample in samples:
+                self.set_path(sample)
+                result.append(torch.cat([self.model(images.to(device)).softmax(-1).cpu() for images, _ in batches]))
+        return torch.stack(result)
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but BatchNorm uses the statistics of each batch and leaves its running ones alone."""
+    was_training = {module: module.training for module in model.modules()}
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    tracked = [norm.track_running_stats for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.train()
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm, track in zip(norms, tracked, strict=True):
+            norm.track_running_stats = track
+        for module, training in was_training.items():
+            module.training = training

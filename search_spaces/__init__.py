@@ -1,0 +1,17 @@
+"""NNI model spaces that come with nni_hypens; installed, so that trial processes can import them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from search_spaces.one_cell import OneCell
+
+__all__ = ["DartsSpace", "OneCell", "darts"]
+
+
+def __getattr__(name: str) -> Any:
+    # NNI's hub takes about two seconds to import; trials of other spaces need not wait for it.
+    if name in ("DartsSpace", "darts"):
+        return getattr(importlib.import_module("search_spaces.hub_darts"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

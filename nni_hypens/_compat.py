@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from nni.runtime.trial_command_channel import (
+    TrialCommandChannel,
+    get_default_trial_command_channel,
+    set_default_trial_command_channel,
+)
 
 
 def quiet_imports() -> None:
@@ -39,8 +49,69 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
         iter(loop._data_fetcher)
 
 
-def is_nni_lightning(evaluator: Any) -> bool:
-    """Whether an evaluator is one of NNI's Lightning evaluators."""
-    from nni.nas.evaluator.pytorch import Lightning
+@contextmanager
+def manager_environment(public: bool = False) -> Iterator[None]:
+    """Environment in which NNI's manager is started: on loopback, and with one thread for each trial.
 
-    return isinstance(evaluator, Lightning)
+    nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``) and no option changes it, so a
+    few lines of JavaScript are preloaded into its node process. Can go when NNI has an option for the address.
+
+    Args:
+        public: Leave the manager on all interfaces, which remote training services need.
+    """
+    script = Path(__file__).with_name("loopback.js").resolve()
+    changes = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    if not public:
+        changes["NODE_OPTIONS"] = f'{os.environ.get("NODE_OPTIONS", "")} --require "{script}"'.strip()
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class TrialReports(TrialCommandChannel):
+    """Stands between an evaluator and NNI while one candidate is trained, so that any evaluator's reports become ours.
+
+    Intermediate metrics go on as dicts that carry the candidate's id; the final metric is kept back, because a trial may send
+    only one and ours holds more. NNI's own sequential engine exchanges the channel in the same way.
+    """
+
+    def __init__(self, candidate: str) -> None:
+        self.candidate = candidate
+        self.intermediate: list[float] = []
+        self.final: float | None = None
+        self.channel = get_default_trial_command_channel()
+
+    def __enter__(self) -> TrialReports:
+        set_default_trial_command_channel(self)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        set_default_trial_command_channel(self.channel)
+
+    def receive_parameter(self) -> Any:
+        return self.channel.receive_parameter()
+
+    def send_metric(self, type: str, parameter_id: int | None, trial_job_id: str, sequence: int, value: Any) -> None:  # noqa: A002
+        number = value["default"] if isinstance(value, dict) else value
+        if type == "FINAL":
+            self.final = float(number)
+            return
+        self.intermediate.append(float(number))
+        report = {**(value if isinstance(value, dict) else {}), "default": float(number), "candidate": self.candidate}
+        self.channel.send_metric(type, parameter_id, trial_job_id, sequence, report)
+
+
+def quiet_logging(level: int = logging.WARNING) -> None:
+    """Keep NNI and Lightning to warnings; NNI sets its own level when it is imported and when an experiment starts."""
+    for name in ("nni", "nni.experiment", "nni.nas", "pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(level)
+    # "`training_service` will be ignored" is logged at every look at a sequential experiment's configuration
+    logging.getLogger("nni.nas.experiment.config.experiment").setLevel(logging.ERROR)
+    logging.getLogger("nni.nas.oneshot.pytorch.strategy").setLevel(logging.ERROR)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -137,11 +138,19 @@ class ArchitectureSampler:
             )
         return list(found.values())[:n]
 
-    def pool(self, n: int, lam_range: tuple[float, float] | None = None, seed: int = 0) -> list[Candidate]:
+    def pool(
+        self, n: int, lam_range: tuple[float, float] | None = None, seed: int = 0, at_least: int | None = None
+    ) -> list[Candidate]:
         """The base and ``n - 1`` different candidates with ``lam`` spread evenly over ``lam_range``.
 
+        Args:
+            n: How many, with the base.
+            lam_range: (low, high) in 0..n_edges; all of it by default.
+            seed: Seed of the draws.
+            at_least: How few will do where the range does not hold ``n`` (default ``n``).
+
         Raises:
-            InputError: Bad range, or fewer than ``n`` different architectures in it.
+            InputError: Bad range, or fewer different architectures in it than wanted.
         """
         low, high = lam_range or (0.0, float(self.n_edges))
         if not self.check_lam(low, "lam_range") <= self.check_lam(high, "lam_range"):
@@ -156,9 +165,11 @@ class ArchitectureSampler:
                 new = self.sample(lam, 1, seed=seed + 1000 * len(pool) + misses, exclude=keys)[0]
             except InputError:
                 misses += 1  # nothing left at this lam (only the base shares all edges): go to the next one
-                if misses > 4 * len(lams) + 4:
-                    raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range") from None
-                continue
+                if misses <= 2 * len(lams):
+                    continue
+                if len(pool) >= (n if at_least is None else at_least):
+                    break
+                raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range") from None
             pool.append(new)
             keys.add(self.structure.key(new.architecture))
         return pool
@@ -202,6 +213,36 @@ def _metadata(path: Path) -> dict:
 
     with safe_open(path, "pt") as file:
         return json.loads((file.metadata() or {})["nni_hypens"])
+
+
+def choose_pool(pool: list[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
+    """Which ``n`` of a larger pool to train: the base, and for each part of the range of lam the one that helps most.
+
+    Candidates other than the base (first in the pool) are cut into ``n - 1`` groups of neighbouring lam; from each, the one is
+    kept that gives the lowest NLL of the average with those kept before. The supernet's ranking alone can be upside down, so it
+    decides only within a group, and training decides the rest.
+
+    Args:
+        pool: P candidates, the base first.
+        probabilities: ``P x N x C`` on validation images, from the supernet.
+        labels: ``N``.
+        n: How many to keep, 1..P.
+
+    Returns:
+        Indices into the pool, the base first.
+    """
+    kept = [0]
+    others = sorted(range(1, len(pool)), key=lambda index: (-(pool[index].lam or 0.0), index))
+    true_class = probabilities[:, np.arange(len(labels)), labels].astype(np.float64)  # P x N
+    total = true_class[0].copy()
+    for group in np.array_split(np.array(others, dtype=int), max(n - 1, 1)):
+        if len(kept) == n or not len(group):
+            continue
+        losses = [-np.log(np.clip((total + true_class[index]) / (len(kept) + 1), 1e-12, None)).mean() for index in group]
+        best = int(group[int(np.argmin(losses))])
+        kept.append(best)
+        total += true_class[best]
+    return kept
 
 
 LossFn = Callable[[Sample], float]

@@ -50,6 +50,8 @@ class _LazyOutputs(Sequence):
         return len(self.ops)
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):  # NNI's mixtures take items[1:]
+            return [self[position] for position in range(*index.indices(len(self.ops)))]
         if not -len(self.ops) <= index < len(self.ops):
             raise IndexError(index)
         return self.ops[index](self.states[index])

@@ -1,0 +1,257 @@
+"""Settings of a run: one dataclass that the command line, the YAML file and the run folder share."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nni.nas.nn.pytorch import ModelSpace
+
+from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
+from nni_hypens.errors import InputError
+
+SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
+DIVERSITIES: dict[str, Callable[[], Diversity]] = {"shared_edges": SharedEdges, "jensen_shannon": JensenShannon}
+SELECTIONS = ("exhaustive", "greedy")
+
+
+def setting(default: Any, text: str, **more: Any) -> Any:
+    """A field of :class:`RunConfig` with its help text."""
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata={"help": text, **more})
+    return field(default=default, metadata={"help": text, **more})
+
+
+@dataclass
+class RunConfig:
+    """What determines the result of a run. Two runs with the same settings and versions have the same result.
+
+    Raises:
+        InputError: From :meth:`check`, naming the field.
+    """
+
+    data: str = setting("digits", "digits, fashion_mnist, cifar10, cifar100, a path to an .npz, or module:callable")
+    root: str | None = setting(None, "folder that already holds the files of fashion_mnist, cifar10 or cifar100")
+    train_size: int | None = setting(None, "training images to use (all that validation leaves)")
+    validation_size: float = setting(0.2, "validation images: a share below 1, or a number")
+    test_size: int | None = setting(None, "test images to use (all)")
+    augment: str = setting("none", "augmentation of training images: none, crop or crop_flip")
+    batch_size: int = setting(64, "images per training batch")
+    space: str = setting("one_cell", "one_cell, darts, or module:Class of an NNI model space")
+    space_args: dict[str, Any] = setting({}, "arguments of the space, such as channels=8")
+    base: str | None = setting(None, "JSON file with the base architecture (searched first when not given)")
+    diversity: str = setting("shared_edges", "regulariser: shared_edges or jensen_shannon")
+    members: int = setting(3, "members of the ensemble")
+    candidates: int = setting(8, "architectures to train")
+    lam_low: float | None = setting(None, "fewest shared edges to request from candidates (a quarter of all edges)")
+    lam_high: float | None = setting(None, "most shared edges to request from candidates (all edges)")
+    search_epochs: int = setting(40, "epochs of the search: warm-up, base and hypernetwork together")
+    warmup_epochs: int | None = setting(None, "of these, epochs of uniform sampling (a fifth)")
+    base_epochs: int | None = setting(None, "of these, epochs of the base search (three tenths; 0: choose by the supernet)")
+    epochs: int = setting(20, "epochs of training per candidate")
+    budget: int | None = setting(None, "training epochs of all candidates together; replaces epochs by budget // candidates")
+    learning_rate: float = setting(0.01, "initial learning rate of candidates (AdamW, cosine schedule)")
+    weight_decay: float = setting(0.001, "weight decay of candidates")
+    selection: str = setting("exhaustive", "how members are chosen on validation NLL: exhaustive or greedy")
+    seed: int = setting(0, "seed of everything that is drawn")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], source: str = "config") -> RunConfig:
+        """Settings from a mapping.
+
+        Raises:
+            InputError: Unknown key (with the nearest name), or a value of the wrong type.
+        """
+        known = {entry.name: entry for entry in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                raise InputError(f"{source}: {name}", repr(value), f"a known setting{f'; nearest: {near[0]}' if near else ''}")
+        return cls(**{name: coerce(known[name], value) for name, value in values.items()})
+
+    @classmethod
+    def read(cls, path: str | Path) -> dict[str, Any]:
+        """Settings in a YAML file, as a mapping that is not checked yet.
+
+        Raises:
+            InputError: The file is missing, or no mapping.
+        """
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError("config", str(path), f"a readable YAML file ({error.strerror})") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError("config", str(path), f"valid YAML ({str(error).splitlines()[0]})") from None
+        if content is None:
+            return {}
+        if not isinstance(content, dict):
+            raise InputError("config", f"{path} holding {type(content).__name__}", "a mapping from settings to values")
+        # a run folder's own file also says with which versions and command it was made
+        return {name: value for name, value in content.items() if name not in ("versions", "command")}
+
+    def check(self) -> None:
+        """Everything that can be said without opening data or building the space."""
+        at_least = {"members": 1, "candidates": 1, "search_epochs": 2, "epochs": 1, "batch_size": 1, "seed": 0}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise InputError(name, getattr(self, name), f"a whole number of at least {least}")
+        if self.members > self.candidates:
+            raise InputError("members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates")
+        if self.budget is not None and self.budget < self.candidates:
+            raise InputError("budget", f"{self.budget} epochs", f"at least one epoch for each of {self.candidates} candidates")
+        for name in ("learning_rate",):
+            if not getattr(self, name) > 0:
+                raise InputError(name, getattr(self, name), "a number above 0")
+        if self.weight_decay < 0:
+            raise InputError("weight_decay", self.weight_decay, "a number of at least 0")
+        one_of("diversity", self.diversity, DIVERSITIES)
+        one_of("selection", self.selection, SELECTIONS)
+        self.schedule_epochs()
+
+    def schedule_epochs(self) -> None:
+        """Check the epochs of the search's phases, by the rule of the search itself."""
+        from nni_hypens.search_module import Schedule
+
+        Schedule.plan(self.search_epochs, self.warmup_epochs, self.base_epochs, self.base is not None)
+
+    @property
+    def epochs_each(self) -> int:
+        """Training epochs of one candidate."""
+        return self.epochs if self.budget is None else self.budget // self.candidates
+
+    def lam_range(self, n_edges: int) -> tuple[float, float]:
+        """Range of lam for candidates.
+
+        Raises:
+            InputError: Outside 0..n_edges, or reversed.
+        """
+        low = n_edges / 4 if self.lam_low is None else self.lam_low
+        high = float(n_edges) if self.lam_high is None else self.lam_high
+        for name, value in (("lam_low", low), ("lam_high", high)):
+            if not 0 <= value <= n_edges:
+                raise InputError(name, value, f"a number in 0..{n_edges}, the edges of this space")
+        if low > high:
+            raise InputError("lam_low", f"{low:g}, above lam_high={high:g}", "the low end of the range first")
+        return low, high
+
+    def build_space(self, in_channels: int, num_classes: int) -> ModelSpace:
+        """The model space, with the data's channels and classes where it takes them.
+
+        Raises:
+            InputError: Unknown space, or arguments it does not take.
+        """
+        factory = find_object("space", self.space, SPACES)
+        accepted = _parameters(factory)
+        arguments = {name: value for name, value in (("in_channels", in_channels), ("num_classes", num_classes))
+                     if name in accepted}
+        unknown = [name for name in self.space_args if name not in accepted]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], accepted, n=1)
+            raise InputError(f"space_args.{unknown[0]}", repr(self.space_args[unknown[0]]),
+                             f"an argument of {self.space}: {', '.join(accepted)}{f'; nearest: {near[0]}' if near else ''}")
+        try:
+            space = factory(**{**arguments, **self.space_args})
+        except InputError as error:
+            raise InputError(f"space_args.{error.field}", error.got, error.expected) from None
+        except (TypeError, ValueError) as error:
+            raise InputError("space_args", str(self.space_args), f"arguments that {self.space} takes ({error})") from None
+        if not isinstance(space, ModelSpace):
+            raise InputError("space", f"{self.space}, a {type(space).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
+        return space
+
+    def build_diversity(self) -> Diversity:
+        """The regulariser."""
+        return DIVERSITIES[self.diversity]()
+
+    def to_mapping(self) -> dict[str, Any]:
+        """All settings as plain data."""
+        return dataclasses.asdict(self)
+
+
+def coerce(entry: dataclasses.Field, value: Any) -> Any:
+    """A value of the type that a field of :class:`RunConfig` declares; text is parsed, nothing is rounded.
+
+    Raises:
+        InputError: It cannot be one.
+    """
+    kind = str(entry.type)
+    if value is None or (isinstance(value, str) and value.lower() == "none" and "None" in kind):
+        if "None" in kind:
+            return None
+        raise InputError(entry.name, "nothing", entry.metadata["help"])
+    if kind.startswith("dict"):
+        if not isinstance(value, Mapping):
+            raise InputError(entry.name, repr(value), "a mapping")
+        return dict(value)
+    if kind.startswith("str"):
+        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    kinds = {"int": int, "float": float}
+    want = kinds[kind.split(" ")[0]]
+    name = "a whole number" if want is int else "a number"
+    try:
+        if isinstance(value, bool) or (want is int and isinstance(value, float) and value != int(value)):
+            raise ValueError
+        number = want(value)
+    except (TypeError, ValueError):
+        raise InputError(entry.name, repr(value), f"{name}: {entry.metadata['help']}") from None
+    if want is float and number != number:
+        raise InputError(entry.name, "NaN", f"{name}: {entry.metadata['help']}")
+    # counts and shares are written alike: 300 images, or 0.2 of them
+    whole = entry.name == "validation_size" and number >= 1 and number == int(number)
+    return int(number) if whole else number
+
+
+def one_of(field_name: str, value: str, choices: Any) -> None:
+    """Check a name.
+
+    Raises:
+        InputError: With the choices and the nearest of them.
+    """
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), list(choices), n=1)
+        raise InputError(field_name, repr(value), f"one of {', '.join(choices)}{f'; nearest: {near[0]}' if near else ''}")
+
+
+def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
+    """The object that a short name or ``module:name`` stands for; modules of the working folder are found as well.
+
+    Raises:
+        InputError: No such name, module or attribute.
+    """
+    path = known.get(name, name)
+    if ":" not in path:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise InputError(field_name, repr(name), f"one of {', '.join(known)}, or module:Class{hint}")
+    module_name, attribute = path.split(":", 1)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(field_name, repr(name), f"an importable module ({error})") from None
+    if not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, dir(module), n=1)
+        raise InputError(field_name, repr(name), f"a name that {module_name} has{f'; nearest: {near[0]}' if near else ''}")
+    return getattr(module, attribute)
+
+
+def _parameters(factory: Any) -> list[str]:
+    """Names of a factory's keyword arguments; ``darts(preset, **arguments)`` passes the rest to its class."""
+    target = getattr(factory, "_init_wrapped", factory) if inspect.isclass(factory) else factory
+    names = []
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            owner = inspect.signature(factory).return_annotation if not inspect.isclass(factory) else None
+            module = inspect.getmodule(factory)
+            owner = getattr(module, owner, None) if isinstance(owner, str) else owner
+            names += _parameters(owner) if inspect.isclass(owner) else []
+        elif parameter.name != "self":
+            names.append(parameter.name)
+    return names

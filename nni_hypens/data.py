@@ -1,0 +1,453 @@
+"""Data modules: images in memory, split for search and training, and rebuilt in an NNI trial from a few arguments.
+
+`ImageData` is traced by NNI: what travels to a trial are its constructor's arguments, never a tensor. A traced class is
+a subclass of the one written here, under the same name, so `isinstance(data, ImageData)` and attributes work as usual.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import numbers
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import nni
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from nni_hypens.errors import InputError
+from nni_hypens.sources import Source, check_arrays, open_source, stratified_subset
+
+SPLITS = ("train", "validation", "test")
+_OPTIONS = (
+    "source", "root", "train_size", "validation_size", "test_size", "batch_size", "eval_batch_size", "augment",
+    "split_seed",
+)  # fmt: skip
+# Pixel values converted at a time: 32 MB as float64, whatever the size of the images.
+_CHUNK_VALUES = 2**22
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class ImageBatches(Dataset):
+    """Images in memory, handed out a whole batch at a time by one `index_select`.
+
+    torch's DataLoader calls `__getitems__` with the indices of a batch; with `as_batch` for collate function there is
+    no work per example, while samplers (also the distributed ones that Lightning puts in) still see single examples.
+
+    Args:
+        images: `N x C x H x W`, float32.
+        labels: `N`, int64.
+        augment: Applied to the images of each batch; None for no change.
+    """
+
+    def __init__(
+        self, images: torch.Tensor, labels: torch.Tensor, augment: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        images = self.images.index_select(0, rows)
+        return images if self.augment is None else self.augment(images), self.labels.index_select(0, rows)
+
+
+def as_batch(batch: Batch) -> Batch:
+    """Collate function for `ImageBatches`, whose batches need no collating."""
+    return batch
+
+
+def random_crop(images: torch.Tensor, flip: bool = False) -> torch.Tensor:
+    """Shift each image at random over a border of zeros, and mirror every second one if asked.
+
+    The border is 4 pixels as usual for CIFAR (He et al. 2016, section 4.2), less for images below 32 pixels: an
+    eighth of the height, at least 1. Zero is the mean of normalised images. Draws come from torch's global generator.
+
+    Args:
+        images: `B x C x H x W`.
+        flip: Whether to mirror each image left to right with probability 1/2.
+
+    Returns:
+        A new tensor of the same shape.
+    """
+    n, channels, height, width = images.shape
+    border = max(1, min(4, height // 8))
+    padded = torch.nn.functional.pad(images, (border, border, border, border))
+    top, left = torch.randint(0, 2 * border + 1, (2, n, 1))
+    rows = top + torch.arange(height)
+    columns = torch.arange(width).expand(n, width)
+    if flip:
+        columns = torch.where(torch.rand(n, 1) < 0.5, width - 1 - columns, columns)
+    columns = left + columns
+    picture = torch.arange(n)[:, None, None, None]
+    channel = torch.arange(channels)[None, :, None, None]
+    return padded[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+AUGMENTATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
+    "none": None,
+    "crop": random_crop,
+    "crop_flip": partial(random_crop, flip=True),
+}
+
+
+def channel_statistics(images: np.ndarray, rows: np.ndarray, scale: float) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, over the chosen images after division by `scale`.
+
+    Args:
+        images: `N x H x W x C`.
+        rows: Which images count, at least one.
+        scale: Divisor of the pixel values.
+
+    Returns:
+        C means and C standard deviations (population); a constant channel has standard deviation 1, so that
+        normalising leaves zeros rather than dividing by zero.
+    """
+    chunks = _chunks(images, rows)
+    count = len(rows) * images.shape[1] * images.shape[2]
+    mean = sum((images[chunk] / scale).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks) / count
+    squares = [np.square(images[chunk] / scale - mean).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks]
+    std = np.sqrt(sum(squares) / count)
+    # Relative to the mean: rounding alone gives a constant channel a standard deviation near 1e-17.
+    std = np.where(std > 1e-7 * np.maximum(np.abs(mean), 1e-7), std, 1.0)
+    return mean.tolist(), std.tolist()
+
+
+def normalise(images: np.ndarray, rows: np.ndarray, input_spec: dict[str, Any]) -> torch.Tensor:
+    """Turn source images into network input: `(x / scale - mean) / std`, channels first.
+
+    Args:
+        images: `N x H x W x C`.
+        rows: Which images.
+        input_spec: As `ImageData.input_spec`.
+
+    Returns:
+        `len(rows) x C x H x W`, float32.
+    """
+    scale, mean, std = (np.asarray(input_spec[key], dtype=np.float64) for key in ("scale", "mean", "std"))
+    result = torch.empty(len(rows), images.shape[3], images.shape[1], images.shape[2])
+    start = 0
+    for chunk in _chunks(images, rows):
+        values = (images[chunk] / scale - mean) / std
+        result[start : start + len(chunk)] = torch.from_numpy(values).permute(0, 3, 1, 2)
+        start += len(chunk)
+    return result
+
+
+def _chunks(images: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    step = max(1, _CHUNK_VALUES // images[0].size)
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
+
+
+@dataclass
+class _Split:
+    """One split: positions in the source's part, normalised images, labels 0..C-1."""
+
+    indices: np.ndarray
+    images: torch.Tensor
+    labels: np.ndarray
+
+
+@dataclass
+class _Prepared:
+    """What `prepare` finds out; `classes` are the source's labels in ascending order."""
+
+    source: Source
+    classes: np.ndarray
+    class_names: list[str]
+    input_spec: dict[str, Any]
+    splits: dict[str, _Split] = field(default_factory=dict)
+    test_count: int | None = None
+
+
+@nni.trace
+class ImageData(pl.LightningDataModule):
+    """An image classification dataset, in memory, split into train, validation and test.
+
+    The test arrays are read only when the test split is asked for (or by `check`, which keeps nothing of them). The
+    order of training batches and the augmentation come from torch's global generator at the time of iteration.
+
+    Args:
+        source: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, a path ending in `.npz`, or `module:callable`. The
+            last two give `x_train, y_train, x_test, y_test`; images are `N x H x W` or `N x H x W x C`.
+        root: Folder that already holds the files of `fashion_mnist`, `cifar10` or `cifar100`; None looks where the
+            system keeps them and downloads what is not there.
+        train_size: How many training images to use; None for all that validation leaves.
+        validation_size: Share (float between 0 and 1) or number (int) of the source's training part.
+        test_size: How many test images to use; None for all.
+        batch_size: Images per training batch; a last incomplete batch is dropped unless it is the only one.
+        eval_batch_size: Images per validation or test batch.
+        augment: `none`, `crop` or `crop_flip`; training batches only.
+        split_seed: Seed of the splits, 0..2^32-1. The splits are stratified by label.
+
+    Raises:
+        InputError: If an argument can be seen to be wrong without opening a file.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        root: str | None = None,
+        train_size: int | None = None,
+        validation_size: int | float = 0.2,
+        test_size: int | None = None,
+        batch_size: int = 64,
+        eval_batch_size: int = 256,
+        augment: str = "none",
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        open_source(source, root)
+        self.source = source
+        self.root = root
+        self.train_size = None if train_size is None else _whole("train_size", train_size)
+        self.validation_size = _share_or_number("validation_size", validation_size)
+        self.test_size = None if test_size is None else _whole("test_size", test_size)
+        self.batch_size = _whole("batch_size", batch_size)
+        self.eval_batch_size = _whole("eval_batch_size", eval_batch_size)
+        if not isinstance(augment, str) or augment not in AUGMENTATIONS:
+            raise InputError("data.augment", repr(augment), f"one of {', '.join(AUGMENTATIONS)}")
+        self.augment = augment
+        self.split_seed = _whole("split_seed", split_seed, low=0, high=2**32 - 1)
+        self._prepared: _Prepared | None = None
+
+    @property
+    def input_spec(self) -> dict[str, Any]:
+        """What networks expect: `channels, height, width, scale, mean, std`.
+
+        Pixel values are divided by `scale`; `mean` and `std` are those of each channel after that, on the train split.
+        """
+        return self._ready().input_spec
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C; labels are 0..C-1 in the order of the source's labels."""
+        return len(self._ready().classes)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class."""
+        return self._ready().class_names
+
+    def describe(self) -> dict[str, Any]:
+        """Summary for JSON: source, sizes of the splits, input_spec, num_classes, class_names.
+
+        The size of the test split is None until `test_size` or something that opened the test arrays tells it.
+        """
+        ready = self._ready()
+        sizes: dict[str, int | None] = {split: len(ready.splits[split].labels) for split in ("train", "validation")}
+        sizes["test"] = ready.test_count if self.test_size is None else self.test_size
+        return {
+            "source": self.source,
+            "sizes": sizes,
+            "input_spec": ready.input_spec,
+            "num_classes": len(ready.classes),
+            "class_names": ready.class_names,
+        }
+
+    def indices(self, split: str) -> np.ndarray:
+        """Positions of a split's examples in the source: ascending int64, in its test part for "test", in its
+        training part otherwise."""
+        return self._split(split).indices.copy()
+
+    def labels(self, split: str) -> np.ndarray:
+        """Labels 0..C-1 of a split, int64, in the order of `indices` and of the validation and test loaders."""
+        return self._split(split).labels.copy()
+
+    def raw(self, split: str, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Images as they are in the source, which is read again.
+
+        Args:
+            split: "train", "validation" or "test".
+            indices: Positions within the split.
+
+        Returns:
+            `len(indices) x H x W x C` in the source's dtype.
+        """
+        rows = self._split(split).indices[np.asarray(indices, dtype=np.int64)]
+        part = "test" if split == "test" else "train"
+        images, _ = check_arrays(*self._ready().source.load(part), part)
+        return images[rows]
+
+    def prepare(self) -> None:
+        """Fetch, read and check the training part and split it; does nothing the second time.
+
+        Raises:
+            InputError: Naming the field at fault.
+        """
+        self._ready()
+
+    def check(self) -> None:
+        """Run every check there is, before any long work; opens the test arrays too, but keeps nothing of them.
+
+        Raises:
+            InputError: Naming the field at fault.
+        """
+        self._read_test()
+
+    def _ready(self) -> _Prepared:
+        if self._prepared is None:
+            source = open_source(self.source, self.root)
+            images, labels = check_arrays(*source.load("train"), "train")
+            classes, labels = np.unique(labels, return_inverse=True)
+            _check_classes(classes, labels)
+            validation, train = self._divide(labels)
+            scale = source.scale or (255.0 if images.dtype == np.uint8 else 1.0)
+            mean, std = channel_statistics(images, train, scale)
+            height, width, channels = (int(size) for size in images.shape[1:])
+            spec = {"channels": channels, "height": height, "width": width, "scale": scale, "mean": mean, "std": std}
+            known = source.class_names
+            names = [known[c] if known and c < len(known) else str(c) for c in classes.tolist()]
+            prepared = _Prepared(source, classes, names, spec)
+            for split, rows in (("train", train), ("validation", validation)):
+                prepared.splits[split] = _Split(rows, normalise(images, rows, spec), labels[rows])
+            self._prepared = prepared
+        return self._prepared
+
+    def _divide(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions for validation and train: disjoint, and validation does not depend on `train_size`."""
+        classes, total = int(labels.max()) + 1, len(labels)
+        size = self.validation_size
+        n_validation = size if isinstance(size, int) else round(size * total)
+        if not classes <= n_validation <= total - classes:
+            got = f"{size} ({n_validation} of {total} images)"
+            expected = f"{classes} to {total - classes} images, one or more of each class for validation and for train"
+            raise InputError("data.validation_size", got, expected)
+        validation = stratified_subset(labels, n_validation, (self.split_seed, 1))
+        rest = np.setdiff1d(np.arange(total), validation)
+        if self.train_size is not None:
+            if not classes <= self.train_size <= len(rest):
+                expected = f"{classes} (one per class) to {len(rest)} (what validation leaves)"
+                raise InputError("data.train_size", self.train_size, expected)
+            rest = rest[stratified_subset(labels[rest], self.train_size, (self.split_seed, 2))]
+        lost = classes - len(np.unique(labels[rest]))
+        if lost:
+            name = "validation_size" if self.train_size is None else "train_size"
+            got = f"{getattr(self, name)}, which leaves {lost} class(es) without a training image"
+            raise InputError(f"data.{name}", got, "a split whose train part has every class")
+        return validation, rest
+
+    def _read_test(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images (source's dtype) and labels 0..C-1 of the test part, checked, and the chosen positions."""
+        ready = self._ready()
+        images, labels = check_arrays(*ready.source.load("test"), "test")
+        spec = ready.input_spec
+        shape = tuple(spec[key] for key in ("height", "width", "channels"))
+        if images.shape[1:] != shape:
+            raise InputError("data.x_test", f"images of shape {images.shape[1:]}", f"{shape}, as in x_train")
+        unseen = np.setdiff1d(labels, ready.classes)
+        if len(unseen):
+            raise InputError("data.y_test", f"class(es) {unseen[:5].tolist()}", "classes that y_train has too")
+        rows = np.arange(len(labels))
+        if self.test_size is not None:
+            if self.test_size > len(labels):
+                raise InputError("data.test_size", self.test_size, f"1 to {len(labels)}, the images in the test part")
+            rows = stratified_subset(labels, self.test_size, (self.split_seed, 3))
+        ready.test_count = len(rows)
+        return images, np.searchsorted(ready.classes, labels), rows
+
+    def _split(self, split: str) -> _Split:
+        if split not in SPLITS:
+            raise InputError("split", repr(split), f"one of {', '.join(SPLITS)}")
+        ready = self._ready()
+        if split not in ready.splits:
+            images, labels, rows = self._read_test()
+            ready.splits[split] = _Split(rows, normalise(images, rows, ready.input_spec), labels[rows])
+        return ready.splits[split]
+
+    def prepare_data(self) -> None:
+        """Fetch the source's files; Lightning calls this in one process only."""
+        open_source(self.source, self.root).fetch()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data; Lightning calls this in every process."""
+        self.prepare()
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches `(B x C x H x W float32, B int64)` of the train split, augmented if asked."""
+        split = self._split("train")
+        dataset = ImageBatches(split.images, torch.from_numpy(split.labels), AUGMENTATIONS[self.augment])
+        return _loader(dataset, self.batch_size, shuffle=True, drop_last=len(dataset) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of the validation split, in the order of `indices`."""
+        return self._evaluation_loader("validation")
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of the test split, in the order of `indices`; reads the test arrays."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, name: str) -> DataLoader:
+        split = self._split(name)
+        return _loader(ImageBatches(split.images, torch.from_numpy(split.labels)), self.eval_batch_size)
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ImageData) and self._options() == other._options()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._options().values()))
+
+    def __repr__(self) -> str:
+        return f"ImageData({', '.join(f'{name}={value!r}' for name, value in self._options().items())})"
+
+    def __str__(self) -> str:
+        # Lightning's own opens every loader, the test loader included.
+        return repr(self)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # NNI's `__reduce__` pickles the traced class by value, so a copy in another process is no ImageData any more,
+        # and it would take the images along. A copy gets the class by name and reads its images when it needs them.
+        state = {name: value for name, value in self.__dict__.items() if name != "_nni_symbol"}
+        return copyreg.__newobj__, (type(self),), {**state, "_prepared": None}  # type: ignore[attr-defined]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__dict__["_nni_symbol"] = getattr(type(self), "__wrapped__", type(self))
+
+
+def _whole(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
+    good = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not good or value < low or (high is not None and value > high):
+        raise InputError(f"data.{name}", repr(value), f"a whole number, {low} " + (f"to {high}" if high else "or more"))
+    return int(value)
+
+
+def _share_or_number(name: str, value: Any) -> int | float:
+    if isinstance(value, float):
+        if not 0 < value < 1:
+            raise InputError(f"data.{name}", value, "a share between 0 and 1, or a whole number of images")
+        return float(value)
+    return _whole(name, value)
+
+
+def _check_classes(classes: np.ndarray, labels: np.ndarray) -> None:
+    if len(classes) < 2:
+        raise InputError("data.y_train", f"the one class {classes[0]}", "two classes or more")
+    counts = np.bincount(labels)
+    if counts.min() < 2:
+        got = f"class {classes[counts.argmin()]} with one example"
+        raise InputError("data.y_train", got, "two examples or more of each class, to split by label")
+
+
+def _loader(dataset: ImageBatches, batch_size: int, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
+    # Lightning advises worker processes; batches are slices of memory here, so workers would only cost time.
+    warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers", category=UserWarning)
+    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=as_batch)

@@ -1,0 +1,182 @@
+"""NNI experiments inside a run folder: the search in this process, the candidates as trials under NNI's manager."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytorch_lightning as pl
+from nni.nas.evaluator import Evaluator
+from nni.nas.evaluator.pytorch import Lightning
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
+from nni.nas.nn.pytorch import ModelSpace
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from nni_hypens._compat import manager_environment, quiet_logging
+from nni_hypens.errors import InputError
+from nni_hypens.files import read_json, write_json
+from nni_hypens.search import EdgeNES
+from nni_hypens.training import CandidateTraining
+
+FIRST_PORT = 8080
+
+
+def run_search(
+    space: ModelSpace, evaluator: Lightning, strategy: EdgeNES, directory: Path, callbacks: Sequence[Callback] = ()
+) -> None:
+    """Run the one-shot search as an NNI experiment, checkpointed after each epoch.
+
+    A checkpoint in ``directory/checkpoint`` is taken up, which gives the same result as a run that was never interrupted.
+
+    Args:
+        space: The model space; it becomes the supernet, in place.
+        evaluator: NNI Lightning evaluator whose trainer has not been used yet.
+        strategy: A fresh strategy.
+        directory: The ``search`` folder of the run.
+        callbacks: More Lightning callbacks.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+    """
+    checkpoint = ModelCheckpoint(directory / "checkpoint", save_last=True, save_top_k=1, enable_version_counter=False)
+    evaluator.trainer.callbacks += [*callbacks, checkpoint]
+    last = directory / "checkpoint" / "last.ckpt"
+    if last.exists():
+        evaluator.fit_kwargs["ckpt_path"] = str(last)
+        evaluator.fit_kwargs["weights_only"] = True
+    config = NasExperimentConfig("sequential", "raw", "local")
+    config.experiment_working_directory = str(directory.parent / "nni")
+    experiment = NasExperiment(space, evaluator, strategy, config)
+    before = signal.getsignal(signal.SIGINT)
+    quiet_logging()
+    try:
+        experiment.start()
+    except SystemExit as error:  # Lightning turns Ctrl-C into exit(1), with SIGINT ignored from then on
+        if evaluator.trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        quiet_logging()
+        signal.signal(signal.SIGINT, before)
+        experiment.stop()
+
+
+def run_trials(space: ModelSpace, evaluator: Evaluator, strategy: CandidateTraining, run: Path, port: int | None) -> int:
+    """Train candidates as trials on NNI's local training service, watched in its web UI on loopback.
+
+    Args:
+        space: A fresh model space (not a supernet).
+        evaluator: The user's evaluator.
+        strategy: The candidates.
+        run: The run folder; NNI's own files go to ``run/nni``.
+        port: Port of the web UI; None takes the first free one from 8080.
+
+    Returns:
+        The port that was used.
+
+    Raises:
+        InputError: The port is taken.
+        KeyboardInterrupt: Ctrl-C; finished candidates stay.
+    """
+    stop_orphan(run)
+    port = free_port(port)
+    config = NasExperimentConfig("ts", "simplified", "local")
+    config.experiment_name = run.name
+    config.trial_concurrency = strategy.concurrency
+    config.max_trial_number = 1_000_000  # the strategy decides; NNI would wait for more otherwise
+    config.experiment_working_directory = str(run.resolve() / "nni")
+    experiment = NasExperiment(space, evaluator, strategy, config)
+    quiet_logging()
+    try:
+        with manager_environment():
+            _record_manager(run, port, experiment)
+            experiment.run(port=port, wait_completion=False)
+        if strategy.interrupted():
+            raise KeyboardInterrupt
+    finally:
+        quiet_logging()
+        if experiment.port is not None:
+            experiment.stop()
+        (run / "nni" / "manager.json").unlink(missing_ok=True)
+    return port
+
+
+def _record_manager(run: Path, port: int, experiment: NasExperiment) -> None:
+    """Remember whose manager holds the port: after kill -9 of this process it lives on, and the next run must end it."""
+    write_json(run / "nni" / "manager.json", {"experiment": experiment.id, "port": port, "owner": os.getpid()})
+
+
+def stop_orphan(run: Path) -> bool:
+    """End the manager that a killed run left behind, and its trials. Nothing but that very process is touched.
+
+    Returns:
+        Whether there was one.
+    """
+    path = run / "nni" / "manager.json"
+    if not path.exists():
+        return False
+    experiment = read_json(path)["experiment"]
+    found = False
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "--experiment-id" in command and experiment in command:
+            family = [process, *process.children(recursive=True)]
+            for member in reversed(family):
+                member.kill()
+            psutil.wait_procs(family, timeout=10)
+            found = True
+    # trials whose manager died on its own are no children of it any more
+    marker = str((run / "nni" / experiment).resolve())
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        environment = process.info["environ"] or {}
+        if environment.get("NNI_EXP_ID") == experiment and marker in environment.get("NNI_SYS_DIR", ""):
+            process.kill()
+            found = True
+    path.unlink()
+    return found
+
+
+def free_port(port: int | None) -> int:
+    """``port`` if it can be had; None for the first free one from 8080.
+
+    Raises:
+        InputError: Out of range or taken.
+    """
+    if port is None:
+        for candidate in range(FIRST_PORT, FIRST_PORT + 200):
+            if _is_free(candidate):
+                return candidate
+        raise InputError("port", f"{FIRST_PORT}..{FIRST_PORT + 199}, all in use", "a free port: --port P")
+    if not isinstance(port, int) or not 1024 <= port <= 65535:
+        raise InputError("port", repr(port), "a whole number in 1024..65535")
+    if not _is_free(port):
+        raise InputError("port", f"{port}, which is in use", "a free port: --port P, or none to let one be found")
+    return port
+
+
+def _is_free(port: int) -> bool:
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0")):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                return False
+    return True
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything a result depends on."""
+    import nni
+    import numpy
+    import torch
+
+    from nni_hypens import __version__
+
+    return {"nni_hypens": __version__, "nni": nni.__version__, "torch": torch.__version__, "pytorch_lightning": pl.__version__,
+            "numpy": numpy.__version__, "python": ".".join(map(str, sys.version_info[:3]))}

@@ -1,0 +1,532 @@
+"""The whole road in a run folder: search, sample, train, select, evaluate, report; each stage can be resumed.
+
+A stage is done when the file it writes last is there. What an interrupted stage left is taken up: the search from its last
+epoch, training from the candidates that finished. Validation data chooses; the labels of test data are read by ``evaluate`` alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shlex
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nni
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+import yaml
+from nni.nas.evaluator import Evaluator
+from nni.nas.evaluator.pytorch import Lightning
+from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.space import model_context
+from safetensors.torch import load_file
+
+from nni_hypens.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
+from nni_hypens.ensemble import Ensemble, EnsembleInfo, fit_temperature
+from nni_hypens.errors import InputError
+from nni_hypens.evaluation import evaluate_pool
+from nni_hypens.experiments import free_port, run_search, run_trials, stop_orphan, versions
+from nni_hypens.files import read_arrays, read_json, write_json, write_tensors, write_text
+from nni_hypens.progress import Progress, SearchProgress
+from nni_hypens.sampling import ArchitectureSampler, choose_pool
+from nni_hypens.search import EdgeNES
+from nni_hypens.search_module import BASE, HISTORY_COLUMNS, WARMUP
+from nni_hypens.selection import select as select_members
+from nni_hypens.training import CandidateTraining, TrialSpec
+
+STAGES = ("search", "sample", "train", "select", "evaluate", "report")
+OVERSAMPLE = 4
+"""Architectures ranked on the supernet for each one that is trained."""
+
+
+@dataclass
+class Plan:
+    """What a run does.
+
+    Args:
+        space: The model space; never changed.
+        evaluator: Trains one candidate, in a trial.
+        search_evaluator: Trains the supernet; its epochs are the epochs of the search.
+        data: Data module of both, wrapped by ``nni.trace``: see :class:`nni_hypens.data.ImageData` for what is asked of it.
+        identity: Plain data that two runs share exactly when they have the same result; kept in ``config.yaml``.
+        members: Members of the ensemble.
+        candidates: Architectures to train.
+        lam_range: Range of lam for candidates; None for the upper three quarters of the dial.
+        selection: ``exhaustive`` or ``greedy``.
+        base: The base, a JSON path, or None to search it.
+        diversity: The regulariser.
+        strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
+        seed: Seed of everything.
+        command: How to repeat the run.
+    """
+
+    space: ModelSpace
+    evaluator: Evaluator
+    search_evaluator: Lightning
+    data: pl.LightningDataModule
+    identity: dict[str, Any]
+    members: int = 3
+    candidates: int = 8
+    lam_range: tuple[float, float] | None = None
+    selection: str = "exhaustive"
+    base: Sample | str | Path | None = None
+    diversity: Diversity | None = None
+    strategy: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    command: str = ""
+
+    def check(self) -> None:
+        """Find what is wrong before any long work.
+
+        Raises:
+            InputError: Naming the field.
+        """
+        if self.members > self.candidates:
+            raise InputError("members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates")
+        structure = EdgeStructure.from_space(self.space)
+        if isinstance(self.base, str | Path):
+            self.base = load_sample(self.base, structure.table)
+        elif self.base is not None:
+            self.base = structure.table.validate(self.base)
+        low, high = self.lam_range or (structure.n_edges / 4, float(structure.n_edges))
+        for name, value in (("lam_low", low), ("lam_high", high)):
+            if not 0 <= value <= structure.n_edges:
+                raise InputError(name, value, f"a number in 0..{structure.n_edges}, the edges of this space")
+        if low > high:
+            raise InputError("lam_low", f"{low:g}, above lam_high={high:g}", "the low end of the range first")
+        self.lam_range = (low, high)
+        if hasattr(self.data, "check"):
+            self.data.check()
+        self._try_space(structure)
+
+    def _try_space(self, structure: EdgeStructure) -> None:
+        """Run one architecture on two blank images: data and space must fit."""
+        spec, classes = self.data.input_spec, self.data.num_classes
+        layout = ChoiceLayout(structure.table)
+        draw = draw_paths(torch.zeros(layout.n_labels, layout.n_options), layout, 1.0, noise=False)
+        network = fixed_network(self.space, structure.table.to_sample(draw.chosen.tolist())).eval()
+        shape = (2, spec["channels"], spec["height"], spec["width"])
+        try:
+            with torch.no_grad():
+                output = network(torch.zeros(shape))
+        except (RuntimeError, ValueError) as error:
+            raise InputError("space", f"{type(self.space).__name__} on images of shape {shape[1:]}",
+                             f"a space that takes them ({str(error).splitlines()[0]})") from None
+        if tuple(output.shape) != (2, classes):
+            raise InputError("space", f"outputs of shape {tuple(output.shape[1:])}", f"({classes},), a logit for each class of the data")
+
+
+class Run:
+    """A run folder and the stages that fill it.
+
+    Args:
+        plan: What to do.
+        out: The folder; made when it is not there.
+        port: Port of NNI's web UI while candidates are trained; None for the first free one from 8080.
+        concurrency: Trials at once.
+        progress: Where progress is shown.
+
+    Raises:
+        InputError: The folder holds another run, or something else.
+    """
+
+    def __init__(
+        self, plan: Plan, out: str | Path, port: int | None = None, concurrency: int = 1, progress: Progress | None = None
+    ) -> None:
+        self.plan = plan
+        self.out = Path(out)
+        self.port = port
+        self.concurrency = concurrency
+        self.progress = progress or Progress()
+
+    # ---- the folder -----------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Check everything, then claim the folder by writing ``config.yaml``."""
+        check_folder(self.out, self.plan.identity)
+        if self.finished:
+            return
+        self.plan.check()
+        stop_orphan(self.out)
+        if self.port is not None:
+            free_port(self.port)
+        if not (self.out / "config.yaml").exists():
+            content = {**self.plan.identity, "versions": versions(), "command": self.plan.command}
+            write_text(self.out / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the report, the last file of a run, is there."""
+        return (self.out / "report.html").exists() and (self.out / "results.json").exists()
+
+    def require(self, path: str, stage: str) -> Path:
+        """A file that an earlier stage writes.
+
+        Raises:
+            InputError: It is not there.
+        """
+        if not (self.out / path).exists():
+            raise InputError("out", f"{self.out} without {path}", f"a run folder where `nni-hypens {stage}` has finished")
+        return self.out / path
+
+    def run(self) -> dict[str, Any]:
+        """All stages that are not done yet; the content of ``results.json``."""
+        start = time.perf_counter()
+        with self.locked():
+            for stage in STAGES:
+                getattr(self, stage)()
+        self.progress.say(f"finished in {time.perf_counter() - start:.0f} s")
+        return self.results()
+
+    def results(self) -> dict[str, Any]:
+        """The content of ``results.json``."""
+        return read_json(self.require("results.json", "evaluate"))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second run."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError("out", f"{self.out}, in use by another run", "a folder that no run is using, or wait") from None
+            yield
+
+    # ---- stages ---------------------------------------------------------------------------------------------------
+
+    def search(self) -> None:
+        """Search base and hypernetwork; ``base.json`` comes last."""
+        folder = self.out / "search"
+        if (folder / "base.json").exists():
+            return
+        plan = self.plan
+        strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.seed, **plan.strategy)
+        evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
+        run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(self.progress)])
+        module = strategy.oneshot_module
+        base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]
+        rest = [row["seconds"] for row in strategy.history if row["phase"] not in (WARMUP, BASE)]
+        searched = plan.base is None
+        weights = {name: value.cpu().contiguous() for name, value in strategy.trained_supernet.model.state_dict().items()}
+        write_tensors(folder / "supernet.safetensors", weights)
+        history = pd.DataFrame(strategy.history, columns=list(HISTORY_COLUMNS))
+        write_text(folder / "history.csv", history.to_csv(index=False))
+        write_json(folder / "summary.json", {
+            "n_edges": strategy.n_edges,
+            "base_search_s": sum(base_epochs) if searched else 0.0,
+            "search_s": sum(rest) + (0.0 if searched else sum(base_epochs)),
+            "base_ranking": module.base_ranking,
+            "dial": [[lam, shared] for lam, shared in self._dial(strategy.sampler)],
+        })
+        strategy.sampler.save(folder)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+    @staticmethod
+    def _dial(sampler: ArchitectureSampler) -> list[tuple[float, int]]:
+        lams = [quarter / 4 for quarter in range(4 * sampler.n_edges + 1)]
+        return list(zip(lams, sampler.dial(lams), strict=True))
+
+    def sample(self) -> None:
+        """Draw candidates, rank them on the supernet, keep the wanted number: ``candidates.json``."""
+        if (self.out / "candidates.json").exists():
+            return
+        plan, folder = self.plan, self.require("search/base.json", "search").parent
+        start = time.perf_counter()
+        structure = EdgeStructure.from_space(plan.space)
+        sampler = ArchitectureSampler.load(folder, structure)
+        pool = sampler.pool(OVERSAMPLE * plan.candidates, plan.lam_range, plan.seed, at_least=plan.candidates)
+        strategy = EdgeNES()
+        space = strategy.mutate_model(fresh(plan.space))
+        space.load_state_dict(load_file(folder / "supernet.safetensors"))
+        self.progress.start("sample", len(pool), "architecture")
+        batches = list(plan.data.val_dataloader())
+        predictions = []
+        for candidate in pool:
+            predictions.append(strategy.trained_supernet.predict([candidate.architecture], batches)[0].numpy())
+            self.progress.step()
+        self.progress.stop()
+        probabilities, labels = np.stack(predictions), plan.data.labels("validation")
+        true_class = probabilities[:, np.arange(len(labels)), labels]
+        nll = -np.log(np.clip(true_class, 1e-12, None)).mean(axis=1)
+        records = []
+        for index in choose_pool(pool, probabilities, labels, plan.candidates):
+            candidate = pool[index]
+            records.append({
+                "id": f"c{len(records):02d}", "lam": candidate.lam, "shared_edges": candidate.shared_edges,
+                "source": candidate.source, "supernet_nll": float(nll[index]), "architecture": candidate.architecture,
+                "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
+                "text": structure.describe(candidate.architecture),
+            })
+        write_json(self.out / "search" / "ranking.json", {"architectures": len(pool), "seconds": time.perf_counter() - start})
+        write_json(self.out / "candidates.json", records)
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """The content of ``candidates.json``."""
+        return read_json(self.require("candidates.json", "sample"))
+
+    def metrics(self, candidate: str) -> dict[str, Any] | None:
+        """What the trial of a candidate wrote, or None before it has."""
+        path = self.out / "candidates" / candidate / "metrics.json"
+        return read_json(path) if path.exists() else None
+
+    def trained(self) -> list[str]:
+        """Ids of the candidates that finished."""
+        found = [(record["id"], self.metrics(record["id"])) for record in self.candidates()]
+        return [name for name, metrics in found if metrics is not None and metrics["status"] == "trained"]
+
+    def train(self) -> None:
+        """Train what is not trained yet, as NNI trials."""
+        plan, records = self.plan, self.candidates()
+        done = self.trained()
+        if len(done) == len(records) or (self.out / "ensemble" / "ensemble.json").exists():
+            return
+        specs = [
+            TrialSpec(record["id"], record["architecture"], record["lam"], record["shared_edges"],
+                      plan.seed * 10_000 + index, record["text"])
+            for index, record in enumerate(records) if record["id"] not in done
+        ]
+        port = free_port(self.port)
+        self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
+        self.progress.start("train", len(records), "candidate", len(done))
+        start = time.perf_counter()
+        strategy = CandidateTraining(specs, plan.evaluator, plan.data, self.out / "candidates", self.concurrency,
+                                     on_progress=self._on_trial)
+        try:
+            run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
+        finally:
+            self.progress.stop()
+        for candidate, error in strategy.failed.items():
+            record = {"id": candidate, "status": "failed", "error": error}
+            write_json(self.out / "candidates" / candidate / "metrics.json", record)
+        before = read_json(self.out / "candidates" / "wall.json")["seconds"] if (self.out / "candidates" / "wall.json").exists() else 0.0
+        write_json(self.out / "candidates" / "wall.json", {"seconds": before + time.perf_counter() - start})
+        if len(self.trained()) < plan.members:
+            cause = next(iter(strategy.failed.values()), "unknown")
+            raise RuntimeError(f"only {len(self.trained())} of {len(records)} candidates could be trained, for {plan.members} members; "
+                               f"the first failed with: {cause}")
+
+    def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
+        self.progress.step(1 if done else 0, candidate=candidate, **({} if accuracy is None else {"accuracy": accuracy}))
+
+    def select(self) -> None:
+        """Choose members on validation NLL, fit the temperature, save the ensemble; ``ensemble.json`` comes last."""
+        folder = self.out / "ensemble"
+        if (folder / "ensemble.json").exists():
+            return
+        plan, ids = self.plan, self.trained()
+        if len(ids) < plan.members:
+            raise InputError("out", f"{self.out} with {len(ids)} trained candidates", f"at least {plan.members}: `nni-hypens train`")
+        start = time.perf_counter()
+        labels = plan.data.labels("validation")
+        probabilities = np.stack([read_arrays(self.out / "candidates" / name / "predictions.npz", "val")[0] for name in ids])
+        chosen = select_members(plan.selection, probabilities, labels, plan.members)
+        average = np.tensordot(chosen.weights, probabilities[list(chosen.members)], axes=1)
+        temperature = fit_temperature(average, labels)
+        names = [ids[index] for index in chosen.members]
+        ensemble = self._build(names, chosen.weights.tolist(), temperature)
+        write_json(folder / "selection.json", {
+            "method": plan.selection, "objective": "nll", "validation_nll": chosen.score, "members": names,
+            "seconds": time.perf_counter() - start,
+        })
+        ensemble.save(folder)
+
+    def _build(self, names: list[str], weights: list[float], temperature: float) -> Ensemble:
+        records = {record["id"]: record for record in self.candidates()}
+        chosen = [records[name] for name in names]
+        networks = []
+        for record in chosen:
+            network = fixed_network(self.plan.space, record["architecture"])
+            network.load_state_dict(load_file(self.out / "candidates" / record["id"] / "weights.safetensors"))
+            networks.append(network)
+        data = self.plan.data
+        info = EnsembleInfo(
+            ids=names, architectures=[record["architecture"] for record in chosen], lams=[record["lam"] for record in chosen],
+            shared_edges=[record["shared_edges"] for record in chosen], labels=list(data.class_names),
+            input_spec=data.input_spec, space=describe_space(self.plan.space),
+        )
+        return Ensemble(networks, weights, temperature, info)
+
+    def evaluate(self) -> None:
+        """Measure on test data, for the first time: ``results.json``."""
+        if (self.out / "results.json").exists():
+            return
+        index = read_json(self.require("ensemble/ensemble.json", "select"))
+        data = self.plan.data
+        pool = {name: read_arrays(self.out / "candidates" / name / "predictions.npz", "val", "test") for name in self.trained()}
+        results = evaluate_pool(
+            pool, data.labels("validation"), data.labels("test"),
+            [(member["id"], member["weight"]) for member in index["members"]], index["temperature"],
+            self.candidates(), {record["id"]: self.metrics(record["id"]) for record in self.candidates()},
+        )
+        summary, selection = read_json(self.out / "search" / "summary.json"), read_json(self.out / "ensemble" / "selection.json")
+        trained = [metrics for metrics in map(self.metrics, pool) if metrics is not None]
+        wall = self.out / "candidates" / "wall.json"
+        results["selection"] = selection
+        results["n_edges"] = summary["n_edges"]
+        results["dial"] = summary["dial"]
+        results["cost"] = {
+            "base_search_s": summary["base_search_s"], "search_s": summary["search_s"],
+            "ranking_s": read_json(self.out / "search" / "ranking.json")["seconds"],
+            "training_s": sum(metrics["seconds"] for metrics in trained),
+            "training_wall_s": read_json(wall)["seconds"] if wall.exists() else None,
+            "selection_s": selection["seconds"],
+        }
+        results["data"] = data.describe()
+        results["versions"] = versions()
+        write_json(self.out / "results.json", results)
+
+    def report(self) -> None:
+        """Write ``report.html``."""
+        from nni_hypens.report import write_report
+
+        self.require("results.json", "evaluate")
+        if not (self.out / "report.html").exists():
+            write_report(self.out)
+
+
+@dataclass
+class EnsembleResult:
+    """What :func:`search_ensemble` returns.
+
+    Args:
+        out: The run folder.
+        results: The content of ``results.json``.
+    """
+
+    out: Path
+    results: dict[str, Any]
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The calibrated ensemble, read from the run folder."""
+        return Ensemble.load(self.out / "ensemble", self.space)
+
+    space: Any = None
+
+    @property
+    def members(self) -> pd.DataFrame:
+        """One row per member, with its test metrics."""
+        return pd.DataFrame(self.results["members"])
+
+    @property
+    def candidates(self) -> pd.DataFrame:
+        """One row per candidate."""
+        return pd.json_normalize(self.results["candidates"])
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Test accuracy, NLL, ECE and Brier score of ensemble, best member and baselines."""
+        rows = {"ensemble": self.results["ensemble"], "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
+                "best member": self.results["best_member"]}
+        rows |= {row["name"]: row for row in self.results["baselines"]}
+        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
+
+
+def search_ensemble(
+    space: ModelSpace,
+    evaluator: Evaluator,
+    data: pl.LightningDataModule,
+    out: str | Path,
+    *,
+    search_evaluator: Lightning | None = None,
+    members: int = 3,
+    candidates: int = 8,
+    base: Sample | str | Path | None = None,
+    diversity: Diversity | None = None,
+    lam_range: tuple[float, float] | None = None,
+    selection: str = "exhaustive",
+    seed: int = 0,
+    port: int | None = None,
+    concurrency: int = 1,
+    quiet: bool = False,
+    **strategy: Any,
+) -> EnsembleResult:
+    """The whole road in one call: search, train candidates as NNI trials, select, calibrate, evaluate, report.
+
+    Calling it again with the same arguments continues where ``out`` left off; a finished folder is only read.
+
+    Args:
+        space: NNI model space for classification (output: logits).
+        evaluator: Evaluator that trains one candidate; it and its parts wrapped by ``nni.trace``, importable by module path.
+        data: The data module that the evaluator uses, with ``val_dataloader``, ``test_dataloader``, ``labels(split)``,
+            ``input_spec``, ``num_classes`` and ``class_names``, as :class:`nni_hypens.data.ImageData` has them.
+        out: The run folder.
+        search_evaluator: NNI Lightning evaluator of the search, when it is to train for another number of epochs.
+        members: Members of the ensemble.
+        candidates: Architectures to train.
+        base: Base architecture, a JSON path, or None to search it.
+        diversity: Regulariser.
+        lam_range: Shared edges to request from candidates; None for the upper three quarters of the dial.
+        selection: ``exhaustive`` or ``greedy``.
+        seed: Seed of everything.
+        port: Port of NNI's web UI.
+        concurrency: Trials at once.
+        quiet: Show no progress.
+        **strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
+
+    Raises:
+        InputError: Bad input, before any long work.
+    """
+    searching = search_evaluator or evaluator
+    if not isinstance(searching, Lightning):
+        raise InputError("search_evaluator", type(searching).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator")
+    identity = {
+        "space": describe_space(space), "data": nni.dump(data), "evaluator": nni.dump(evaluator),
+        "search_evaluator": nni.dump(searching), "members": members, "candidates": candidates,
+        "base": None if base is None else str(base), "diversity": repr(vars(diversity)) if diversity else None,
+        "lam_range": None if lam_range is None else list(lam_range), "selection": selection, "seed": seed,
+        "strategy": {name: repr(value) for name, value in strategy.items()},
+    }
+    plan = Plan(space, evaluator, searching, data, identity, members, candidates, lam_range, selection, base, diversity,
+                strategy, seed, f"search_ensemble(..., out={str(out)!r})")
+    run = Run(plan, out, port, concurrency, Progress(quiet))
+    run.prepare()
+    results = run.results() if run.finished else run.run()
+    return EnsembleResult(Path(out), results, type(space))
+
+
+def check_folder(out: Path, identity: dict[str, Any]) -> None:
+    """Whether a folder is free for a run, or holds that very run.
+
+    Raises:
+        InputError: It holds another run (the first setting that differs is named), or something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError("out", f"{out}, which is a file", "a folder")
+    config = out / "config.yaml"
+    if not config.exists():
+        if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+            raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
+        return
+    theirs = yaml.safe_load(config.read_text(encoding="utf-8"))
+    theirs = theirs if isinstance(theirs, dict) else {}
+    for name, value in identity.items():
+        if theirs.get(name) != value:
+            raise InputError("out", f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
+                             f"the same settings, or another --out; to go on with that run: nni-hypens run --out {shlex.quote(str(out))} --resume")
+
+
+def fresh(space: ModelSpace) -> ModelSpace:
+    """The same space once more, with new weights: a search changes the one it is given."""
+    return type(space)(*space.trace_args, **space.trace_kwargs)
+
+
+def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
+    """One architecture of a space, with new weights, as a trial builds it."""
+    with model_context(architecture):
+        return fresh(space)
+
+
+def describe_space(space: ModelSpace) -> dict[str, Any]:
+    """Class and arguments from which a space can be built again."""
+    kind = type(space)
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "args": dict(space.trace_kwargs)}

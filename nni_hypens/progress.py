@@ -1,0 +1,69 @@
+"""Progress on standard error: a bar with the time left for each long stage."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+from tqdm import tqdm
+
+
+class Progress:
+    """Bars and lines of one run; silent when ``quiet``.
+
+    Args:
+        quiet: Show nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._bar: tqdm | None = None
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self.quiet:
+            tqdm.write(text, file=sys.stderr)
+
+    def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
+        """Begin a stage of ``total`` steps, ``done`` of which were finished before."""
+        self.stop()
+        live = sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=done, desc=f"{stage:9}", unit=unit, file=sys.stderr, disable=self.quiet,
+                         mininterval=0.2 if live else 5.0, dynamic_ncols=live, ncols=None if live else 110)
+
+    def step(self, n: int = 1, **numbers: Any) -> None:
+        """``n`` steps are done; ``numbers`` are shown beside the bar."""
+        if self._bar is not None:
+            if numbers:
+                shown = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in numbers.items()}
+                self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(n)
+
+    def stop(self) -> None:
+        """End the stage."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class SearchProgress(Callback):
+    """Shows each epoch of the search."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.progress.start("search", trainer.max_epochs or 0, "epoch", trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        row = pl_module.history[-1]
+        shown = ("phase", "loss", "accuracy", "dial_error")
+        self.progress.step(**{name: row[name] for name in shown if row[name] is not None})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.progress.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.progress.stop()

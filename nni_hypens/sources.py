@@ -1,0 +1,414 @@
+"""Where images come from: one small reader per kind of source, and the checks that every array passes.
+
+A reader gives the training part and the test part separately, so that nothing which only trains or selects can
+touch the test images. No reader opens a pickle, with one exception: torchvision's CIFAR files are pickles, and they are
+opened only when each has the checksum that torchvision publishes for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import importlib
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from nni_hypens.errors import InputError
+
+SOURCE_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100")
+MIN_SIDE = 8
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"
+)  # fmt: skip
+_ARRAY_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_IDX_PREFIX = {"train": "train", "test": "t10k"}
+_FORMS = f"{', '.join(SOURCE_NAMES)}, a path to an .npz file, or module:callable"
+_READ_ERRORS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
+
+
+class Source(Protocol):
+    """One readable source of images.
+
+    Attributes:
+        scale: Divide pixel values by this; None means 255 for uint8 and 1 for anything else.
+        class_names: Name of label 0, 1, ...; None means that a class is called by its label.
+    """
+
+    scale: float | None
+    class_names: tuple[str, ...] | None
+
+    def fetch(self) -> None:
+        """Make sure that the files are there, downloading them where the source allows it."""
+
+    def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Read the images and labels of "train" or "test", and nothing of the other."""
+
+
+def cache_folder() -> Path:
+    """Folder for what is downloaded."""
+    return Path.home() / ".cache" / "nni_hypens"
+
+
+def open_source(source: str, root: str | None = None) -> Source:
+    """Find the reader for a source; opens no file.
+
+    Args:
+        source: One of `SOURCE_NAMES`, a path ending in `.npz`, or `module:callable`.
+        root: Folder that holds the files of `fashion_mnist`, `cifar10` or `cifar100`.
+
+    Returns:
+        The reader.
+
+    Raises:
+        InputError: If `source` is none of these.
+    """
+    if not isinstance(source, str):
+        raise InputError("data", f"{source!r} of type {type(source).__name__}", f"one of {_FORMS}")
+    folder = None if root is None else Path(root).expanduser()
+    if source == "digits":
+        return Digits()
+    if source == "fashion_mnist":
+        return FashionMnist(folder)
+    if source in ("cifar10", "cifar100"):
+        return Cifar(source, folder)
+    if source.endswith(".npz"):
+        return Npz(Path(source).expanduser())
+    if ":" in source:
+        return FromCallable(source)
+    near = difflib.get_close_matches(source.lower().replace("-", "_"), SOURCE_NAMES, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise InputError("data", repr(source), f"one of {_FORMS}{hint}")
+
+
+class Digits:
+    """scikit-learn's handwritten digits: 8x8 pixels, one channel, values 0..16; a quarter of them is the test part."""
+
+    scale: float | None = 16.0
+    class_names: tuple[str, ...] | None = tuple(str(digit) for digit in range(10))
+
+    def fetch(self) -> None:
+        """Nothing to fetch: the images are installed with scikit-learn."""
+
+    def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Read one part; the split is stratified by label and always the same."""
+        data = load_digits()
+        test = stratified_subset(data.target, round(len(data.target) / 4), seed=(0, 0))
+        rows = test if split == "test" else np.setdiff1d(np.arange(len(data.target)), test)
+        return data.images[rows].astype(np.uint8), data.target[rows].astype(np.int64)
+
+
+class FashionMnist:
+    """Fashion-MNIST (Xiao et al. 2017) from idx files, plain or gzipped.
+
+    Args:
+        folder: Where the files are; None means Debian's folder, then the cache, then a download into the cache.
+    """
+
+    scale: float | None = 255.0
+    class_names: tuple[str, ...] | None = FASHION_CLASSES
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def fetch(self) -> None:
+        """Make sure that all four files are there."""
+        self._files()
+
+    def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Read one part."""
+        images, labels = self._files()[split]
+        return read_idx(images, 3), read_idx(labels, 1)
+
+    def _files(self) -> dict[str, tuple[Path, Path]]:
+        cache = cache_folder() / "FashionMNIST" / "raw"
+        if self.folder is not None:
+            places = [self.folder, self.folder / "FashionMNIST" / "raw"]
+        else:
+            places = [DEBIAN_FASHION_MNIST, cache]
+        for place in places:
+            files = _idx_files(place)
+            if files is not None:
+                return files
+        if self.folder is not None:
+            expected = "a folder that holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte"
+            raise InputError("data.root", self.folder, f"{expected} and t10k-labels-idx1-ubyte, plain or .gz")
+        from torchvision.datasets import FashionMNIST
+
+        _download("fashion_mnist", lambda: FashionMNIST(str(cache_folder()), download=True))
+        files = _idx_files(cache)
+        if files is None:
+            raise InputError("data", f"fashion_mnist, whose download left no idx files in {cache}", "root=a folder")
+        return files
+
+
+class Cifar:
+    """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) through torchvision.
+
+    Args:
+        name: "cifar10" or "cifar100".
+        folder: Folder that holds the extracted `cifar-10-batches-py` or `cifar-100-python`; None means the cache.
+    """
+
+    scale: float | None = 255.0
+    class_names: tuple[str, ...] | None = None
+
+    def __init__(self, name: str, folder: Path | None) -> None:
+        from torchvision import datasets
+
+        self.name = name
+        self.folder = folder
+        self._dataset = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
+
+    def fetch(self) -> None:
+        """Make sure that the files are there and have their published checksums.
+
+        torchvision unpickles them, which runs whatever code a forged file holds: the checksums are what makes it safe.
+        """
+        from torchvision.datasets.utils import check_integrity
+
+        dataset = self._dataset
+        wanted = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
+        folder = self._root() / dataset.base_folder
+        if self.folder is None and not folder.exists():
+            _download(self.name, lambda: dataset(str(self._root()), download=True))
+        for filename, md5 in wanted:
+            path = folder / filename
+            if not path.is_file():
+                expected = f"a folder that holds {dataset.base_folder}/{filename}"
+                raise InputError("data.root", f"{self._root()} without it", expected)
+            if not check_integrity(str(path), md5):
+                raise InputError("data.root", f"{path} with a wrong checksum", f"the published file, md5 {md5}")
+
+    def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Read one part."""
+        self.fetch()
+        dataset = self._dataset(str(self._root()), train=split == "train")
+        self.class_names = tuple(dataset.classes)
+        return np.asarray(dataset.data), np.asarray(dataset.targets, dtype=np.int64)
+
+    def _root(self) -> Path:
+        if self.folder is None:
+            return cache_folder()
+        return self.folder.parent if self.folder.name == self._dataset.base_folder else self.folder
+
+
+class Npz:
+    """A NumPy archive with `x_train, y_train, x_test, y_test`.
+
+    Args:
+        path: The file.
+    """
+
+    scale: float | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fetch(self) -> None:
+        """Make sure that the file is there."""
+        if not self.path.is_file():
+            raise InputError("data", f"{self.path}, which is not a file", "the path of an .npz file that exists")
+
+    def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Read one part; the other part's arrays stay compressed on disk."""
+        self.fetch()
+        # Opened here and not by numpy, which forgets to close a file that turns out to be no archive.
+        with self.path.open("rb") as file:
+            archive = self._archive(file)
+            _check_keys(archive, str(self.path))
+            return self._read(archive, f"x_{split}"), self._read(archive, f"y_{split}")
+
+    def _archive(self, file: BinaryIO) -> np.lib.npyio.NpzFile:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except _READ_ERRORS as error:
+            raise InputError("data", f"{self.path} ({error})", "an .npz file written by numpy.savez") from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError("data", f"{self.path}, a single array", f"an .npz file with {', '.join(_ARRAY_KEYS)}")
+        return archive
+
+    def _read(self, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+        try:
+            return archive[key]
+        except _READ_ERRORS as error:
+            expected = "a readable array of numbers (object arrays are pickles and are never read)"
+            raise InputError(f"data.{key}", f"an array that cannot be read ({error})", expected) from error
+
+
+class FromCallable:
+    """Arrays from a function of the user's: `module:callable` returns a mapping with the four arrays.
+
+    It is called anew for each part, so a mapping that reads on access never has its test arrays touched by training.
+
+    Args:
+        name: `module:callable`.
+    """
+
+    scale: float | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def fetch(self) -> None:
+        """Make sure that the callable can be imported."""
+        self._callable()
+
+    def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Call it and take one part."""
+        arrays = self._callable()()
+        if not isinstance(arrays, Mapping):
+            raise InputError("data", f"{type(arrays).__name__} from {self.name}", f"a dict of {', '.join(_ARRAY_KEYS)}")
+        _check_keys(arrays, self.name)
+        return self._array(arrays, f"x_{split}"), self._array(arrays, f"y_{split}")
+
+    def _array(self, arrays: Mapping[str, Any], key: str) -> np.ndarray:
+        try:
+            return np.asarray(arrays[key])
+        except (ValueError, TypeError) as error:
+            raise InputError(f"data.{key}", f"{type(arrays[key]).__name__} ({error})", "an array of numbers") from error
+
+    def _callable(self) -> Any:
+        module_name, _, attribute = self.name.partition(":")
+        expected = "module:callable, importable from here"
+        try:
+            module = importlib.import_module(module_name)
+        except (ImportError, ValueError) as error:
+            raise InputError("data", f"{self.name!r} ({error})", expected) from error
+        function = getattr(module, attribute, None)
+        if not callable(function):
+            raise InputError("data", f"{self.name!r}, where {attribute!r} is no callable of the module", expected)
+        return function
+
+
+def read_idx(path: Path, ndim: int) -> np.ndarray:
+    """Read an idx file of unsigned bytes (LeCun's MNIST format), plain or gzipped.
+
+    Args:
+        path: The file; gzipped when its name ends in `.gz`.
+        ndim: Number of dimensions it must have.
+
+    Returns:
+        uint8 array of the shape given in the file's header.
+
+    Raises:
+        InputError: If the header is another, or the content does not have the size the header promises.
+    """
+    expected = f"a complete idx file of unsigned bytes with {ndim} dimension(s)"
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    try:
+        with cast(BinaryIO, opened) as file:
+            header = file.read(4 + 4 * ndim)
+            if len(header) < 4 + 4 * ndim or header[:4] != bytes([0, 0, 8, ndim]):
+                raise InputError("data.root", f"{path} with header {header[:4].hex()}", expected)
+            shape = tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
+            content = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError("data.root", f"{path} ({error})", expected) from error
+    if len(content) != math.prod(shape):
+        raise InputError("data.root", f"{path} with {len(content)} bytes for shape {shape}", expected)
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Check one part of a source.
+
+    Args:
+        images: `N x H x W` or `N x H x W x C`, integers or floats, finite, at least 8 x 8 pixels.
+        labels: `N` integers, not negative.
+        split: "train" or "test", for the messages.
+
+    Returns:
+        Images as `N x H x W x C` in their own dtype, and labels as int64.
+
+    Raises:
+        InputError: Naming `data.x_SPLIT` or `data.y_SPLIT`.
+    """
+    x_field, y_field = f"data.x_{split}", f"data.y_{split}"
+    if images.dtype.kind not in "uif":
+        raise InputError(x_field, f"dtype {images.dtype}", "integers (uint8 at best) or floats")
+    if images.ndim not in (3, 4):
+        raise InputError(x_field, f"shape {images.shape}", "N x H x W or N x H x W x C")
+    images = images[..., None] if images.ndim == 3 else images
+    if images.shape[0] == 0 or images.shape[3] == 0:
+        raise InputError(x_field, f"shape {images.shape}", "at least one image with one channel")
+    if min(images.shape[1:3]) < MIN_SIDE:
+        expected = f"images of {MIN_SIDE} x {MIN_SIDE} pixels or more, as N x H x W x C (channels last)"
+        raise InputError(x_field, f"shape {images.shape}", expected)
+    # Checked as float32, which is what the networks get: a float64 beyond its range is no better than an infinity.
+    if images.dtype.kind == "f" and not all(_is_finite(image) for image in images):
+        raise InputError(x_field, "NaN or infinite values", "finite values within float32")
+    if labels.dtype.kind not in "ui":
+        raise InputError(y_field, f"dtype {labels.dtype}", "integer labels")
+    if labels.ndim != 1:
+        raise InputError(y_field, f"shape {labels.shape}", "one label per image, shape (N,)")
+    if len(labels) != len(images):
+        raise InputError(y_field, f"{len(labels)} labels for {len(images)} images", "as many labels as images")
+    if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
+        raise InputError(y_field, f"labels from {labels.min()} to {labels.max()}", "labels from 0 to 2^63 - 1")
+    return images, labels.astype(np.int64)
+
+
+def stratified_subset(labels: np.ndarray, size: int, seed: tuple[int, int]) -> np.ndarray:
+    """Draw a subset in which every class has its share, by largest remainders.
+
+    scikit-learn's `train_test_split` is not used because it refuses to leave fewer examples than there are classes.
+
+    Args:
+        labels: `N` integers.
+        size: How many to draw, 0..N.
+        seed: Two integers of 0..2^32-1; the same pair draws the same subset.
+
+    Returns:
+        `size` ascending positions; each class has its exact share rounded down or up.
+    """
+    # RandomState rather than Generator: numpy promises that its stream never changes, so a split outlives an upgrade.
+    rng = np.random.RandomState(list(seed))
+    classes, counts = np.unique(labels, return_counts=True)
+    take = counts * size // len(labels)
+    remainders = counts * size % len(labels)
+    take[np.argsort(-remainders, kind="stable")[: size - take.sum()]] += 1
+    chosen = [rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)]
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def _is_finite(image: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(image.astype(np.float32, copy=False)).all())
+
+
+def _check_keys(arrays: Mapping[str, Any], name: str) -> None:
+    missing = [key for key in _ARRAY_KEYS if key not in arrays]
+    if missing:
+        found = ", ".join(map(str, arrays)) or "nothing"
+        raise InputError(f"data.{missing[0]}", f"no such array in {name} (found {found})", ", ".join(_ARRAY_KEYS))
+
+
+def _idx_files(folder: Path) -> dict[str, tuple[Path, Path]] | None:
+    files = {}
+    for split, prefix in _IDX_PREFIX.items():
+        pair = []
+        for name in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
+            there = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+            if not there:
+                return None
+            pair.append(there[0])
+        files[split] = (pair[0], pair[1])
+    return files
+
+
+def _download(name: str, download: Any) -> None:
+    try:
+        download()
+    except Exception as error:  # torchvision lets through whatever its network and archive libraries raise
+        got = f"{name}, which could not be downloaded ({type(error).__name__}: {error})"
+        raise InputError("data", got, "a network connection, or root=a folder that already holds the files") from error

@@ -1,0 +1,281 @@
+"""Candidates become NNI trials: a multi-trial strategy that submits each with the user's evaluator.
+
+A trial trains one architecture from scratch, writes its weights and its probabilities on validation and test images into the
+run folder, and reports a dict whose ``default`` is the validation metric. ``metrics.json`` comes last: a folder that has it is a
+finished candidate.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nni
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from nni.common.serializer import is_traceable
+from nni.nas.evaluator import Evaluator
+from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, ModelEventType, TrainingEndEvent
+from nni.nas.space import ExecutableModelSpace, ModelStatus
+from nni.nas.strategy.base import Strategy
+
+from nni_hypens import metrics
+from nni_hypens._compat import TrialReports, quiet_training
+from nni_hypens.architecture import Sample
+from nni_hypens.errors import InputError
+from nni_hypens.files import read_json, write_arrays, write_json, write_tensors
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One candidate to train.
+
+    Args:
+        id: Name of its folder.
+        architecture: The NNI sample.
+        lam: Requested shared edges, or None.
+        shared_edges: Edges in common with the base.
+        seed: Seed of its initial weights and of everything drawn in its training.
+        text: The architecture in one line, for NNI's web UI.
+    """
+
+    id: str
+    architecture: Sample
+    lam: float | None
+    shared_edges: int
+    seed: int
+    text: str = ""
+
+
+class _CandidateEvaluator(Evaluator):
+    """Trains one candidate with the user's evaluator inside a trial, and writes what the ensemble needs.
+
+    Args:
+        evaluator: The user's evaluator, traced.
+        data: The user's data module, traced: ``val_dataloader()`` and ``test_dataloader()`` give (images, labels) in order.
+        candidate: Fields of a :class:`TrialSpec` without the architecture.
+        directory: Absolute path of the candidate's folder.
+        threads: Threads of torch in the trial; the result depends on it in the last digits, so it is fixed.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, data: pl.LightningDataModule, candidate: dict[str, Any], directory: str, threads: int = 1
+    ) -> None:
+        self.evaluator = evaluator
+        self.data = data
+        self.candidate = candidate
+        self.directory = directory
+        self.threads = threads
+
+    def _execute(self, model: ExecutableModelSpace) -> dict[str, Any]:
+        # NNI's hook before the network exists: its initial weights belong to the seed as well
+        torch.set_num_threads(self.threads)
+        quiet_training()
+        pl.seed_everything(self.candidate["seed"], verbose=False)
+        return self.evaluate(model.executable_model())
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, Any]:
+        """Train, predict, write, report."""
+        start, cpu = time.perf_counter(), time.process_time()
+        with TrialReports(self.candidate["id"]) as reports:
+            self.evaluator.evaluate(model)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+        validation, labels = predict(model, self.data.val_dataloader())
+        if not np.isfinite(validation).all():
+            raise RuntimeError(f"candidate {self.candidate['id']} diverged: its validation probabilities are not finite")
+        test, _ = predict(model, self.data.test_dataloader())  # kept for the report; its labels are not looked at here
+        summary = metrics.summary(validation, labels)
+        directory = Path(self.directory)
+        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        write_tensors(directory / "weights.safetensors", weights)
+        write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
+        default = summary["accuracy"] if reports.final is None else reports.final
+        write_json(directory / "metrics.json", {
+            **self.candidate, "status": "trained", "default": default, "validation": summary,
+            "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(reports.intermediate)],
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "seconds": seconds, "cpu_seconds": cpu_seconds,
+        })
+        final = {"default": default, "candidate": self.candidate["id"], "shared_edges": self.candidate["shared_edges"],
+                 "nll": summary["nll"], "ece": summary["ece"], "seconds": round(seconds, 2),
+                 "architecture": self.candidate["text"]}
+        if self.candidate["lam"] is not None:
+            final["lam"] = round(self.candidate["lam"], 4)
+        nni.report_final_result(final)
+        return final
+
+
+CandidateEvaluator = nni.trace(_CandidateEvaluator)
+
+
+@torch.no_grad()
+def predict(model: torch.nn.Module, batches: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities ``N x C`` (float32) and labels ``N`` over batches of (images, labels), in evaluation mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    probabilities, labels = [], []
+    for images, targets in batches:
+        probabilities.append(model(images.to(device)).float().softmax(-1).cpu().numpy())
+        labels.append(targets.numpy())
+    return np.concatenate(probabilities), np.concatenate(labels)
+
+
+class CandidateTraining(Strategy):
+    """Multi-trial NNI strategy that trains a given list of candidates, each with the user's evaluator.
+
+    NNI's manager hands out parameters in the order they were submitted to whichever trial asks first, so with two trials
+    starting at once each may train the other's architecture under its own name. Here the next candidate is submitted only when
+    the one before has reported, and only the id inside a report says whose result it is.
+
+    Args:
+        candidates: What to train.
+        evaluator: The user's evaluator; it and its parts must be wrapped by ``nni.trace``, as NNI's own are.
+        data: Data module with ``val_dataloader()`` and ``test_dataloader()``, wrapped by ``nni.trace`` too.
+        directory: Folder that gets one folder per candidate.
+        concurrency: Trials at once.
+        threads: Threads of torch in each trial.
+        on_progress: Called after each epoch and at each end with (candidate id, validation accuracy or None, done or not).
+
+    Raises:
+        InputError: Something that a trial process could not rebuild.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[TrialSpec],
+        evaluator: Evaluator,
+        data: pl.LightningDataModule,
+        directory: str | Path,
+        concurrency: int = 1,
+        threads: int = 1,
+        on_progress: Callable[[str, float | None, bool], None] | None = None,
+    ) -> None:
+        super().__init__()
+        if concurrency < 1:
+            raise InputError("concurrency", concurrency, "a whole number of at least 1")
+        for name, value in (("evaluator", evaluator), ("data", data)):
+            if not is_traceable(value):
+                raise InputError(name, type(value).__name__, "an object of a class wrapped by nni.trace, so that trials can rebuild it")
+        self.candidates = list(candidates)
+        self.evaluator, self.data = evaluator, data
+        self.directory = Path(directory).resolve()
+        self.concurrency, self.threads, self.on_progress = concurrency, threads, on_progress
+        self.results: dict[str, dict[str, Any]] = {}
+        self.failed: dict[str, str] = {}
+        self._models: dict[str, ExecutableModelSpace] = {}  # strong references: the engine keeps weak ones
+        self._claimed: set[str] = set()
+        self._ended: set[str] = set()
+        self._changed = threading.Condition()
+
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run."""
+        return self._status.value == "interrupted"
+
+    def _run(self) -> None:
+        handlers = {
+            ModelEventType.IntermediateMetric: self._on_intermediate,
+            ModelEventType.FinalMetric: self._on_final,
+            ModelEventType.TrainingEnd: self._on_end,
+        }
+        for event, handler in handlers.items():
+            self.engine.register_model_event_callback(event, handler)
+        for spec in self.candidates:
+            self._wait(lambda: len(self._running()) < self.concurrency and self._running() <= self._claimed)
+            self._submit(spec)
+        self._wait(lambda: not self._running())
+        for event, handler in handlers.items():
+            self.engine.unregister_model_event_callback(event, handler)
+
+    def _submit(self, spec: TrialSpec) -> None:
+        directory = self.directory / spec.id
+        write_json(directory / "architecture.json", spec.architecture)
+        model = self.model_space.freeze(spec.architecture)
+        about = {name: value for name, value in asdict(spec).items() if name != "architecture"}
+        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, str(directory), self.threads)
+        self._models[spec.id] = model
+        self.engine.submit_models(model)
+
+    def _running(self) -> set[str]:
+        return set(self._models) - set(self.results) - set(self.failed)
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        """Until ``ready``; looks at the manager now and then, because a dead one sends no event."""
+        last_look = time.monotonic()
+        with self._changed:
+            while not ready():
+                self._changed.wait(0.2)
+                if time.monotonic() - last_look > 5:
+                    self.engine.budget_available()  # raises ConnectionError when the manager is gone
+                    last_look = time.monotonic()
+                    self._settle_silent()
+
+    def _settle_silent(self) -> None:
+        """Trials that ended without a report: the folder knows whether they finished (a report can be lost, a file not)."""
+        for candidate in self._running() & self._ended:
+            path = self.directory / candidate / "metrics.json"
+            if path.exists():
+                self.results[candidate] = read_json(path)
+            else:
+                self.failed[candidate] = self._error_of(candidate)
+            self._tell(candidate, None, True)
+
+    def _error_of(self, candidate: str) -> str:
+        """The last line that the candidate's trial wrote to its standard error, from NNI's trial folders."""
+        for path in sorted(self.directory.parent.glob("nni/*/trials/*/stderr"), key=lambda file: -file.stat().st_mtime):
+            lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+            parameter = path.parent / "parameter.cfg"
+            mine = not parameter.exists() or f'"{candidate}"' in parameter.read_text(errors="replace")
+            if lines and mine:
+                return lines[-1][:500]
+        return "the trial ended without a result"
+
+    # ---- events, on the engine's thread ---------------------------------------------------------------------------
+
+    def _candidate_of(self, model: ExecutableModelSpace, metric: Any = None) -> str | None:
+        if isinstance(metric, dict) and metric.get("candidate") in self._models:
+            return metric["candidate"]
+        return next((name for name, own in self._models.items() if own is model), None)
+
+    def _on_intermediate(self, event: IntermediateMetricEvent) -> None:
+        with self._changed:
+            candidate = self._candidate_of(event.model, event.metric)
+            if candidate is not None:
+                self._claimed.add(candidate)
+                value = event.metric["default"] if isinstance(event.metric, dict) else event.metric
+                self._tell(candidate, float(value), False)
+            self._changed.notify_all()
+
+    def _on_final(self, event: FinalMetricEvent) -> None:
+        with self._changed:
+            candidate = self._candidate_of(event.model, event.metric)
+            if candidate is not None and isinstance(event.metric, dict):
+                self._claimed.add(candidate)
+                self.results[candidate] = event.metric
+                self._tell(candidate, float(event.metric["default"]), True)
+            self._changed.notify_all()
+
+    def _on_end(self, event: TrainingEndEvent) -> None:
+        with self._changed:
+            candidate = self._candidate_of(event.model)
+            if candidate is not None:
+                self._claimed.add(candidate)
+                self._ended.add(candidate)
+                if event.status != ModelStatus.Trained:
+                    self._settle_silent()
+            self._changed.notify_all()
+
+    def _tell(self, candidate: str, accuracy: float | None, done: bool) -> None:
+        if self.on_progress is not None:
+            self.on_progress(candidate, accuracy, done)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what is finished is in the run folder."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load; see :meth:`state_dict`."""

@@ -1,0 +1,173 @@
+"""A run folder with made-up but consistent content, for the tests of the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+_OPERATIONS = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "avg_pool_3x3", "skip"]
+_N_VALIDATION, _N_TEST, _N_CLASSES, _N_BINS = 120, 200, 10, 15
+
+
+def one_cell_edges(rng: np.random.Generator) -> list[list[Any]]:
+    """Four nodes that each choose one of the cell's input and the nodes before."""
+    return [[f"node_{i}", int(rng.integers(i + 1)), str(rng.choice(_OPERATIONS))] for i in range(4)]
+
+
+def darts_edges(rng: np.random.Generator) -> list[list[Any]]:
+    """Two cells of four nodes (2 to 5) with two edges each, and one choice outside the cells."""
+    edges = [
+        [f"{cell}/{node}", int(source), str(rng.choice(_OPERATIONS))]
+        for cell in ("normal", "reduce")
+        for node in range(2, 6)
+        for source in sorted(rng.choice(node, size=2, replace=False))
+    ]
+    return [*edges, ["stem", None, str(rng.choice(["conv_3x3", "conv_5x5"]))]]
+
+
+def _metrics(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    confidence, right = probs.max(1), probs.argmax(1) == labels
+    bins = np.minimum((confidence * _N_BINS).astype(int), _N_BINS - 1)
+    gaps = [abs((right[bins == b] - confidence[bins == b]).sum()) for b in range(_N_BINS)]
+    return {
+        "accuracy": float(right.mean()),
+        "nll": float(-np.log(np.clip(probs[np.arange(len(labels)), labels], 1e-12, 1)).mean()),
+        "ece": float(sum(gaps) / len(labels)),
+        "brier": float(((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(1).mean()),
+    }
+
+
+def _reliability(probs: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
+    confidence, right = probs.max(1), probs.argmax(1) == labels
+    bins = np.minimum((confidence * _N_BINS).astype(int), _N_BINS - 1)
+    held = [bins == b for b in range(_N_BINS)]
+    return {
+        "confidence": [float(confidence[h].mean()) if h.any() else None for h in held],
+        "accuracy": [float(right[h].mean()) if h.any() else None for h in held],
+        "count": [int(h.sum()) for h in held],
+    }
+
+
+def _predict(rng: np.random.Generator, labels: np.ndarray, noise: np.ndarray, skill: float) -> np.ndarray:
+    """Probabilities of a candidate whose mistakes are partly those of the others, by the common `noise`."""
+    logits = 0.8 * noise + 0.6 * rng.normal(size=noise.shape) + skill * np.eye(_N_CLASSES)[labels]
+    probs = np.exp(3 * logits)
+    return (probs / probs.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def _history_rows() -> list[dict[str, Any]]:
+    rows = []
+    for phase, epochs in (("warmup", 6), ("hypernetwork", 14)):
+        for epoch in range(epochs):
+            for step in range(2):
+                late = epoch + (6 if phase == "hypernetwork" else 0)
+                row = {"epoch": epoch, "step": 2 * late + step, "phase": phase, "loss": 2.3 * 0.88**late + 0.02 * step,
+                       "accuracy": 1 - 0.9 * 0.88**late, "val_loss": 2.4 * 0.9**late, "seconds": 0.5}  # fmt: skip
+                if phase == "hypernetwork":
+                    row |= {"weight": 0.3 + 2.7 * epoch / 13, "temperature": 1 - 0.95 * epoch / 13,
+                            "regularizer": 0.5 * 0.9**epoch, "dial_error": 1.2 * 0.9**epoch}  # fmt: skip
+                rows.append(row)
+    return rows
+
+
+_HISTORY_COLUMNS = (
+    "epoch", "step", "phase", "loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error",
+    "seconds",
+)  # fmt: skip
+
+
+def make_run_folder(
+    root: Path, n_candidates: int = 8, n_pool: int = 16, n_members: int = 3, cells: str = "one_cell", seed: int = 0
+) -> Path:
+    """Write a complete run folder: a base, candidates of which the last fails, members, history and baselines."""
+    rng = np.random.default_rng(seed)
+    make = {"one_cell": one_cell_edges, "darts": darts_edges}[cells]
+    base = make(rng)
+    labels = {part: rng.integers(_N_CLASSES, size=n) for part, n in (("val", _N_VALIDATION), ("test", _N_TEST))}
+    noise = {part: rng.normal(size=(len(labels[part]), _N_CLASSES)) for part in labels}
+    pool, predictions = [], {}
+    for index in range(n_pool):
+        lam = None if index == 0 else float(rng.uniform(-0.2, len(base) + 0.2))
+        keep = len(base) if lam is None else int(np.clip(round(lam + rng.normal(scale=0.4)), 0, len(base)))
+        kept = set(rng.permutation(len(base))[:keep].tolist())
+        edges = [edge if i in kept else [*edge[:2], f"other_conv_{index}x{index}"] for i, edge in enumerate(base)]
+        source = "base" if index == 0 else "mode" if index % 2 else "draw"
+        pool.append({"id": f"c{index:03d}", "lam": lam, "shared_edges": keep, "source": source, "edges": edges,
+                     "supernet_nll": None if index == 0 else float(rng.uniform(0.5, 1)),
+                     "architecture": {f"op_{i}": edge[2] for i, edge in enumerate(edges)}})  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for index, item in enumerate(pool[:n_candidates]):
+        folder = root / "candidates" / item["id"]
+        if index == n_candidates - 1:
+            failure = {"id": item["id"], "status": "failed", "error": "RuntimeError: loss is not finite"}
+            _write_json(folder / "metrics.json", {**failure, "lam": item["lam"], "shared_edges": item["shared_edges"]})
+            rows.append(failure)
+            continue
+        probs = {part: _predict(rng, labels[part], noise[part], 2.5 + 0.1 * index) for part in labels}
+        predictions[item["id"]] = probs
+        scores = {part: _metrics(probs[part], labels[part]) for part in labels}
+        common = {key: item[key] for key in ("id", "lam", "shared_edges")}
+        _write_json(folder / "metrics.json", {**common, "status": "trained", "validation": scores["val"], "seed": index,
+                    "history": [{"epoch": 0, "accuracy": 0.5}], "seconds": 3.2})  # fmt: skip
+        np.savez(folder / "predictions.npz", **probs)
+        rows.append({**common, "is_member": False, "test": scores["test"], "validation": scores["val"]})
+    trained = [row for row in rows if "test" in row]
+    chosen = sorted(trained, key=lambda row: row["validation"]["nll"])[:n_members]
+    for row in chosen:
+        row["is_member"] = True
+    stack = np.stack([predictions[row["id"]]["test"] for row in chosen]).astype(float)
+    mean, truth = stack.mean(0), labels["test"]
+    sharp = mean**1.2 / (mean**1.2).sum(1, keepdims=True)
+    pairwise = [[float((a.argmax(1) != b.argmax(1)).mean()) for b in stack] for a in stack]
+    off = [pairwise[i][j] for i in range(len(stack)) for j in range(i)]
+    results = {
+        "ensemble": _metrics(sharp, truth), "ensemble_uncalibrated": _metrics(mean, truth), "temperature": 1 / 1.2,
+        "best_member": {"id": chosen[0]["id"], **chosen[0]["test"]},
+        "members": [{"id": row["id"], "weight": 1 / len(chosen), "lam": row["lam"], **row["test"],
+                     "shared_edges": row["shared_edges"], "validation_nll": row["validation"]["nll"]}
+                    for row in chosen],
+        "candidates": rows,
+        "diversity": {"disagreement": float(np.mean(off)) if off else 0.0, "pairwise": pairwise,
+                      "oracle_accuracy": float((stack.argmax(2) == truth).any(0).mean()),
+                      "base_shared_edges": [row["shared_edges"] for row in chosen]},
+        "reliability": {"ensemble": _reliability(sharp, truth), "best_member": _reliability(stack[0], truth)},
+        "selection": {"method": "greedy", "objective": "nll", "validation_nll": 0.31},
+        "cost": {"base_search_s": 12.5, "search_s": 30.0, "training_s": 55.0, "selection_s": 2.5, "wall_s": 101.25},
+        "data": {"source": "digits", "sizes": {"train": 1077, "validation": _N_VALIDATION, "test": _N_TEST},
+                 "num_classes": 10, "class_names": [str(i) for i in range(10)],
+                 "input_spec": {"channels": 1, "height": 8, "width": 8, "scale": 16, "mean": [0.305], "std": [0.376]}},
+        "n_edges": len(base), "baselines": [{"name": "deep ensemble", **_metrics(mean, truth)}],
+    }  # fmt: skip
+    config = {"data": "digits", "space": cells, "members": n_members, "candidates": n_candidates, "seed": seed,
+              "epochs": 20, "versions": {"nni": "3.0", "torch": "2.14.1"},
+              "command": f"nni-hypens run --data digits --space {cells} --seed {seed}"}  # fmt: skip
+    (root / "search").mkdir(parents=True, exist_ok=True)
+    (root / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    _write_json(root / "search" / "base.json", pool[0]["architecture"])
+    _write_json(root / "candidates.json", pool)
+    _write_json(root / "results.json", results)
+    with open(root / "search" / "history.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _HISTORY_COLUMNS)
+        writer.writeheader()
+        writer.writerows(_history_rows())
+    return root
+
+
+def make_minimal_folder(root: Path) -> Path:
+    """Write only the three required files, with only the values that the report cannot do without."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "config.yaml").write_text("data: digits\n", encoding="utf-8")
+    _write_json(root / "candidates.json", [{"id": "only", "lam": None}])
+    metrics = {"accuracy": 0.5, "nll": 1.25}
+    _write_json(root / "results.json", {"ensemble": metrics, "best_member": metrics})
+    return root

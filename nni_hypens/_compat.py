@@ -10,29 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from nni.runtime.trial_command_channel import (
-    TrialCommandChannel,
-    get_default_trial_command_channel,
-    set_default_trial_command_channel,
-)
-
-
-def quiet_imports() -> None:
-    """Silence warnings that nni 3.0 and Lightning 2.6 raise on current torch and that no user can act on.
-
-    Can go when ``python -W error -c 'import nni.nas.nn.pytorch'`` passes.
-    """
+with warnings.catch_warnings():
+    # nni 3.0 walks torch.nn when it is imported and finds classes it does not know; Lightning 2.6 uses a deprecated pytree
+    # class. No user can act on either. Can go when `python -W error -c "import nni.nas.nn.pytorch"` passes.
     warnings.filterwarnings("ignore", message=".*is found to be not a nn.Module.*", category=RuntimeWarning)
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning.utilities._pytree")
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    import nni.nas.nn.pytorch  # noqa: F401
+    import pytorch_lightning as pl
+    from nni.runtime.trial_command_channel import (
+        TrialCommandChannel,
+        get_default_trial_command_channel,
+        set_default_trial_command_channel,
+    )
 
 
 def quiet_training() -> None:
     """Silence hints of Lightning that do not hold here: our data is in memory, and steps are few."""
     for message in (".*does not have many workers.*", ".*The number of training batches.*", ".*`isinstance.treespec.*",
                     ".*exists and is not empty.*", ".*You defined a `validation_step` but have no `val_dataloader`.*",
-                    ".*modules in eval mode.*", ".*Failed to create link.*"):
+                    ".*modules in eval mode.*", ".*You passed in a `val_dataloader` but have no.*", ".*Failed to create link.*"):
         warnings.filterwarnings("ignore", message=message)
 
 
@@ -110,8 +107,12 @@ class TrialReports(TrialCommandChannel):
 
 def quiet_logging(level: int = logging.WARNING) -> None:
     """Keep NNI and Lightning to warnings; NNI sets its own level when it is imported and when an experiment starts."""
-    for name in ("nni", "nni.experiment", "nni.nas", "pytorch_lightning", "lightning.pytorch"):
+    for name in ("nni", "nni.experiment", "nni.nas", "pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(level)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(level)
+    # "Cannot convert CategoricalMultiple to legacy format": NNI's search space page cannot show it, nothing else depends on it
+    logging.getLogger("nni.nas.experiment.experiment").setLevel(logging.ERROR)
     # "`training_service` will be ignored" is logged at every look at a sequential experiment's configuration
     logging.getLogger("nni.nas.experiment.config.experiment").setLevel(logging.ERROR)
     logging.getLogger("nni.nas.oneshot.pytorch.strategy").setLevel(logging.ERROR)

@@ -73,15 +73,18 @@ def apply_temperature(probs: ArrayLike, temperature: float) -> NDArray[np.float6
     return softmax(_log(check_probabilities(probs)) / temperature, axis=1)
 
 
-def fit_temperature(probs: ArrayLike, labels: ArrayLike) -> float:
+def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | None = 0.5) -> float:
     """The temperature of an ensemble, fitted to its averaged probabilities ("pool then calibrate").
 
-    Minimises the NLL of `softmax(ln p / T)` (Rahaman & Thiery 2021, section 4), which is convex in 1/T, so a bounded
-    scalar search over ln T finds the minimum. Where a network is right on every example, the lower bound is the answer.
+    Minimises the NLL of `softmax(ln p / T)` (Rahaman & Thiery 2021, section 4), summed over the examples, plus
+    `(ln T)^2 / (2 prior_scale^2)`. The source has no such term. It is worth about one example, so a thousand examples
+    outweigh it; but where an ensemble is right on every one of a few hundred, the NLL alone has no minimum and sends T
+    to its bound, which costs dearly on the first error in test data (digits, 404 examples: test NLL 0.15 instead of 0.04).
 
     Args:
         probs: `N x C` averaged validation probabilities.
         labels: `N` integers in 0..C-1.
+        prior_scale: Standard deviation of ln T before any data is seen; None for none of it (maximum likelihood).
 
     Returns:
         T in [0.05, 20], never worse on these data than T = 1.
@@ -91,13 +94,20 @@ def fit_temperature(probs: ArrayLike, labels: ArrayLike) -> float:
     """
     p = check_probabilities(probs)
     y = check_labels(labels, *p.shape)
+    if prior_scale is not None and not prior_scale > 0:
+        raise InputError("prior_scale", prior_scale, "a number above 0, or None")
     log_p, rows = _log(p), np.arange(len(y))
+    precision = 0.0 if prior_scale is None else 1 / (prior_scale**2 * len(y))
 
     def loss(log_temperature: float) -> float:
-        return float(-log_softmax(log_p / math.exp(log_temperature), axis=1)[rows, y].mean())
+        nll = -log_softmax(log_p / math.exp(log_temperature), axis=1)[rows, y].mean()
+        return float(nll + precision * log_temperature**2 / 2)
 
     low, high = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
-    inner = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
+    grid = np.linspace(low, high, 25)
+    near = int(np.argmin([loss(value) for value in grid]))
+    around = (grid[max(near - 1, 0)], grid[min(near + 1, len(grid) - 1)])
+    inner = float(minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-6}).x)
     # min() keeps the first of equals, so T = 1 stays where nothing improves on it; the search never tries its ends.
     best = min((0.0, inner, low, high), key=loss)
     return min(max(math.exp(best), MIN_TEMPERATURE), MAX_TEMPERATURE)

@@ -178,5 +178,5 @@ def versions() -> dict[str, str]:
 
     from nni_hypens import __version__
 
-    return {"nni_hypens": __version__, "nni": nni.__version__, "torch": torch.__version__, "pytorch_lightning": pl.__version__,
+    return {"nni_hypens": __version__, "nni": nni.__version__, "torch": str(torch.__version__), "pytorch_lightning": pl.__version__,
             "numpy": numpy.__version__, "python": ".".join(map(str, sys.version_info[:3]))}

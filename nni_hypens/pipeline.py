@@ -353,7 +353,7 @@ class Run:
             shared_edges=[record["shared_edges"] for record in chosen], labels=list(data.class_names),
             input_spec=data.input_spec, space=describe_space(self.plan.space),
         )
-        return Ensemble(networks, weights, temperature, info)
+        return Ensemble(networks, weights, temperature, info=info)
 
     def evaluate(self) -> None:
         """Measure on test data, for the first time: ``results.json``."""

@@ -58,9 +58,10 @@ class SearchProgress(Callback):
         self.progress.start("search", trainer.max_epochs or 0, "epoch", trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        row = pl_module.history[-1]
+        # Lightning calls callbacks before the module, which writes the row of this epoch: these are the numbers of the one before
+        row = pl_module.history[-1] if pl_module.history else {}
         shown = ("phase", "loss", "accuracy", "dial_error")
-        self.progress.step(**{name: row[name] for name in shown if row[name] is not None})
+        self.progress.step(**{name: row[name] for name in shown if row.get(name) is not None})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.progress.stop()

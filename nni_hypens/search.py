@@ -120,9 +120,14 @@ class EdgeNES(OneShotStrategy):
         if not isinstance(evaluator, Lightning):
             raise InputError("evaluator", type(evaluator).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator")
         mutated = super().mutate_evaluator(evaluator)
-        mutated.module.val_batches = self._val_batches
-        # NNI sets the supernet on the wrapper; the hooks of Lightning run on both
+        mutated.module.val_batches = self._validation_batches
         return mutated
+
+    def _validation_batches(self) -> Any:
+        """The user's validation loader; with a data module Lightning asks for it only when the search begins."""
+        if self._val_batches is None:
+            raise RuntimeError("no validation data: Lightning has not asked for the data loaders yet")
+        return self._val_batches()
 
     def train_dataloader(self, train_dataloader_fn: Callable[[], Any], val_dataloader_fn: Callable[[], Any]) -> Any:
         """Batches ``{"train", "val"}``, as NNI's DARTS has them."""

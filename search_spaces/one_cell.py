@@ -123,7 +123,7 @@ class OneCell(ModelSpace):
 
     def __init__(
         self,
-        channels: int = 16,
+        channels: int = 8,
         nodes: int = 4,
         layers: int = 1,
         n_chosen: int = 1,

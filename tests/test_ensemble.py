@@ -100,16 +100,18 @@ def draw(seed: int, n: int, c: int, sharpness: float) -> tuple[np.ndarray, np.nd
     return sharp / sharp.sum(1, keepdims=True), labels
 
 
+@pytest.mark.parametrize("prior_scale", [None, 0.5])
 @pytest.mark.parametrize("sharpness", [0.4, 1.0, 3.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_temperature_matches_other_optimisers(seed: int, sharpness: float) -> None:
+def test_temperature_matches_other_optimisers(seed: int, sharpness: float, prior_scale: float | None) -> None:
     probs, labels = draw(seed, 400, 4, sharpness)
-    fitted = fit_temperature(probs, labels)
+    fitted = fit_temperature(probs, labels, prior_scale)
 
     def loss(temperature: float) -> float:
         powers = probs ** (1 / temperature)
         chosen = (powers / powers.sum(1, keepdims=True))[np.arange(len(labels)), labels]
-        return float(-np.log(chosen).mean())
+        prior = 0.0 if prior_scale is None else np.log(temperature) ** 2 / (2 * prior_scale**2)
+        return float(-np.log(chosen).mean() + prior / len(labels))
 
     grid = np.geomspace(0.05, 20, 2001)
     assert fitted == pytest.approx(grid[np.argmin([loss(t) for t in grid])], rel=0.004)
@@ -136,9 +138,20 @@ def test_temperature_is_never_worse_than_one(seed: int, n: int, c: int, alpha: f
 
 def test_temperature_ends() -> None:
     right = np.array([[0.9, 0.1], [0.2, 0.8]])
-    assert fit_temperature(right, np.array([0, 1])) == pytest.approx(0.05)
-    assert fit_temperature(right, np.array([1, 0])) == pytest.approx(20)
+    assert fit_temperature(right, np.array([0, 1]), None) == pytest.approx(0.05)
+    assert fit_temperature(right, np.array([1, 0]), None) == pytest.approx(20)
     assert fit_temperature(np.full((3, 2), 0.5), np.array([0, 1, 0])) == 1
+
+
+def test_prior_holds_where_every_example_is_right_and_fades_with_data() -> None:
+    right = np.tile([[0.9, 0.1], [0.2, 0.8]], (150, 1))
+    labels = np.tile([0, 1], 150)
+    assert 0.15 < fit_temperature(right, labels) < 1
+    assert fit_temperature(right[:2], labels[:2]) > fit_temperature(right, labels)
+    probs, drawn = draw(0, 20_000, 4, 3.0)
+    assert fit_temperature(probs, drawn) == pytest.approx(fit_temperature(probs, drawn, None), rel=0.01)
+    with pytest.raises(InputError, match="prior_scale"):
+        fit_temperature(right, labels, 0.0)
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,240 @@
+"""The command line: ``nni-hypens run`` for the whole road, and its stages as commands of their own."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nni_hypens.errors import InputError
+
+EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+STAGE_HELP = {
+    "search": "search base architecture and hypernetwork",
+    "sample": "draw candidates from the hypernetwork and rank them on the supernet",
+    "train": "train the candidates as NNI trials",
+    "select": "choose the members and calibrate the ensemble",
+    "evaluate": "measure everything on test data",
+    "report": "write the report",
+}
+EXAMPLES = """examples:
+  nni-hypens run                                          digits, one cell, three members: about two minutes
+  nni-hypens run --data fashion_mnist --train-size 10000  Fashion-MNIST, 10,000 training images
+  nni-hypens run --data my.npz --members 5 --out runs/my  your own arrays: x_train, y_train, x_test, y_test
+  nni-hypens run settings.yaml --seed 1                   settings from a file; flags come before it
+  nni-hypens run --out runs/my --resume                   go on with an interrupted run
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_INPUT, f"{self.prog}: {message}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; settings come from the fields of ``RunConfig``."""
+    from nni_hypens import __version__, _compat  # noqa: F401 - imports NNI without its noise
+
+    parser = _Parser(prog="nni-hypens", description="Neural ensembles as an NNI strategy.", epilog=EXAMPLES,
+                     formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="search, train, select, calibrate, report: the whole road", epilog=EXAMPLES,
+                              formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    _add_settings(run)
+    for stage, text in STAGE_HELP.items():
+        command = commands.add_parser(stage, help=text, description=f"One stage of a run: {text}.", allow_abbrev=False)
+        if stage == "search":
+            _add_settings(command)
+        else:
+            _add_runtime(command, out_required=True)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    from nni_hypens.config import RunConfig
+
+    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in a file, by the names of the flags")
+    group = parser.add_argument_group("settings")
+    for entry in dataclasses.fields(RunConfig):
+        flag = "--" + entry.name.replace("_", "-")
+        if str(entry.type).startswith("dict"):
+            group.add_argument(flag, action="append", default=argparse.SUPPRESS, metavar="NAME=VALUE", help=entry.metadata["help"])
+            continue
+        default = "" if entry.default is None else f" (default: {entry.default})"
+        group.add_argument(flag, default=argparse.SUPPRESS, metavar=entry.name.upper().split("_")[-1],
+                           help=(entry.metadata["help"] + default).replace("%", "%%"))
+    _add_runtime(parser, out_required=False)
+
+
+def _add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
+    group = parser.add_argument_group("running")
+    group.add_argument("--out", type=Path, required=out_required, metavar="DIR",
+                       help="run folder" + ("" if out_required else " (default: runs/DATA-SPACE-SEED)"))
+    group.add_argument("--port", type=int, default=None, help="port of NNI's web UI, on loopback (default: first free from 8080)")
+    group.add_argument("--concurrency", type=int, default=min(2, os.cpu_count() or 1), metavar="N",
+                       help="trials at once (default: %(default)s)")
+    group.add_argument("--quiet", action="store_true", help="no progress")
+    group.add_argument("--json", action="store_true", help="print the results as JSON")
+    if not out_required:
+        group.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings from file and flags, flags first, as a mapping that is not checked yet."""
+    from nni_hypens.config import RunConfig
+
+    given = {entry.name: getattr(arguments, entry.name) for entry in dataclasses.fields(RunConfig) if hasattr(arguments, entry.name)}
+    if "space_args" in given:
+        given["space_args"] = _pairs(given["space_args"])
+    if getattr(arguments, "resume", False):
+        if arguments.out is None:
+            raise InputError("resume", "no --out", "--out DIR of the run to go on with")
+        if given or arguments.config:
+            raise InputError("resume", f"--resume with other settings ({next(iter(given), 'CONFIG.yaml')})",
+                             "--out DIR alone: a run goes on with the settings it began with")
+        return _folder_settings(arguments.out)
+    from_file = RunConfig.read(arguments.config) if arguments.config else {}
+    return {**from_file, **given}
+
+
+def _folder_settings(out: Path) -> dict[str, Any]:
+    from nni_hypens.config import RunConfig
+
+    if not (out / "config.yaml").exists():
+        raise InputError("out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`")
+    return RunConfig.read(out / "config.yaml")
+
+
+def _pairs(items: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` texts as a mapping; values are read as YAML."""
+    import yaml
+
+    result = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator or not name:
+            raise InputError("space_args", repr(item), "NAME=VALUE, such as channels=8")
+        result[name.replace("-", "_")] = yaml.safe_load(value)
+    return result
+
+
+def make_run(arguments: argparse.Namespace) -> Any:
+    """The run that the arguments describe, checked and with its folder claimed."""
+    from nni_hypens.config import RunConfig
+    from nni_hypens.pipeline import Run
+    from nni_hypens.progress import Progress
+
+    stage = arguments.command
+    settings = settings_of(arguments) if stage in ("run", "search") else _folder_settings(arguments.out)
+    config = RunConfig.from_mapping(settings)
+    if config.data.endswith(".npz"):
+        config.data = str(Path(config.data).resolve())
+    if config.base is not None:
+        config.base = str(Path(config.base).resolve())
+    config.check()
+    if arguments.concurrency < 1:
+        raise InputError("concurrency", arguments.concurrency, "a whole number of at least 1")
+    name = Path(config.data.rsplit(":", 1)[-1]).stem
+    out = arguments.out or Path("runs") / f"{name}-{config.space.rsplit(':', 1)[-1]}-{config.seed}"
+    run = Run(make_plan(config, out), out, arguments.port, arguments.concurrency, Progress(arguments.quiet))
+    run.prepare()
+    return run
+
+
+def make_plan(config: Any, out: Path) -> Any:
+    """The plan of a configuration: data, space and evaluators are built, nothing long is done."""
+    from nni_hypens.data import ImageData
+    from nni_hypens.evaluators import image_evaluator
+    from nni_hypens.pipeline import Plan, check_folder
+
+    check_folder(out, config.to_mapping())
+    data = ImageData(
+        config.data, root=config.root, train_size=config.train_size, validation_size=config.validation_size,
+        test_size=config.test_size, batch_size=config.batch_size, augment=config.augment,
+    )
+    space = config.build_space(data.input_spec["channels"], data.num_classes)
+
+    def evaluator(epochs: int) -> Any:
+        return image_evaluator(data, data.num_classes, epochs, config.learning_rate, config.weight_decay)
+
+    limits = None
+    if config.lam_low is not None or config.lam_high is not None:
+        from nni_hypens.architecture import EdgeStructure
+
+        limits = config.lam_range(EdgeStructure.from_space(space).n_edges)
+    return Plan(
+        space, evaluator(config.epochs_each), evaluator(config.search_epochs), data, config.to_mapping(),
+        members=config.members, candidates=config.candidates, lam_range=limits, selection=config.selection, base=config.base,
+        diversity=config.build_diversity(), seed=config.seed,
+        strategy={"warmup_epochs": config.warmup_epochs, "base_epochs": config.base_epochs},
+        command=f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER",
+    )
+
+
+def summary_table(results: dict[str, Any]) -> str:
+    """Ensemble, best member and baselines, in a table for the terminal."""
+    import pandas as pd
+
+    rows = {f"ensemble of {len(results['members'])}": results["ensemble"], "  before temperature": results["ensemble_uncalibrated"],
+            f"best member ({results['best_member']['id']})": results["best_member"]}
+    rows |= {row["name"]: row for row in results["baselines"]}
+    table = pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
+    return table.to_string(float_format=lambda value: f"{value:.4f}")
+
+
+def finish(run: Any, arguments: argparse.Namespace) -> None:
+    """Show what came out."""
+    results = run.results()
+    if arguments.json:
+        print(json.dumps({"out": str(run.out), **results}))
+        return
+    print(f"test data, {results['data']['sizes']['test']} images")
+    print(summary_table(results))
+    print(f"report:   {run.out / 'report.html'}\nensemble: {run.out / 'ensemble'}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    sys.path.insert(0, os.getcwd())  # module:Class and module:callable of the user, as for a trial
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    run = None
+    try:
+        from nni_hypens._compat import quiet_logging, quiet_training
+
+        quiet_training()
+        quiet_logging()
+        run = make_run(arguments)
+        if arguments.command == "run":
+            if run.finished:
+                print(f"{run.out} is finished; nothing was changed", file=sys.stderr)
+            else:
+                run.run()
+            finish(run, arguments)
+        else:
+            with run.locked():
+                getattr(run, arguments.command)()
+    except InputError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        out = shlex.quote(str(run.out if run else arguments.out))
+        print(f"\n{parser.prog}: interrupted; go on with: nni-hypens run --out {out} --resume", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (RuntimeError, OSError) as error:
+        print(f"{parser.prog}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,7 +88,7 @@ def run_trials(space: ModelSpace, evaluator: Evaluator, strategy: CandidateTrain
     config = NasExperimentConfig("ts", "simplified", "local")
     config.experiment_name = run.name
     config.trial_concurrency = strategy.concurrency
-    config.max_trial_number = 1_000_000  # the strategy decides; NNI would wait for more otherwise
+    config.max_trial_number = len(strategy.candidates)
     config.experiment_working_directory = str(run.resolve() / "nni")
     experiment = NasExperiment(space, evaluator, strategy, config)
     quiet_logging()

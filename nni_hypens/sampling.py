@@ -122,11 +122,12 @@ class ArchitectureSampler:
         offer(self.mode(lam))
         generator = torch.Generator().manual_seed(seed)
         logits, temperature = self.logits(lam), 1.0
-        for _ in range(MAX_ROUNDS):
+        for round_number in range(MAX_ROUNDS):
             if len(found) >= n:
                 break
             before = len(found)
-            many = (logits / temperature).expand(DRAWS_PER_ROUND, -1, -1)
+            draws = DRAWS_PER_ROUND if round_number else min(DRAWS_PER_ROUND, 8 * n)
+            many = (logits / temperature).expand(draws, -1, -1)
             for rows in draw_paths(many, self.layout, 1.0, generator).chosen.tolist():
                 offer(self._candidate(lam, "draw", self.structure.table.to_sample(rows)))
             if len(found) == before:

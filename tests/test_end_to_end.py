@@ -1,0 +1,264 @@
+"""Real runs, as a user starts them: NNI's manager, trials, the web UI in a browser, kill -9, Ctrl-C, and what is left in the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from nni_hypens import metrics
+from nni_hypens.data import ImageData
+from nni_hypens.ensemble import Ensemble, apply_temperature
+
+pytestmark = pytest.mark.end_to_end
+
+SETTINGS = ["--space-args", "channels=2", "--search-epochs", "8", "--epochs", "2", "--candidates", "3", "--members", "2",
+            "--train-size", "300", "--validation-size", "200", "--test-size", "100"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Process(subprocess.Popen):
+    """A command whose output goes to files: a manager that outlives it would keep pipes open."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.out_file, self.err_file = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        super().__init__([sys.executable, "-m", "nni_hypens.cli", *arguments], stdout=self.out_file, stderr=self.err_file,
+                         env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+
+    def text(self) -> tuple[str, str]:
+        self.out_file.seek(0)
+        self.err_file.seek(0)
+        return self.out_file.read(), self.err_file.read()
+
+
+def start(*arguments: str) -> Process:
+    return Process(*arguments)
+
+
+def finish(process: Process, code: int = 0) -> tuple[str, str]:
+    process.wait(timeout=240)
+    assert process.returncode == code, process.text()[1][-3000:]
+    return process.text()
+
+
+def wait_for(condition: Callable[[], Any], process: Process, seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        if process.poll() is not None:
+            pytest.fail(f"the run ended before what was waited for: {process.text()[1][-3000:]}")
+        time.sleep(0.1)
+    process.kill()
+    pytest.fail("waited in vain")
+
+
+def get(url: str) -> Any:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return json.loads(response.read())
+    except (OSError, ValueError):
+        return None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What must not depend on interruptions: architectures and metrics, without times."""
+    results = json.loads((folder / "results.json").read_text())
+    for name in ("cost", "versions"):
+        results.pop(name)
+    results["selection"].pop("seconds")
+    for candidate in results["candidates"]:
+        candidate.pop("seconds")
+    return {"results": results, "candidates": json.loads((folder / "candidates.json").read_text()),
+            "base": json.loads((folder / "search" / "base.json").read_text()),
+            "hypernetwork": (folder / "search" / "hypernetwork.safetensors").read_bytes()}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """One uninterrupted run, looked at through the web UI while its candidates are trained."""
+    folder = tmp_path_factory.mktemp("reference") / "run"
+    port = free_port()
+    process = start("run", *SETTINGS, "--out", str(folder), "--port", str(port), "--concurrency", "2")
+    api = f"http://127.0.0.1:{port}/api/v1/nni"
+
+    def two_reports() -> list[dict[str, Any]] | None:
+        found = [metric for metric in get(f"{api}/metric-data") or [] if metric["type"] == "FINAL"]
+        return found if len(found) >= 2 else None
+
+    final = wait_for(two_reports, process)
+    seen = {"folder": folder, "final": [json.loads(json.loads(metric["data"])) for metric in final],
+            "jobs": get(f"{api}/trial-jobs"), "page": browse(f"http://127.0.0.1:{port}/detail"),
+            "outside": reachable_from_outside(port)}
+    seen["output"], seen["errors"] = finish(process)
+    yield seen
+
+
+def browse(url: str) -> str | None:
+    """The page as a browser shows it, or None without one."""
+    if CHROMIUM is None:
+        return None
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+               "--virtual-time-budget=6000", "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+
+
+def reachable_from_outside(port: int) -> list[str]:
+    """Addresses of this machine other than loopback on which something answers at ``port``."""
+    addresses = [entry.address for entries in psutil.net_if_addrs().values() for entry in entries
+                 if entry.family == socket.AF_INET and not entry.address.startswith("127.")]
+    answering = []
+    for address in addresses:
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            if probe.connect_ex((address, port)) == 0:
+                answering.append(address)
+    return answering
+
+
+def test_the_folder_holds_what_was_promised(reference: dict[str, Any]) -> None:
+    folder: Path = reference["folder"]
+    for name in ("config.yaml", "search/base.json", "search/hypernetwork.safetensors", "search/history.csv", "candidates.json",
+                 "ensemble/ensemble.json", "results.json", "report.html"):
+        assert (folder / name).is_file(), name
+    results = json.loads((folder / "results.json").read_text())
+    for part in ("ensemble", "best_member", "ensemble_uncalibrated", *range(len(results["members"]))):
+        row = results["members"][part] if isinstance(part, int) else results[part]
+        assert {"accuracy", "nll", "ece", "brier"} <= set(row)
+    assert {"base_search_s", "search_s", "training_s", "selection_s"} <= set(results["cost"])
+    candidates = json.loads((folder / "candidates.json").read_text())
+    assert [candidate["id"] for candidate in candidates] == ["c00", "c01", "c02"] and candidates[0]["source"] == "base"
+    for candidate in candidates:
+        own = folder / "candidates" / candidate["id"]
+        assert {"architecture.json", "weights.safetensors", "metrics.json", "predictions.npz"} <= {p.name for p in own.iterdir()}
+        assert json.loads((own / "architecture.json").read_text()) == candidate["architecture"]
+        with np.load(own / "predictions.npz") as predictions:
+            assert predictions["val"].shape == (200, 10) and predictions["test"].shape == (100, 10)
+    assert not list(folder.rglob("*.pkl")) and "ensemble of 2" in reference["output"]
+
+
+def test_results_follow_from_the_files(reference: dict[str, Any]) -> None:
+    """The numbers are recomputed from predictions, and the saved ensemble gives these very predictions on raw images."""
+    folder: Path = reference["folder"]
+    results = json.loads((folder / "results.json").read_text())
+    data = ImageData("digits", train_size=300, validation_size=200, test_size=100)
+    labels = data.labels("test")
+    members = [np.load(folder / "candidates" / member["id"] / "predictions.npz")["test"] for member in results["members"]]
+    average = np.mean(members, axis=0)
+    expected = apply_temperature(average, results["temperature"])
+    assert results["ensemble"] == pytest.approx(metrics.summary(expected, labels), abs=1e-6)
+    ensemble = Ensemble.load(folder / "ensemble")
+    assert np.abs(ensemble.predict(data.raw("test", range(100))) - expected).max() < 1e-4
+    with torch.no_grad():
+        images, _ = next(iter(data.test_dataloader()))
+        assert torch.allclose(ensemble(images), torch.tensor(expected, dtype=torch.float32), atol=1e-4)
+
+
+def test_a_result_never_goes_to_another_candidate(reference: dict[str, Any]) -> None:
+    folder: Path = reference["folder"]
+    candidates = {candidate["id"]: candidate for candidate in json.loads((folder / "candidates.json").read_text())}
+    assert len({report["candidate"] for report in reference["final"]}) == len(reference["final"]) >= 2
+    for report in reference["final"]:
+        candidate = candidates[report["candidate"]]
+        assert report["architecture"] == candidate["text"] and report["shared_edges"] == candidate["shared_edges"]
+        assert report.get("lam") == (None if candidate["lam"] is None else round(candidate["lam"], 4))
+        own = json.loads((folder / "candidates" / report["candidate"] / "metrics.json").read_text())
+        assert report["default"] == own["default"] and len(own["history"]) == 2
+
+
+def test_web_ui_shows_the_trials_and_is_local(reference: dict[str, Any]) -> None:
+    assert {job["status"] for job in reference["jobs"]} <= {"SUCCEEDED", "RUNNING", "WAITING"} and len(reference["jobs"]) >= 2
+    assert reference["outside"] == []
+    if reference["page"] is None:
+        pytest.skip("no chromium: the page was not opened in a browser")
+    assert "Trial jobs" in reference["page"] and "SUCCEEDED" in reference["page"]
+    assert all(job["trialJobId"] in reference["page"] for job in reference["jobs"][:1])
+
+
+def test_a_finished_folder_is_left_alone(reference: dict[str, Any]) -> None:
+    folder: Path = reference["folder"]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    _, errors = finish(start("run", *SETTINGS, "--out", str(folder)))
+    assert "finished" in errors
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert before == after
+
+
+def test_another_run_is_refused_in_that_folder(reference: dict[str, Any]) -> None:
+    _, errors = finish(start("run", *SETTINGS, "--seed", "1", "--out", str(reference["folder"])), code=2)
+    assert "seed: 0 there, 1 here" in errors and len(errors.strip().splitlines()) == 1
+
+
+def kill(process: Process) -> None:
+    process.kill()
+    process.wait()
+
+
+def test_kill_9_at_every_stage_changes_nothing(reference: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = ["run", *SETTINGS, "--out", str(folder), "--port", str(free_port())]
+    process = start(*command)
+    wait_for(lambda: (folder / "search" / "checkpoint" / "last.ckpt").exists(), process)
+    time.sleep(0.3)
+    kill(process)
+    assert not (folder / "search" / "base.json").exists()
+    process = start(*command)
+    wait_for(lambda: (folder / "candidates" / "c00" / "metrics.json").exists(), process)
+    kill(process)
+    process = start(*command)  # the manager of the killed run holds the port until this one ends it
+    wait_for(lambda: (folder / "candidates" / "c01" / "metrics.json").exists(), process)
+    kill(process)
+    finished = (folder / "candidates" / "c00" / "weights.safetensors").stat().st_mtime_ns
+    finish(start("run", "--out", str(folder), "--resume"))
+    assert (folder / "candidates" / "c00" / "weights.safetensors").stat().st_mtime_ns == finished
+    assert outcome(folder) == outcome(reference["folder"])
+
+
+def test_ctrl_c_and_resume(reference: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start("run", *SETTINGS, "--out", str(folder))
+    wait_for(lambda: (folder / "search" / "checkpoint" / "last.ckpt").exists(), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(process, code=130)
+    assert f"nni-hypens run --out {folder} --resume" in errors
+    process = start("run", *SETTINGS, "--out", str(folder))
+    wait_for(lambda: (folder / "candidates" / "c00" / "metrics.json").exists(), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(process, code=130)
+    assert "Traceback" not in errors
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(folder / "nni") in " ".join(p.info["cmdline"] or [])]
+    finish(start("run", "--out", str(folder), "--resume"))
+    assert outcome(folder) == outcome(reference["folder"])
+
+
+def test_stages_are_commands(reference: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    finish(start("search", *SETTINGS, "--out", str(folder)))
+    assert not (folder / "candidates.json").exists()
+    _, errors = finish(start("select", "--out", str(folder)), code=2)
+    assert "nni-hypens sample" in errors
+    for stage in ("sample", "train", "select", "evaluate", "report"):
+        finish(start(stage, "--out", str(folder)))
+    assert outcome(folder) == outcome(reference["folder"])

@@ -1,4 +1,5 @@
-"""The only file that knows versions, names private to NNI or Lightning, and workarounds; each says why and until when."""
+"""The only file that knows versions, names private to NNI or Lightning, and workarounds; each says why and until
+when."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 with warnings.catch_warnings():
-    # nni 3.0 walks torch.nn when it is imported and finds classes it does not know; Lightning 2.6 uses a deprecated pytree
-    # class. No user can act on either. Can go when `python -W error -c "import nni.nas.nn.pytorch"` passes.
+    # nni 3.0 walks torch.nn when it is imported and finds classes it does not know; Lightning 2.6 uses a deprecated
+    # pytree class. No user can act on either. Can go when `python -W error -c "import nni.nas.nn.pytorch"` passes.
     warnings.filterwarnings("ignore", message=".*is found to be not a nn.Module.*", category=RuntimeWarning)
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning.utilities._pytree")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
@@ -27,18 +28,25 @@ with warnings.catch_warnings():
 
 def quiet_training() -> None:
     """Silence hints of Lightning that do not hold here: our data is in memory, and steps are few."""
-    for message in (".*does not have many workers.*", ".*The number of training batches.*", ".*`isinstance.treespec.*",
-                    ".*exists and is not empty.*", ".*You defined a `validation_step` but have no `val_dataloader`.*",
-                    ".*modules in eval mode.*", ".*You passed in a `val_dataloader` but have no.*", ".*Failed to create link.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*The number of training batches.*",
+        ".*`isinstance.treespec.*",
+        ".*exists and is not empty.*",
+        ".*You defined a `validation_step` but have no `val_dataloader`.*",
+        ".*modules in eval mode.*",
+        ".*You passed in a `val_dataloader` but have no.*",
+        ".*Failed to create link.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
 
 
 def restart_epoch_data(trainer: pl.Trainer) -> None:
     """Begin the epoch's data anew, after seeding.
 
-    Lightning creates the iterator of a run's first epoch before ``on_train_epoch_start``, and those of later epochs after
-    it, so a resumed epoch would see another order. Private: ``fit_loop._data_fetcher``, ``fit_loop.is_resuming``. Can go
-    when ``tests/test_search.py::test_resume_is_exact`` passes without it.
+    Lightning creates the iterator of a run's first epoch before ``on_train_epoch_start``, and those of later epochs
+    after it, so a resumed epoch would see another order. Private: ``fit_loop._data_fetcher``,
+    ``fit_loop.is_resuming``. Can go when ``tests/test_search.py::test_resume_is_exact`` passes without it.
     """
     loop = trainer.fit_loop
     first_epoch_of_run = trainer.current_epoch == 0 or loop.is_resuming
@@ -50,8 +58,9 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
 def manager_environment(public: bool = False) -> Iterator[None]:
     """Environment in which NNI's manager is started: on loopback, and with one thread for each trial.
 
-    nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``) and no option changes it, so a
-    few lines of JavaScript are preloaded into its node process. Can go when NNI has an option for the address.
+    nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``) and no option changes
+    it, so a few lines of JavaScript are preloaded into its node process. Can go when NNI has an option for the
+    address.
 
     Args:
         public: Leave the manager on all interfaces, which remote training services need.
@@ -75,8 +84,8 @@ def manager_environment(public: bool = False) -> Iterator[None]:
 class TrialReports(TrialCommandChannel):
     """Stands between an evaluator and NNI while one candidate is trained, so that any evaluator's reports become ours.
 
-    Intermediate metrics go on as dicts that carry the candidate's id; the final metric is kept back, because a trial may send
-    only one and ours holds more. NNI's own sequential engine exchanges the channel in the same way.
+    Intermediate metrics go on as dicts that carry the candidate's id; the final metric is kept back, because a trial
+    may send only one and ours holds more. NNI's own sequential engine exchanges the channel in the same way.
     """
 
     def __init__(self, candidate: str) -> None:
@@ -111,7 +120,8 @@ def quiet_logging(level: int = logging.WARNING) -> None:
         logging.getLogger(name).setLevel(level)
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(level)
-    # "Cannot convert CategoricalMultiple to legacy format": NNI's search space page cannot show it, nothing else depends on it
+    # "Cannot convert CategoricalMultiple to legacy format": NNI's search space page cannot show it, nothing else
+    # depends on it
     logging.getLogger("nni.nas.experiment.experiment").setLevel(logging.ERROR)
     # "`training_service` will be ignored" is logged at every look at a sequential experiment's configuration
     logging.getLogger("nni.nas.experiment.config.experiment").setLevel(logging.ERROR)

@@ -1,7 +1,8 @@
 """Architectures, their edges, and how many edges two of them share.
 
 An *architecture* is one NNI sample (label -> choice). An *edge* is one structural decision that counts as a unit when
-two architectures are compared. What counts is read from the structure of the model space, never from the text of a label:
+two architectures are compared. What counts is read from the structure of the model space, never from the text of a
+label:
 
 * NNI ``Cell``: a triple (node, input, operation); each node has ``num_ops_per_node`` of them, unordered.
 * a node of our own spaces, where an ``InputChoice`` selects among ``LayerChoice`` s: (node, input, operation on it);
@@ -38,9 +39,9 @@ class EdgeGroup:
 
     Args:
         name: Name of the group, the first part of each of its edges.
-        slots: Pairs (label of the input choice or None, labels of the operation choices). With one operation label, that
-            operation acts on whichever input is chosen; with several, label ``i`` is the operation on input ``i`` and
-            counts only when input ``i`` is chosen. Slots of one group are unordered.
+        slots: Pairs (label of the input choice or None, labels of the operation choices). With one operation label,
+            that operation acts on whichever input is chosen; with several, label ``i`` is the operation on input
+            ``i`` and counts only when input ``i`` is chosen. Slots of one group are unordered.
     """
 
     name: str
@@ -81,7 +82,8 @@ class ChoiceTable:
         options: dict[str, tuple[Any, ...]] = {}
         n_chosen: dict[str, int] = {}
         multiple: set[str] = set()
-        for label, mutable in space.simplify().items():
+        for key, mutable in space.simplify().items():
+            label = str(key)  # NNI's labels are a subclass of str, which no checkpoint should depend on
             if isinstance(mutable, CategoricalMultiple):
                 if mutable.n_chosen is None:
                     raise InputError(f"label {label!r}", "n_chosen=None", "an InputChoice with a fixed n_chosen")
@@ -110,9 +112,7 @@ class ChoiceTable:
 
     def to_indices(self, sample: Sample) -> dict[str, list[int]]:
         """Indices of the chosen options, label by label."""
-        return {
-            label: [self.options[label].index(value) for value in as_list(sample[label])] for label in self.options
-        }
+        return {label: [self.options[label].index(value) for value in as_list(sample[label])] for label in self.options}
 
     def validate(self, sample: Any, field: str = "base") -> Sample:
         """Check that ``sample`` is an architecture of this space, and return it in NNI's own form.
@@ -131,9 +131,13 @@ class ChoiceTable:
         if unknown:
             near = difflib.get_close_matches(str(unknown[0]), self.labels, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(f"{field}: label", repr(unknown[0]), f"a label of this space{hint}; is it from another space?")
+            raise InputError(
+                f"{field}: label", repr(unknown[0]), f"a label of this space{hint}; is it from another space?"
+            )
         if missing:
-            raise InputError(f"{field}: label {missing[0]!r}", "nothing", "a choice for each label; is it from another space?")
+            raise InputError(
+                f"{field}: label {missing[0]!r}", "nothing", "a choice for each label; is it from another space?"
+            )
         checked: Sample = {}
         for label, values in self.options.items():
             chosen = as_list(sample[label])
@@ -143,7 +147,9 @@ class ChoiceTable:
                 hint = f" (nearest: {near[0]})" if near else ""
                 raise InputError(f"{field}: label {label!r}", repr(wrong[0]), f"one of {list(values)}{hint}")
             if len(chosen) != self.n_chosen[label] or len(set(map(str, chosen))) != len(chosen):
-                raise InputError(f"{field}: label {label!r}", repr(chosen), f"{self.n_chosen[label]} different option(s)")
+                raise InputError(
+                    f"{field}: label {label!r}", repr(chosen), f"{self.n_chosen[label]} different option(s)"
+                )
             ordered = sorted(chosen, key=values.index)
             checked[label] = ordered if label in self.multiple else ordered[0]
         return checked
@@ -168,7 +174,9 @@ class EdgeStructure:
                 if label not in table.options:
                     raise InputError(f"edge group {group.name!r}", f"label {label!r}", "labels of this space")
                 if label in covered:
-                    raise InputError(f"label {label!r}", f"a second edge group {group.name!r}", "each label in one group")
+                    raise InputError(
+                        f"label {label!r}", f"a second edge group {group.name!r}", "each label in one group"
+                    )
                 covered[label] = group
             self.groups.append(group)
         self.groups += [EdgeGroup(label, ((None, (label,)),)) for label in table.options if label not in covered]

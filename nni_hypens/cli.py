@@ -43,12 +43,22 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser; settings come from the fields of ``RunConfig``."""
     from nni_hypens import __version__, _compat  # noqa: F401 - imports NNI without its noise
 
-    parser = _Parser(prog="nni-hypens", description="Neural ensembles as an NNI strategy.", epilog=EXAMPLES,
-                     formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = _Parser(
+        prog="nni-hypens",
+        description="Neural ensembles as an NNI strategy.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=_Parser)
-    run = commands.add_parser("run", help="search, train, select, calibrate, report: the whole road", epilog=EXAMPLES,
-                              formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    run = commands.add_parser(
+        "run",
+        help="search, train, select, calibrate, report: the whole road",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     _add_settings(run)
     for stage, text in STAGE_HELP.items():
         command = commands.add_parser(stage, help=text, description=f"One stage of a run: {text}.", allow_abbrev=False)
@@ -62,26 +72,46 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     from nni_hypens.config import RunConfig
 
-    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in a file, by the names of the flags")
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG.yaml", help="settings in a file, by the names of the flags"
+    )
     group = parser.add_argument_group("settings")
     for entry in dataclasses.fields(RunConfig):
         flag = "--" + entry.name.replace("_", "-")
         if str(entry.type).startswith("dict"):
-            group.add_argument(flag, action="append", default=argparse.SUPPRESS, metavar="NAME=VALUE", help=entry.metadata["help"])
+            group.add_argument(
+                flag, action="append", default=argparse.SUPPRESS, metavar="NAME=VALUE", help=entry.metadata["help"]
+            )
             continue
         default = "" if entry.default is None else f" (default: {entry.default})"
-        group.add_argument(flag, default=argparse.SUPPRESS, metavar=entry.name.upper().split("_")[-1],
-                           help=(entry.metadata["help"] + default).replace("%", "%%"))
+        group.add_argument(
+            flag,
+            default=argparse.SUPPRESS,
+            metavar=entry.name.upper().split("_")[-1],
+            help=(entry.metadata["help"] + default).replace("%", "%%"),
+        )
     _add_runtime(parser, out_required=False)
 
 
 def _add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
     group = parser.add_argument_group("running")
-    group.add_argument("--out", type=Path, required=out_required, metavar="DIR",
-                       help="run folder" + ("" if out_required else " (default: runs/DATA-SPACE-SEED)"))
-    group.add_argument("--port", type=int, default=None, help="port of NNI's web UI, on loopback (default: first free from 8080)")
-    group.add_argument("--concurrency", type=int, default=min(2, os.cpu_count() or 1), metavar="N",
-                       help="trials at once (default: %(default)s)")
+    group.add_argument(
+        "--out",
+        type=Path,
+        required=out_required,
+        metavar="DIR",
+        help="run folder" + ("" if out_required else " (default: runs/DATA-SPACE-SEED)"),
+    )
+    group.add_argument(
+        "--port", type=int, default=None, help="port of NNI's web UI, on loopback (default: first free from 8080)"
+    )
+    group.add_argument(
+        "--concurrency",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        metavar="N",
+        help="trials at once (default: %(default)s)",
+    )
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument("--json", action="store_true", help="print the results as JSON")
     if not out_required:
@@ -92,15 +122,22 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings from file and flags, flags first, as a mapping that is not checked yet."""
     from nni_hypens.config import RunConfig
 
-    given = {entry.name: getattr(arguments, entry.name) for entry in dataclasses.fields(RunConfig) if hasattr(arguments, entry.name)}
+    given = {
+        entry.name: getattr(arguments, entry.name)
+        for entry in dataclasses.fields(RunConfig)
+        if hasattr(arguments, entry.name)
+    }
     if "space_args" in given:
         given["space_args"] = _pairs(given["space_args"])
     if getattr(arguments, "resume", False):
         if arguments.out is None:
             raise InputError("resume", "no --out", "--out DIR of the run to go on with")
         if given or arguments.config:
-            raise InputError("resume", f"--resume with other settings ({next(iter(given), 'CONFIG.yaml')})",
-                             "--out DIR alone: a run goes on with the settings it began with")
+            raise InputError(
+                "resume",
+                f"--resume with other settings ({next(iter(given), 'CONFIG.yaml')})",
+                "--out DIR alone: a run goes on with the settings it began with",
+            )
         return _folder_settings(arguments.out)
     from_file = RunConfig.read(arguments.config) if arguments.config else {}
     return {**from_file, **given}
@@ -110,7 +147,9 @@ def _folder_settings(out: Path) -> dict[str, Any]:
     from nni_hypens.config import RunConfig
 
     if not (out / "config.yaml").exists():
-        raise InputError("out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`")
+        raise InputError(
+            "out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`"
+        )
     return RunConfig.read(out / "config.yaml")
 
 
@@ -158,8 +197,13 @@ def make_plan(config: Any, out: Path) -> Any:
 
     check_folder(out, config.to_mapping())
     data = ImageData(
-        config.data, root=config.root, train_size=config.train_size, validation_size=config.validation_size,
-        test_size=config.test_size, batch_size=config.batch_size, augment=config.augment,
+        config.data,
+        root=config.root,
+        train_size=config.train_size,
+        validation_size=config.validation_size,
+        test_size=config.test_size,
+        batch_size=config.batch_size,
+        augment=config.augment,
     )
     space = config.build_space(data.input_spec["channels"], data.num_classes)
 
@@ -172,9 +216,18 @@ def make_plan(config: Any, out: Path) -> Any:
 
         limits = config.lam_range(EdgeStructure.from_space(space).n_edges)
     return Plan(
-        space, evaluator(config.epochs_each), evaluator(config.search_epochs), data, config.to_mapping(),
-        members=config.members, candidates=config.candidates, lam_range=limits, selection=config.selection, base=config.base,
-        diversity=config.build_diversity(), seed=config.seed,
+        space,
+        evaluator(config.epochs_each),
+        evaluator(config.search_epochs),
+        data,
+        config.to_mapping(),
+        members=config.members,
+        candidates=config.candidates,
+        lam_range=limits,
+        selection=config.selection,
+        base=config.base,
+        diversity=config.build_diversity(),
+        seed=config.seed,
         strategy={"warmup_epochs": config.warmup_epochs, "base_epochs": config.base_epochs},
         command=f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER",
     )
@@ -184,8 +237,11 @@ def summary_table(results: dict[str, Any]) -> str:
     """Ensemble, best member and baselines, in a table for the terminal."""
     import pandas as pd
 
-    rows = {f"ensemble of {len(results['members'])}": results["ensemble"], "  before temperature": results["ensemble_uncalibrated"],
-            f"best member ({results['best_member']['id']})": results["best_member"]}
+    rows = {
+        f"ensemble of {len(results['members'])}": results["ensemble"],
+        "  before temperature": results["ensemble_uncalibrated"],
+        f"best member ({results['best_member']['id']})": results["best_member"],
+    }
     rows |= {row["name"]: row for row in results["baselines"]}
     table = pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
     return table.to_string(float_format=lambda value: f"{value:.4f}")
@@ -231,7 +287,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{parser.prog}: interrupted; go on with: nni-hypens run --out {out} --resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     except (RuntimeError, OSError) as error:
-        print(f"{parser.prog}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", file=sys.stderr)
+        print(
+            f"{parser.prog}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            file=sys.stderr,
+        )
         return EXIT_FAILED
     return EXIT_DONE
 

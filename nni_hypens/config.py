@@ -55,9 +55,13 @@ class RunConfig:
     lam_high: float | None = setting(None, "most shared edges to request from candidates (all edges)")
     search_epochs: int = setting(60, "epochs of the search: warm-up, base and hypernetwork together")
     warmup_epochs: int | None = setting(None, "of these, epochs of uniform sampling (a fifth)")
-    base_epochs: int | None = setting(None, "of these, epochs of the base search (three tenths; 0: choose by the supernet)")
+    base_epochs: int | None = setting(
+        None, "of these, epochs of the base search (three tenths; 0: choose by the supernet)"
+    )
     epochs: int = setting(25, "epochs of training per candidate")
-    budget: int | None = setting(None, "training epochs of all candidates together; replaces epochs by budget // candidates")
+    budget: int | None = setting(
+        None, "training epochs of all candidates together; replaces epochs by budget // candidates"
+    )
     learning_rate: float = setting(0.02, "initial learning rate of candidates (AdamW, cosine schedule)")
     weight_decay: float = setting(0.001, "weight decay of candidates")
     selection: str = setting("exhaustive", "how members are chosen on validation NLL: exhaustive or greedy")
@@ -74,7 +78,9 @@ class RunConfig:
         for name, value in values.items():
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
-                raise InputError(f"{source}: {name}", repr(value), f"a known setting{f'; nearest: {near[0]}' if near else ''}")
+                raise InputError(
+                    f"{source}: {name}", repr(value), f"a known setting{f'; nearest: {near[0]}' if near else ''}"
+                )
         return cls(**{name: coerce(known[name], value) for name, value in values.items()})
 
     @classmethod
@@ -104,9 +110,13 @@ class RunConfig:
             if getattr(self, name) < least:
                 raise InputError(name, getattr(self, name), f"a whole number of at least {least}")
         if self.members > self.candidates:
-            raise InputError("members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates")
+            raise InputError(
+                "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
+            )
         if self.budget is not None and self.budget < self.candidates:
-            raise InputError("budget", f"{self.budget} epochs", f"at least one epoch for each of {self.candidates} candidates")
+            raise InputError(
+                "budget", f"{self.budget} epochs", f"at least one epoch for each of {self.candidates} candidates"
+            )
         for name in ("learning_rate",):
             if not getattr(self, name) > 0:
                 raise InputError(name, getattr(self, name), "a number above 0")
@@ -150,19 +160,27 @@ class RunConfig:
         """
         factory = find_object("space", self.space, SPACES)
         accepted = _parameters(factory)
-        arguments = {name: value for name, value in (("in_channels", in_channels), ("num_classes", num_classes))
-                     if name in accepted}
+        arguments = {
+            name: value
+            for name, value in (("in_channels", in_channels), ("num_classes", num_classes))
+            if name in accepted
+        }
         unknown = [name for name in self.space_args if name not in accepted]
         if unknown:
             near = difflib.get_close_matches(unknown[0], accepted, n=1)
-            raise InputError(f"space_args.{unknown[0]}", repr(self.space_args[unknown[0]]),
-                             f"an argument of {self.space}: {', '.join(accepted)}{f'; nearest: {near[0]}' if near else ''}")
+            raise InputError(
+                f"space_args.{unknown[0]}",
+                repr(self.space_args[unknown[0]]),
+                f"an argument of {self.space}: {', '.join(accepted)}{f'; nearest: {near[0]}' if near else ''}",
+            )
         try:
             space = factory(**{**arguments, **self.space_args})
         except InputError as error:
             raise InputError(f"space_args.{error.field}", error.got, error.expected) from None
         except (TypeError, ValueError) as error:
-            raise InputError("space_args", str(self.space_args), f"arguments that {self.space} takes ({error})") from None
+            raise InputError(
+                "space_args", str(self.space_args), f"arguments that {self.space} takes ({error})"
+            ) from None
         if not isinstance(space, ModelSpace):
             raise InputError("space", f"{self.space}, a {type(space).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
         return space
@@ -217,7 +235,9 @@ def one_of(field_name: str, value: str, choices: Any) -> None:
     """
     if value not in choices:
         near = difflib.get_close_matches(str(value), list(choices), n=1)
-        raise InputError(field_name, repr(value), f"one of {', '.join(choices)}{f'; nearest: {near[0]}' if near else ''}")
+        raise InputError(
+            field_name, repr(value), f"one of {', '.join(choices)}{f'; nearest: {near[0]}' if near else ''}"
+        )
 
 
 def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
@@ -238,7 +258,9 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
         raise InputError(field_name, repr(name), f"an importable module ({error})") from None
     if not hasattr(module, attribute):
         near = difflib.get_close_matches(attribute, dir(module), n=1)
-        raise InputError(field_name, repr(name), f"a name that {module_name} has{f'; nearest: {near[0]}' if near else ''}")
+        raise InputError(
+            field_name, repr(name), f"a name that {module_name} has{f'; nearest: {near[0]}' if near else ''}"
+        )
     return getattr(module, attribute)
 
 

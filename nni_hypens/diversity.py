@@ -45,7 +45,7 @@ class ChoiceLayout:
         self.mask = (torch.arange(self.n_options)[None, :] < lengths[:, None]).to(device)  # L x M
         self.n_chosen = torch.tensor(list(table.n_chosen.values()))  # L
         self.max_chosen = int(self.n_chosen.max())
-        self.single = torch.ones(self.n_labels, dtype=torch.bool) if self.max_chosen == 1 else self.n_chosen == 1
+        self.full = (self.n_chosen == lengths).to(device)  # L: nothing to choose, every option always is
 
     def one_hot(self, sample: Sample) -> torch.Tensor:
         """Zeros and ones ``L x M``; rows of labels with n_chosen = k hold k ones."""
@@ -73,7 +73,10 @@ def gumbel(shape: Sequence[int], generator: torch.Generator | None, like: torch.
 
 
 def draw_paths(
-    logits: torch.Tensor, layout: ChoiceLayout, temperature: float, generator: torch.Generator | None = None,
+    logits: torch.Tensor,
+    layout: ChoiceLayout,
+    temperature: float,
+    generator: torch.Generator | None = None,
     noise: bool = True,
 ) -> PathDraw:
     """Sample architectures by Gumbel top-k, with the Gumbel-softmax relaxation (Jang et al. 2017) of the same draw.
@@ -93,7 +96,8 @@ def draw_paths(
 
 
 def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: float) -> torch.Tensor:
-    """Softmax of ``logits / temperature``; for n_chosen = k a relaxed k-hot vector (Xie & Ermon 2019), ``* x L x M``."""
+    """Softmax of ``logits / temperature``; for n_chosen = k a relaxed k-hot vector (Xie & Ermon 2019), ``* x L x
+    M``."""
     scaled = logits / temperature
     soft = F.softmax(scaled, dim=-1)
     if layout.max_chosen == 1:
@@ -103,15 +107,15 @@ def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: floa
         scaled = scaled + torch.log1p(-soft.clamp(max=1 - 1e-6))
         soft = F.softmax(scaled, dim=-1)
         total = total + soft * (more > step)[:, None]
-    return total.clamp(max=1.0)
+    return torch.where(layout.full[:, None], layout.mask.to(total), total.clamp(max=1.0))
 
 
 class SharedEdgeCounter:
     """Expected number of edges shared with a base architecture, differentiable in the choice probabilities.
 
     Exact for hard (one-hot) choices; for probabilities it is the expectation under independent labels. Where slots of a
-    node are unordered (NNI ``Cell``), the number of slots that hold a base edge is Poisson binomial, and the shared count is
-    ``E[min(N, m)] = sum_{t=1..m} P(N >= t)`` for an edge that the base holds m times.
+    node are unordered (NNI ``Cell``), the number of slots that hold a base edge is Poisson binomial, and the shared
+    count is ``E[min(N, m)] = sum_{t=1..m} P(N >= t)`` for an edge that the base holds m times.
     """
 
     def __init__(self, structure: EdgeStructure, layout: ChoiceLayout, base: Sample) -> None:
@@ -140,7 +144,9 @@ class SharedEdgeCounter:
         counts = [torch.ones_like(slots[..., 0])]  # P(N = n) after each slot
         for slot in slots.unbind(-1):
             shifted = [torch.zeros_like(slot), *counts]
-            counts = [(1 - slot) * stay + slot * move for stay, move in zip([*counts, shifted[0]], shifted, strict=True)]
+            counts = [
+                (1 - slot) * stay + slot * move for stay, move in zip([*counts, shifted[0]], shifted, strict=True)
+            ]
         number = torch.arange(len(counts), device=slots.device)
         shared = torch.minimum(number, self.multiplicity[:, None]).to(slots)  # E x (slots + 1)
         return (torch.stack(counts, dim=-1) * shared).sum((-2, -1))
@@ -149,7 +155,8 @@ class SharedEdgeCounter:
 def _edge_rows(
     structure: EdgeStructure, layout: ChoiceLayout, base: Sample
 ) -> tuple[list[list[tuple[int, int]]], list[int]]:
-    """For each distinct edge of the base: the (input, operation) probability indices of every slot that could hold it."""
+    """For each distinct edge of the base: the (input, operation) probability indices of every slot that could hold
+    it."""
     table, width = structure.table, layout.n_options
     offset = {label: row * width for row, label in enumerate(table.labels)}
     one = layout.n_labels * width + 1
@@ -187,14 +194,16 @@ class Diversity(Protocol):
     def __call__(
         self, lam: torch.Tensor, logits: torch.Tensor, temperature: float, generator: torch.Generator | None
     ) -> torch.Tensor:
-        """Value of the regulariser, a scalar: the mean over the batch of ``lam`` (``B``) and ``logits`` (``B x L x M``)."""
+        """Value of the regulariser, a scalar: the mean over the batch of ``lam`` (``B``) and ``logits`` (``B x L x
+        M``)."""
 
 
 class SharedEdges:
     """``((lam - E[s(base, GS_t(alpha(lam)))]) / n_edges)^2`` times ``n_edges``: lam edges in common with the base.
 
-    The 2024 EdgeNES paper has the squared error itself. Ours is divided by n_edges so that an error of a quarter of the dial
-    costs a space of 16 edges four times what it costs one of 4 and no more, and one default weight serves both.
+    The 2024 EdgeNES paper has the squared error itself. Ours is divided by n_edges so that an error of a quarter of
+    the dial costs a space of 16 edges four times what it costs one of 4 and no more, and one default weight serves
+    both.
 
     Args:
         weight: Weight c of the regulariser, or (start, end), linear over the epochs of the hypernetwork.

@@ -47,8 +47,16 @@ def evaluate_pool(
     best = min(ids, key=lambda name: (validation_nll[name], name))
     rows = []
     for name, weight in members:
-        rows.append({"id": name, "weight": weight, "lam": by_id[name]["lam"], "shared_edges": by_id[name]["shared_edges"],
-                     **metrics.summary(pool[name][1], test_labels), "validation_nll": validation_nll[name]})
+        rows.append(
+            {
+                "id": name,
+                "weight": weight,
+                "lam": by_id[name]["lam"],
+                "shared_edges": by_id[name]["shared_edges"],
+                **metrics.summary(pool[name][1], test_labels),
+                "validation_nll": validation_nll[name],
+            }
+        )
     pairwise = metrics.pairwise_disagreement(test)
     off_diagonal = pairwise[~np.eye(len(ids), dtype=bool)]
     return {
@@ -79,9 +87,15 @@ def _candidate(
     row = {key: record[key] for key in ("id", "lam", "shared_edges", "source", "supernet_nll")}
     if record["id"] not in pool or trial is None:
         return {**row, "status": "failed", "error": (trial or {}).get("error", "not trained")}
-    return {**row, "status": "trained", "is_member": record["id"] in members,
-            "test": metrics.summary(pool[record["id"]][1], labels), "validation": trial["validation"],
-            "seconds": trial["seconds"], "parameters": trial["parameters"]}
+    return {
+        **row,
+        "status": "trained",
+        "is_member": record["id"] in members,
+        "test": metrics.summary(pool[record["id"]][1], labels),
+        "validation": trial["validation"],
+        "seconds": trial["seconds"],
+        "parameters": trial["parameters"],
+    }
 
 
 def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[float | None]]:
@@ -101,7 +115,12 @@ def _baselines(pool: Predictions, labels: np.ndarray, size: int, records: list[d
     base = next((record["id"] for record in records if record["source"] == "base" and record["id"] in test), None)
     if base is not None:
         rows.append({"name": "base architecture alone", **metrics.summary(test[base], labels)})
-    rows.append({"name": f"all {len(test)} candidates averaged", **metrics.summary(np.mean(list(test.values()), axis=0), labels)})
+    rows.append(
+        {
+            "name": f"all {len(test)} candidates averaged",
+            **metrics.summary(np.mean(list(test.values()), axis=0), labels),
+        }
+    )
     names = sorted(test)
     if comb(len(names), size) <= RANDOM_SUBSETS:
         subsets = [list(subset) for subset in combinations(names, size)]

@@ -1,4 +1,5 @@
-"""The evaluator of the command line: image classification by Adam with a cosine schedule, on NNI's own Lightning evaluator."""
+"""The evaluator of the command line: image classification by Adam with a cosine schedule, on NNI's own Lightning
+evaluator."""
 
 from __future__ import annotations
 
@@ -50,7 +51,13 @@ def image_evaluator(
     """
     return Lightning(
         ImageClassification(num_classes, learning_rate, weight_decay, epochs),
-        Trainer(max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                enable_model_summary=False, num_sanity_val_steps=0),
+        Trainer(
+            max_epochs=epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        ),
         datamodule=data,
     )

@@ -31,7 +31,8 @@ def run_search(
 ) -> None:
     """Run the one-shot search as an NNI experiment, checkpointed after each epoch.
 
-    A checkpoint in ``directory/checkpoint`` is taken up, which gives the same result as a run that was never interrupted.
+    A checkpoint in ``directory/checkpoint`` is taken up, which gives the same result as a run that was never
+    interrupted.
 
     Args:
         space: The model space; it becomes the supernet, in place.
@@ -66,7 +67,9 @@ def run_search(
         experiment.stop()
 
 
-def run_trials(space: ModelSpace, evaluator: Evaluator, strategy: CandidateTraining, run: Path, port: int | None) -> int:
+def run_trials(
+    space: ModelSpace, evaluator: Evaluator, strategy: CandidateTraining, run: Path, port: int | None
+) -> int:
     """Train candidates as trials on NNI's local training service, watched in its web UI on loopback.
 
     Args:
@@ -107,7 +110,8 @@ def run_trials(space: ModelSpace, evaluator: Evaluator, strategy: CandidateTrain
 
 
 def _record_manager(run: Path, port: int, experiment: NasExperiment) -> None:
-    """Remember whose manager holds the port: after kill -9 of this process it lives on, and the next run must end it."""
+    """Remember whose manager holds the port: after kill -9 of this process it lives on, and the next run must end
+    it."""
     write_json(run / "nni" / "manager.json", {"experiment": experiment.id, "port": port, "owner": os.getpid()})
 
 
@@ -178,5 +182,11 @@ def versions() -> dict[str, str]:
 
     from nni_hypens import __version__
 
-    return {"nni_hypens": __version__, "nni": nni.__version__, "torch": str(torch.__version__), "pytorch_lightning": pl.__version__,
-            "numpy": numpy.__version__, "python": ".".join(map(str, sys.version_info[:3]))}
+    return {
+        "nni_hypens": __version__,
+        "nni": nni.__version__,
+        "torch": str(torch.__version__),
+        "pytorch_lightning": pl.__version__,
+        "numpy": numpy.__version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }

@@ -1,7 +1,8 @@
 """The whole road in a run folder: search, sample, train, select, evaluate, report; each stage can be resumed.
 
-A stage is done when the file it writes last is there. What an interrupted stage left is taken up: the search from its last
-epoch, training from the candidates that finished. Validation data chooses; the labels of test data are read by ``evaluate`` alone.
+A stage is done when the file it writes last is there. What an interrupted stage left is taken up: the search from its
+last epoch, training from the candidates that finished. Validation data chooses; the labels of test data are read by
+``evaluate`` alone.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Plan:
         space: The model space; never changed.
         evaluator: Trains one candidate, in a trial.
         search_evaluator: Trains the supernet; its epochs are the epochs of the search.
-        data: Data module of both, wrapped by ``nni.trace``: see :class:`nni_hypens.data.ImageData` for what is asked of it.
+        data: Data module of both, wrapped by ``nni.trace``: see :class:`nni_hypens.data.ImageData` for what is asked
+            of it.
         identity: Plain data that two runs share exactly when they have the same result; kept in ``config.yaml``.
         members: Members of the ensemble.
         candidates: Architectures to train.
@@ -90,7 +92,9 @@ class Plan:
             InputError: Naming the field.
         """
         if self.members > self.candidates:
-            raise InputError("members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates")
+            raise InputError(
+                "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
+            )
         structure = EdgeStructure.from_space(self.space)
         if isinstance(self.base, str | Path):
             self.base = load_sample(self.base, structure.table)
@@ -118,10 +122,17 @@ class Plan:
             with torch.no_grad():
                 output = network(torch.zeros(shape))
         except (RuntimeError, ValueError) as error:
-            raise InputError("space", f"{type(self.space).__name__} on images of shape {shape[1:]}",
-                             f"a space that takes them ({str(error).splitlines()[0]})") from None
+            raise InputError(
+                "space",
+                f"{type(self.space).__name__} on images of shape {shape[1:]}",
+                f"a space that takes them ({str(error).splitlines()[0]})",
+            ) from None
         if tuple(output.shape) != (2, classes):
-            raise InputError("space", f"outputs of shape {tuple(output.shape[1:])}", f"({classes},), a logit for each class of the data")
+            raise InputError(
+                "space",
+                f"outputs of shape {tuple(output.shape[1:])}",
+                f"({classes},), a logit for each class of the data",
+            )
 
 
 class Run:
@@ -139,7 +150,12 @@ class Run:
     """
 
     def __init__(
-        self, plan: Plan, out: str | Path, port: int | None = None, concurrency: int = 1, progress: Progress | None = None
+        self,
+        plan: Plan,
+        out: str | Path,
+        port: int | None = None,
+        concurrency: int = 1,
+        progress: Progress | None = None,
     ) -> None:
         self.plan = plan
         self.out = Path(out)
@@ -174,7 +190,9 @@ class Run:
             InputError: It is not there.
         """
         if not (self.out / path).exists():
-            raise InputError("out", f"{self.out} without {path}", f"a run folder where `nni-hypens {stage}` has finished")
+            raise InputError(
+                "out", f"{self.out} without {path}", f"a run folder where `nni-hypens {stage}` has finished"
+            )
         return self.out / path
 
     def run(self) -> dict[str, Any]:
@@ -198,7 +216,9 @@ class Run:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise InputError("out", f"{self.out}, in use by another run", "a folder that no run is using, or wait") from None
+                raise InputError(
+                    "out", f"{self.out}, in use by another run", "a folder that no run is using, or wait"
+                ) from None
             yield
 
     # ---- stages ---------------------------------------------------------------------------------------------------
@@ -211,22 +231,28 @@ class Run:
         plan = self.plan
         strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.seed, **plan.strategy)
         evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
+        pl.seed_everything(plan.seed, verbose=False)  # the supernet's initial weights
         run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(self.progress)])
         module = strategy.oneshot_module
         base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]
         rest = [row["seconds"] for row in strategy.history if row["phase"] not in (WARMUP, BASE)]
         searched = plan.base is None
-        weights = {name: value.cpu().contiguous() for name, value in strategy.trained_supernet.model.state_dict().items()}
+        weights = {
+            name: value.cpu().contiguous() for name, value in strategy.trained_supernet.model.state_dict().items()
+        }
         write_tensors(folder / "supernet.safetensors", weights)
         history = pd.DataFrame(strategy.history, columns=list(HISTORY_COLUMNS))
         write_text(folder / "history.csv", history.to_csv(index=False))
-        write_json(folder / "summary.json", {
-            "n_edges": strategy.n_edges,
-            "base_search_s": sum(base_epochs) if searched else 0.0,
-            "search_s": sum(rest) + (0.0 if searched else sum(base_epochs)),
-            "base_ranking": module.base_ranking,
-            "dial": [[lam, shared] for lam, shared in self._dial(strategy.sampler)],
-        })
+        write_json(
+            folder / "summary.json",
+            {
+                "n_edges": strategy.n_edges,
+                "base_search_s": sum(base_epochs) if searched else 0.0,
+                "search_s": sum(rest) + (0.0 if searched else sum(base_epochs)),
+                "base_ranking": module.base_ranking,
+                "dial": [[lam, shared] for lam, shared in self._dial(strategy.sampler)],
+            },
+        )
         strategy.sampler.save(folder)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
@@ -260,13 +286,21 @@ class Run:
         records = []
         for index in choose_pool(pool, probabilities, labels, plan.candidates):
             candidate = pool[index]
-            records.append({
-                "id": f"c{len(records):02d}", "lam": candidate.lam, "shared_edges": candidate.shared_edges,
-                "source": candidate.source, "supernet_nll": float(nll[index]), "architecture": candidate.architecture,
-                "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
-                "text": structure.describe(candidate.architecture),
-            })
-        write_json(self.out / "search" / "ranking.json", {"architectures": len(pool), "seconds": time.perf_counter() - start})
+            records.append(
+                {
+                    "id": f"c{len(records):02d}",
+                    "lam": candidate.lam,
+                    "shared_edges": candidate.shared_edges,
+                    "source": candidate.source,
+                    "supernet_nll": float(nll[index]),
+                    "architecture": candidate.architecture,
+                    "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
+                    "text": structure.describe(candidate.architecture),
+                }
+            )
+        write_json(
+            self.out / "search" / "ranking.json", {"architectures": len(pool), "seconds": time.perf_counter() - start}
+        )
         write_json(self.out / "candidates.json", records)
 
     def candidates(self) -> list[dict[str, Any]]:
@@ -290,16 +324,24 @@ class Run:
         if len(done) == len(records) or (self.out / "ensemble" / "ensemble.json").exists():
             return
         specs = [
-            TrialSpec(record["id"], record["architecture"], record["lam"], record["shared_edges"],
-                      plan.seed * 10_000 + index, record["text"])
-            for index, record in enumerate(records) if record["id"] not in done
+            TrialSpec(
+                record["id"],
+                record["architecture"],
+                record["lam"],
+                record["shared_edges"],
+                plan.seed * 10_000 + index,
+                record["text"],
+            )
+            for index, record in enumerate(records)
+            if record["id"] not in done
         ]
         port = free_port(self.port)
         self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
         self.progress.start("train", len(records), "candidate", len(done))
         start = time.perf_counter()
-        strategy = CandidateTraining(specs, plan.evaluator, plan.data, self.out / "candidates", self.concurrency,
-                                     on_progress=self._on_trial)
+        strategy = CandidateTraining(
+            specs, plan.evaluator, plan.data, self.out / "candidates", self.concurrency, on_progress=self._on_trial
+        )
         try:
             run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
         finally:
@@ -307,15 +349,23 @@ class Run:
         for candidate, error in strategy.failed.items():
             record = {"id": candidate, "status": "failed", "error": error}
             write_json(self.out / "candidates" / candidate / "metrics.json", record)
-        before = read_json(self.out / "candidates" / "wall.json")["seconds"] if (self.out / "candidates" / "wall.json").exists() else 0.0
+        before = (
+            read_json(self.out / "candidates" / "wall.json")["seconds"]
+            if (self.out / "candidates" / "wall.json").exists()
+            else 0.0
+        )
         write_json(self.out / "candidates" / "wall.json", {"seconds": before + time.perf_counter() - start})
         if len(self.trained()) < plan.members:
             cause = next(iter(strategy.failed.values()), "unknown")
-            raise RuntimeError(f"only {len(self.trained())} of {len(records)} candidates could be trained, for {plan.members} members; "
-                               f"the first failed with: {cause}")
+            raise RuntimeError(
+                f"only {len(self.trained())} of {len(records)} candidates could be trained, for {plan.members} members; "
+                f"the first failed with: {cause}"
+            )
 
     def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
-        self.progress.step(1 if done else 0, candidate=candidate, **({} if accuracy is None else {"accuracy": accuracy}))
+        self.progress.step(
+            1 if done else 0, candidate=candidate, **({} if accuracy is None else {"accuracy": accuracy})
+        )
 
     def select(self) -> None:
         """Choose members on validation NLL, fit the temperature, save the ensemble; ``ensemble.json`` comes last."""
@@ -324,19 +374,29 @@ class Run:
             return
         plan, ids = self.plan, self.trained()
         if len(ids) < plan.members:
-            raise InputError("out", f"{self.out} with {len(ids)} trained candidates", f"at least {plan.members}: `nni-hypens train`")
+            raise InputError(
+                "out", f"{self.out} with {len(ids)} trained candidates", f"at least {plan.members}: `nni-hypens train`"
+            )
         start = time.perf_counter()
         labels = plan.data.labels("validation")
-        probabilities = np.stack([read_arrays(self.out / "candidates" / name / "predictions.npz", "val")[0] for name in ids])
+        probabilities = np.stack(
+            [read_arrays(self.out / "candidates" / name / "predictions.npz", "val")[0] for name in ids]
+        )
         chosen = select_members(plan.selection, probabilities, labels, plan.members)
         average = np.tensordot(chosen.weights, probabilities[list(chosen.members)], axes=1)
         temperature = fit_temperature(average, labels)
         names = [ids[index] for index in chosen.members]
         ensemble = self._build(names, chosen.weights.tolist(), temperature)
-        write_json(folder / "selection.json", {
-            "method": plan.selection, "objective": "nll", "validation_nll": chosen.score, "members": names,
-            "seconds": time.perf_counter() - start,
-        })
+        write_json(
+            folder / "selection.json",
+            {
+                "method": plan.selection,
+                "objective": "nll",
+                "validation_nll": chosen.score,
+                "members": names,
+                "seconds": time.perf_counter() - start,
+            },
+        )
         ensemble.save(folder)
 
     def _build(self, names: list[str], weights: list[float], temperature: float) -> Ensemble:
@@ -349,9 +409,13 @@ class Run:
             networks.append(network)
         data = self.plan.data
         info = EnsembleInfo(
-            ids=names, architectures=[record["architecture"] for record in chosen], lams=[record["lam"] for record in chosen],
-            shared_edges=[record["shared_edges"] for record in chosen], labels=list(data.class_names),
-            input_spec=data.input_spec, space=describe_space(self.plan.space),
+            ids=names,
+            architectures=[record["architecture"] for record in chosen],
+            lams=[record["lam"] for record in chosen],
+            shared_edges=[record["shared_edges"] for record in chosen],
+            labels=list(data.class_names),
+            input_spec=data.input_spec,
+            space=describe_space(self.plan.space),
         )
         return Ensemble(networks, weights, temperature, info=info)
 
@@ -361,20 +425,31 @@ class Run:
             return
         index = read_json(self.require("ensemble/ensemble.json", "select"))
         data = self.plan.data
-        pool = {name: read_arrays(self.out / "candidates" / name / "predictions.npz", "val", "test") for name in self.trained()}
+        pool = {
+            name: read_arrays(self.out / "candidates" / name / "predictions.npz", "val", "test")
+            for name in self.trained()
+        }
         results = evaluate_pool(
-            pool, data.labels("validation"), data.labels("test"),
-            [(member["id"], member["weight"]) for member in index["members"]], index["temperature"],
-            self.candidates(), {record["id"]: self.metrics(record["id"]) for record in self.candidates()},
+            pool,
+            data.labels("validation"),
+            data.labels("test"),
+            [(member["id"], member["weight"]) for member in index["members"]],
+            index["temperature"],
+            self.candidates(),
+            {record["id"]: self.metrics(record["id"]) for record in self.candidates()},
         )
-        summary, selection = read_json(self.out / "search" / "summary.json"), read_json(self.out / "ensemble" / "selection.json")
+        summary, selection = (
+            read_json(self.out / "search" / "summary.json"),
+            read_json(self.out / "ensemble" / "selection.json"),
+        )
         trained = [metrics for metrics in map(self.metrics, pool) if metrics is not None]
         wall = self.out / "candidates" / "wall.json"
         results["selection"] = selection
         results["n_edges"] = summary["n_edges"]
         results["dial"] = summary["dial"]
         results["cost"] = {
-            "base_search_s": summary["base_search_s"], "search_s": summary["search_s"],
+            "base_search_s": summary["base_search_s"],
+            "search_s": summary["search_s"],
             "ranking_s": read_json(self.out / "search" / "ranking.json")["seconds"],
             "training_s": sum(metrics["seconds"] for metrics in trained),
             "training_wall_s": read_json(wall)["seconds"] if wall.exists() else None,
@@ -425,8 +500,11 @@ class EnsembleResult:
     @property
     def metrics(self) -> pd.DataFrame:
         """Test accuracy, NLL, ECE and Brier score of ensemble, best member and baselines."""
-        rows = {"ensemble": self.results["ensemble"], "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
-                "best member": self.results["best_member"]}
+        rows = {
+            "ensemble": self.results["ensemble"],
+            "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
+            "best member": self.results["best_member"],
+        }
         rows |= {row["name"]: row for row in self.results["baselines"]}
         return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
 
@@ -456,7 +534,8 @@ def search_ensemble(
 
     Args:
         space: NNI model space for classification (output: logits).
-        evaluator: Evaluator that trains one candidate; it and its parts wrapped by ``nni.trace``, importable by module path.
+        evaluator: Evaluator that trains one candidate; it and its parts wrapped by ``nni.trace``, importable by
+            module path.
         data: The data module that the evaluator uses, with ``val_dataloader``, ``test_dataloader``, ``labels(split)``,
             ``input_spec``, ``num_classes`` and ``class_names``, as :class:`nni_hypens.data.ImageData` has them.
         out: The run folder.
@@ -478,16 +557,39 @@ def search_ensemble(
     """
     searching = search_evaluator or evaluator
     if not isinstance(searching, Lightning):
-        raise InputError("search_evaluator", type(searching).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator")
+        raise InputError(
+            "search_evaluator", type(searching).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator"
+        )
     identity = {
-        "space": describe_space(space), "data": nni.dump(data), "evaluator": nni.dump(evaluator),
-        "search_evaluator": nni.dump(searching), "members": members, "candidates": candidates,
-        "base": None if base is None else str(base), "diversity": repr(vars(diversity)) if diversity else None,
-        "lam_range": None if lam_range is None else list(lam_range), "selection": selection, "seed": seed,
+        "space": describe_space(space),
+        "data": nni.dump(data),
+        "evaluator": nni.dump(evaluator),
+        "search_evaluator": nni.dump(searching),
+        "members": members,
+        "candidates": candidates,
+        "base": None if base is None else str(base),
+        "diversity": repr(vars(diversity)) if diversity else None,
+        "lam_range": None if lam_range is None else list(lam_range),
+        "selection": selection,
+        "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
-    plan = Plan(space, evaluator, searching, data, identity, members, candidates, lam_range, selection, base, diversity,
-                strategy, seed, f"search_ensemble(..., out={str(out)!r})")
+    plan = Plan(
+        space,
+        evaluator,
+        searching,
+        data,
+        identity,
+        members,
+        candidates,
+        lam_range,
+        selection,
+        base,
+        diversity,
+        strategy,
+        seed,
+        f"search_ensemble(..., out={str(out)!r})",
+    )
     run = Run(plan, out, port, concurrency, Progress(quiet))
     run.prepare()
     results = run.results() if run.finished else run.run()
@@ -511,8 +613,11 @@ def check_folder(out: Path, identity: dict[str, Any]) -> None:
     theirs = theirs if isinstance(theirs, dict) else {}
     for name, value in identity.items():
         if theirs.get(name) != value:
-            raise InputError("out", f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
-                             f"the same settings, or another --out; to go on with that run: nni-hypens run --out {shlex.quote(str(out))} --resume")
+            raise InputError(
+                "out",
+                f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
+                f"the same settings, or another --out; to go on with that run: nni-hypens run --out {shlex.quote(str(out))} --resume",
+            )
 
 
 def fresh(space: ModelSpace) -> ModelSpace:

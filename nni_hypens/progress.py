@@ -30,8 +30,17 @@ class Progress:
         """Begin a stage of ``total`` steps, ``done`` of which were finished before."""
         self.stop()
         live = sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=done, desc=f"{stage:9}", unit=unit, file=sys.stderr, disable=self.quiet,
-                         mininterval=0.2 if live else 5.0, dynamic_ncols=live, ncols=None if live else 110)
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=f"{stage:9}",
+            unit=unit,
+            file=sys.stderr,
+            disable=self.quiet,
+            mininterval=0.2 if live else 5.0,
+            dynamic_ncols=live,
+            ncols=None if live else 110,
+        )
 
     def step(self, n: int = 1, **numbers: Any) -> None:
         """``n`` steps are done; ``numbers`` are shown beside the bar."""
@@ -58,7 +67,8 @@ class SearchProgress(Callback):
         self.progress.start("search", trainer.max_epochs or 0, "epoch", trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning calls callbacks before the module, which writes the row of this epoch: these are the numbers of the one before
+        # Lightning calls callbacks before the module, which writes the row of this epoch: these are the numbers of
+        # the one before
         row = pl_module.history[-1] if pl_module.history else {}
         shown = ("phase", "loss", "accuracy", "dial_error")
         self.progress.step(**{name: row[name] for name in shown if row.get(name) is not None})

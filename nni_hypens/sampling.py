@@ -94,8 +94,8 @@ class ArchitectureSampler:
     def sample(self, lam: float, n: int = 1, seed: int = 0, exclude: set[EdgeKey] | None = None) -> list[Candidate]:
         """``n`` different architectures at ``lam``: the mode, then Gumbel draws.
 
-        With ``SharedEdges`` each has a number of shared edges within half an edge of ``lam``. Draws that repeat make the
-        sampling temperature rise until enough different ones are found.
+        With ``SharedEdges`` each has a number of shared edges within half an edge of ``lam``. Draws that repeat make
+        the sampling temperature rise until enough different ones are found.
 
         Args:
             lam: Requested shared edges, 0..n_edges.
@@ -134,7 +134,9 @@ class ArchitectureSampler:
                 temperature *= WARMER
         if len(found) < n:
             raise InputError(
-                "n", n, f"at most {len(found)} at lam={lam:g}: no more different architectures with about {lam:g} of "
+                "n",
+                n,
+                f"at most {len(found)} at lam={lam:g}: no more different architectures with about {lam:g} of "
                 f"{self.n_edges} shared edges turned up in {MAX_ROUNDS * DRAWS_PER_ROUND} draws",
             )
         return list(found.values())[:n]
@@ -219,9 +221,9 @@ def _metadata(path: Path) -> dict:
 def choose_pool(pool: list[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
     """Which ``n`` of a larger pool to train: the base, and for each part of the range of lam the one that helps most.
 
-    Candidates other than the base (first in the pool) are cut into ``n - 1`` groups of neighbouring lam; from each, the one is
-    kept that gives the lowest NLL of the average with those kept before. The supernet's ranking alone can be upside down, so it
-    decides only within a group, and training decides the rest.
+    Candidates other than the base (first in the pool) are cut into ``n - 1`` groups of neighbouring lam; from each,
+    the one is kept that gives the lowest NLL of the average with those kept before. The supernet's ranking alone can
+    be upside down, so it decides only within a group, and training decides the rest.
 
     Args:
         pool: P candidates, the base first.
@@ -239,7 +241,9 @@ def choose_pool(pool: list[Candidate], probabilities: np.ndarray, labels: np.nda
     for group in np.array_split(np.array(others, dtype=int), max(n - 1, 1)):
         if len(kept) == n or not len(group):
             continue
-        losses = [-np.log(np.clip((total + true_class[index]) / (len(kept) + 1), 1e-12, None)).mean() for index in group]
+        losses = [
+            -np.log(np.clip((total + true_class[index]) / (len(kept) + 1), 1e-12, None)).mean() for index in group
+        ]
         best = int(group[int(np.argmin(losses))])
         kept.append(best)
         total += true_class[best]
@@ -258,6 +262,8 @@ def best_by_loss(samples: list[Sample], loss: LossFn) -> tuple[Sample, float]:
     losses = [loss(sample) for sample in samples]
     finite = [(value, index) for index, value in enumerate(losses) if value == value]
     if not finite:
-        raise InputError("loss", "NaN for every architecture of the supernet", "a finite validation loss; lower the learning rate")
+        raise InputError(
+            "loss", "NaN for every architecture of the supernet", "a finite validation loss; lower the learning rate"
+        )
     value, index = min(finite)
     return samples[index], value

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn as nn
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
@@ -20,6 +21,9 @@ from nni_hypens.errors import InputError
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.search_module import EdgeNESModule, SearchSettings
 from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, mutation_hooks
+
+
+_LOADERS = ("train_dataloader", "val_dataloader")
 
 
 class EdgeNES(OneShotStrategy):
@@ -37,8 +41,8 @@ class EdgeNES(OneShotStrategy):
         architecture_lr: Learning rate of Adam for logits and hypernetwork.
         path_temperature: Temperature of the straight-through weights, or (start, end) over each phase.
         warmup_epochs: Epochs of uniform sampling; None for a fifth of ``max_epochs``.
-        base_epochs: Epochs of the base search where ``base`` is None; None for three tenths of ``max_epochs``. With 0 the
-            base is chosen among uniform draws alone.
+        base_epochs: Epochs of the base search where ``base`` is None; None for three tenths of ``max_epochs``. With 0
+            the base is chosen among uniform draws alone.
         base_draws: Architectures compared on the supernet when the base is chosen.
         regularizer_samples: Values of lam that the regulariser is averaged over in each step.
         gradient_clip_val: Norm to which the gradient of the weights is clipped; None for no clipping.
@@ -67,8 +71,12 @@ class EdgeNES(OneShotStrategy):
         mutation_hooks: list[Callable[..., Any]] | None = None,
     ) -> None:
         super().__init__(mutation_hooks=mutation_hooks)
-        for name, value, least in (("pivots", pivots, 2), ("base_draws", base_draws, 1), ("seed", seed, 0),
-                                   ("regularizer_samples", regularizer_samples, 1)):
+        for name, value, least in (
+            ("pivots", pivots, 2),
+            ("base_draws", base_draws, 1),
+            ("seed", seed, 0),
+            ("regularizer_samples", regularizer_samples, 1),
+        ):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(name, repr(value), f"a whole number of at least {least}")
         for name, value in (("warmup_epochs", warmup_epochs), ("base_epochs", base_epochs)):
@@ -80,13 +88,22 @@ class EdgeNES(OneShotStrategy):
         self.base = base
         self.diversity = diversity or SharedEdges()
         self.settings = SearchSettings(
-            pivots, epsilon, architecture_lr, Annealed(path_temperature, "path_temperature", positive=True), warmup_epochs,
-            base_epochs, base_draws, regularizer_samples=regularizer_samples, gradient_clip_val=gradient_clip_val, seed=seed,
+            pivots,
+            epsilon,
+            architecture_lr,
+            Annealed(path_temperature, "path_temperature", positive=True),
+            warmup_epochs,
+            base_epochs,
+            base_draws,
+            regularizer_samples=regularizer_samples,
+            gradient_clip_val=gradient_clip_val,
+            seed=seed,
         )
         self._path_weights = PathWeights()
         self._structure: EdgeStructure | None = None
         self._supernet: Supernet | None = None
         self._val_batches: Callable[[], Any] | None = None
+        self._patched: dict[str, Any] = {}
 
     # ---- NNI's hooks --------------------------------------------------------------------------------------------
 
@@ -107,7 +124,9 @@ class EdgeNES(OneShotStrategy):
             self.base = load_sample(self.base, self._structure.table)
         elif self.base is not None:
             self.base = self._structure.table.validate(self.base)
-        mutated = super().mutate_model(model)
+        with torch.random.fork_rng(devices=[]):  # NNI builds cells anew, with new weights
+            torch.manual_seed(self.settings.seed)
+            mutated = super().mutate_model(model)
         self._supernet = Supernet(mutated, self._structure.table, self._path_weights)
         return mutated
 
@@ -119,9 +138,24 @@ class EdgeNES(OneShotStrategy):
         """Wrap the user's evaluator; it must be one of NNI's Lightning evaluators, with validation data."""
         if not isinstance(evaluator, Lightning):
             raise InputError("evaluator", type(evaluator).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator")
+        if evaluator.datamodule is not None:
+            self._patched = {name: vars(evaluator.datamodule).get(name) for name in _LOADERS}
         mutated = super().mutate_evaluator(evaluator)
         mutated.module.val_batches = self._validation_batches
         return mutated
+
+    def _run(self) -> None:
+        """Run the search; then the user's data module gets back the loaders that NNI replaced on it."""
+        try:
+            super()._run()
+        finally:
+            datamodule = self._mutated_model_space.evaluator.datamodule
+            for name, own in self._patched.items():
+                if own is None:
+                    delattr(datamodule, name)
+                else:
+                    setattr(datamodule, name, own)
+            self._patched = {}
 
     def _validation_batches(self) -> Any:
         """The user's validation loader; with a data module Lightning asks for it only when the search begins."""

@@ -2,10 +2,12 @@
 
 Three phases follow one another inside one ``Trainer.fit``:
 
-* ``warmup``: paths drawn uniformly, weights only. Architecture gradients on untrained weights collapse to pooling and skip.
+* ``warmup``: paths drawn uniformly, weights only. Architecture gradients on untrained weights collapse to pooling and
+  skip.
 * ``base`` (only where no base is given): bilevel steps on one table of logits; at its end the base is the architecture
   with the lowest validation loss on the supernet among the mode, draws from the logits and uniform draws.
-* ``hypernetwork``: bilevel steps on the hypernetwork, ``min_a E_lam [L_val(w, alpha(lam)) + c R(lam, base, alpha(lam))]``.
+* ``hypernetwork``: bilevel steps on the hypernetwork, ``min_a E_lam [L_val(w, alpha(lam)) + c R(lam, base,
+  alpha(lam))]``.
 """
 
 from __future__ import annotations
@@ -33,7 +35,17 @@ from nni_hypens.supernet import Supernet, batch_statistics
 
 WARMUP, BASE, HYPERNETWORK = "warmup", "base", "hypernetwork"
 HISTORY_COLUMNS = (
-    "epoch", "step", "phase", "loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error", "seconds"
+    "epoch",
+    "step",
+    "phase",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "regularizer",
+    "weight",
+    "temperature",
+    "dial_error",
+    "seconds",
 )
 
 
@@ -56,7 +68,8 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class Schedule:
-    """First epoch of each phase: warm-up from 0, base search from ``base``, hypernetwork from ``hypernetwork``, to ``end``."""
+    """First epoch of each phase: warm-up from 0, base search from ``base``, hypernetwork from ``hypernetwork``, to
+    ``end``."""
 
     base: int
     hypernetwork: int
@@ -75,7 +88,8 @@ class Schedule:
         base = 0 if base_given else (max(1, round(0.3 * end)) if base is None else base)
         if warmup + base >= end:
             raise InputError(
-                "warmup_epochs + base_epochs", f"{warmup} + {base} of max_epochs={end}",
+                "warmup_epochs + base_epochs",
+                f"{warmup} + {base} of max_epochs={end}",
                 "fewer than max_epochs, so that the hypernetwork is trained as well",
             )
         return cls(warmup, warmup + base, end)
@@ -87,7 +101,9 @@ class Schedule:
     def progress(self, epoch: float) -> float:
         """How far into its phase an epoch is, 0..1."""
         start, end = {
-            WARMUP: (0, self.base), BASE: (self.base, self.hypernetwork), HYPERNETWORK: (self.hypernetwork, self.end)
+            WARMUP: (0, self.base),
+            BASE: (self.base, self.hypernetwork),
+            HYPERNETWORK: (self.hypernetwork, self.end),
         }[self.phase(int(epoch))]
         return (epoch - start) / max(end - start - 1, 1)
 
@@ -140,8 +156,6 @@ class EdgeNESModule(BaseOneShotLightningModule):
 
     def on_fit_start(self) -> None:
         trainer = self.trainer
-        if trainer.accumulate_grad_batches != 1:
-            raise InputError("accumulate_grad_batches", trainer.accumulate_grad_batches, "1: bilevel steps take one batch each")
         if trainer.world_size != 1:
             raise InputError("devices", f"{trainer.world_size} processes", "one process")
         self.schedule = Schedule.plan(
@@ -164,7 +178,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
         return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
     def seed_epoch(self, epoch: int) -> None:
-        """Seed torch, numpy and python by (seed, epoch), so that an epoch is the same whether or not the run was resumed."""
+        """Seed torch, numpy and python by (seed, epoch), so that an epoch is the same whether or not the run was
+        resumed."""
         state = int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0])
         torch.manual_seed(state)
         np.random.seed(state)
@@ -202,13 +217,16 @@ class EdgeNESModule(BaseOneShotLightningModule):
         }
         self.history.append({column: row[column] for column in HISTORY_COLUMNS})
         if row["loss"] != row["loss"] or (row["val_loss"] is not None and row["val_loss"] != row["val_loss"]):
-            raise InputError("loss", f"NaN in epoch {self.current_epoch} of the search", "a finite loss; lower the learning rate")
+            raise InputError(
+                "loss", f"NaN in epoch {self.current_epoch} of the search", "a finite loss; lower the learning rate"
+            )
         shown = ("loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error")
         self.log_dict({f"search/{name}": float(row[name]) for name in shown if row[name] is not None})
         return super().on_train_epoch_end()
 
     def dial_error(self, steps: int = 4) -> float:
-        """Mean absolute difference between lam and the shared edges of the mode, over lam = 0..n_edges by 1/``steps``."""
+        """Mean absolute difference between lam and the shared edges of the mode, over lam = 0..n_edges by
+        1/``steps``."""
         lams = torch.arange(0, self.structure.n_edges * steps + 1) / steps
         found = self.sampler().dial(lams.tolist())
         return float((lams - torch.tensor(found)).abs().mean())
@@ -250,7 +268,9 @@ class EdgeNESModule(BaseOneShotLightningModule):
 
     def _draw_lam(self, generator: torch.Generator, n: int) -> torch.Tensor:
         """lam ~ U[-eps, n_edges + eps]: without eps the two ends are never learnt (2024 paper, appendix A)."""
-        return self.hypernetwork.low + (self.hypernetwork.high - self.hypernetwork.low) * torch.rand(n, generator=generator)
+        return self.hypernetwork.low + (self.hypernetwork.high - self.hypernetwork.low) * torch.rand(
+            n, generator=generator
+        )
 
     def _architecture_step(self, batch: Any, batch_idx: int, phase: str, progress: float) -> None:
         optimizer = self.architecture_optimizers()
@@ -280,7 +300,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
             self.supernet.weights.clear()
 
     def _regularizer(self, batch_idx: int, progress: float) -> torch.Tensor:
-        """R averaged over many lam at once: it needs no image, so a hundred cost less than one step and vary far less."""
+        """R averaged over many lam at once: it needs no image, so a hundred cost less than one step and vary far
+        less."""
         generator = self._generator(batch_idx, 4)
         lam = self._draw_lam(generator, self.settings.regularizer_samples).to(self.device)
         temperature = self.diversity.temperature.at(progress)
@@ -298,7 +319,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
     # ---- the base -----------------------------------------------------------------------------------------------
 
     def _choose_base(self) -> Sample:
-        """The best of mode, draws and uniform draws by validation loss on the supernet; all losses are kept for the report."""
+        """The best of mode, draws and uniform draws by validation loss on the supernet; all losses are kept for the
+        report."""
         generator = self._generator(0, 5)
         table, layout = self.structure.table, self.layout
         logits = self.base_logits.detach().cpu()

@@ -40,7 +40,8 @@ class PathWeights:
         self.values: dict[str, tuple[torch.Tensor, ...]] | None = None
 
     def set(self, table: ChoiceTable, draw: PathDraw) -> None:
-        """Weights of one draw (``chosen`` L x k, ``soft`` L x M): value 1, gradient of ``soft`` at the chosen options."""
+        """Weights of one draw (``chosen`` L x k, ``soft`` L x M): value 1, gradient of ``soft`` at the chosen
+        options."""
         ordered = draw.chosen  # ChoiceTable.to_sample sorts only within the first n_chosen, so sort the same way
         soft = draw.soft.gather(-1, ordered)
         rows = (1.0 + soft - soft.detach()).unbind(0)
@@ -113,7 +114,10 @@ class WeightedCell(PathSamplingCell):
         super().__init__(*args, **kwargs)
         first = self.num_predecessors
         self._slots = [
-            [(f"{self.label}/input_{node}_{slot}", f"{self.label}/op_{node}_{slot}") for slot in range(self.num_ops_per_node)]
+            [
+                (f"{self.label}/input_{node}_{slot}", f"{self.label}/op_{node}_{slot}")
+                for slot in range(self.num_ops_per_node)
+            ]
             for node in range(first, first + self.num_nodes)
         ]
 

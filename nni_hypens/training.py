@@ -1,8 +1,8 @@
 """Candidates become NNI trials: a multi-trial strategy that submits each with the user's evaluator.
 
-A trial trains one architecture from scratch, writes its weights and its probabilities on validation and test images into the
-run folder, and reports a dict whose ``default`` is the validation metric. ``metrics.json`` comes last: a folder that has it is a
-finished candidate.
+A trial trains one architecture from scratch, writes its weights and its probabilities on validation and test images
+into the run folder, and reports a dict whose ``default`` is the validation metric. ``metrics.json`` comes last: a
+folder that has it is a finished candidate.
 """
 
 from __future__ import annotations
@@ -57,14 +57,20 @@ class _CandidateEvaluator(Evaluator):
 
     Args:
         evaluator: The user's evaluator, traced.
-        data: The user's data module, traced: ``val_dataloader()`` and ``test_dataloader()`` give (images, labels) in order.
+        data: The user's data module, traced: ``val_dataloader()`` and ``test_dataloader()`` give (images, labels) in
+            order.
         candidate: Fields of a :class:`TrialSpec` without the architecture.
         directory: Absolute path of the candidate's folder.
         threads: Threads of torch in the trial; the result depends on it in the last digits, so it is fixed.
     """
 
     def __init__(
-        self, evaluator: Evaluator, data: pl.LightningDataModule, candidate: dict[str, Any], directory: str, threads: int = 1
+        self,
+        evaluator: Evaluator,
+        data: pl.LightningDataModule,
+        candidate: dict[str, Any],
+        directory: str,
+        threads: int = 1,
     ) -> None:
         self.evaluator = evaluator
         self.data = data
@@ -87,7 +93,9 @@ class _CandidateEvaluator(Evaluator):
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
         validation, labels = predict(model, self.data.val_dataloader())
         if not np.isfinite(validation).all():
-            raise RuntimeError(f"candidate {self.candidate['id']} diverged: its validation probabilities are not finite")
+            raise RuntimeError(
+                f"candidate {self.candidate['id']} diverged: its validation probabilities are not finite"
+            )
         test, _ = predict(model, self.data.test_dataloader())  # kept for the report; its labels are not looked at here
         summary = metrics.summary(validation, labels)
         directory = Path(self.directory)
@@ -95,15 +103,28 @@ class _CandidateEvaluator(Evaluator):
         write_tensors(directory / "weights.safetensors", weights)
         write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
         default = summary["accuracy"] if reports.final is None else reports.final
-        write_json(directory / "metrics.json", {
-            **self.candidate, "status": "trained", "default": default, "validation": summary,
-            "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(reports.intermediate)],
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "seconds": seconds, "cpu_seconds": cpu_seconds,
-        })
-        final = {"default": default, "candidate": self.candidate["id"], "shared_edges": self.candidate["shared_edges"],
-                 "nll": summary["nll"], "ece": summary["ece"], "seconds": round(seconds, 2),
-                 "architecture": self.candidate["text"]}
+        write_json(
+            directory / "metrics.json",
+            {
+                **self.candidate,
+                "status": "trained",
+                "default": default,
+                "validation": summary,
+                "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(reports.intermediate)],
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "seconds": seconds,
+                "cpu_seconds": cpu_seconds,
+            },
+        )
+        final = {
+            "default": default,
+            "candidate": self.candidate["id"],
+            "shared_edges": self.candidate["shared_edges"],
+            "nll": summary["nll"],
+            "ece": summary["ece"],
+            "seconds": round(seconds, 2),
+            "architecture": self.candidate["text"],
+        }
         if self.candidate["lam"] is not None:
             final["lam"] = round(self.candidate["lam"], 4)
         nni.report_final_result(final)
@@ -128,9 +149,9 @@ def predict(model: torch.nn.Module, batches: Any) -> tuple[np.ndarray, np.ndarra
 class CandidateTraining(Strategy):
     """Multi-trial NNI strategy that trains a given list of candidates, each with the user's evaluator.
 
-    NNI's manager hands out parameters in the order they were submitted to whichever trial asks first, so with two trials
-    starting at once each may train the other's architecture under its own name. Here the next candidate is submitted only when
-    the one before has reported, and only the id inside a report says whose result it is.
+    NNI's manager hands out parameters in the order they were submitted to whichever trial asks first, so with two
+    trials starting at once each may train the other's architecture under its own name. Here the next candidate is
+    submitted only when the one before has reported, and only the id inside a report says whose result it is.
 
     Args:
         candidates: What to train.
@@ -139,7 +160,8 @@ class CandidateTraining(Strategy):
         directory: Folder that gets one folder per candidate.
         concurrency: Trials at once.
         threads: Threads of torch in each trial.
-        on_progress: Called after each epoch and at each end with (candidate id, validation accuracy or None, done or not).
+        on_progress: Called after each epoch and at each end with (candidate id, validation accuracy or None, done or
+            not).
 
     Raises:
         InputError: Something that a trial process could not rebuild.
@@ -160,7 +182,11 @@ class CandidateTraining(Strategy):
             raise InputError("concurrency", concurrency, "a whole number of at least 1")
         for name, value in (("evaluator", evaluator), ("data", data)):
             if not is_traceable(value):
-                raise InputError(name, type(value).__name__, "an object of a class wrapped by nni.trace, so that trials can rebuild it")
+                raise InputError(
+                    name,
+                    type(value).__name__,
+                    "an object of a class wrapped by nni.trace, so that trials can rebuild it",
+                )
         self.candidates = list(candidates)
         self.evaluator, self.data = evaluator, data
         self.directory = Path(directory).resolve()
@@ -215,7 +241,8 @@ class CandidateTraining(Strategy):
                     self._settle_silent()
 
     def _settle_silent(self) -> None:
-        """Trials that ended without a report: the folder knows whether they finished (a report can be lost, a file not)."""
+        """Trials that ended without a report: the folder knows whether they finished (a report can be lost, a file
+        not)."""
         for candidate in self._running() & self._ended:
             path = self.directory / candidate / "metrics.json"
             if path.exists():

@@ -23,7 +23,8 @@ class DartsSpace(DARTS):
     """NNI's hub DARTS space with a stem and a head of the user's own size.
 
     Two cells (normal and reduction) of four nodes, two (input, operation) edges per node: 16 edges. NNI's own space is
-    fixed to 3 input channels and 10 classes (or 1000); here both are free. Labels are NNI's, so architectures go both ways.
+    fixed to 3 input channels and 10 classes (or 1000); here both are free. Labels are NNI's, so architectures go both
+    ways.
 
     Args:
         width: Channels of the first cell, at least 1.
@@ -43,13 +44,22 @@ class DartsSpace(DARTS):
         num_classes: int = 10,
         drop_path_prob: float = 0.0,
     ) -> None:
-        for name, value, least in (("width", width, 1), ("num_cells", num_cells, 3), ("in_channels", in_channels, 1),
-                                   ("num_classes", num_classes, 2)):
+        for name, value, least in (
+            ("width", width, 1),
+            ("num_cells", num_cells, 3),
+            ("in_channels", in_channels, 1),
+            ("num_classes", num_classes, 2),
+        ):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(name, repr(value), f"a whole number of at least {least}")
         super().__init__(width=width, num_cells=num_cells, dataset="cifar", drop_path_prob=drop_path_prob)
-        self.arguments = {"width": width, "num_cells": num_cells, "in_channels": in_channels, "num_classes": num_classes,
-                          "drop_path_prob": drop_path_prob}
+        self.arguments = {
+            "width": width,
+            "num_cells": num_cells,
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "drop_path_prob": drop_path_prob,
+        }
         if in_channels != 3:
             old = self.stem[0]
             self.stem[0] = nn.Conv2d(in_channels, old.out_channels, 3, padding=1, bias=False)
@@ -58,7 +68,8 @@ class DartsSpace(DARTS):
             self.classifier = nn.Linear(self.classifier.in_features, num_classes)
 
     def freeze(self, sample: dict[str, Any]) -> nn.Module:
-        """A fixed network with new weights: stages depend on one another, so the network is built again (as NNI does)."""
+        """A fixed network with new weights: stages depend on one another, so the network is built again (as NNI
+        does)."""
         with model_context(sample):
             return type(self)(**self.arguments)
 

@@ -33,7 +33,9 @@ def _pool(pool: nn.Module, channels: int) -> nn.Module:
 def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Module:
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=channels, bias=False),
+        nn.Conv2d(
+            channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=channels, bias=False
+        ),
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels),
     )
@@ -106,8 +108,8 @@ class OneCell(ModelSpace):
 
     The cell has ``nodes`` nodes; each sums ``n_chosen`` of the states before it (the cell's input and earlier nodes),
     each through one of seven operations; the cell's output is all nodes, concatenated. Copies share their choices, not
-    their weights, and halve the image between them. An architecture has ``nodes * n_chosen`` edges (fewer where an early
-    node has fewer inputs); with the defaults 4 edges and 57,624 architectures.
+    their weights, and halve the image between them. An architecture has ``nodes * n_chosen`` edges (fewer where an
+    early node has fewer inputs); with the defaults 4 edges and 57,624 architectures.
 
     Args:
         channels: Channels inside the cell, at least 1.

@@ -1,4 +1,5 @@
-"""Real runs, as a user starts them: NNI's manager, trials, the web UI in a browser, kill -9, Ctrl-C, and what is left in the folder."""
+"""Real runs, as a user starts them: NNI's manager, trials, the web UI in a browser, kill -9, Ctrl-C, and what is left
+in the folder."""
 
 from __future__ import annotations
 
@@ -27,8 +28,24 @@ from nni_hypens.ensemble import Ensemble, apply_temperature
 
 pytestmark = pytest.mark.end_to_end
 
-SETTINGS = ["--space-args", "channels=2", "--search-epochs", "8", "--epochs", "2", "--candidates", "3", "--members", "2",
-            "--train-size", "300", "--validation-size", "200", "--test-size", "100"]
+SETTINGS = [
+    "--space-args",
+    "channels=2",
+    "--search-epochs",
+    "8",
+    "--epochs",
+    "2",
+    "--candidates",
+    "3",
+    "--members",
+    "2",
+    "--train-size",
+    "300",
+    "--validation-size",
+    "200",
+    "--test-size",
+    "100",
+]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -37,8 +54,13 @@ class Process(subprocess.Popen):
 
     def __init__(self, *arguments: str) -> None:
         self.out_file, self.err_file = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-        super().__init__([sys.executable, "-m", "nni_hypens.cli", *arguments], stdout=self.out_file, stderr=self.err_file,
-                         env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+        super().__init__(
+            [sys.executable, "-m", "nni_hypens.cli", *arguments],
+            stdout=self.out_file,
+            stderr=self.err_file,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
 
     def text(self) -> tuple[str, str]:
         self.out_file.seek(0)
@@ -91,9 +113,12 @@ def outcome(folder: Path) -> dict[str, Any]:
     results["selection"].pop("seconds")
     for candidate in results["candidates"]:
         candidate.pop("seconds")
-    return {"results": results, "candidates": json.loads((folder / "candidates.json").read_text()),
-            "base": json.loads((folder / "search" / "base.json").read_text()),
-            "hypernetwork": (folder / "search" / "hypernetwork.safetensors").read_bytes()}
+    return {
+        "results": results,
+        "candidates": json.loads((folder / "candidates.json").read_text()),
+        "base": json.loads((folder / "search" / "base.json").read_text()),
+        "hypernetwork": (folder / "search" / "hypernetwork.safetensors").read_bytes(),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +134,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, An
         return found if len(found) >= 2 else None
 
     final = wait_for(two_reports, process)
-    seen = {"folder": folder, "final": [json.loads(json.loads(metric["data"])) for metric in final],
-            "jobs": get(f"{api}/trial-jobs"), "page": browse(f"http://127.0.0.1:{port}/detail"),
-            "outside": reachable_from_outside(port)}
+    seen = {
+        "folder": folder,
+        "final": [json.loads(json.loads(metric["data"])) for metric in final],
+        "jobs": get(f"{api}/trial-jobs"),
+        "page": browse(f"http://127.0.0.1:{port}/detail"),
+        "outside": reachable_from_outside(port),
+    }
     seen["output"], seen["errors"] = finish(process)
     yield seen
 
@@ -120,15 +149,28 @@ def browse(url: str) -> str | None:
     """The page as a browser shows it, or None without one."""
     if CHROMIUM is None:
         return None
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-               "--virtual-time-budget=6000", "--dump-dom", url]
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--no-first-run",
+        "--virtual-time-budget=6000",
+        "--dump-dom",
+        url,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
 def reachable_from_outside(port: int) -> list[str]:
     """Addresses of this machine other than loopback on which something answers at ``port``."""
-    addresses = [entry.address for entries in psutil.net_if_addrs().values() for entry in entries
-                 if entry.family == socket.AF_INET and not entry.address.startswith("127.")]
+    addresses = [
+        entry.address
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family == socket.AF_INET and not entry.address.startswith("127.")
+    ]
     answering = []
     for address in addresses:
         with socket.socket() as probe:
@@ -140,8 +182,16 @@ def reachable_from_outside(port: int) -> list[str]:
 
 def test_the_folder_holds_what_was_promised(reference: dict[str, Any]) -> None:
     folder: Path = reference["folder"]
-    for name in ("config.yaml", "search/base.json", "search/hypernetwork.safetensors", "search/history.csv", "candidates.json",
-                 "ensemble/ensemble.json", "results.json", "report.html"):
+    for name in (
+        "config.yaml",
+        "search/base.json",
+        "search/hypernetwork.safetensors",
+        "search/history.csv",
+        "candidates.json",
+        "ensemble/ensemble.json",
+        "results.json",
+        "report.html",
+    ):
         assert (folder / name).is_file(), name
     results = json.loads((folder / "results.json").read_text())
     for part in ("ensemble", "best_member", "ensemble_uncalibrated", *range(len(results["members"]))):
@@ -152,7 +202,9 @@ def test_the_folder_holds_what_was_promised(reference: dict[str, Any]) -> None:
     assert [candidate["id"] for candidate in candidates] == ["c00", "c01", "c02"] and candidates[0]["source"] == "base"
     for candidate in candidates:
         own = folder / "candidates" / candidate["id"]
-        assert {"architecture.json", "weights.safetensors", "metrics.json", "predictions.npz"} <= {p.name for p in own.iterdir()}
+        assert {"architecture.json", "weights.safetensors", "metrics.json", "predictions.npz"} <= {
+            p.name for p in own.iterdir()
+        }
         assert json.loads((own / "architecture.json").read_text()) == candidate["architecture"]
         with np.load(own / "predictions.npz") as predictions:
             assert predictions["val"].shape == (200, 10) and predictions["test"].shape == (100, 10)
@@ -160,12 +212,15 @@ def test_the_folder_holds_what_was_promised(reference: dict[str, Any]) -> None:
 
 
 def test_results_follow_from_the_files(reference: dict[str, Any]) -> None:
-    """The numbers are recomputed from predictions, and the saved ensemble gives these very predictions on raw images."""
+    """The numbers are recomputed from predictions, and the saved ensemble gives these very predictions on raw
+    images."""
     folder: Path = reference["folder"]
     results = json.loads((folder / "results.json").read_text())
     data = ImageData("digits", train_size=300, validation_size=200, test_size=100)
     labels = data.labels("test")
-    members = [np.load(folder / "candidates" / member["id"] / "predictions.npz")["test"] for member in results["members"]]
+    members = [
+        np.load(folder / "candidates" / member["id"] / "predictions.npz")["test"] for member in results["members"]
+    ]
     average = np.mean(members, axis=0)
     expected = apply_temperature(average, results["temperature"])
     assert results["ensemble"] == pytest.approx(metrics.summary(expected, labels), abs=1e-6)
@@ -189,7 +244,9 @@ def test_a_result_never_goes_to_another_candidate(reference: dict[str, Any]) -> 
 
 
 def test_web_ui_shows_the_trials_and_is_local(reference: dict[str, Any]) -> None:
-    assert {job["status"] for job in reference["jobs"]} <= {"SUCCEEDED", "RUNNING", "WAITING"} and len(reference["jobs"]) >= 2
+    assert {job["status"] for job in reference["jobs"]} <= {"SUCCEEDED", "RUNNING", "WAITING"} and len(
+        reference["jobs"]
+    ) >= 2
     assert reference["outside"] == []
     if reference["page"] is None:
         pytest.skip("no chromium: the page was not opened in a browser")

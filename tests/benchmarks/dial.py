@@ -44,14 +44,30 @@ def main() -> None:
         lams = [quarter / 4 for quarter in range(4 * strategy.n_edges + 1)]
         shared = strategy.sampler.dial(lams)
         error = sum(abs(lam - found) for lam, found in zip(lams, shared, strict=True)) / len(lams)
-        rows.append({"seed": seed, "error": error, "shared": shared, "low": min(shared), "high": max(shared),
-                     "cpu_s": time.process_time() - start, "base": strategy.structure.describe(strategy.base_architecture)})
-        print(f"seed {seed}: error {error:.3f}  ends {min(shared)}..{max(shared)}  {shared}  base {rows[-1]['base']}", flush=True)
+        rows.append(
+            {
+                "seed": seed,
+                "error": error,
+                "shared": shared,
+                "low": min(shared),
+                "high": max(shared),
+                "cpu_s": time.process_time() - start,
+                "base": strategy.structure.describe(strategy.base_architecture),
+            }
+        )
+        print(
+            f"seed {seed}: error {error:.3f}  ends {min(shared)}..{max(shared)}  {shared}  base {rows[-1]['base']}",
+            flush=True,
+        )
     mean = sum(row["error"] for row in rows) / len(rows)
     print(f"mean absolute error over {len(rows)} seeds: {mean:.3f} (floor 0.235)")
     if arguments.out:
         with open(arguments.out, "w", encoding="utf-8") as file:
-            json.dump({"epochs": arguments.epochs, "channels": arguments.channels, "mean_error": mean, "seeds": rows}, file, indent=2)
+            json.dump(
+                {"epochs": arguments.epochs, "channels": arguments.channels, "mean_error": mean, "seeds": rows},
+                file,
+                indent=2,
+            )
 
 
 if __name__ == "__main__":

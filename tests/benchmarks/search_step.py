@@ -2,8 +2,9 @@
 
     python tests/benchmarks/search_step.py [--steps 6] [--out FILE.json]
 
-CPU seconds of one thread, the median over steps after a first one; extra memory is the peak of the process during the search
-above what it held before. Each search runs in a process of its own, one after the other, so absolute times say little.
+CPU seconds of one thread, the median over steps after a first one; extra memory is the peak of the process during the
+search above what it held before. Each search runs in a process of its own, one after the other, so absolute times say
+little.
 """
 
 from __future__ import annotations
@@ -63,8 +64,16 @@ def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
     loader = DataLoader(torch.utils.data.TensorDataset(images, torch.randint(10, (64 * steps,))), 64, shuffle=True)
     timer = Timer()
     evaluator = Classification(
-        num_classes=10, train_dataloaders=loader, val_dataloaders=loader, max_epochs=epochs, callbacks=[timer], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        num_classes=10,
+        train_dataloaders=loader,
+        val_dataloaders=loader,
+        max_epochs=epochs,
+        callbacks=[timer],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
         limit_val_batches=0 if strategy_name == "random" else None,
     )
     quiet_logging(logging.ERROR)
@@ -92,13 +101,24 @@ def main() -> None:
             rows[strategy] = json.loads(output.strip().splitlines()[-1])
         time_ratio = rows["edgenes"]["step_s"] / rows["darts"]["step_s"]
         memory_ratio = rows["edgenes"]["extra_mb"] / rows["darts"]["extra_mb"]
-        results[title] = {**rows, "time_vs_darts": time_ratio, "memory_vs_darts": memory_ratio,
-                          "time_vs_random": rows["edgenes"]["step_s"] / rows["random"]["step_s"]}
-        print(f"{title}\n  CPU s of a step: EdgeNES {rows['edgenes']['step_s']:.3f}, DARTS {rows['darts']['step_s']:.3f}, "
-              f"RandomOneShot (weights only) {rows['random']['step_s']:.3f}")
-        print(f"  time / DARTS   {time_ratio:.3f} (bar {LIMITS[space]:.2f})   time / RandomOneShot {results[title]['time_vs_random']:.2f}")
-        print(f"  memory / DARTS {memory_ratio:.3f} (bar 0.25)   extra MB: EdgeNES {rows['edgenes']['extra_mb']:.0f}, "
-              f"DARTS {rows['darts']['extra_mb']:.0f}, RandomOneShot {rows['random']['extra_mb']:.0f}", flush=True)
+        results[title] = {
+            **rows,
+            "time_vs_darts": time_ratio,
+            "memory_vs_darts": memory_ratio,
+            "time_vs_random": rows["edgenes"]["step_s"] / rows["random"]["step_s"],
+        }
+        print(
+            f"{title}\n  CPU s of a step: EdgeNES {rows['edgenes']['step_s']:.3f}, DARTS {rows['darts']['step_s']:.3f}, "
+            f"RandomOneShot (weights only) {rows['random']['step_s']:.3f}"
+        )
+        print(
+            f"  time / DARTS   {time_ratio:.3f} (bar {LIMITS[space]:.2f})   time / RandomOneShot {results[title]['time_vs_random']:.2f}"
+        )
+        print(
+            f"  memory / DARTS {memory_ratio:.3f} (bar 0.25)   extra MB: EdgeNES {rows['edgenes']['extra_mb']:.0f}, "
+            f"DARTS {rows['darts']['extra_mb']:.0f}, RandomOneShot {rows['random']['extra_mb']:.0f}",
+            flush=True,
+        )
     if arguments.out:
         with open(arguments.out, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=2)

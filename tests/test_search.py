@@ -1,0 +1,245 @@
+"""EdgeNES inside plain NNI experiments."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from nni.nas.evaluator import FunctionalEvaluator
+from nni.nas.evaluator.pytorch import Classification, DataLoader
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from nni_hypens import EdgeNES, ImageData, InputError, JensenShannon, SharedEdges, image_evaluator
+from nni_hypens.architecture import EdgeStructure
+from nni_hypens.search_module import HISTORY_COLUMNS
+from search_spaces import DartsSpace, OneCell
+
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return ImageData("digits", train_size=256, validation_size=128)
+
+
+def tiny() -> OneCell:
+    torch.manual_seed(0)
+    return OneCell(channels=2, in_channels=1)
+
+
+def search(
+    data: ImageData,
+    folder: Path,
+    strategy: EdgeNES,
+    epochs: int = 5,
+    callbacks: list[Any] | None = None,
+    checkpoint: str | None = None,
+    space: Any = None,
+) -> NasExperiment:
+    evaluator = image_evaluator(data, 10, epochs)
+    evaluator.trainer.callbacks += callbacks or []
+    if checkpoint:
+        evaluator.fit_kwargs.update(ckpt_path=checkpoint, weights_only=True)
+    config = NasExperimentConfig("sequential", "raw", "local")
+    config.experiment_working_directory = str(folder / "nni")
+    experiment = NasExperiment(space or tiny(), evaluator, strategy, config)
+    experiment.start()
+    experiment.stop()
+    return experiment
+
+
+def outcome(strategy: EdgeNES) -> tuple[Any, ...]:
+    rows = [{name: row[name] for name in HISTORY_COLUMNS if name != "seconds"} for row in strategy.history]
+    return strategy.base_architecture, strategy.sampler.hypernetwork.values.tolist(), rows
+
+
+@pytest.fixture(scope="module")
+def searched(data: ImageData, tmp_path_factory: pytest.TempPathFactory) -> tuple[NasExperiment, EdgeNES]:
+    strategy = EdgeNES()
+    return search(data, tmp_path_factory.mktemp("searched"), strategy), strategy
+
+
+def test_exports_as_many_architectures_as_asked_for(searched: tuple[NasExperiment, EdgeNES]) -> None:
+    experiment, strategy = searched
+    models = experiment.export_top_models(top_k=8, formatter="dict")
+    assert len({strategy.structure.key(model) for model in models}) == 8 and models[0] == strategy.base_architecture
+    for model in models:
+        assert strategy.structure.table.validate(model) == model
+        assert OneCell(channels=2, in_channels=1).freeze(model)(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    instance = experiment.export_top_models(top_k=1, formatter="instance")[0]
+    assert instance(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_sample_shares_what_was_asked_for(searched: tuple[NasExperiment, EdgeNES]) -> None:
+    _, strategy = searched
+    for lam in (0, 1.5, 2, 3):
+        found = strategy.sample(lam=lam, n=5)
+        shared = [strategy.structure.shared_edges(strategy.base_architecture, one) for one in found]
+        assert len({strategy.structure.key(one) for one in found}) == 5
+        assert all(abs(count - lam) <= 0.5 for count in shared)
+    with pytest.raises(InputError, match="lam"):
+        strategy.sample(lam=4.5)
+    with pytest.raises(InputError, match="at most 1"):
+        strategy.sample(lam=4, n=2)
+
+
+def test_history(searched: tuple[NasExperiment, EdgeNES]) -> None:
+    _, strategy = searched
+    rows = strategy.history
+    assert [row["epoch"] for row in rows] == list(range(5)) and all(tuple(row) == HISTORY_COLUMNS for row in rows)
+    assert [row["phase"] for row in rows] == ["warmup", "base", "base", "hypernetwork", "hypernetwork"]
+    assert rows[-1]["weight"] == 3.0 and rows[3]["weight"] == 0.3
+    assert all(math.isfinite(row["loss"]) and row["seconds"] > 0 for row in rows)
+    assert rows[0]["val_loss"] is None and 0 <= rows[-1]["accuracy"] <= 1 and 0 <= rows[-1]["dial_error"] <= 4
+
+
+def test_same_seed_same_result(data: ImageData, searched: Any, tmp_path: Path) -> None:
+    again, other = EdgeNES(), EdgeNES(seed=1)
+    search(data, tmp_path / "a", again)
+    search(data, tmp_path / "b", other)
+    assert outcome(again) == outcome(searched[1])
+    assert outcome(other)[1] != outcome(again)[1]
+
+
+class _Stop(pl.Callback):
+    """Ends the run like a crash, after an epoch's checkpoint or in the middle of an epoch."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.epoch, self.batch = epoch, batch
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        if (trainer.current_epoch, index) == (self.epoch, self.batch):
+            raise SystemError("power cut")
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 0), (2, 3), (3, 0), (4, 2)])
+def test_resume_is_exact(data: ImageData, searched: Any, tmp_path: Path, epoch: int, batch: int) -> None:
+    def checkpoint() -> ModelCheckpoint:
+        return ModelCheckpoint(tmp_path / "checkpoint", save_last=True, save_top_k=1, enable_version_counter=False)
+
+    with pytest.raises(SystemError):
+        search(data, tmp_path, EdgeNES(), callbacks=[_Stop(epoch, batch), checkpoint()])
+    resumed = EdgeNES()
+    torch.manual_seed(99)  # another process has another state
+    search(data, tmp_path, resumed, callbacks=[checkpoint()], checkpoint=str(tmp_path / "checkpoint" / "last.ckpt"))
+    assert outcome(resumed) == outcome(searched[1])
+
+
+def test_base_is_taken_as_given(data: ImageData, searched: Any, tmp_path: Path) -> None:
+    base = searched[1].sample(lam=0, n=1)[0]
+    path = tmp_path / "base.json"
+    path.write_text(json.dumps({name: value[0] if isinstance(value, list) else value for name, value in base.items()}))
+    for number, given in enumerate((base, str(path), path)):
+        strategy = EdgeNES(base=given)
+        search(data, tmp_path / str(number), strategy, epochs=2)
+        assert strategy.base_architecture == base
+        assert [row["phase"] for row in strategy.history] == ["warmup", "hypernetwork"]
+
+
+def test_base_of_another_space_is_refused_at_once(data: ImageData, searched: Any, tmp_path: Path) -> None:
+    strategy = EdgeNES(base=searched[1].base_architecture)
+    with pytest.raises(InputError, match="another space"):
+        search(data, tmp_path, strategy, space=DartsSpace(width=4, num_cells=3, in_channels=1))
+    with pytest.raises(InputError, match="base: got .*nowhere.json"):
+        search(data, tmp_path, EdgeNES(base="nowhere.json"))
+
+
+def test_jensen_shannon_and_hub_darts(data: ImageData, tmp_path: Path) -> None:
+    strategy = EdgeNES(diversity=JensenShannon(weight=1.0))
+    search(data, tmp_path / "js", strategy, epochs=3)
+    assert strategy.history[-1]["dial_error"] is None and strategy.history[-1]["regularizer"] <= 0
+    assert len(strategy.sample(lam=1.0, n=6)) == 6
+    darts = EdgeNES(diversity=SharedEdges())
+    small = ImageData("digits", train_size=32, validation_size=32, batch_size=16)
+    search(small, tmp_path / "darts", darts, epochs=3, space=DartsSpace(width=4, num_cells=3, in_channels=1))
+    assert darts.n_edges == 16 and len(darts.pool(10)) == 10
+
+
+def test_loaders_instead_of_a_data_module(data: ImageData, tmp_path: Path) -> None:
+    train = data.train_dataloader().dataset
+    dataset = torch.utils.data.TensorDataset(train.images, train.labels)
+    evaluator = Classification(
+        num_classes=10,
+        max_epochs=3,
+        train_dataloaders=DataLoader(dataset, 64, shuffle=True),
+        val_dataloaders=DataLoader(dataset, 64),
+        **QUIET,
+    )
+    config = NasExperimentConfig("sequential", "raw", "local")
+    config.experiment_working_directory = str(tmp_path)
+    strategy = EdgeNES()
+    experiment = NasExperiment(tiny(), evaluator, strategy, config)
+    experiment.start()
+    experiment.stop()
+    assert len(strategy.history) == 3
+
+
+def test_levels_are_kept_apart(data: ImageData, tmp_path: Path) -> None:
+    """Weights do not move in the architecture step, and logits do not in the weight step."""
+    seen: list[tuple[bool, bool]] = []
+
+    class Watch(pl.Callback):
+        def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            architecture = {id(p) for p in (module.base_logits, *module.hypernetwork.parameters())}
+            own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            seen.append((bool(own & architecture), bool(own - architecture)))
+            if own & architecture:
+                assert not any(weight.requires_grad for weight in module._weights)
+
+    search(data, tmp_path, EdgeNES(), epochs=3, callbacks=[Watch()])
+    assert (True, False) in seen and (False, True) in seen and (True, True) not in seen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"pivots": 1}, "pivots"),
+        ({"epsilon": 0}, "epsilon"),
+        ({"seed": -1}, "seed"),
+        ({"base_draws": 0}, "base_draws"),
+        ({"architecture_lr": -1.0}, "architecture_lr"),
+        ({"warmup_epochs": -1}, "warmup_epochs"),
+        ({"path_temperature": 0.0}, "path_temperature"),
+        ({"regularizer_samples": 0}, "regularizer_samples"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}"):
+        EdgeNES(**arguments)
+
+
+def test_what_cannot_work_is_refused(data: ImageData, tmp_path: Path) -> None:
+    strategy = EdgeNES()
+    with pytest.raises(InputError, match="evaluator"):
+        strategy.mutate_evaluator(FunctionalEvaluator(print))
+    with pytest.raises(InputError, match="space"):
+        strategy.mutate_model(torch.nn.Linear(1, 1))
+    with pytest.raises(RuntimeError, match="run the experiment first"):
+        _ = EdgeNES().structure
+    with pytest.raises(InputError, match="warmup_epochs"):
+        search(data, tmp_path / "short", EdgeNES(warmup_epochs=3, base_epochs=2), epochs=5)
+
+
+def test_nan_loss_ends_the_search(data: ImageData, tmp_path: Path) -> None:
+    class Poison(pl.Callback):
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            if trainer.current_epoch == 1:
+                with torch.no_grad():
+                    next(module.training_module.parameters()).fill_(float("nan"))
+
+    with pytest.raises(InputError, match="NaN in epoch 1"):
+        search(data, tmp_path, EdgeNES(), callbacks=[Poison()])
+
+
+def test_structure_is_read_before_mutation() -> None:
+    space = DartsSpace(width=4, num_cells=3, in_channels=1)
+    before = EdgeStructure.from_space(space)
+    strategy = EdgeNES()
+    strategy.mutate_model(space)
+    assert strategy.structure.groups == before.groups and strategy.n_edges == 16

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from nni.nas.nn.pytorch import LayerChoice, ModelSpace, MutableLinear, Repeat
+from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
+from nni.nas.oneshot.pytorch.supermodule.sampling import PathSamplingCell
+from nni.nas.strategy import RandomOneShot
+from torch import nn
+
+import nni
+from nni_hypens.architecture import ChoiceTable
+from nni_hypens.diversity import ChoiceLayout, PathDraw, draw_paths
+from nni_hypens.search import EdgeNES
+from nni_hypens.supernet import PathWeights, Supernet, WeightedCell, batch_statistics
+from search_spaces import DartsSpace, OneCell
+
+
+def supernet_of(space: ModelSpace) -> Supernet:
+    strategy = EdgeNES()
+    strategy.mutate_model(space)
+    return strategy.trained_supernet
+
+
+def draw(table: ChoiceTable, seed: int, temperature: float = 1.0) -> tuple[torch.Tensor, PathDraw]:
+    layout = ChoiceLayout(table)
+    logits = torch.randn(layout.n_labels, layout.n_options, generator=torch.Generator().manual_seed(seed))
+    logits.requires_grad_(True)
+    return logits, draw_paths(logits, layout, temperature, torch.Generator().manual_seed(seed))
+
+
+class Mixed(ModelSpace):
+    """Depth, width and a plain layer choice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = nni.choice("width", [4, 8])
+        self.first = MutableLinear(6, width)
+        self.second = MutableLinear(width, 5)
+        self.blocks = Repeat(lambda index: nn.Linear(5, 5), nni.choice("depth", [1, 3]))
+        self.act = LayerChoice({"relu": nn.ReLU(), "tanh": nn.Tanh()}, label="act")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.blocks(self.second(self.first(x))))
+
+
+SPACES = [
+    (lambda: OneCell(channels=3, in_channels=1), (2, 1, 8, 8)),
+    (lambda: OneCell(channels=3, n_chosen=2, layers=2, in_channels=1), (2, 1, 8, 8)),
+    (lambda: DartsSpace(width=4, num_cells=3, in_channels=1, num_classes=3), (2, 1, 8, 8)),
+    (Mixed, (2, 6)),
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), SPACES)
+def test_weights_are_one_and_carry_the_gradient(make, shape) -> None:
+    torch.manual_seed(0)
+    supernet = supernet_of(make())
+    images = torch.randn(shape)
+    for seed in range(3):
+        logits, path = draw(supernet.table, seed)
+        with batch_statistics(supernet.model):
+            sample = supernet.set_draw(path, gradient=False)
+            plain = supernet.model(images)
+            assert supernet.set_draw(path, gradient=True) == sample
+            weighted = supernet.model(images)
+        assert torch.allclose(plain, weighted, atol=1e-5)
+        (gradient,) = torch.autograd.grad(weighted.square().sum(), logits)
+        assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+        rows = gradient.abs().sum(1)
+        for row, (label, options) in enumerate(supernet.table.options.items()):
+            if len(options) == 1 or supernet.table.n_chosen[label] == len(options):
+                assert rows[row] < 1e-6, label  # nothing to choose
+
+
+def test_gradient_is_that_of_the_relaxed_choice() -> None:
+    """d loss / d logits = sum over the path of (d loss / d weight) (d soft / d logits), by finite differences of the weight."""
+    torch.manual_seed(0)
+    supernet = supernet_of(OneCell(channels=2, nodes=1, in_channels=1))
+    images = torch.randn(4, 1, 8, 8)
+    logits, path = draw(supernet.table, 1)
+    row = supernet.table.labels.index("node_0/op_0")
+    with batch_statistics(supernet.model):
+        supernet.set_draw(path, gradient=True)
+        (soft,) = torch.autograd.grad(path.soft[row, path.chosen[row, 0]], logits, retain_graph=True)
+        (gradient,) = torch.autograd.grad(supernet.model(images).square().sum(), logits)
+        losses = []
+        for weight in (1 - 1e-3, 1 + 1e-3):
+            values = {label: (torch.tensor(1.0),) for label in supernet.table.options}
+            values["node_0/op_0"] = (torch.tensor(weight),)
+            supernet.weights.values = values
+            losses.append(supernet.model(images).square().sum().item())
+    slope = (losses[1] - losses[0]) / 2e-3
+    assert torch.allclose(gradient[row], slope * soft[row], rtol=0.02, atol=1e-3)
+
+
+def test_only_the_path_counts() -> None:
+    supernet = supernet_of(OneCell(channels=3, in_channels=1))
+    logits, path = draw(supernet.table, 0)
+    sample = supernet.set_draw(path, gradient=True)
+    (gradient,) = torch.autograd.grad(supernet.model(torch.randn(2, 1, 8, 8)).sum(), logits)
+    for node in range(4):
+        for source in range(node + 1):
+            row = supernet.table.labels.index(f"node_{node}/op_{source}")
+            on_path = sample[f"node_{node}/input"] == [source]
+            assert bool(gradient[row].abs().sum() > 0) == on_path
+
+
+def test_path_equals_the_frozen_network() -> None:
+    torch.manual_seed(0)
+    supernet = supernet_of(OneCell(channels=3, n_chosen=2, in_channels=1))
+    for seed in range(3):
+        _, path = draw(supernet.table, seed)
+        sample = supernet.set_draw(path, gradient=False)
+        frozen = supernet.model.freeze(sample).eval()
+        images = torch.randn(3, 1, 8, 8)
+        supernet.model.eval()
+        assert torch.allclose(supernet.model(images), frozen(images), atol=1e-6)
+
+
+def test_cell_equals_nni_path_sampling() -> None:
+    torch.manual_seed(0)
+    ours = supernet_of(DartsSpace(width=4, num_cells=3, in_channels=1)).model.eval()
+    theirs = RandomOneShot().mutate_model(DartsSpace(width=4, num_cells=3, in_channels=1)).eval()
+    theirs.load_state_dict(ours.state_dict())
+    assert any(isinstance(module, WeightedCell) for module in ours.modules())
+    assert any(type(module) is PathSamplingCell for module in theirs.modules())
+    supernet = Supernet(ours, ChoiceTable.from_space(DartsSpace(width=4, num_cells=3, in_channels=1)), PathWeights())
+    images = torch.randn(2, 1, 16, 16)
+    for seed in range(3):
+        _, path = draw(supernet.table, seed)
+        sample = supernet.set_draw(path, gradient=False)
+        for module in theirs.modules():
+            if isinstance(module, BaseSuperNetModule):
+                module.resample(memo=sample)
+        assert torch.allclose(ours(images), theirs(images), atol=1e-5)
+
+
+def test_batch_statistics_leaves_everything_as_it_was() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+    network[1].eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    images = 5 + torch.randn(8, 1, 8, 8)
+    with batch_statistics(network):
+        first, second = network(images), network(images)
+    assert torch.equal(first, second)  # no dropout
+    assert first.mean(dim=(0, 2, 3)).abs().max() < 1e-5  # normalised by the batch
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert modes == [module.training for module in network.modules()] and network[1].track_running_stats
+
+
+def test_predict_runs_each_path_on_each_batch() -> None:
+    supernet = supernet_of(OneCell(channels=3, in_channels=1, num_classes=4))
+    generator = random.Random(0)
+    table = supernet.table
+    samples = [
+        table.validate({label: generator.choice(options) for label, options in table.options.items()}) for _ in range(3)
+    ]
+    batches = [(torch.randn(5, 1, 8, 8), torch.zeros(5)), (torch.randn(2, 1, 8, 8), torch.zeros(2))]
+    probabilities = supernet.predict(samples, batches)
+    assert probabilities.shape == (3, 7, 4) and torch.allclose(probabilities.sum(-1), torch.ones(3, 7))
+    assert torch.equal(supernet.predict(samples[1:2], batches)[0], probabilities[1])
+
+
+def test_scale() -> None:
+    weights = PathWeights()
+    item = (torch.ones(2), [torch.ones(1)])
+    assert weights.scale([item], ["a"]) == [item]
+    weights.values = {"a": (torch.tensor(2.0),), "b": (torch.tensor(3.0), torch.tensor(5.0))}
+    assert weights.scale([item], ["a"])[0][1][0].item() == 2
+    assert [x.item() for x in weights.scale([torch.tensor(1.0)] * 2, ["b"])] == [3, 5]
+    assert weights.scale([torch.tensor(1.0)], ["a", "b"])[0].item() == 30
+
+
+def test_weights_follow_the_order_of_the_sample() -> None:
+    """With two inputs chosen, NNI runs them in ascending order, while top-k gives the likelier one first."""
+    table = ChoiceTable({"input": (0, 1, 2)}, {"input": 2}, frozenset({"input"}))
+    path = PathDraw(torch.tensor([[2, 0]]), torch.tensor([[0.3, 0.1, 0.6]], requires_grad=True))
+    weights = PathWeights()
+    weights.set(table, path)
+    assert table.to_sample(path.chosen.tolist()) == {"input": [0, 2]}
+    first, second = weights.values["input"]
+    assert torch.autograd.grad(first, path.soft, retain_graph=True)[0].tolist() == [[1, 0, 0]]
+    assert torch.autograd.grad(second, path.soft)[0].tolist() == [[0, 0, 1]]

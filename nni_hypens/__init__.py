@@ -17,7 +17,7 @@ _HOME = {
     "InputError": "errors",
     "CandidateTraining": "training",
     "image_evaluator": "evaluators",
-    "search_ensemble": "pipeline",
+    "search_ensemble": "api",
 }
 __all__ = [*_HOME, "__version__"]
 

@@ -193,7 +193,7 @@ def make_plan(config: Any, out: Path) -> Any:
     """The plan of a configuration: data, space and evaluators are built, nothing long is done."""
     from nni_hypens.data import ImageData
     from nni_hypens.evaluators import image_evaluator
-    from nni_hypens.pipeline import Plan, check_folder
+    from nni_hypens.plan import Plan, check_folder
 
     check_folder(out, config.to_mapping())
     data = ImageData(

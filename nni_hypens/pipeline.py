@@ -8,12 +8,10 @@ last epoch, training from the candidates that finished. Validation data chooses;
 from __future__ import annotations
 
 import fcntl
-import shlex
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +19,16 @@ import nni
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
-import torch
 import yaml
-from nni.nas.evaluator import Evaluator
-from nni.nas.evaluator.pytorch import Lightning
-from nni.nas.nn.pytorch import ModelSpace
-from nni.nas.space import model_context
 from safetensors.torch import load_file
 
-from nni_hypens.architecture import EdgeStructure, Sample, load_sample
-from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
+from nni_hypens.architecture import EdgeStructure
 from nni_hypens.ensemble import Ensemble, EnsembleInfo, fit_temperature
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
 from nni_hypens.experiments import free_port, run_search, run_trials, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, write_json, write_tensors, write_text
+from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
 from nni_hypens.progress import Progress, SearchProgress
 from nni_hypens.sampling import ArchitectureSampler, choose_pool
 from nni_hypens.search import EdgeNES
@@ -46,93 +39,6 @@ from nni_hypens.training import CandidateTraining, TrialSpec
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
 OVERSAMPLE = 4
 """Architectures ranked on the supernet for each one that is trained."""
-
-
-@dataclass
-class Plan:
-    """What a run does.
-
-    Args:
-        space: The model space; never changed.
-        evaluator: Trains one candidate, in a trial.
-        search_evaluator: Trains the supernet; its epochs are the epochs of the search.
-        data: Data module of both, wrapped by ``nni.trace``: see :class:`nni_hypens.data.ImageData` for what is asked
-            of it.
-        identity: Plain data that two runs share exactly when they have the same result; kept in ``config.yaml``.
-        members: Members of the ensemble.
-        candidates: Architectures to train.
-        lam_range: Range of lam for candidates; None for the upper three quarters of the dial.
-        selection: ``exhaustive`` or ``greedy``.
-        base: The base, a JSON path, or None to search it.
-        diversity: The regulariser.
-        strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
-        seed: Seed of everything.
-        command: How to repeat the run.
-    """
-
-    space: ModelSpace
-    evaluator: Evaluator
-    search_evaluator: Lightning
-    data: pl.LightningDataModule
-    identity: dict[str, Any]
-    members: int = 3
-    candidates: int = 8
-    lam_range: tuple[float, float] | None = None
-    selection: str = "exhaustive"
-    base: Sample | str | Path | None = None
-    diversity: Diversity | None = None
-    strategy: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    command: str = ""
-
-    def check(self) -> None:
-        """Find what is wrong before any long work.
-
-        Raises:
-            InputError: Naming the field.
-        """
-        if self.members > self.candidates:
-            raise InputError(
-                "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
-            )
-        structure = EdgeStructure.from_space(self.space)
-        if isinstance(self.base, str | Path):
-            self.base = load_sample(self.base, structure.table)
-        elif self.base is not None:
-            self.base = structure.table.validate(self.base)
-        low, high = self.lam_range or (structure.n_edges / 4, float(structure.n_edges))
-        for name, value in (("lam_low", low), ("lam_high", high)):
-            if not 0 <= value <= structure.n_edges:
-                raise InputError(name, value, f"a number in 0..{structure.n_edges}, the edges of this space")
-        if low > high:
-            raise InputError("lam_low", f"{low:g}, above lam_high={high:g}", "the low end of the range first")
-        self.lam_range = (low, high)
-        if hasattr(self.data, "check"):
-            self.data.check()
-        self._try_space(structure)
-
-    def _try_space(self, structure: EdgeStructure) -> None:
-        """Run one architecture on two blank images: data and space must fit."""
-        spec, classes = self.data.input_spec, self.data.num_classes
-        layout = ChoiceLayout(structure.table)
-        draw = draw_paths(torch.zeros(layout.n_labels, layout.n_options), layout, 1.0, noise=False)
-        network = fixed_network(self.space, structure.table.to_sample(draw.chosen.tolist())).eval()
-        shape = (2, spec["channels"], spec["height"], spec["width"])
-        try:
-            with torch.no_grad():
-                output = network(torch.zeros(shape))
-        except (RuntimeError, ValueError) as error:
-            raise InputError(
-                "space",
-                f"{type(self.space).__name__} on images of shape {shape[1:]}",
-                f"a space that takes them ({str(error).splitlines()[0]})",
-            ) from None
-        if tuple(output.shape) != (2, classes):
-            raise InputError(
-                "space",
-                f"outputs of shape {tuple(output.shape[1:])}",
-                f"({classes},), a logit for each class of the data",
-            )
 
 
 class Run:
@@ -358,8 +264,8 @@ class Run:
         if len(self.trained()) < plan.members:
             cause = next(iter(strategy.failed.values()), "unknown")
             raise RuntimeError(
-                f"only {len(self.trained())} of {len(records)} candidates could be trained, for {plan.members} members; "
-                f"the first failed with: {cause}"
+                f"only {len(self.trained())} of {len(records)} candidates could be trained, too few for {plan.members} "
+                f"members; the first failed with: {cause}"
             )
 
     def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
@@ -466,172 +372,3 @@ class Run:
         self.require("results.json", "evaluate")
         if not (self.out / "report.html").exists():
             write_report(self.out)
-
-
-@dataclass
-class EnsembleResult:
-    """What :func:`search_ensemble` returns.
-
-    Args:
-        out: The run folder.
-        results: The content of ``results.json``.
-    """
-
-    out: Path
-    results: dict[str, Any]
-
-    @property
-    def ensemble(self) -> Ensemble:
-        """The calibrated ensemble, read from the run folder."""
-        return Ensemble.load(self.out / "ensemble", self.space)
-
-    space: Any = None
-
-    @property
-    def members(self) -> pd.DataFrame:
-        """One row per member, with its test metrics."""
-        return pd.DataFrame(self.results["members"])
-
-    @property
-    def candidates(self) -> pd.DataFrame:
-        """One row per candidate."""
-        return pd.json_normalize(self.results["candidates"])
-
-    @property
-    def metrics(self) -> pd.DataFrame:
-        """Test accuracy, NLL, ECE and Brier score of ensemble, best member and baselines."""
-        rows = {
-            "ensemble": self.results["ensemble"],
-            "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
-            "best member": self.results["best_member"],
-        }
-        rows |= {row["name"]: row for row in self.results["baselines"]}
-        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
-
-
-def search_ensemble(
-    space: ModelSpace,
-    evaluator: Evaluator,
-    data: pl.LightningDataModule,
-    out: str | Path,
-    *,
-    search_evaluator: Lightning | None = None,
-    members: int = 3,
-    candidates: int = 8,
-    base: Sample | str | Path | None = None,
-    diversity: Diversity | None = None,
-    lam_range: tuple[float, float] | None = None,
-    selection: str = "exhaustive",
-    seed: int = 0,
-    port: int | None = None,
-    concurrency: int = 1,
-    quiet: bool = False,
-    **strategy: Any,
-) -> EnsembleResult:
-    """The whole road in one call: search, train candidates as NNI trials, select, calibrate, evaluate, report.
-
-    Calling it again with the same arguments continues where ``out`` left off; a finished folder is only read.
-
-    Args:
-        space: NNI model space for classification (output: logits).
-        evaluator: Evaluator that trains one candidate; it and its parts wrapped by ``nni.trace``, importable by
-            module path.
-        data: The data module that the evaluator uses, with ``val_dataloader``, ``test_dataloader``, ``labels(split)``,
-            ``input_spec``, ``num_classes`` and ``class_names``, as :class:`nni_hypens.data.ImageData` has them.
-        out: The run folder.
-        search_evaluator: NNI Lightning evaluator of the search, when it is to train for another number of epochs.
-        members: Members of the ensemble.
-        candidates: Architectures to train.
-        base: Base architecture, a JSON path, or None to search it.
-        diversity: Regulariser.
-        lam_range: Shared edges to request from candidates; None for the upper three quarters of the dial.
-        selection: ``exhaustive`` or ``greedy``.
-        seed: Seed of everything.
-        port: Port of NNI's web UI.
-        concurrency: Trials at once.
-        quiet: Show no progress.
-        **strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
-
-    Raises:
-        InputError: Bad input, before any long work.
-    """
-    searching = search_evaluator or evaluator
-    if not isinstance(searching, Lightning):
-        raise InputError(
-            "search_evaluator", type(searching).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator"
-        )
-    identity = {
-        "space": describe_space(space),
-        "data": nni.dump(data),
-        "evaluator": nni.dump(evaluator),
-        "search_evaluator": nni.dump(searching),
-        "members": members,
-        "candidates": candidates,
-        "base": None if base is None else str(base),
-        "diversity": repr(vars(diversity)) if diversity else None,
-        "lam_range": None if lam_range is None else list(lam_range),
-        "selection": selection,
-        "seed": seed,
-        "strategy": {name: repr(value) for name, value in strategy.items()},
-    }
-    plan = Plan(
-        space,
-        evaluator,
-        searching,
-        data,
-        identity,
-        members,
-        candidates,
-        lam_range,
-        selection,
-        base,
-        diversity,
-        strategy,
-        seed,
-        f"search_ensemble(..., out={str(out)!r})",
-    )
-    run = Run(plan, out, port, concurrency, Progress(quiet))
-    run.prepare()
-    results = run.results() if run.finished else run.run()
-    return EnsembleResult(Path(out), results, type(space))
-
-
-def check_folder(out: Path, identity: dict[str, Any]) -> None:
-    """Whether a folder is free for a run, or holds that very run.
-
-    Raises:
-        InputError: It holds another run (the first setting that differs is named), or something else.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError("out", f"{out}, which is a file", "a folder")
-    config = out / "config.yaml"
-    if not config.exists():
-        if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
-            raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
-        return
-    theirs = yaml.safe_load(config.read_text(encoding="utf-8"))
-    theirs = theirs if isinstance(theirs, dict) else {}
-    for name, value in identity.items():
-        if theirs.get(name) != value:
-            raise InputError(
-                "out",
-                f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
-                f"the same settings, or another --out; to go on with that run: nni-hypens run --out {shlex.quote(str(out))} --resume",
-            )
-
-
-def fresh(space: ModelSpace) -> ModelSpace:
-    """The same space once more, with new weights: a search changes the one it is given."""
-    return type(space)(*space.trace_args, **space.trace_kwargs)
-
-
-def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
-    """One architecture of a space, with new weights, as a trial builds it."""
-    with model_context(architecture):
-        return fresh(space)
-
-
-def describe_space(space: ModelSpace) -> dict[str, Any]:
-    """Class and arguments from which a space can be built again."""
-    kind = type(space)
-    return {"class": f"{kind.__module__}:{kind.__qualname__}", "args": dict(space.trace_kwargs)}

@@ -22,7 +22,6 @@ from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.search_module import EdgeNESModule, SearchSettings
 from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, mutation_hooks
 
-
 _LOADERS = ("train_dataloader", "val_dataloader")
 
 

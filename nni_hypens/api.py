@@ -1,0 +1,150 @@
+"""The whole road in one call of Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nni
+import pandas as pd
+import pytorch_lightning as pl
+from nni.nas.evaluator import Evaluator
+from nni.nas.evaluator.pytorch import Lightning
+from nni.nas.nn.pytorch import ModelSpace
+
+from nni_hypens.architecture import Sample
+from nni_hypens.diversity import Diversity
+from nni_hypens.ensemble import Ensemble
+from nni_hypens.errors import InputError
+from nni_hypens.pipeline import Run
+from nni_hypens.plan import Plan, describe_space
+from nni_hypens.progress import Progress
+
+
+@dataclass
+class EnsembleResult:
+    """What :func:`search_ensemble` returns.
+
+    Args:
+        out: The run folder.
+        results: The content of ``results.json``.
+        space: Class of the model space.
+    """
+
+    out: Path
+    results: dict[str, Any]
+    space: type[ModelSpace] | None = None
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The calibrated ensemble, read from the run folder."""
+        return Ensemble.load(self.out / "ensemble", self.space)
+
+    @property
+    def members(self) -> pd.DataFrame:
+        """One row per member, with its test metrics."""
+        return pd.DataFrame(self.results["members"])
+
+    @property
+    def candidates(self) -> pd.DataFrame:
+        """One row per candidate."""
+        return pd.json_normalize(self.results["candidates"])
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Test accuracy, NLL, ECE and Brier score of ensemble, best member and baselines."""
+        rows = {
+            "ensemble": self.results["ensemble"],
+            "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
+            "best member": self.results["best_member"],
+        }
+        rows |= {row["name"]: row for row in self.results["baselines"]}
+        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
+
+
+def search_ensemble(
+    space: ModelSpace,
+    evaluator: Evaluator,
+    data: pl.LightningDataModule,
+    out: str | Path,
+    *,
+    search_evaluator: Lightning | None = None,
+    members: int = 3,
+    candidates: int = 8,
+    base: Sample | str | Path | None = None,
+    diversity: Diversity | None = None,
+    lam_range: tuple[float, float] | None = None,
+    selection: str = "exhaustive",
+    seed: int = 0,
+    port: int | None = None,
+    concurrency: int = 1,
+    quiet: bool = False,
+    **strategy: Any,
+) -> EnsembleResult:
+    """The whole road in one call: search, train candidates as NNI trials, select, calibrate, evaluate, report.
+
+    Calling it again with the same arguments continues where ``out`` left off; a finished folder is only read.
+
+    Args:
+        space: NNI model space for classification (output: logits).
+        evaluator: Evaluator that trains one candidate; it and its parts wrapped by ``nni.trace``, importable by
+            module path.
+        data: The data module that the evaluator uses, with ``val_dataloader``, ``test_dataloader``, ``labels(split)``,
+            ``describe()``, ``input_spec``, ``num_classes`` and ``class_names``, as :class:`nni_hypens.data.ImageData` has them.
+        out: The run folder.
+        search_evaluator: NNI Lightning evaluator of the search, when it is to train for another number of epochs.
+        members: Members of the ensemble.
+        candidates: Architectures to train.
+        base: Base architecture, a JSON path, or None to search it.
+        diversity: Regulariser.
+        lam_range: Shared edges to request from candidates; None for the upper three quarters of the dial.
+        selection: ``exhaustive`` or ``greedy``.
+        seed: Seed of everything.
+        port: Port of NNI's web UI.
+        concurrency: Trials at once.
+        quiet: Show no progress.
+        **strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
+
+    Raises:
+        InputError: Bad input, before any long work.
+    """
+    searching = search_evaluator or evaluator
+    if not isinstance(searching, Lightning):
+        raise InputError(
+            "search_evaluator", type(searching).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator"
+        )
+    identity = {
+        "space": describe_space(space),
+        "data": nni.dump(data),
+        "evaluator": nni.dump(evaluator),
+        "search_evaluator": nni.dump(searching),
+        "members": members,
+        "candidates": candidates,
+        "base": None if base is None else str(base),
+        "diversity": repr(vars(diversity)) if diversity else None,
+        "lam_range": None if lam_range is None else list(lam_range),
+        "selection": selection,
+        "seed": seed,
+        "strategy": {name: repr(value) for name, value in strategy.items()},
+    }
+    plan = Plan(
+        space,
+        evaluator,
+        searching,
+        data,
+        identity,
+        members,
+        candidates,
+        lam_range,
+        selection,
+        base,
+        diversity,
+        strategy,
+        seed,
+        f"search_ensemble(..., out={str(out)!r})",
+    )
+    run = Run(plan, out, port, concurrency, Progress(quiet))
+    run.prepare()
+    results = run.results() if run.finished else run.run()
+    return EnsembleResult(Path(out), results, type(space))

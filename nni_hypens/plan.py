@@ -1,0 +1,149 @@
+"""What a run does: space, evaluators, data and settings, checked before any long work."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from nni.nas.evaluator import Evaluator
+from nni.nas.evaluator.pytorch import Lightning
+from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.space import model_context
+
+from nni_hypens.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
+from nni_hypens.errors import InputError
+
+
+@dataclass
+class Plan:
+    """What a run does.
+
+    Args:
+        space: The model space; never changed.
+        evaluator: Trains one candidate, in a trial.
+        search_evaluator: Trains the supernet; its epochs are the epochs of the search.
+        data: Data module of both, wrapped by ``nni.trace``: see :class:`nni_hypens.data.ImageData` for what is asked
+            of it.
+        identity: Plain data that two runs share exactly when they have the same result; kept in ``config.yaml``.
+        members: Members of the ensemble.
+        candidates: Architectures to train.
+        lam_range: Range of lam for candidates; None for the upper three quarters of the dial.
+        selection: ``exhaustive`` or ``greedy``.
+        base: The base, a JSON path, or None to search it.
+        diversity: The regulariser.
+        strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
+        seed: Seed of everything.
+        command: How to repeat the run.
+    """
+
+    space: ModelSpace
+    evaluator: Evaluator
+    search_evaluator: Lightning
+    data: pl.LightningDataModule
+    identity: dict[str, Any]
+    members: int = 3
+    candidates: int = 8
+    lam_range: tuple[float, float] | None = None
+    selection: str = "exhaustive"
+    base: Sample | str | Path | None = None
+    diversity: Diversity | None = None
+    strategy: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    command: str = ""
+
+    def check(self) -> None:
+        """Find what is wrong before any long work.
+
+        Raises:
+            InputError: Naming the field.
+        """
+        if self.members > self.candidates:
+            raise InputError(
+                "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
+            )
+        structure = EdgeStructure.from_space(self.space)
+        if isinstance(self.base, str | Path):
+            self.base = load_sample(self.base, structure.table)
+        elif self.base is not None:
+            self.base = structure.table.validate(self.base)
+        low, high = self.lam_range or (structure.n_edges / 4, float(structure.n_edges))
+        for name, value in (("lam_low", low), ("lam_high", high)):
+            if not 0 <= value <= structure.n_edges:
+                raise InputError(name, value, f"a number in 0..{structure.n_edges}, the edges of this space")
+        if low > high:
+            raise InputError("lam_low", f"{low:g}, above lam_high={high:g}", "the low end of the range first")
+        self.lam_range = (low, high)
+        if hasattr(self.data, "check"):
+            self.data.check()
+        self._try_space(structure)
+
+    def _try_space(self, structure: EdgeStructure) -> None:
+        """Run one architecture on two blank images: data and space must fit."""
+        spec, classes = self.data.input_spec, self.data.num_classes
+        layout = ChoiceLayout(structure.table)
+        draw = draw_paths(torch.zeros(layout.n_labels, layout.n_options), layout, 1.0, noise=False)
+        network = fixed_network(self.space, structure.table.to_sample(draw.chosen.tolist())).eval()
+        shape = (2, spec["channels"], spec["height"], spec["width"])
+        try:
+            with torch.no_grad():
+                output = network(torch.zeros(shape))
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                "space",
+                f"{type(self.space).__name__} on images of shape {shape[1:]}",
+                f"a space that takes them ({str(error).splitlines()[0]})",
+            ) from None
+        if tuple(output.shape) != (2, classes):
+            raise InputError(
+                "space",
+                f"outputs of shape {tuple(output.shape[1:])}",
+                f"({classes},), a logit for each class of the data",
+            )
+
+
+def check_folder(out: Path, identity: dict[str, Any]) -> None:
+    """Whether a folder is free for a run, or holds that very run.
+
+    Raises:
+        InputError: It holds another run (the first setting that differs is named), or something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError("out", f"{out}, which is a file", "a folder")
+    config = out / "config.yaml"
+    if not config.exists():
+        if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+            raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
+        return
+    theirs = yaml.safe_load(config.read_text(encoding="utf-8"))
+    theirs = theirs if isinstance(theirs, dict) else {}
+    for name, value in identity.items():
+        if theirs.get(name) != value:
+            raise InputError(
+                "out",
+                f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
+                "the same settings, or another --out; to go on with that run: "
+                f"nni-hypens run --out {shlex.quote(str(out))} --resume",
+            )
+
+
+def fresh(space: ModelSpace) -> ModelSpace:
+    """The same space once more, with new weights: a search changes the one it is given."""
+    return type(space)(*space.trace_args, **space.trace_kwargs)
+
+
+def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
+    """One architecture of a space, with new weights, as a trial builds it."""
+    with model_context(architecture):
+        return fresh(space)
+
+
+def describe_space(space: ModelSpace) -> dict[str, Any]:
+    """Class and arguments from which a space can be built again."""
+    kind = type(space)
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "args": dict(space.trace_kwargs)}

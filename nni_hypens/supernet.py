@@ -125,6 +125,13 @@ class WeightedCell(PathSamplingCell):
     def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
         return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
 
+    def resample(self, memo: dict[str, Any]) -> dict[str, Any]:
+        labels = [label for slots in self._slots for pair in slots for label in pair]
+        if all(label in memo for label in labels):  # the walk of NNI's own resample is a thirtieth of a search step
+            self._sampled = {label: memo[label] for label in labels}
+            return {}
+        return super().resample(memo)
+
     def forward(self, *inputs: Any) -> Any:
         processed = list(inputs[0]) if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else list(inputs)
         states: list[torch.Tensor] = list(self.preprocessor(processed))
@@ -178,8 +185,15 @@ class Supernet:
         self.model = model
         self.table = table
         self.weights = weights
-        # walking all modules at each step costs more than the choice itself
-        self._modules = [module for module in model.modules() if isinstance(module, BaseSuperNetModule)]
+        # Walking all modules at each step costs more than the choice itself, and NNI makes a mixed operation also of what
+        # has no choice (every convolution of its hub's DARTS): those are set once.
+        self._modules: list[BaseSuperNetModule] = []
+        for module in model.modules():
+            if isinstance(module, BaseSuperNetModule):
+                if module.simplify():
+                    self._modules.append(module)
+                else:
+                    module.resample(memo={})
 
     def set_path(self, sample: Sample) -> None:
         """Run this architecture from now on, without weights."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 
+import nni
 import pytest
 import torch
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace, MutableLinear, Repeat
@@ -10,7 +11,6 @@ from nni.nas.oneshot.pytorch.supermodule.sampling import PathSamplingCell
 from nni.nas.strategy import RandomOneShot
 from torch import nn
 
-import nni
 from nni_hypens.architecture import ChoiceTable
 from nni_hypens.diversity import ChoiceLayout, PathDraw, draw_paths
 from nni_hypens.search import EdgeNES
@@ -76,7 +76,7 @@ def test_weights_are_one_and_carry_the_gradient(make, shape) -> None:
 
 
 def test_gradient_is_that_of_the_relaxed_choice() -> None:
-    """d loss / d logits = sum over the path of (d loss / d weight) (d soft / d logits), by finite differences of the weight."""
+    """d loss / d logits = (d loss / d weight) (d soft / d logits), the first factor by finite differences of the weight."""
     torch.manual_seed(0)
     supernet = supernet_of(OneCell(channels=2, nodes=1, in_channels=1))
     images = torch.randn(4, 1, 8, 8)

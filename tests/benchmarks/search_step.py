@@ -107,18 +107,14 @@ def main() -> None:
             "memory_vs_darts": memory_ratio,
             "time_vs_random": rows["edgenes"]["step_s"] / rows["random"]["step_s"],
         }
-        print(
-            f"{title}\n  CPU s of a step: EdgeNES {rows['edgenes']['step_s']:.3f}, DARTS {rows['darts']['step_s']:.3f}, "
-            f"RandomOneShot (weights only) {rows['random']['step_s']:.3f}"
-        )
-        print(
-            f"  time / DARTS   {time_ratio:.3f} (bar {LIMITS[space]:.2f})   time / RandomOneShot {results[title]['time_vs_random']:.2f}"
-        )
-        print(
-            f"  memory / DARTS {memory_ratio:.3f} (bar 0.25)   extra MB: EdgeNES {rows['edgenes']['extra_mb']:.0f}, "
-            f"DARTS {rows['darts']['extra_mb']:.0f}, RandomOneShot {rows['random']['extra_mb']:.0f}",
-            flush=True,
-        )
+        ours, mixture, path = (rows[strategy] for strategy in ("edgenes", "darts", "random"))
+        print(f"{title}")
+        print(f"  CPU s of a step: EdgeNES {ours['step_s']:.3f}, DARTS {mixture['step_s']:.3f}, ", end="")
+        print(f"RandomOneShot (weights only) {path['step_s']:.3f}")
+        print(f"  time / DARTS   {time_ratio:.3f} (bar {LIMITS[space]:.2f}), ", end="")
+        print(f"time / RandomOneShot {results[title]['time_vs_random']:.2f}")
+        print(f"  memory / DARTS {memory_ratio:.3f} (bar 0.25); extra MB: EdgeNES {ours['extra_mb']:.0f}, ", end="")
+        print(f"DARTS {mixture['extra_mb']:.0f}, RandomOneShot {path['extra_mb']:.0f}", flush=True)
     if arguments.out:
         with open(arguments.out, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=2)

@@ -91,7 +91,8 @@ def search_ensemble(
         evaluator: Evaluator that trains one candidate; it and its parts wrapped by ``nni.trace``, importable by
             module path.
         data: The data module that the evaluator uses, with ``val_dataloader``, ``test_dataloader``, ``labels(split)``,
-            ``describe()``, ``input_spec``, ``num_classes`` and ``class_names``, as :class:`nni_hypens.data.ImageData` has them.
+            ``describe()``, ``input_spec``, ``num_classes`` and ``class_names``, as
+            :class:`nni_hypens.data.ImageData` has them.
         out: The run folder.
         search_evaluator: NNI Lightning evaluator of the search, when it is to train for another number of epochs.
         members: Members of the ensemble.

@@ -58,11 +58,11 @@ class RunConfig:
     base_epochs: int | None = setting(
         None, "of these, epochs of the base search (three tenths; 0: choose by the supernet)"
     )
-    epochs: int = setting(25, "epochs of training per candidate")
+    epochs: int = setting(20, "epochs of training per candidate")
     budget: int | None = setting(
         None, "training epochs of all candidates together; replaces epochs by budget // candidates"
     )
-    learning_rate: float = setting(0.02, "initial learning rate of candidates (AdamW, cosine schedule)")
+    learning_rate: float = setting(0.01, "initial learning rate of candidates (AdamW, cosine schedule)")
     weight_decay: float = setting(0.001, "weight decay of candidates")
     selection: str = setting("exhaustive", "how members are chosen on validation NLL: exhaustive or greedy")
     seed: int = setting(0, "seed of everything that is drawn")

@@ -185,8 +185,8 @@ class Supernet:
         self.model = model
         self.table = table
         self.weights = weights
-        # Walking all modules at each step costs more than the choice itself, and NNI makes a mixed operation also of what
-        # has no choice (every convolution of its hub's DARTS): those are set once.
+        # Walking all modules at each step costs more than the choice itself, and NNI makes a mixed operation
+        # also of what has no choice (every convolution of its hub's DARTS): those are set once.
         self._modules: list[BaseSuperNetModule] = []
         for module in model.modules():
             if isinstance(module, BaseSuperNetModule):

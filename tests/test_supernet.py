@@ -76,7 +76,7 @@ def test_weights_are_one_and_carry_the_gradient(make, shape) -> None:
 
 
 def test_gradient_is_that_of_the_relaxed_choice() -> None:
-    """d loss / d logits = (d loss / d weight) (d soft / d logits), the first factor by finite differences of the weight."""
+    """d loss / d logits = (d loss / d weight) (d soft / d logits), the first factor by finite differences."""
     torch.manual_seed(0)
     supernet = supernet_of(OneCell(channels=2, nodes=1, in_channels=1))
     images = torch.randn(4, 1, 8, 8)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nni_hypens.config import RunConfig, find_object, one_of
+from nni_hypens.errors import InputError
+from search_spaces import OneCell
+
+
+def test_defaults_are_consistent() -> None:
+    config = RunConfig()
+    config.check()
+    assert RunConfig.from_mapping(config.to_mapping()) == config and config.epochs_each == config.epochs
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"membrs": 3}, "membrs.*nearest: members"),
+        ({"members": "three"}, "members: got 'three'; expected a whole number"),
+        ({"members": 2.5}, "members"),
+        ({"members": True}, "members"),
+        ({"members": None}, "members: got nothing"),
+        ({"learning_rate": "fast"}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate: got NaN"),
+        ({"space_args": [1]}, "space_args: got .* a mapping"),
+    ],
+)
+def test_values_that_cannot_be_read(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RunConfig.from_mapping(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"members": 0}, "^members"),
+        ({"members": 9}, "^members: got 9 of 8 candidates"),
+        ({"seed": -1}, "^seed"),
+        ({"epochs": 0}, "^epochs"),
+        ({"budget": 5}, "^budget: got 5 epochs"),
+        ({"learning_rate": 0}, "^learning_rate"),
+        ({"weight_decay": -1}, "^weight_decay"),
+        ({"diversity": "jensen"}, "^diversity.*nearest: jensen_shannon"),
+        ({"selection": "greedi"}, "^selection.*nearest: greedy"),
+        ({"warmup_epochs": 40, "base_epochs": 20}, "^warmup_epochs"),
+        ({"search_epochs": 1}, "^search_epochs"),
+    ],
+)
+def test_settings_that_contradict(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RunConfig.from_mapping(values).check()
+
+
+def test_text_is_parsed_as_the_field_says() -> None:
+    values = {"members": "3", "train_size": "none", "validation_size": "300", "learning_rate": "1e-3", "base": "none"}
+    config = RunConfig.from_mapping(values)
+    assert (config.members, config.train_size, config.learning_rate, config.base) == (3, None, 1e-3, None)
+    assert config.validation_size == 300 and isinstance(config.validation_size, int)
+    assert RunConfig.from_mapping({"validation_size": "0.25"}).validation_size == 0.25
+
+
+def test_budget_is_shared() -> None:
+    assert RunConfig(budget=100, candidates=8).epochs_each == 12
+
+
+def test_lam_range() -> None:
+    assert RunConfig().lam_range(4) == (1.0, 4.0)
+    assert RunConfig(lam_low=2, lam_high=3).lam_range(4) == (2, 3)
+    for config, name in (
+        (RunConfig(lam_high=5), "lam_high"),
+        (RunConfig(lam_low=3, lam_high=2), "lam_low"),
+        (RunConfig(lam_low=-1), "lam_low"),
+    ):
+        with pytest.raises(InputError, match=f"^{name}"):
+            config.lam_range(4)
+
+
+def test_yaml_files(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("data: digits\nmembers: 2\nversions: {torch: 1}\ncommand: x\n")
+    assert RunConfig.read(path) == {"data": "digits", "members": 2}
+    path.write_text("")
+    assert RunConfig.read(path) == {}
+    for content in ("- a\n", "a: [", "!!python/object/apply:os.system ['true']"):
+        path.write_text(content)
+        with pytest.raises(InputError, match="^config"):
+            RunConfig.read(path)
+    with pytest.raises(InputError, match="^config"):
+        RunConfig.read(tmp_path / "missing.yaml")
+
+
+def test_spaces_are_built_for_the_data() -> None:
+    space = RunConfig(space_args={"channels": 3}).build_space(1, 7)
+    assert isinstance(space, OneCell) and space.stem[0].in_channels == 1 and space.head.out_features == 7
+    darts = RunConfig(space="darts", space_args={"preset": "tiny", "width": 4}).build_space(1, 3)
+    assert darts.arguments["in_channels"] == 1 and darts.arguments["width"] == 4
+    for config, message in (
+        (RunConfig(space="one_sell"), "^space.*nearest: one_cell"),
+        (RunConfig(space="nowhere:Space"), "^space.*importable"),
+        (RunConfig(space="search_spaces:OneSell"), "^space.*nearest: OneCell"),
+        (RunConfig(space="json:loads"), "^space"),
+        (RunConfig(space_args={"chanels": 3}), "^space_args.chanels.*nearest: channels"),
+        (RunConfig(space_args={"channels": 0}), "^space_args.channels"),
+        (RunConfig(space="darts", space_args={"preset": "huge"}), "^space_args.preset"),
+    ):
+        with pytest.raises(InputError, match=message):
+            config.build_space(1, 7)
+
+
+def test_names() -> None:
+    assert find_object("space", "one_cell", {"one_cell": "search_spaces:OneCell"}) is OneCell
+    with pytest.raises(InputError, match="^x: got 'c'; expected one of a, b"):
+        one_of("x", "c", ("a", "b"))

@@ -130,7 +130,7 @@ def stop_orphan(run: Path) -> bool:
         command = process.info["cmdline"] or []
         if "--experiment-id" in command and experiment in command:
             family = [process, *process.children(recursive=True)]
-            for member in reversed(family):
+            for member in family:  # the manager first, or it would start the next trial
                 member.kill()
             psutil.wait_procs(family, timeout=10)
             found = True

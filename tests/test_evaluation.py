@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nni_hypens import metrics
+from nni_hypens.ensemble import apply_temperature
+from nni_hypens.evaluation import evaluate_pool
+
+
+def make(
+    n: int = 4,
+) -> tuple[dict[str, list[np.ndarray]], np.ndarray, np.ndarray, list[dict[str, Any]], dict[str, Any]]:
+    generator = np.random.default_rng(0)
+    validation_labels, test_labels = generator.integers(0, 3, 30), generator.integers(0, 3, 40)
+    pool = {f"c{i:02d}": [generator.dirichlet(np.ones(3), 30), generator.dirichlet(np.ones(3), 40)] for i in range(n)}
+    records = [
+        {
+            "id": f"c{i:02d}",
+            "lam": None if i == 0 else float(i),
+            "shared_edges": i,
+            "supernet_nll": 1.0,
+            "source": "base" if i == 0 else "draw",
+        }
+        for i in range(n + 1)
+    ]
+    trials = {name: {"validation": {}, "seconds": 1.0, "parameters": 5} for name in pool}
+    return (
+        pool,
+        validation_labels,
+        test_labels,
+        records,
+        {**trials, f"c{n:02d}": {"status": "failed", "error": "killed"}},
+    )
+
+
+def test_every_number_is_what_it_says() -> None:
+    pool, validation, test, records, trials = make()
+    results = evaluate_pool(pool, validation, test, [("c01", 0.75), ("c03", 0.25)], 1.7, records, trials)
+    json.dumps(results, allow_nan=False)
+    average = 0.75 * pool["c01"][1] + 0.25 * pool["c03"][1]
+    assert results["ensemble"] == metrics.summary(apply_temperature(average, 1.7), test)
+    assert results["ensemble_uncalibrated"] == metrics.summary(average, test)
+    assert [row["id"] for row in results["members"]] == ["c01", "c03"]
+    assert results["members"][1]["nll"] == metrics.nll(pool["c03"][1], test)
+    assert results["diversity"]["disagreement"] == pytest.approx(
+        (pool["c01"][1].argmax(1) != pool["c03"][1].argmax(1)).mean()
+    )
+    assert results["diversity"]["base_shared_edges"] == [1, 3]
+    failed = results["candidates"][-1]
+    assert failed["status"] == "failed" and failed["error"] == "killed" and "test" not in failed
+    assert [row["is_member"] for row in results["candidates"][:-1]] == [False, True, False, True]
+
+
+def test_best_member_is_chosen_on_validation_data_alone() -> None:
+    pool, validation, test, records, trials = make()
+    members = [(name, 0.25) for name in pool]
+    best = min(pool, key=lambda name: metrics.nll(pool[name][0], validation))
+    for labels in (test, (test + 1) % 3):
+        assert evaluate_pool(pool, validation, labels, members, 1.0, records, trials)["best_member"]["id"] == best
+
+
+def test_baselines_at_hand() -> None:
+    pool, validation, test, records, trials = make()
+    rows = evaluate_pool(pool, validation, test, [("c01", 0.5), ("c02", 0.5)], 1.0, records, trials)["baselines"]
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["base architecture alone"]["nll"] == metrics.nll(pool["c00"][1], test)
+    everything = np.mean([pair[1] for pair in pool.values()], axis=0)
+    assert by_name["all 4 candidates averaged"]["nll"] == pytest.approx(metrics.nll(everything, test))
+    pairs = [metrics.nll((pool[a][1] + pool[b][1]) / 2, test) for a, b in combinations(pool, 2)]
+    assert by_name["any 2 of the candidates (mean of 6 choices)"]["nll"] == pytest.approx(np.mean(pairs))
+    pool.pop("c00")
+    rows = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)["baselines"]
+    assert "base architecture alone" not in {row["name"] for row in rows}

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nni_hypens._compat import manager_environment
+from nni_hypens.errors import InputError
+from nni_hypens.experiments import free_port, stop_orphan, versions
+from nni_hypens.files import write_json
+
+
+def test_ports() -> None:
+    found = free_port(None)
+    assert 8080 <= found < 8280 and free_port(found) == found
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        with pytest.raises(InputError, match="in use"):
+            free_port(busy.getsockname()[1])
+    for wrong in (80, 70000, "8080"):
+        with pytest.raises(InputError, match="^port"):
+            free_port(wrong)
+
+
+def test_only_the_orphan_of_this_run_is_ended(tmp_path: Path) -> None:
+    def sleeper(experiment: str) -> subprocess.Popen:
+        code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+        return subprocess.Popen([sys.executable, "-c", code, "--experiment-id", experiment])
+
+    mine, other = sleeper("abc123xy"), sleeper("zzz999zz")
+    try:
+        assert not stop_orphan(tmp_path)
+        while not psutil.Process(mine.pid).children():
+            pass
+        (child,) = psutil.Process(mine.pid).children()
+        write_json(tmp_path / "nni" / "manager.json", {"experiment": "abc123xy", "port": 1, "owner": 1})
+        assert stop_orphan(tmp_path)
+        assert mine.wait(10) != 0 and other.poll() is None
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        assert not (tmp_path / "nni" / "manager.json").exists() and not stop_orphan(tmp_path)
+    finally:
+        for process in psutil.Process(other.pid).children(recursive=True):
+            process.kill()
+        other.kill()
+        mine.kill()
+
+
+SERVER = """
+const http = require('http');
+const server = http.createServer();
+server.listen(...JSON.parse(process.argv[1]), () => { console.log(server.address().address); server.close(); });
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [("[0]", "127.0.0.1"), ('["0"]', "127.0.0.1"), ('[{"port": 0}]', "127.0.0.1"), ('[0, "0.0.0.0"]', "0.0.0.0")],
+)
+def test_servers_of_the_manager_listen_on_loopback(arguments: str, address: str) -> None:
+    import nni_node
+
+    node = str(Path(nni_node.__path__[0]) / "node")
+    before = dict(os.environ)
+    with manager_environment():
+        run = subprocess.run([node, "-e", SERVER, arguments], capture_output=True, text=True, timeout=30)
+    assert run.stdout.strip() == address, run.stderr
+    assert dict(os.environ) == before
+    with manager_environment(public=True):
+        assert os.environ.get("NODE_OPTIONS") == before.get("NODE_OPTIONS")
+
+
+def test_versions_are_plain_text() -> None:
+    assert all(type(name) is str and type(value) is str for name, value in versions().items())

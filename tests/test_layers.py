@@ -1,0 +1,44 @@
+"""Imports run downward only: each module may import those that stand before it here."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import nni_hypens
+import search_spaces
+
+ORDER = [
+    "errors", "_compat", "files", "architecture", "hypernetwork", "metrics", "selection", "sources", "batches",
+    "diversity", "supernet", "data", "calibration", "ensemble_files", "ensemble", "sampling", "evaluators", "progress",
+    "search_module", "search", "training", "experiments", "evaluation", "config", "plot_data", "plots",
+    "report_reading", "report_tables", "report", "plan", "pipeline", "api", "cli",
+]  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of nni_hypens that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "nni_hypens":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nni_hypens."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("nni_hypens.")}
+    return found - {"__version__"}
+
+
+def test_imports_run_downward() -> None:
+    folder = Path(nni_hypens.__file__).parent
+    for path in sorted(folder.glob("*.py")):
+        if path.stem == "__init__":  # lazy
+            continue
+        assert path.stem in ORDER, f"{path.name} has no place in the order"
+        above = imported(path) - set(ORDER[: ORDER.index(path.stem)])
+        assert not above, f"{path.name} imports {above}, which stand above it"
+
+
+def test_spaces_need_little() -> None:
+    for path in Path(search_spaces.__file__).parent.glob("*.py"):
+        assert imported(path) <= {"architecture", "errors"}, path.name

@@ -1,0 +1,57 @@
+"""The README is true: its Python runs, its commands parse, its figures are those of the committed results."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nni_hypens import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("code", [body for kind, body in BLOCKS if kind == "python"])
+def test_python_runs(code: str, tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+def test_commands_parse() -> None:
+    parser = cli.build_parser()
+    lines = [
+        line for kind, body in BLOCKS if kind == "bash" for line in body.splitlines() if line.startswith("nni-hypens")
+    ]
+    assert len(lines) >= 4
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        if "--help" not in words:
+            parser.parse_args(words)
+
+
+def test_links_and_pictures_exist() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if not target.startswith("http")]
+    assert targets and all((ROOT / target).exists() for target in targets)
+
+
+def test_figures_are_those_of_the_results() -> None:
+    results = ROOT / "tests" / "benchmarks" / "results"
+    seeds = json.loads((results / "default_run.json").read_text())["seeds"]
+    for row in seeds:
+        assert f"| {row['seed']} | {row['ensemble']:.4f} | {row['best_member']:.4f} |" in README
+    dial = json.loads((results / "dial.json").read_text())
+    assert f"{dial['mean_error']:.3f}" in README
+    for row in json.loads((results / "search_step.json").read_text()).values():
+        assert f"{row['time_vs_darts']:.3f}" in README and f"{row['memory_vs_darts']:.3f}" in README
+
+
+def test_no_placeholder_is_left() -> None:
+    assert not re.search(r"^(FIVE_SEEDS|BENCHMARKS)$", README, re.MULTILINE)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nni_hypens import plots
+from nni_hypens import plot_data, plots
 from nni_hypens.errors import InputError
-from nni_hypens.plots import clean, number
+from nni_hypens.plot_data import clean, number
 
 _METRICS = ("accuracy", "nll", "ece", "brier")
 _STAGES = {
@@ -344,7 +344,7 @@ def _what_was_run(run: _Run) -> str:
     outcome = {
         "candidates trained": len(run.trained), "candidates failed": len(run.failed),
         "members chosen": len(run.members), "edges of an architecture": results.get("n_edges"),
-        "selection": results.get("selection"), "temperature": results.get("temperature"),
+        "selection": _selection(results.get("selection")), "temperature": results.get("temperature"),
     }  # fmt: skip
     diversity = results.get("diversity") or {}
     extra = {
@@ -367,6 +367,15 @@ def _what_was_run(run: _Run) -> str:
     )
 
 
+def _selection(found: Any) -> str | None:
+    """How members were chosen, in a few words."""
+    if not isinstance(found, Mapping):
+        return None
+    said = f"{found.get('method', 'unnamed')} on validation {str(found.get('objective', '')).upper()}".strip()
+    nll = number(found.get("validation_nll"))
+    return said if nll is None else f"{said}, {nll:.4f}"
+
+
 def _metric_cells(metrics: Mapping[str, Any] | None) -> list[tuple[str, bool]]:
     return [(_fixed((metrics or {}).get(key), percent=key == "accuracy"), True) for key in _METRICS]
 
@@ -387,7 +396,7 @@ def _results_table(run: _Run) -> str:
         cells = _metric_cells(results["ensemble_uncalibrated"])
         rows.append(_row("Ensemble before temperature", [*cells, *none, ("", False)], "top"))
     cells = [*_metric_cells(best), *own(by_id.get(best.get("id"), {}))]
-    rows.append(_row(f"Best member ({best.get('id', 'unnamed')})", [*cells, ("yes", False)], "top"))
+    rows.append(_row(f"Best member ({best.get('id', 'unnamed')})", [*cells, ("", False)], "top"))
 
     def order(row: Mapping[str, Any]) -> tuple[bool, float]:
         nll = number((row.get("test") or {}).get("nll"))
@@ -395,12 +404,12 @@ def _results_table(run: _Run) -> str:
 
     for row in sorted(run.trained, key=order):
         is_member = row["id"] in weights
-        said = f"yes, weight {_fixed(weights[row['id']], 3)}" if is_member else "no"
-        cells = [*_metric_cells(row.get("test")), *own(row), (said, False)]
+        said = _fixed(weights[row["id"]], 3) if is_member else "–"
+        cells = [*_metric_cells(row.get("test")), *own(row), (said, True)]
         rows.append(_row(row["id"], cells, "member" if is_member else ""))
     for row in results.get("baselines") or ():
         rows.append(_row(f"Baseline: {row.get('name', 'unnamed')}", [*_metric_cells(row), *none, ("", False)]))
-    head = ("what", "#accuracy", "#NLL", "#ECE", "#Brier", "#lam", "#shared edges", "member")
+    head = ("what", "#accuracy", "#NLL", "#ECE", "#Brier", "#lam", "#shared edges", "#weight")
     return _section("Results on test data", _table(
         "Accuracy: higher is better; NLL (nats), ECE and Brier (0 to 2): lower is better. Candidates: members first, "
         "then by NLL.", head, rows, "results",
@@ -417,9 +426,11 @@ def _dial_figures(run: _Run) -> str:
     n_edges = number(run.results.get("n_edges"))
     if n_edges is None:
         n_edges = max((len(item.get("edges") or ()) for item in run.candidates), default=0)
-    dial = plots.dial_data(run.candidates, {row["id"] for row in run.trained}, members, int(n_edges))
+    dial = plot_data.dial_data(
+        run.candidates, {row["id"] for row in run.trained}, members, int(n_edges), run.results.get("dial") or ()
+    )
     rows = [{**row, "is_member": row["id"] in members} for row in run.trained]
-    accuracy = plots.accuracy_data(rows, run.results["ensemble"]["accuracy"], base["id"] if base else None)
+    accuracy = plot_data.accuracy_data(rows, run.results["ensemble"]["accuracy"], base["id"] if base else None)
     figures = []
     if dial.points:
         text = f"Shared edges against lam. Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
@@ -439,13 +450,13 @@ def _prediction_figures(run: _Run) -> str:
     reliability = run.results.get("reliability") or {}
     best = run.results["best_member"].get("id", "")
     names = {"ensemble": "ensemble", "best_member": f"best member {best}".strip()}
-    curves = [plots.reliability_data(text, reliability[key]) for key, text in names.items() if reliability.get(key)]
+    curves = [plot_data.reliability_data(text, reliability[key]) for key, text in names.items() if reliability.get(key)]
     if curves:
         text = "Reliability on test data: below the diagonal the model is too sure of itself, above it too unsure."
         figures.append(_figure(plots.draw_reliability(curves, "reliability"), text))
     pairwise = (run.results.get("diversity") or {}).get("pairwise")
     if pairwise and len(run.members) > 1:
-        data = plots.disagreement_data([item["id"] for item in run.members], pairwise)
+        data = plot_data.disagreement_data([item["id"] for item in run.members], pairwise)
         text = "Pairwise disagreement: the share of test examples on which two members predict different classes."
         figures.append(_figure(plots.draw_disagreement(data, "disagreement"), text))
     return _section("Calibration and disagreement", f'<div class="figures">{"".join(figures)}</div>') if figures else ""
@@ -460,7 +471,7 @@ def _architectures(run: _Run) -> str:
     for position, member in enumerate(run.members):
         if member["id"] not in edges:
             continue
-        graphs, choices = plots.cell_graphs(edges[member["id"]], base_edges, pool)
+        graphs, choices = plot_data.cell_graphs(edges[member["id"]], base_edges, pool)
         wide = wide or len(graphs) > 1 or bool(choices)
         figures = "".join(
             _figure(plots.draw_cell(graph, f"cell{position}-{index}"), graph.name) for index, graph in enumerate(graphs)
@@ -491,7 +502,7 @@ def _history(run: _Run) -> str:
         ("Regulariser weight", {"weight": "weight"}), ("Temperature", {"temperature": "temperature"}),
         ("Error of the dial (edges)", {"dial_error": "error"}),
     ]  # fmt: skip
-    data = plots.history_data(run.history, [column for _, columns in panels for column in columns])
+    data = plot_data.history_data(run.history, [column for _, columns in panels for column in columns])
     figures = [
         f"<figure>{plots.draw_history(data, columns, title, f'history{index}')}</figure>"
         for index, (title, columns) in enumerate(panels)
@@ -505,7 +516,8 @@ def _history(run: _Run) -> str:
 
 def _cost(run: _Run) -> str:
     cost = run.results.get("cost") or {}
-    seconds = {key: number(value) for key, value in cost.items() if key.endswith("_s") and key != "wall_s"}
+    clocks = [key for key in cost if key.endswith("wall_s")]  # the same work seen by the clock: in no sum
+    seconds = {key: number(value) for key, value in cost.items() if key.endswith("_s") and key not in clocks}
     stages = {key: value for key, value in seconds.items() if value is not None}
     total = sum(stages.values())
     rows = []
@@ -514,8 +526,10 @@ def _cost(run: _Run) -> str:
         rows.append(_row(name, [(f"{value:.1f}", True), (f"{value / total:.1%}" if total else "–", True)]))
     if rows:
         rows.append(_row("all stages", [(f"{total:.1f}", True), ("100.0%" if total else "–", True)], "top"))
-    if number(cost.get("wall_s")) is not None:
-        rows.append(_row("wall clock", [(_fixed(cost["wall_s"], 1), True), ("", True)], "top"))
+    for key in clocks:
+        if number(cost[key]) is not None:
+            name = f"{key.removesuffix('wall_s').replace('_', ' ')}by the clock"
+            rows.append(_row(name, [(_fixed(cost[key], 1), True), ("", True)]))
     others = {key: value for key, value in cost.items() if not key.endswith("_s")}
     caption, head = "Seconds by stage, and the share of all stages", ("stage", "#seconds", "#share")
     return _section(

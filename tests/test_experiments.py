@@ -41,7 +41,7 @@ def test_only_the_orphan_of_this_run_is_ended(tmp_path: Path) -> None:
         (child,) = psutil.Process(mine.pid).children()
         write_json(tmp_path / "nni" / "manager.json", {"experiment": "abc123xy", "port": 1, "owner": 1})
         assert stop_orphan(tmp_path)
-        assert mine.wait(10) != 0 and other.poll() is None
+        assert mine.wait(10) is not None and other.poll() is None
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
         assert not (tmp_path / "nni" / "manager.json").exists() and not stop_orphan(tmp_path)
     finally:

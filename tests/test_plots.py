@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_fixture import darts_edges, one_cell_edges
 
-from nni_hypens import plots
+from nni_hypens import plot_data, plots
 from nni_hypens.errors import InputError
-from nni_hypens.plots import Choice, DialPoint, GraphEdge
+from nni_hypens.plot_data import Choice, DialPoint, GraphEdge
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -67,7 +67,7 @@ def test_dial_data_is_exact() -> None:
         {"id": "t", "lam": 3.0, "shared_edges": 3, "source": "draw"},
         {"id": "p", "lam": -0.25, "shared_edges": 0, "source": "draw"},
     ]
-    data = plots.dial_data(pool, {"b", "m", "t"}, {"m"}, 4)
+    data = plot_data.dial_data(pool, {"b", "m", "t"}, {"m"}, 4)
     assert data.points == (
         DialPoint("m", 1.5, 2, "mode", "member"),
         DialPoint("t", 3.0, 3, "draw", "trained"),
@@ -75,7 +75,10 @@ def test_dial_data_is_exact() -> None:
     )
     assert (data.n_edges, data.omitted) == (4, 1)
     assert data.mean_absolute_error == pytest.approx((0.5 + 0 + 0.25) / 3)
-    assert plots.dial_data(pool[:1], set(), set(), 4) == ((), 4, 1, None)
+    with_modes = plot_data.dial_data(pool, set(), set(), 4, [[0, 1], [0.5, 1], [4, 4]])
+    assert with_modes.modes == ((0.0, 1), (0.5, 1), (4.0, 4)) and with_modes.mean_absolute_error == pytest.approx(0.5)
+    assert "0.50 edges off" in plots.draw_dial(with_modes, "d")
+    assert plot_data.dial_data(pool[:1], set(), set(), 4) == ((), 4, 1, None, ())
 
 
 def test_accuracy_data_is_exact() -> None:
@@ -84,27 +87,27 @@ def test_accuracy_data_is_exact() -> None:
         {"id": "m", "lam": 2, "test": {"accuracy": 0.7}, "validation": None, "is_member": True},
         {"id": "n", "lam": 3.0, "test": None, "validation": {"accuracy": float("nan")}},
     ]
-    data = plots.accuracy_data(rows, 0.9, "b")
-    assert data == ((plots.AccuracyPoint("m", 2.0, 0.7, None, True),), 0.9, 0.5)
-    assert plots.accuracy_data(rows, 0.9, None).base is None
+    data = plot_data.accuracy_data(rows, 0.9, "b")
+    assert data == ((plot_data.AccuracyPoint("m", 2.0, 0.7, None, True),), 0.9, 0.5)
+    assert plot_data.accuracy_data(rows, 0.9, None).base is None
 
 
 def test_reliability_data_leaves_out_empty_bins() -> None:
     bins = {"confidence": [None, 0.4, float("nan"), 0.9], "accuracy": [None, 0.5, None, 1.0], "count": [0, 4, 0, 6]}
-    curve = plots.reliability_data("ensemble", bins)
+    curve = plot_data.reliability_data("ensemble", bins)
     assert curve == ("ensemble", 4, (1, 3), (0.4, 0.9), (0.5, 1.0), (4, 6))
-    assert plots.reliability_data("none", {}) == ("none", 0, (), (), (), ())
+    assert plot_data.reliability_data("none", {}) == ("none", 0, (), (), (), ())
     with pytest.raises(
         InputError, match="reliability of x: got lists of 1, 2, 1; expected confidence, accuracy, count"
     ):
-        plots.reliability_data("x", {"confidence": [0.5], "accuracy": [0.5, 1], "count": [1]})
+        plot_data.reliability_data("x", {"confidence": [0.5], "accuracy": [0.5, 1], "count": [1]})
 
 
 def test_disagreement_data_must_be_square() -> None:
-    assert plots.disagreement_data(["a", "b"], [[0, 0.25], [0.25, 0]]) == (("a", "b"), ((0, 0.25), (0.25, 0)))
+    assert plot_data.disagreement_data(["a", "b"], [[0, 0.25], [0.25, 0]]) == (("a", "b"), ((0, 0.25), (0.25, 0)))
     for wrong in ([[0, 0.1]], [[0], [0]], [[0, None], [0.1, 0]]):
         with pytest.raises(InputError, match="diversity.pairwise: got rows of .*expected 2 x 2 finite numbers"):
-            plots.disagreement_data(["a", "b"], wrong)
+            plot_data.disagreement_data(["a", "b"], wrong)
 
 
 def test_history_data_averages_steps_and_counts_epochs_through_phases() -> None:
@@ -115,10 +118,10 @@ def test_history_data_averages_steps_and_counts_epochs_through_phases() -> None:
         {"epoch": "0", "phase": "hypernetwork", "loss": "1", "weight": "0.3"},
         {"epoch": "1", "phase": "hypernetwork", "loss": "text", "weight": "3"},
     ]
-    data = plots.history_data(rows, ["loss", "weight", "temperature"])
+    data = plot_data.history_data(rows, ["loss", "weight", "temperature"])
     assert data.series == {"loss": ((1, 3.0), (3, 1.0)), "weight": ((3, 0.3), (4, 3.0))}
     assert data.phases == (("warmup", 1, 2), ("hypernetwork", 3, 4))
-    assert plots.history_data([], ["loss"]) == ({}, ())
+    assert plot_data.history_data([], ["loss"]) == ({}, ())
 
 
 @pytest.mark.parametrize(
@@ -130,13 +133,13 @@ def test_history_data_averages_steps_and_counts_epochs_through_phases() -> None:
     ],
 )  # fmt: skip
 def test_operation_name(raw: Any, read: str) -> None:
-    assert plots.operation_name(raw) == read
+    assert plot_data.operation_name(raw) == read
 
 
 def test_nodes_from_zero_number_their_inputs_on_their_own() -> None:
     edges = [["node_0", 0, "skip"], ["node_1", 1, "max_pool_3x3"], ["node_2", 2, "skip"]]
     base = [["node_0", 0, "skip"], ["node_1", 0, "max_pool_3x3"], ["node_2", 2, "skip"]]
-    (graph,), choices = plots.cell_graphs(edges, base, edges + base)
+    (graph,), choices = plot_data.cell_graphs(edges, base, edges + base)
     assert graph.nodes == ("input 0", "node 0", "node 1", "node 2") and not choices and graph.name == "cell"
     assert graph.edges == (
         GraphEdge("input 0", "node 0", "skip", True),
@@ -148,12 +151,12 @@ def test_nodes_from_zero_number_their_inputs_on_their_own() -> None:
 def test_number_of_inputs_is_read_from_the_whole_pool() -> None:
     edges = [["node_0", 0, "skip"], ["node_1", 2, "skip"]]
     pool = [*edges, ["node_0", 1, "skip"]]  # so the cell has two inputs, and input 2 is node 0
-    assert plots.cell_graphs(edges, None, pool)[0][0].edges[1] == GraphEdge("node 0", "node 1", "skip", None)
+    assert plot_data.cell_graphs(edges, None, pool)[0][0].edges[1] == GraphEdge("node 0", "node 1", "skip", None)
 
 
 def test_nni_cells_share_one_numbering_and_choices_stand_apart() -> None:
     edges = [["normal/2", 0, "a"], ["normal/3", 2, "b"], ["reduce/2", 1, "c"], ["depth", None, 3], ["odd", 1, "d"]]
-    graphs, choices = plots.cell_graphs(edges, [["depth", None, 3]], edges)
+    graphs, choices = plot_data.cell_graphs(edges, [["depth", None, 3]], edges)
     assert [graph.name for graph in graphs] == ["normal cell", "reduce cell"]
     assert graphs[0].edges[1] == GraphEdge("node 2", "node 3", "b", False)
     assert graphs[1].nodes == ("input 1", "node 2")
@@ -163,13 +166,13 @@ def test_nni_cells_share_one_numbering_and_choices_stand_apart() -> None:
 def test_an_edge_is_shared_as_often_as_the_base_holds_it() -> None:
     edges = [["normal/2", 0, "a"], ["normal/2", 0, "a"], ["normal/2", 0, "a"]]
     base = [["normal/2", 0, "a"], ["normal/2", 0, "a"], ["normal/2", 1, "a"]]
-    (graph,), _ = plots.cell_graphs(edges, base, edges + base)
+    (graph,), _ = plot_data.cell_graphs(edges, base, edges + base)
     assert [edge.shared for edge in graph.edges] == [True, True, False]
 
 
 def test_inputs_named_by_text() -> None:
     edges = [["node_0", "stem", "a"], ["node_1", "node_0", "b"]]
-    (graph,), _ = plots.cell_graphs(edges, None, edges)
+    (graph,), _ = plot_data.cell_graphs(edges, None, edges)
     assert [edge.source for edge in graph.edges] == ["stem", "node 0"] and graph.nodes == ("stem", "node 0", "node 1")
 
 
@@ -177,7 +180,7 @@ def test_inputs_named_by_text() -> None:
 @given(st.integers(0, 10_000), st.integers(0, 10_000), st.sampled_from([one_cell_edges, darts_edges]))
 def test_shared_edges_are_the_multiset_intersection(first: int, second: int, make: Any) -> None:
     edges, base = (make(np.random.default_rng(seed)) for seed in (first, second))
-    graphs, choices = plots.cell_graphs(edges, base, edges + base)
+    graphs, choices = plot_data.cell_graphs(edges, base, edges + base)
     marked = sum(edge.shared for graph in graphs for edge in graph.edges) + sum(choice.shared for choice in choices)
     assert marked == (Counter(map(json.dumps, edges)) & Counter(map(json.dumps, base))).total()
     assert sum(len(graph.edges) for graph in graphs) + len(choices) == len(edges)
@@ -195,34 +198,36 @@ def test_no_two_overlapping_spans_share_a_track(drawn: list[tuple[int, int]]) ->
 def test_drawings_are_whole_and_name_their_content() -> None:
     rng = np.random.default_rng(0)
     edges, base = darts_edges(rng), darts_edges(rng)
-    graph = plots.cell_graphs(edges, base, edges + base)[0][0]
+    graph = plot_data.cell_graphs(edges, base, edges + base)[0][0]
     parsed = _check(plots.draw_cell(graph, "c"), "c")
     assert {"input 0", "node 2", "node 5", graph.edges[0].operation} <= set(parsed.text)
     assert "node 5 takes" in parsed.first["aria-label"] and "(differs)" in parsed.first["aria-label"]
 
-    data = plots.disagreement_data(["a", "b", "c"], [[0, 0.25, 0.5], [0.25, 0, 0.125], [0.5, 0.125, 0]])
+    data = plot_data.disagreement_data(["a", "b", "c"], [[0, 0.25, 0.5], [0.25, 0, 0.125], [0.5, 0.125, 0]])
     parsed = _check(plots.draw_disagreement(data, "h"), "h")
     assert {"25.0%", "50.0%", "12.5%", "a", "b", "c"} <= set(parsed.text)
     assert parsed.first["aria-label"].endswith("From 12.5% to 50.0%, most between c and a.")
 
-    curve = plots.ReliabilityCurve("ensemble", 2, (0, 1), (0.4, 0.8), (0.5, 1.0), (1, 3))
+    curve = plot_data.ReliabilityCurve("ensemble", 2, (0, 1), (0.4, 0.8), (0.5, 1.0), (1, 3))
     parsed = _check(plots.draw_reliability([curve, curve._replace(name="best", count=(), bins=())], "r"), "r")
     assert "ensemble: mean confidence 70.0%, accuracy 87.5%." in parsed.first["aria-label"]
     assert "best: no examples." in parsed.first["aria-label"]
 
 
 def test_drawings_of_next_to_nothing() -> None:
-    _check(plots.draw_disagreement(plots.Disagreement(("a", "b"), ((0, 0), (0, 0))), "h"), "h")
-    _check(plots.draw_dial(plots.Dial((DialPoint("a", 0.0, 0, "", "pool"),), 0, 0, 0.0), "d"), "d")
-    point = plots.AccuracyPoint("a", 1.0, None, 0.5, False)
-    _check(plots.draw_accuracy(plots.AccuracyByLam((point,), 0.5, None), "a"), "a")
-    one = plots.History({"loss": ((1, 2.0),)}, (("", 1, 1),))
+    _check(plots.draw_disagreement(plot_data.Disagreement(("a", "b"), ((0, 0), (0, 0))), "h"), "h")
+    _check(plots.draw_dial(plot_data.Dial((DialPoint("a", 0.0, 0, "", "pool"),), 0, 0, 0.0), "d"), "d")
+    point = plot_data.AccuracyPoint("a", 1.0, None, 0.5, False)
+    _check(plots.draw_accuracy(plot_data.AccuracyByLam((point,), 0.5, None), "a"), "a")
+    one = plot_data.History({"loss": ((1, 2.0),)}, (("", 1, 1),))
     assert "training from 2 to 2 over 1 epochs" in plots.draw_history(one, {"loss": "training"}, "Loss", "l")
 
 
 def test_colours_follow_the_page_and_user_text_does_not_change() -> None:
     svg = plots.draw_cell(
-        plots.CellGraph("cell", ("input 0", "node 0"), (GraphEdge("input 0", "node 0", f'{plots.INK} id="x', True),)),
+        plot_data.CellGraph(
+            "cell", ("input 0", "node 0"), (GraphEdge("input 0", "node 0", f'{plots.INK} id="x', True),)
+        ),
         "c",
     )
     parsed = _check(svg, "c")
@@ -235,7 +240,7 @@ def test_drawing_is_repeatable_and_leaves_matplotlib_as_it_was() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    data = plots.Dial((DialPoint("a", 0.5, 1, "mode", "member"),), 4, 0, 0.5)
+    data = plot_data.Dial((DialPoint("a", 0.5, 1, "mode", "member"),), 4, 0, 0.5)
     assert plots.draw_dial(data, "d") == plots.draw_dial(data, "d")
     assert dict(matplotlib.rcParams) == before
 
@@ -243,8 +248,8 @@ def test_drawing_is_repeatable_and_leaves_matplotlib_as_it_was() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.text(st.characters(codec=None), max_size=12))
 def test_any_text_can_be_drawn(text: str) -> None:
-    graph = plots.CellGraph("cell", ("input 0", text or "n"), (GraphEdge("input 0", text or "n", text, False),))
+    graph = plot_data.CellGraph("cell", ("input 0", text or "n"), (GraphEdge("input 0", text or "n", text, False),))
     svg = plots.draw_cell(graph, "c")
     svg.encode("utf-8")
     _check(svg.replace("http", ""), "c")
-    assert plots.clean(text) == plots.clean(plots.clean(text)) and plots.clean(text).isprintable()
+    assert plot_data.clean(text) == plot_data.clean(plot_data.clean(text)) and plot_data.clean(text).isprintable()

@@ -104,7 +104,7 @@ def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: floa
         return soft
     total, more = soft, layout.n_chosen.to(soft.device)
     for step in range(1, layout.max_chosen):
-        scaled = scaled + torch.log1p(-soft.clamp(max=1 - 1e-6))
+        scaled = scaled + torch.log1p(-soft.clamp(max=1 - 1e-6)) / temperature
         soft = F.softmax(scaled, dim=-1)
         total = total + soft * (more > step)[:, None]
     return torch.where(layout.full[:, None], layout.mask.to(total), total.clamp(max=1.0))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.ensemble import apply_temperature
+from nni_hypens.calibration import apply_temperature, fit_temperature
 
 RANDOM_SUBSETS = 200
 Predictions = dict[str, list[np.ndarray]]
@@ -76,7 +76,10 @@ def evaluate_pool(
             "ensemble": _reliability(calibrated, test_labels),
             "best_member": _reliability(pool[best][1], test_labels),
         },
-        "baselines": _baselines(pool, test_labels, len(set(ids)), records),
+        "baselines": [
+            _calibrated(pool[best], validation_labels, test_labels),
+            *_baselines(pool, test_labels, len(set(ids)), records),
+        ],
     }
 
 
@@ -96,6 +99,12 @@ def _candidate(
         "seconds": trial["seconds"],
         "parameters": trial["parameters"],
     }
+
+
+def _calibrated(pair: list[np.ndarray], validation_labels: np.ndarray, test_labels: np.ndarray) -> dict[str, Any]:
+    """The best member with a temperature of its own: what calibration gives without an ensemble."""
+    temperature = fit_temperature(pair[0], validation_labels)
+    return {"name": "best member, calibrated", **metrics.summary(apply_temperature(pair[1], temperature), test_labels)}
 
 
 def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[float | None]]:

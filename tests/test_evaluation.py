@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nni_hypens import metrics
-from nni_hypens.ensemble import apply_temperature
+from nni_hypens.ensemble import apply_temperature, fit_temperature
 from nni_hypens.evaluation import evaluate_pool
 
 
@@ -71,6 +71,9 @@ def test_baselines_at_hand() -> None:
     assert by_name["base architecture alone"]["nll"] == metrics.nll(pool["c00"][1], test)
     everything = np.mean([pair[1] for pair in pool.values()], axis=0)
     assert by_name["all 4 candidates averaged"]["nll"] == pytest.approx(metrics.nll(everything, test))
+    best = min(("c01", "c02"), key=lambda name: metrics.nll(pool[name][0], validation))
+    calibrated = apply_temperature(pool[best][1], fit_temperature(pool[best][0], validation))
+    assert by_name["best member, calibrated"]["nll"] == metrics.nll(calibrated, test)
     pairs = [metrics.nll((pool[a][1] + pool[b][1]) / 2, test) for a, b in combinations(pool, 2)]
     assert by_name["any 2 of the candidates (mean of 6 choices)"]["nll"] == pytest.approx(np.mean(pairs))
     pool.pop("c00")

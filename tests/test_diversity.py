@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import jensenshannon
+
+from nni_hypens.architecture import EdgeStructure
+from nni_hypens.diversity import (
+    Annealed,
+    ChoiceLayout,
+    JensenShannon,
+    SharedEdgeCounter,
+    SharedEdges,
+    draw_paths,
+    relaxed_choice,
+)
+from nni_hypens.errors import InputError
+from nni_hypens.hypernetwork import Hypernetwork
+from search_spaces import DartsSpace, OneCell
+
+STRUCTURES = {
+    "one_cell": EdgeStructure.from_space(OneCell(channels=1)),
+    "two_inputs": EdgeStructure.from_space(OneCell(channels=1, n_chosen=2)),
+    "darts": EdgeStructure.from_space(DartsSpace(width=2, num_cells=3)),
+}
+
+
+def samples(structure: EdgeStructure, n: int, seed: int, logits: torch.Tensor | None = None) -> list[dict]:
+    layout = ChoiceLayout(structure.table)
+    logits = torch.zeros(layout.n_labels, layout.n_options) if logits is None else logits
+    rows = draw_paths(logits.expand(n, -1, -1), layout, 1.0, torch.Generator().manual_seed(seed)).chosen.tolist()
+    return [structure.table.to_sample(row) for row in rows]
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_expected_count_is_exact_on_hard_choices(name: str) -> None:
+    structure = STRUCTURES[name]
+    layout = ChoiceLayout(structure.table)
+    bases, others = samples(structure, 8, 0), samples(structure, 8, 1)
+    for base in bases:
+        counter = SharedEdgeCounter(structure, layout, base)
+        for other in (*others, base):
+            found = counter.expected(layout.one_hot(other)).item()
+            assert found == pytest.approx(structure.shared_edges(base, other), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["one_cell", "darts"])
+def test_expected_count_equals_monte_carlo(name: str) -> None:
+    structure = STRUCTURES[name]
+    layout = ChoiceLayout(structure.table)
+    base = samples(structure, 1, 3)[0]
+    logits = 2 * layout.one_hot(base) + 0.3 * torch.randn(layout.n_labels, layout.n_options)
+    expected = SharedEdgeCounter(structure, layout, base).expected(torch.softmax(layout.masked(logits), -1)).item()
+    counts = [structure.shared_edges(base, sample) for sample in samples(structure, 3000, 4, logits)]
+    assert abs(np.mean(counts) - expected) < 5 * np.std(counts) / np.sqrt(len(counts))
+
+
+def test_expected_count_is_differentiable() -> None:
+    structure = STRUCTURES["darts"]
+    layout = ChoiceLayout(structure.table)
+    counter = SharedEdgeCounter(structure, layout, samples(structure, 1, 0)[0])
+    probabilities = torch.rand(layout.n_labels, layout.n_options, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(counter.expected, (probabilities,))
+
+
+def test_jensen_shannon_against_scipy() -> None:
+    structure = STRUCTURES["one_cell"]
+    layout = ChoiceLayout(structure.table)
+    base = samples(structure, 1, 0)[0]
+    regulariser = JensenShannon(tau=0.9)
+    regulariser.bind(structure, layout, base)
+    logits = torch.randn(layout.n_labels, layout.n_options, dtype=torch.float64)
+    expected = []
+    for row, (label, options) in enumerate(structure.table.options.items()):
+        alpha = torch.softmax(logits[row, : len(options)], 0).numpy()
+        smooth = np.full(len(options), 0.1 / len(options))
+        smooth[structure.table.to_indices(base)[label]] += 0.9
+        expected.append(jensenshannon(alpha, smooth) ** 2)
+    assert regulariser.divergence(logits).item() == pytest.approx(np.mean(expected), rel=1e-5)
+    lam = torch.tensor([0.0, 2.0, 4.0])
+    values = [regulariser(one[None], logits[None], 1.0, None).item() for one in lam]
+    assert values == pytest.approx([-np.mean(expected), -np.mean(expected) / 2, 0.0], rel=1e-5)
+
+
+def test_hard_draws_follow_the_softmax_and_modes_the_logits() -> None:
+    structure = STRUCTURES["one_cell"]
+    layout = ChoiceLayout(structure.table)
+    logits = torch.randn(layout.n_labels, layout.n_options, generator=torch.Generator().manual_seed(0))
+    chosen = draw_paths(logits.expand(20_000, -1, -1), layout, 0.1, torch.Generator().manual_seed(1)).chosen[..., 0]
+    share = torch.nn.functional.one_hot(chosen, layout.n_options).double().mean(0)
+    assert torch.allclose(share, torch.softmax(layout.masked(logits), -1).double(), atol=0.02)
+    assert torch.equal(draw_paths(logits, layout, 1.0, noise=False).chosen[..., 0], layout.masked(logits).argmax(-1))
+    again = [draw_paths(logits, layout, 1.0, torch.Generator().manual_seed(5)).soft for _ in range(2)]
+    assert torch.equal(*again)
+
+
+def test_relaxed_choice() -> None:
+    one, two = (ChoiceLayout(STRUCTURES[name].table) for name in ("one_cell", "two_inputs"))
+    logits = one.masked(torch.randn(one.n_labels, one.n_options))
+    assert torch.allclose(relaxed_choice(logits, one, 0.5), torch.softmax(logits / 0.5, -1))
+    logits = two.masked(torch.randn(two.n_labels, two.n_options))
+    sums = relaxed_choice(logits, two, 0.05).sum(-1)
+    assert torch.allclose(sums, two.n_chosen.float(), atol=0.2)
+    row = STRUCTURES["two_inputs"].table.labels.index("node_1/input")  # both of two inputs: nothing to choose
+    assert relaxed_choice(logits, two, 1.0)[row, :2].tolist() == [1, 1]
+
+
+def test_annealing() -> None:
+    assert [Annealed((0.3, 3.0), "w").at(p) for p in (-1, 0, 0.5, 1, 2)] == pytest.approx([0.3, 0.3, 1.65, 3, 3])
+    assert Annealed(2, "w").at(0.7) == 2
+    for wrong in ("x", (1,), (1, -1), True, None):
+        with pytest.raises(InputError, match="^w"):
+            Annealed(wrong, "w")
+    for make in (
+        lambda: SharedEdges(temperature=0.0),
+        lambda: JensenShannon(tau=1.0),
+        lambda: SharedEdges(weight=-1.0),
+    ):
+        with pytest.raises(InputError, match="^diversity"):
+            make()
+
+
+def test_regularisers_need_their_base() -> None:
+    for regulariser in (SharedEdges(), JensenShannon()):
+        with pytest.raises(RuntimeError, match="bind"):
+            regulariser(torch.zeros(1), torch.zeros(1, 14, 7), 1.0, None)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_regulariser_alone_makes_the_dial_obey(seed: int) -> None:
+    structure = STRUCTURES["one_cell"]
+    layout = ChoiceLayout(structure.table)
+    generator = torch.Generator().manual_seed(seed)
+    base = samples(structure, 1, random.Random(seed).randrange(99))[0]
+    network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, 4.2, generator=generator)
+    regulariser = SharedEdges()
+    regulariser.bind(structure, layout, base)
+    optimizer = torch.optim.Adam(network.parameters(), 0.03, betas=(0.5, 0.999))
+    for step in range(400):
+        lam = 4.4 * torch.rand(64, generator=generator) - 0.2
+        loss = regulariser(lam, network(lam), regulariser.temperature.at(step / 400), generator)
+        optimizer.zero_grad()
+        (regulariser.weight.at(step / 400) * loss).backward()
+        optimizer.step()
+    lams = torch.arange(17) / 4
+    rows = draw_paths(network(lams).detach(), layout, 1.0, noise=False).chosen.tolist()
+    shared = [structure.shared_edges(base, structure.table.to_sample(row)) for row in rows]
+    assert np.abs(np.array(shared) - lams.numpy()).mean() <= 0.4 and (min(shared), max(shared)) == (0, 4)

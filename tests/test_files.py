@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nni_hypens.errors import InputError
+from nni_hypens.files import read_arrays, read_json, replacing, write_arrays, write_json, write_tensors, write_text
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    with pytest.raises(ValueError):
+        write_json(path, {"x": float("nan")})
+    assert path.read_text() == "old" and [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_round_trips(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": [1, None, "é"]})
+    assert read_json(tmp_path / "a.json") == {"x": [1, None, "é"]}
+    write_arrays(tmp_path / "a.npz", {"a": np.arange(3), "b": np.eye(2)})
+    assert read_arrays(tmp_path / "a.npz", "b")[0].tolist() == [[1, 0], [0, 1]]
+    write_tensors(tmp_path / "a.safetensors", {"w": torch.ones(2, dtype=torch.int64)})
+    assert torch.equal(load_file(tmp_path / "a.safetensors")["w"], torch.ones(2, dtype=torch.int64))
+
+
+def test_objects_are_not_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="pickle"):
+        read_arrays(tmp_path / "a.npz", "a")
+
+
+def test_input_errors_are_one_line() -> None:
+    error = InputError("data", "a\nb", "one\n  thing")
+    assert str(error) == "data: got a b; expected one thing" and error.field == "data"

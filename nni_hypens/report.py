@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from nni_hypens import plot_data, plots
-from nni_hypens.errors import InputError
+from nni_hypens.files import write_text
 from nni_hypens.plot_data import clean, number
+from nni_hypens.report_reading import RunContent, read_run
 
 _METRICS = ("accuracy", "nll", "ece", "brier")
 _STAGES = {
@@ -25,10 +20,6 @@ _STAGES = {
     "selection_s": "selection and calibration",
 }  # fmt: skip
 _NUMERIC = ' class="n"'
-_PARTS = {
-    "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
-    "data": dict,
-}  # fmt: skip
 _SHOWN_SETTINGS = ("data", "space", "members", "candidates", "seed")
 
 _CSS = """
@@ -67,22 +58,6 @@ summary { cursor: pointer; }
 """
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The content of a run folder that the report needs."""
-
-    name: str
-    config: Mapping[str, Any]
-    candidates: Sequence[Mapping[str, Any]]
-    results: Mapping[str, Any]
-    history: Sequence[Mapping[str, str]]
-    base: Mapping[str, Any] | None
-    trained: Sequence[dict[str, Any]]
-    failed: Sequence[Mapping[str, Any]]
-    members: Sequence[Mapping[str, Any]]
-    n_test: int | None
-
-
 def write_report(run_dir: Path) -> Path:
     """Write DIR/report.html from the files of a run folder.
 
@@ -96,135 +71,10 @@ def write_report(run_dir: Path) -> Path:
         InputError: If a required file is missing or a file cannot be read as what it should be.
     """
     run_dir = Path(run_dir)
-    page = _page(_read_run(run_dir))
+    page = _page(read_run(run_dir))
     path = run_dir / "report.html"
-    beside = run_dir / f".report.html.{os.getpid()}"
-    try:
-        beside.write_text(page, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_text(path, page)
     return path
-
-
-# Reading
-
-
-def _read_text(run_dir: Path, name: str) -> str:
-    path = run_dir / name
-    if not path.is_file():
-        raise InputError(name, f"no such file in {run_dir}", "a run folder in which this file has been written")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(name, f"bytes that are not UTF-8 ({error.reason})", "the file as the run wrote it") from None
-
-
-def _read_json(run_dir: Path, name: str, kind: type) -> Any:
-    try:
-        value = json.loads(_read_text(run_dir, name))
-    except json.JSONDecodeError as error:
-        raise InputError(name, f"invalid JSON ({error})", "the file as the run wrote it") from None
-    return _typed(name, value, kind)
-
-
-def _typed(field: str, value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        words = {dict: "a mapping", list: "a list"}
-        raise InputError(field, f"{type(value).__name__}", words.get(kind, kind.__name__))
-    return value
-
-
-def _read_run(run_dir: Path) -> _Run:
-    if not run_dir.is_dir():
-        raise InputError("run folder", run_dir, "an existing folder")
-    try:
-        config = yaml.safe_load(_read_text(run_dir, "config.yaml"))
-    except yaml.YAMLError as error:
-        raise InputError("config.yaml", f"invalid YAML ({error})", "the file as the run wrote it") from None
-    config = _typed("config.yaml", config, dict)
-    candidates = [_with_id("candidates.json", item) for item in _read_json(run_dir, "candidates.json", list)]
-    results = _read_json(run_dir, "results.json", dict)
-    for part in ("ensemble", "best_member"):
-        metrics = _typed(f"results.json: {part}", results.get(part), dict)
-        for key in ("accuracy", "nll"):
-            if number(metrics.get(key)) is None:
-                raise InputError(f"results.json: {part}.{key}", metrics.get(key), "a finite number")
-    for part, kind in _PARTS.items():
-        if results.get(part) is not None:
-            _typed(f"results.json: {part}", results[part], kind)
-    for item in candidates:
-        edges = item.get("edges") or []
-        if not isinstance(edges, list) or any(not isinstance(edge, list) or len(edge) != 3 for edge in edges):
-            raise InputError(f"candidates.json: edges of {item['id']}", edges, "a list of [group, input, operation]")
-    base = _read_json(run_dir, "search/base.json", dict) if (run_dir / "search" / "base.json").is_file() else None
-    trained, failed = _outcomes(run_dir, candidates, results)
-    members = [_with_id("results.json: members", item) for item in results.get("members") or ()]
-    return _Run(
-        run_dir.resolve().name, config, candidates, results, _read_history(run_dir), base, trained, failed, members,
-        _test_size(run_dir, results, trained),
-    )  # fmt: skip
-
-
-def _read_history(run_dir: Path) -> list[dict[str, str]]:
-    if not (run_dir / "search" / "history.csv").is_file():
-        return []
-    try:
-        return list(csv.DictReader(io.StringIO(_read_text(run_dir, "search/history.csv"), newline="")))
-    except csv.Error as error:
-        raise InputError("search/history.csv", f"invalid CSV ({error})", "the file as the run wrote it") from None
-
-
-def _with_id(field: str, item: Any) -> Mapping[str, Any]:
-    if not isinstance(item, dict) or not isinstance(item.get("id"), str):
-        raise InputError(field, "an entry without an id", "a list of mappings, each with the text id")
-    return item
-
-
-def _is_folder_name(name: str) -> bool:
-    """Say whether an id from a file may be used as a path: it must not lead out of the run folder."""
-    return name.isprintable() and name not in ("", ".", "..") and not set(name) & {"/", "\\"} and len(name) < 200
-
-
-def _outcomes(
-    run_dir: Path, candidates: Sequence[Mapping[str, Any]], results: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Join what candidates.json, metrics.json and results.json say of each candidate: (trained, failed)."""
-    drawn = {item["id"]: item for item in candidates}
-    rows = [_with_id("results.json: candidates", item) for item in results.get("candidates") or ()]
-    final = {row["id"]: row for row in rows}
-    trained, failed = [], []
-    for name in dict.fromkeys([*drawn, *final]):
-        metrics: Mapping[str, Any] = {}
-        if _is_folder_name(name) and (run_dir / "candidates" / name / "metrics.json").is_file():
-            metrics = _read_json(run_dir, f"candidates/{name}/metrics.json", dict)
-        row = {**drawn.get(name, {}), **metrics, **final.get(name, {}), "id": name}
-        if row.get("status") == "failed":
-            failed.append(row)
-        elif name in final or metrics:
-            trained.append(row)
-    return trained, failed
-
-
-def _test_size(run_dir: Path, results: Mapping[str, Any], trained: Iterable[Mapping[str, Any]]) -> int | None:
-    """Find how many test examples there are: what the data says, or the rows of the first predictions there are."""
-    data = results.get("data") or {}
-    sizes = data.get("sizes")
-    if isinstance(sizes, dict) and number(sizes.get("test")):
-        return int(sizes["test"])
-    for row in trained:
-        path = run_dir / "candidates" / row["id"] / "predictions.npz"
-        if _is_folder_name(row["id"]) and path.is_file():
-            try:
-                with np.load(path, allow_pickle=False) as arrays:
-                    return len(arrays["test"])
-            except (ValueError, KeyError, OSError) as error:
-                name = f"candidates/{row['id']}/predictions.npz"
-                raise InputError(name, f"unreadable ({error})", "an .npz with the arrays val and test") from None
-    return None
-
-
-# Writing
 
 
 def _esc(value: object) -> str:
@@ -309,7 +159,7 @@ def verdict(results: Mapping[str, Any], n_test: int | None) -> tuple[str, str]:
     return outcome, sentence
 
 
-def _caveats(run: _Run) -> list[str]:
+def _caveats(run: RunContent) -> list[str]:
     """Say what a reader must know so as not to read too much into the verdict."""
     ours, best = run.results["ensemble"], run.results["best_member"]
     notes = []
@@ -330,7 +180,7 @@ def _caveats(run: _Run) -> list[str]:
     return notes
 
 
-def _verdict_html(run: _Run) -> str:
+def _verdict_html(run: RunContent) -> str:
     outcome, sentence = verdict(run.results, run.n_test)
     notes = "".join(f"<p>{_esc(note)}</p>" for note in _caveats(run))
     return (
@@ -338,7 +188,7 @@ def _verdict_html(run: _Run) -> str:
     )
 
 
-def _what_was_run(run: _Run) -> str:
+def _what_was_run(run: RunContent) -> str:
     config, results = run.config, run.results
     settings = {key: config[key] for key in _SHOWN_SETTINGS if key in config}
     outcome = {
@@ -380,7 +230,7 @@ def _metric_cells(metrics: Mapping[str, Any] | None) -> list[tuple[str, bool]]:
     return [(_fixed((metrics or {}).get(key), percent=key == "accuracy"), True) for key in _METRICS]
 
 
-def _results_table(run: _Run) -> str:
+def _results_table(run: RunContent) -> str:
     results = run.results
     best = results["best_member"]
     weights = {item["id"]: item.get("weight") for item in run.members}
@@ -416,11 +266,11 @@ def _results_table(run: _Run) -> str:
     ))  # fmt: skip
 
 
-def _base_candidate(run: _Run) -> Mapping[str, Any] | None:
+def _base_candidate(run: RunContent) -> Mapping[str, Any] | None:
     return next((item for item in run.candidates if item.get("source") == "base"), None)
 
 
-def _dial_figures(run: _Run) -> str:
+def _dial_figures(run: RunContent) -> str:
     base = _base_candidate(run)
     members = {item["id"] for item in run.members}
     n_edges = number(run.results.get("n_edges"))
@@ -445,7 +295,7 @@ def _dial_figures(run: _Run) -> str:
     return _section("The diversity dial", f'<div class="figures">{"".join(figures)}</div>')
 
 
-def _prediction_figures(run: _Run) -> str:
+def _prediction_figures(run: RunContent) -> str:
     figures = []
     reliability = run.results.get("reliability") or {}
     best = run.results["best_member"].get("id", "")
@@ -462,7 +312,7 @@ def _prediction_figures(run: _Run) -> str:
     return _section("Calibration and disagreement", f'<div class="figures">{"".join(figures)}</div>') if figures else ""
 
 
-def _architectures(run: _Run) -> str:
+def _architectures(run: RunContent) -> str:
     base = _base_candidate(run)
     base_edges = base.get("edges") if base else None
     edges = {item["id"]: item["edges"] for item in run.candidates if item.get("edges")}
@@ -496,7 +346,7 @@ def _architectures(run: _Run) -> str:
     return _section("Architectures of the members", legend, body) if parts else ""
 
 
-def _history(run: _Run) -> str:
+def _history(run: RunContent) -> str:
     panels = [
         ("Loss", {"loss": "training", "val_loss": "validation"}), ("Accuracy", {"accuracy": "accuracy"}),
         ("Regulariser weight", {"weight": "weight"}), ("Temperature", {"temperature": "temperature"}),
@@ -514,7 +364,7 @@ def _history(run: _Run) -> str:
     return _section("Search history", note, f'<div class="figures">{"".join(figures)}</div>')
 
 
-def _cost(run: _Run) -> str:
+def _cost(run: RunContent) -> str:
     cost = run.results.get("cost") or {}
     clocks = [key for key in cost if key.endswith("wall_s")]  # the same work seen by the clock: in no sum
     seconds = {key: number(value) for key, value in cost.items() if key.endswith("_s") and key not in clocks}
@@ -537,14 +387,14 @@ def _cost(run: _Run) -> str:
     )
 
 
-def _failed(run: _Run) -> str:
+def _failed(run: RunContent) -> str:
     rows = [_row(row["id"], [(str(row.get("error") or "no error was recorded"), False)]) for row in run.failed]
     if not rows:
         return ""
     return _section("Failed candidates", _table("Candidates that could not be trained", ("id", "error"), rows))
 
 
-def _page(run: _Run) -> str:
+def _page(run: RunContent) -> str:
     command = run.config.get("command") or f"nni-hypens run {run.name}/config.yaml"
     repeat = f"<p>The settings are in the run folder's config.yaml. This repeats the run:</p><pre>{_esc(command)}</pre>"
     title = f"Ensemble search on {run.config.get('data', 'unnamed data')}"

@@ -37,6 +37,9 @@ from nni_hypens.selection import select as select_members
 from nni_hypens.training import CandidateTraining, TrialSpec
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
+ATTEMPTS = 2
+"""Experiments a candidate gets. When a trial dies before it has asked for its parameters, NNI gives them to the next
+trial, so one death can leave the last candidates without a trial: the second experiment trains those as well."""
 OVERSAMPLE = 4
 """Architectures ranked on the supernet for each one that is trained."""
 
@@ -224,11 +227,28 @@ class Run:
         return [name for name, metrics in found if metrics is not None and metrics["status"] == "trained"]
 
     def train(self) -> None:
-        """Train what is not trained yet, as NNI trials."""
-        plan, records = self.plan, self.candidates()
-        done = self.trained()
-        if len(done) == len(records) or (self.out / "ensemble" / "ensemble.json").exists():
+        """Train what is not trained yet, as NNI trials; what fails is tried once more, in a second experiment."""
+        records = self.candidates()
+        if len(self.trained()) == len(records) or (self.out / "ensemble" / "ensemble.json").exists():
             return
+        failed: dict[str, str] = {}
+        for _ in range(ATTEMPTS):
+            done = self.trained()
+            if len(done) < len(records):
+                failed = self._train_once(records, done)
+        for candidate, error in failed.items():
+            record = {"id": candidate, "status": "failed", "error": error}
+            write_json(self.out / "candidates" / candidate / "metrics.json", record)
+        if len(self.trained()) < self.plan.members:
+            cause = next(iter(failed.values()), "unknown")
+            raise RuntimeError(
+                f"only {len(self.trained())} of {len(records)} candidates could be trained, too few for "
+                f"{self.plan.members} members; the first failed with: {cause}"
+            )
+
+    def _train_once(self, records: list[dict[str, Any]], done: list[str]) -> dict[str, str]:
+        """One NNI experiment over the candidates that are not done; id -> error of those that failed in it."""
+        plan = self.plan
         specs = [
             TrialSpec(
                 record["id"],
@@ -252,21 +272,10 @@ class Run:
             run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
         finally:
             self.progress.stop()
-        for candidate, error in strategy.failed.items():
-            record = {"id": candidate, "status": "failed", "error": error}
-            write_json(self.out / "candidates" / candidate / "metrics.json", record)
-        before = (
-            read_json(self.out / "candidates" / "wall.json")["seconds"]
-            if (self.out / "candidates" / "wall.json").exists()
-            else 0.0
-        )
-        write_json(self.out / "candidates" / "wall.json", {"seconds": before + time.perf_counter() - start})
-        if len(self.trained()) < plan.members:
-            cause = next(iter(strategy.failed.values()), "unknown")
-            raise RuntimeError(
-                f"only {len(self.trained())} of {len(records)} candidates could be trained, too few for {plan.members} "
-                f"members; the first failed with: {cause}"
-            )
+        wall = self.out / "candidates" / "wall.json"
+        before = read_json(wall)["seconds"] if wall.exists() else 0.0
+        write_json(wall, {"seconds": before + time.perf_counter() - start})
+        return strategy.failed
 
     def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
         self.progress.step(

@@ -245,8 +245,9 @@ class CandidateTraining(Strategy):
         not)."""
         for candidate in self._running() & self._ended:
             path = self.directory / candidate / "metrics.json"
-            if path.exists():
-                self.results[candidate] = read_json(path)
+            found = read_json(path) if path.exists() else {}
+            if found.get("status") == "trained":
+                self.results[candidate] = found
             else:
                 self.failed[candidate] = self._error_of(candidate)
             self._tell(candidate, None, True)
@@ -283,6 +284,7 @@ class CandidateTraining(Strategy):
             if candidate is not None and isinstance(event.metric, dict):
                 self._claimed.add(candidate)
                 self.results[candidate] = event.metric
+                self.failed.pop(candidate, None)  # its own trial died, but another one took its parameters
                 self._tell(candidate, float(event.metric["default"]), True)
             self._changed.notify_all()
 

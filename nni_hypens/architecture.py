@@ -180,6 +180,9 @@ class EdgeStructure:
                 covered[label] = group
             self.groups.append(group)
         self.groups += [EdgeGroup(label, ((None, (label,)),)) for label in table.options if label not in covered]
+        twice = [name for name, times in Counter(group.name for group in self.groups).items() if times > 1]
+        if twice:  # their edges could not be told apart
+            raise InputError(f"edge group {twice[0]!r}", "two groups of that name", "a name of its own for each group")
 
     @classmethod
     def from_space(cls, space: ModelSpace) -> EdgeStructure:

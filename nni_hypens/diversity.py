@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -10,6 +11,11 @@ from torch.nn import functional as F
 
 from nni_hypens.architecture import ChoiceTable, EdgeStructure, Sample
 from nni_hypens.errors import InputError
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting is a finite number (True and False are none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Annealed:
@@ -23,7 +29,7 @@ class Annealed:
 
     def __init__(self, value: float | Sequence[float], field: str, positive: bool = False) -> None:
         ends = tuple(value) if isinstance(value, list | tuple) else (value, value)
-        numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+        numbers = all(is_number(end) for end in ends)
         if len(ends) != 2 or not numbers or not all(end > 0 or (end == 0 and not positive) for end in ends):
             kind = "above 0" if positive else "of at least 0"
             raise InputError(field, repr(value), f"one number {kind}, or two (start, end)")
@@ -169,7 +175,8 @@ def _edge_rows(
             slots = []
             for inputs, ops in group.slots:
                 if inputs is None:
-                    slots.append((one, offset[ops[0]] + table.options[ops[0]].index(value)))
+                    if value in table.options[ops[0]]:
+                        slots.append((one, offset[ops[0]] + table.options[ops[0]].index(value)))
                     continue
                 n_inputs = len(table.options[inputs])
                 label = ops[source] if len(ops) > 1 or n_inputs == 1 else ops[0]
@@ -256,7 +263,7 @@ class JensenShannon:
     ) -> None:
         self.weight = Annealed(weight, "diversity.weight")
         self.temperature = Annealed(temperature, "diversity.temperature", positive=True)
-        if not 0 < tau < 1:
+        if not is_number(tau) or not 0 < tau < 1:
             raise InputError("diversity.tau", repr(tau), "a number between 0 and 1")
         self.tau = tau
         self._base: torch.Tensor | None = None

@@ -7,6 +7,8 @@ at the pivots and in the interior pivots.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -30,7 +32,7 @@ class Hypernetwork(nn.Module):
         generator: Source of the initial values.
 
     Raises:
-        InputError: Fewer than two pivots, or an empty range.
+        InputError: Fewer than two pivots, or an empty or endless range.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Hypernetwork(nn.Module):
         super().__init__()
         if not isinstance(n_pivots, int) or n_pivots < 2:
             raise InputError("pivots", repr(n_pivots), "a whole number of at least 2")
-        if not high > low:
+        if not (high > low and math.isfinite(high - low)):
             raise InputError("lam range", f"[{low}, {high}]", "its low end below its high end")
         self.low = float(low)
         self.high = float(high)

@@ -161,20 +161,22 @@ class ArchitectureSampler:
         pool = [self._candidate(None, "base", self.base)]
         keys = {self.structure.key(self.base)}
         lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
-        misses = 0
-        while len(pool) < n:
+        misses, barren = 0, set[float]()
+        while len(pool) < n and not barren.issuperset(lams):
             lam = lams[(len(pool) - 1 + misses) % len(lams)]
+            if lam in barren:  # to find that out again would take thousands of draws
+                misses += 1
+                continue
             try:
                 new = self.sample(lam, 1, seed=seed + 1000 * len(pool) + misses, exclude=keys)[0]
             except InputError:
                 misses += 1  # nothing left at this lam (only the base shares all edges): go to the next one
-                if misses <= 2 * len(lams):
-                    continue
-                if len(pool) >= (n if at_least is None else at_least):
-                    break
-                raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range") from None
+                barren.add(lam)
+                continue
             pool.append(new)
             keys.add(self.structure.key(new.architecture))
+        if len(pool) < (n if at_least is None else min(n, at_least)):
+            raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range")
         return pool
 
     def _candidate(self, lam: float | None, source: str, architecture: Sample) -> Candidate:
@@ -197,18 +199,21 @@ class ArchitectureSampler:
         """
         base = load_sample(directory / "base.json", structure.table, "search/base.json")
         path = directory / "hypernetwork.safetensors"
-        try:
-            tensors, about = load_file(path), _metadata(path)
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
-            raise InputError(str(path), type(error).__name__, f"a hypernetwork saved by nni_hypens ({error})") from None
         layout = ChoiceLayout(structure.table)
         wanted = (layout.n_labels, layout.n_options)
-        got = tuple(tensors["values"].shape[1:]) if "values" in tensors else None
-        if got != wanted or about["n_edges"] != structure.n_edges:
-            raise InputError(str(path), f"logits of shape {got}", f"{wanted}: it belongs to another space")
-        network = Hypernetwork(*wanted, about["low"], about["high"], n_pivots=tensors["values"].shape[0])
-        network.load_state_dict(tensors)
-        return cls(structure, network, base, about["counts_edges"])
+        try:
+            tensors, about = load_file(path), _metadata(path)
+            got, n_edges = tuple(tensors["values"].shape[1:]), about["n_edges"]
+            if got != wanted or n_edges != structure.n_edges:
+                found = f"logits of shape {got} for {n_edges} edges"
+                raise InputError(str(path), found, f"{wanted} for {structure.n_edges}: it belongs to another space")
+            network = Hypernetwork(*wanted, about["low"], about["high"], n_pivots=tensors["values"].shape[0])
+            network.load_state_dict(tensors)
+            return cls(structure, network, base, about["counts_edges"])
+        except InputError:
+            raise
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise InputError(str(path), type(error).__name__, f"a hypernetwork saved by nni_hypens ({error})") from None
 
 
 def _metadata(path: Path) -> dict:

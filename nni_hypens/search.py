@@ -16,7 +16,7 @@ from nni.nas.space import RawFormatModelSpace
 from pytorch_lightning import LightningModule
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
-from nni_hypens.diversity import Annealed, Diversity, SharedEdges
+from nni_hypens.diversity import Annealed, Diversity, SharedEdges, is_number
 from nni_hypens.errors import InputError
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.search_module import EdgeNESModule, SearchSettings
@@ -79,11 +79,13 @@ class EdgeNES(OneShotStrategy):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(name, repr(value), f"a whole number of at least {least}")
         for name, value in (("warmup_epochs", warmup_epochs), ("base_epochs", base_epochs)):
-            if value is not None and (not isinstance(value, int) or value < 0):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise InputError(name, repr(value), "a whole number of at least 0, or None")
         for name, value in (("epsilon", epsilon), ("architecture_lr", architecture_lr)):
-            if not isinstance(value, int | float) or value <= 0:
+            if not is_number(value) or value <= 0:
                 raise InputError(name, repr(value), "a number above 0")
+        if gradient_clip_val is not None and (not is_number(gradient_clip_val) or gradient_clip_val <= 0):
+            raise InputError("gradient_clip_val", repr(gradient_clip_val), "a number above 0, or None")
         self.base = base
         self.diversity = diversity or SharedEdges()
         self.settings = SearchSettings(

@@ -70,8 +70,10 @@ class PathWeights:
 
 
 def _times(item: Any, weight: torch.Tensor) -> Any:
-    """Tensor, or tuple or list of tensors, times a number."""
-    return type(item)(_times(part, weight) for part in item) if isinstance(item, tuple | list) else item * weight
+    """Tensor, or tuple or list of tensors, times a number; what else is in them (attention gives None) stays."""
+    if isinstance(item, tuple | list):
+        return type(item)(_times(part, weight) for part in item)
+    return item * weight if isinstance(item, torch.Tensor) else item
 
 
 class WeightedLayer(PathSamplingLayer):

@@ -77,7 +77,8 @@ class Node(MutableModule):
         self.index = index
         n_inputs = index + 1
         self.ops = nn.ModuleList()
-        with label_scope(f"node_{index}"):
+        with label_scope(f"node_{index}") as scope:
+            self.name = str(scope.absolute_scope)
             self.inputs = InputChoice(n_inputs, n_chosen=min(n_chosen, n_inputs), reduction="sum", label="input")
             chosen = self.inputs.chosen if isinstance(self.inputs, ChosenInputs) else range(n_inputs)
             for source in range(n_inputs):
@@ -89,7 +90,7 @@ class Node(MutableModule):
 
     def edge_groups(self) -> list[EdgeGroup]:
         """(node, input, operation on that input); operations on inputs that are not chosen do not count."""
-        return [EdgeGroup(f"node_{self.index}", ((self.inputs.label, tuple(op.label for op in self.ops)),))]
+        return [EdgeGroup(self.name, ((self.inputs.label, tuple(op.label for op in self.ops)),))]
 
     def freeze(self, sample: dict[str, Any]) -> nn.Module:
         """Fix the choices, keep the weights of the chosen operations, drop the others."""

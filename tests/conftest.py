@@ -1,4 +1,4 @@
-"""One thread, no noise from imports, and NNI's own files away from the user's home."""
+"""One thread, no noise from imports, NNI's own files away from the user's home, and small things tests share."""
 
 from __future__ import annotations
 
@@ -6,17 +6,43 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator  # noqa: E402
+
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from nni_hypens import _compat  # noqa: E402
+from nni_hypens import ImageData, _compat  # noqa: E402
+from search_spaces import OneCell  # noqa: E402
 
 torch.set_num_threads(1)
 _compat.quiet_training()
 _compat.quiet_logging()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings that our own lines cause are errors; Lightning's hints are silenced, as they are for a user."""
+    config.addinivalue_line("filterwarnings", r"ignore:::pytorch_lightning\..*")
+    for module in ("nni_hypens", "search_spaces"):
+        config.addinivalue_line("filterwarnings", rf"error:::{module}\..*")
+
+
 @pytest.fixture(autouse=True, scope="session")
-def nni_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+def nni_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """NNI keeps a list of experiments, and their files, in the home folder."""
-    os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageData:
+    """A few of scikit-learn's digits: 256 for training, 128 for validation."""
+    return ImageData("digits", train_size=256, validation_size=128)
+
+
+@pytest.fixture
+def tiny_cell() -> OneCell:
+    """The one-cell space for digits, two channels wide, always with the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return OneCell(channels=2, in_channels=1)

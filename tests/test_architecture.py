@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import Any
 
 import nni
 import pytest
-from nni.nas.nn.pytorch import LayerChoice, ModelSpace
+import torch
+from nni.mutable import label_scope
+from nni.nas.nn.pytorch import InputChoice, LayerChoice, ModelSpace
 from torch import nn
 
 from nni_hypens.architecture import ChoiceTable, EdgeGroup, EdgeStructure, load_sample
 from nni_hypens.errors import InputError
 from search_spaces import DartsSpace, OneCell
+from search_spaces.one_cell import Node
 
 
 def draw(table: ChoiceTable, generator: random.Random) -> dict[str, Any]:
@@ -78,6 +82,88 @@ def test_hub_darts_slots_are_unordered_and_may_repeat() -> None:
         assert structure.shared_edges(first, second) == expected
 
 
+@pytest.mark.parametrize("n_chosen", [1, 2])
+def test_key_is_the_identity_of_the_frozen_network(n_chosen: int) -> None:
+    """Small enough a space that any two draws are often the same network by other samples."""
+    space = OneCell(channels=1, nodes=2, n_chosen=n_chosen, operations=["skip_connect", "sep_conv_3x3"])
+    structure = EdgeStructure.from_space(space)
+    generator = random.Random(3)
+    samples = [draw(structure.table, generator) for _ in range(24)]
+    networks = []
+    for sample in samples:
+        frozen = space.freeze(sample)
+        networks.append((str(frozen), [node.inputs.chosen for cell in frozen.cells for node in cell]))
+    pairs = list(itertools.combinations(range(24), 2))
+    same = [networks[i] == networks[j] for i, j in pairs]
+    assert same == [structure.key(samples[i]) == structure.key(samples[j]) for i, j in pairs]
+    assert any(same) and not all(same)
+    assert any(samples[i] != samples[j] for (i, j), alike in zip(pairs, same, strict=True) if alike) or n_chosen == 2
+
+
+def test_swapped_slots_of_a_hub_cell_are_the_same_function() -> None:
+    """Two samples with one key compute the same, once the weights have changed places as well."""
+    space = DartsSpace(width=2, num_cells=3, in_channels=1)
+    structure = EdgeStructure.from_space(space)
+    sample = draw(structure.table, random.Random(0)) | {
+        "normal/op_3_0": "sep_conv_3x3",
+        "normal/op_3_1": "dil_conv_5x5",
+        "normal/input_3_0": [0],
+        "normal/input_3_1": [2],
+    }
+    swapped = dict(sample)
+    for kind in ("op", "input"):
+        swapped[f"normal/{kind}_3_0"], swapped[f"normal/{kind}_3_1"] = (
+            sample[f"normal/{kind}_3_1"],
+            sample[f"normal/{kind}_3_0"],
+        )
+    assert structure.key(swapped) == structure.key(sample) and swapped != sample
+    first, second = space.freeze(sample).eval(), space.freeze(swapped).eval()
+    normal = [name for name, module in first.named_modules() if type(module).__name__ == "Cell"][0]
+    slots = {f"{normal}.ops.1.0.": f"{normal}.ops.1.1.", f"{normal}.ops.1.1.": f"{normal}.ops.1.0."}
+    weights = {}
+    for name, value in first.state_dict().items():
+        old = next((slot for slot in slots if name.startswith(slot)), None)
+        weights[name if old is None else slots[old] + name.removeprefix(old)] = value
+    second.load_state_dict(weights)
+    images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(first(images), second(images), atol=1e-6)
+
+
+def test_copies_that_share_labels_count_once() -> None:
+    one, three = (EdgeStructure.from_space(OneCell(channels=1, layers=layers)) for layers in (1, 3))
+    assert one.groups == three.groups and one.n_edges == three.n_edges == 4
+    small, large = (EdgeStructure.from_space(DartsSpace(width=2, num_cells=cells)) for cells in (3, 6))
+    assert small.groups == large.groups
+
+
+def test_nodes_under_labels_of_their_own_are_kept_apart() -> None:
+    class Two(ModelSpace):
+        def __init__(self) -> None:
+            super().__init__()
+            with label_scope("left"):
+                self.left = Node(0, 1, 1, ["skip_connect", "sep_conv_3x3"])
+            with label_scope("right"):
+                self.right = Node(0, 1, 1, ["skip_connect", "sep_conv_3x3"])
+
+    structure = EdgeStructure.from_space(Two())
+    samples = []
+    for left, right in (("skip_connect", "sep_conv_3x3"), ("sep_conv_3x3", "skip_connect")):
+        ops = {"left/node_0/op_0": left, "right/node_0/op_0": right}
+        samples.append({"left/node_0/input": [0], "right/node_0/input": [0], **ops})
+    assert structure.n_edges == 2 and structure.shared_edges(*samples) == 0
+    assert structure.key(samples[0]) != structure.key(samples[1])
+
+
+def test_an_edge_held_twice_counts_as_often_as_both_hold_it() -> None:
+    structure = EdgeStructure.from_space(DartsSpace(width=2, num_cells=3))
+    one = structure.table.to_sample([[0]] * len(structure.table.options))  # each node: max pool of input 0, twice
+    assert structure.shared_edges(one, one) == 16 and max(count for _, count in structure.key(one)) == 2
+    other = {**one, "normal/op_2_1": "skip_connect"}
+    assert structure.shared_edges(one, other) == 15 and structure.key(one) != structure.key(other)
+    both = {**one, "normal/op_2_0": "skip_connect", "normal/op_2_1": "skip_connect"}
+    assert structure.shared_edges(both, other) == 15 and structure.shared_edges(both, one) == 14
+
+
 class Plain(ModelSpace):
     def __init__(self) -> None:
         super().__init__()
@@ -103,12 +189,40 @@ def test_other_mutables_and_own_edges() -> None:
         EdgeStructure(table, [EdgeGroup("g", ((None, ("nothing",)),))])
     with pytest.raises(InputError, match="each label in one group"):
         EdgeStructure(table, [EdgeGroup("g", ((None, ("a",)),)), EdgeGroup("h", ((None, ("a",)),))])
+    for other in ("g", "width"):  # another group's name, the name of a label in no group
+        with pytest.raises(InputError, match=f"edge group '{other}': got two groups of that name"):
+            EdgeStructure(table, [EdgeGroup("g", ((None, ("a",)),)), EdgeGroup(other, ((None, ("b",)),))])
+
+
+def test_spaces_without_a_fixed_number_of_categorical_choices_are_refused() -> None:
+    class Fixed(ModelSpace):
+        pass
+
+    class Number(ModelSpace):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_mutable(nni.uniform("rate", 0.0, 1.0))
+
+    class Open(ModelSpace):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inputs = InputChoice(3, n_chosen=None, label="many")
+
+    for space, message in (
+        (Fixed(), "^space: got Fixed without any choice"),
+        (Number(), "^label 'rate': got Numerical; expected a categorical"),
+        (Open(), "^label 'many': got n_chosen=None"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ChoiceTable.from_space(space)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"c": 1}, "label: got 'c'"),
+        ({"widht": 4}, r"label: got 'widht'; expected a label of this space \(did you mean 'width'\?\)"),
+        ({"b": []}, r"label 'b': got \[\]; expected 1 different option"),
         ({"width": None}, "width"),
         ({"b": "xx"}, r"label 'b': got 'xx'; expected one of \['x', 'y'\] \(nearest: x\)"),
         ({"a": True}, "label 'a': got True"),
@@ -124,8 +238,20 @@ def test_samples_of_another_space_are_refused(change: dict[str, Any], message: s
         table.validate({**good, **change})
     with pytest.raises(InputError, match="got nothing"):
         table.validate({})
-    with pytest.raises(InputError, match="got int"):
-        table.validate(3)
+    for wrong in (3, [good], "a", None):
+        with pytest.raises(InputError, match=f"^mine: got {type(wrong).__name__}; expected an NNI sample"):
+            table.validate(wrong, "mine")
+
+
+def test_several_inputs_are_put_in_order_and_counted() -> None:
+    table = EdgeStructure.from_space(OneCell(channels=1, n_chosen=2)).table
+    sample = draw(table, random.Random(0))
+    assert table.validate({**sample, "node_3/input": [3, 1]})["node_3/input"] == [1, 3]
+    for wrong in ([1], [1, 1], [0, 1, 2], 1):
+        with pytest.raises(InputError, match="label 'node_3/input': .*2 different option"):
+            table.validate({**sample, "node_3/input": wrong})
+    with pytest.raises(InputError, match="label 'node_3/input': got 4"):
+        table.validate({**sample, "node_3/input": [1, 4]})
 
 
 def test_files(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from nni_hypens.architecture import EdgeStructure
+from nni_hypens.architecture import ChoiceTable, EdgeGroup, EdgeStructure
 from nni_hypens.diversity import (
     Annealed,
     ChoiceLayout,
@@ -58,6 +59,36 @@ def test_expected_count_equals_monte_carlo(name: str) -> None:
     assert abs(np.mean(counts) - expected) < 5 * np.std(counts) / np.sqrt(len(counts))
 
 
+def test_expected_count_of_slots_without_inputs() -> None:
+    """A group of the user's own: unordered values, of which each slot can hold only some."""
+    table = ChoiceTable({"a": ("x", "y"), "b": ("y", "z"), "c": ("y", "x")}, dict.fromkeys("abc", 1), frozenset())
+    structure = EdgeStructure(table, [EdgeGroup("g", tuple((None, (label,)) for label in "abc"))])
+    layout = ChoiceLayout(table)
+    everything = [dict(zip("abc", values, strict=True)) for values in itertools.product(*table.options.values())]
+    probabilities = torch.softmax(torch.randn(3, 2, dtype=torch.float64), -1)
+    for base in everything:
+        counter = SharedEdgeCounter(structure, layout, base)
+        mean = 0.0
+        for other in everything:
+            shared = structure.shared_edges(base, other)
+            assert counter.expected(layout.one_hot(other)).item() == shared
+            mean += shared * (layout.one_hot(other) * probabilities).sum(-1).prod().item()
+        assert counter.expected(probabilities).item() == pytest.approx(mean)
+
+
+def test_shared_edges_is_the_squared_distance_to_the_dial() -> None:
+    structure = STRUCTURES["darts"]
+    layout = ChoiceLayout(structure.table)
+    base, *others = samples(structure, 5, 7)
+    regulariser = SharedEdges()
+    regulariser.bind(structure, layout, base)
+    lam = torch.tensor([0.0, 3.5, 8.0, 16.0])
+    sharp = 100 * torch.stack([layout.one_hot(other) for other in others])  # certain, whatever the noise
+    shared = np.array([structure.shared_edges(base, other) for other in others])
+    expected = ((lam.numpy() - shared) ** 2).mean() / 16
+    assert regulariser(lam, sharp, 1.0, torch.Generator().manual_seed(0)).item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_expected_count_is_differentiable() -> None:
     structure = STRUCTURES["darts"]
     layout = ChoiceLayout(structure.table)
@@ -83,6 +114,27 @@ def test_jensen_shannon_against_scipy() -> None:
     lam = torch.tensor([0.0, 2.0, 4.0])
     values = [regulariser(one[None], logits[None], 1.0, None).item() for one in lam]
     assert values == pytest.approx([-np.mean(expected), -np.mean(expected) / 2, 0.0], rel=1e-5)
+
+
+def test_jensen_shannon_of_several_inputs_and_its_gradient() -> None:
+    structure = STRUCTURES["two_inputs"]
+    layout = ChoiceLayout(structure.table)
+    base = samples(structure, 1, 1)[0]
+    regulariser = JensenShannon(tau=0.9)
+    regulariser.bind(structure, layout, base)
+    logits = torch.randn(layout.n_labels, layout.n_options, dtype=torch.float64)
+    expected = []
+    for row, (label, options) in enumerate(structure.table.options.items()):
+        chosen = structure.table.to_indices(base)[label]
+        smooth = np.full(len(options), 0.1 / len(options))
+        smooth[chosen] += 0.9 / len(chosen)
+        expected.append(jensenshannon(torch.softmax(logits[row, : len(options)] / 0.7, 0).numpy(), smooth) ** 2)
+    assert regulariser.divergence(logits, 0.7).item() == pytest.approx(np.mean(expected), rel=1e-5)
+    logits.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: regulariser.divergence(x, 0.7), (logits,))
+    sharp = (1e3 * layout.one_hot(base)).requires_grad_(True)  # probabilities of exactly 0
+    (gradient,) = torch.autograd.grad(regulariser.divergence(sharp), sharp)
+    assert torch.isfinite(gradient).all()
 
 
 def test_hard_draws_follow_the_softmax_and_modes_the_logits() -> None:
@@ -111,12 +163,14 @@ def test_relaxed_choice() -> None:
 def test_annealing() -> None:
     assert [Annealed((0.3, 3.0), "w").at(p) for p in (-1, 0, 0.5, 1, 2)] == pytest.approx([0.3, 0.3, 1.65, 3, 3])
     assert Annealed(2, "w").at(0.7) == 2
-    for wrong in ("x", (1,), (1, -1), True, None):
+    for wrong in ("x", (1,), (1, -1), (1, 2, 3), True, None, float("nan"), (1.0, float("inf"))):
         with pytest.raises(InputError, match="^w"):
             Annealed(wrong, "w")
     for make in (
         lambda: SharedEdges(temperature=0.0),
         lambda: JensenShannon(tau=1.0),
+        lambda: JensenShannon(tau="x"),
+        lambda: JensenShannon(tau=float("nan")),
         lambda: SharedEdges(weight=-1.0),
     ):
         with pytest.raises(InputError, match="^diversity"):

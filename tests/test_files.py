@@ -5,10 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from nni_hypens.errors import InputError
-from nni_hypens.files import read_arrays, read_json, replacing, write_arrays, write_json, write_tensors, write_text
+from nni_hypens.files import (
+    read_arrays,
+    read_json,
+    replacing,
+    write_arrays,
+    write_bytes,
+    write_json,
+    write_tensors,
+    write_text,
+)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -37,6 +46,19 @@ def test_objects_are_not_unpickled(tmp_path: Path) -> None:
         read_arrays(tmp_path / "a.npz", "a")
 
 
-def test_input_errors_are_one_line() -> None:
-    error = InputError("data", "a\nb", "one\n  thing")
-    assert str(error) == "data: got a b; expected one thing" and error.field == "data"
+def test_bytes_metadata_and_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_bytes(path, b"old")
+    write_tensors(path, {"w": torch.zeros(1)}, {"about": "x"})
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {"about": "x"}
+    assert path.stat().st_mode & 0o777 == 0o644  # temporary files are for their owner alone; results are not
+    with pytest.raises(KeyError):
+        write_arrays(tmp_path / "a.npz", {"a": np.arange(2)})
+        read_arrays(tmp_path / "a.npz", "b")
+
+
+def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"x": object()})
+    assert not list(tmp_path.iterdir())

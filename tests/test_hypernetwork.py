@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -54,7 +55,46 @@ def test_gradients_reach_values_gaps_and_lam() -> None:
     assert torch.autograd.gradcheck(network, (lam.detach().requires_grad_(),))
 
 
-def test_bad_arguments() -> None:
-    for arguments, field in (((3, 4, 0.0, 4.0, 1), "pivots"), ((3, 4, 4.0, 4.0, 5), "lam range")):
-        with pytest.raises(InputError, match=field):
-            Hypernetwork(*arguments)
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), lams=st.lists(st.floats(-1, 5), min_size=1, max_size=9))
+def test_equals_numpy_interpolation(seed: int, lams: list[float]) -> None:
+    network = make(seed)
+    found = network(torch.tensor(lams, dtype=torch.float64)).detach().numpy()
+    knots, values = network.pivots.detach().numpy(), network.values.detach().numpy()
+    for row in range(3):
+        for option in range(4):
+            assert np.allclose(found[:, row, option], np.interp(lams, knots, values[:, row, option]), atol=1e-9)
+
+
+def test_shapes_and_seed() -> None:
+    network = make()
+    for shape in ((), (2,), (2, 3)):
+        assert network(torch.zeros(shape)).shape == (*shape, 3, 4)
+    first, again, other = (Hypernetwork(3, 4, 0.0, 4.0, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(first.values, again.values) and not torch.equal(first.values, other.values)
+    assert first.pivots.tolist() == pytest.approx([0, 1, 2, 3, 4])
+    assert first.values.abs().max() < 0.01  # the search begins without a preference
+
+
+def test_only_the_segment_of_lam_learns_but_all_gaps_do() -> None:
+    network = make()
+    knots = network.pivots.detach()
+    network((knots[1] + knots[2]) / 2).square().sum().backward()
+    reached = network.values.grad.flatten(1).abs().sum(1) > 0
+    assert reached.tolist() == [False, True, True, False, False] and (network.gaps.grad != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ((3, 4, 0.0, 4.0, 1), "pivots"),
+        ((3, 4, 0.0, 4.0, 5.0), "pivots"),
+        ((3, 4, 0.0, 4.0, True), "pivots"),
+        ((3, 4, 4.0, 4.0, 5), "lam range"),
+        ((3, 4, 0.0, float("nan"), 5), "lam range"),
+        ((3, 4, 0.0, float("inf"), 5), "lam range"),
+    ],
+)
+def test_bad_arguments(arguments: tuple, field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}"):
+        Hypernetwork(*arguments)

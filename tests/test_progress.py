@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from nni_hypens.progress import Progress
+from nni_hypens.progress import Progress, SearchProgress
 
 
 def test_shows_stage_numbers_and_nothing_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,3 +23,49 @@ def test_shows_stage_numbers_and_nothing_when_quiet(capsys: pytest.CaptureFixtur
     quiet.stop()
     quiet.step()  # no stage: nothing to do
     assert capsys.readouterr().err == ""
+
+
+class Recorder(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.calls: list[tuple] = []
+
+    def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
+        self.calls.append(("start", stage, total, unit, done))
+
+    def step(self, n: int = 1, **numbers: Any) -> None:
+        self.calls.append(("step", n, numbers))
+
+    def stop(self) -> None:
+        self.calls.append(("stop",))
+
+
+def test_search_progress_counts_epochs_and_ends_with_the_search() -> None:
+    recorder = Recorder()
+    callback = SearchProgress(recorder)
+    trainer, module = SimpleNamespace(max_epochs=7, current_epoch=2), SimpleNamespace(history=[])
+    callback.on_train_start(trainer, module)
+    callback.on_train_epoch_end(trainer, module)
+    module.history = [{"phase": "warmup", "loss": 2.0, "accuracy": None, "seconds": 9.0}]
+    callback.on_train_epoch_end(trainer, module)
+    callback.on_fit_end(trainer, module)
+    callback.on_exception(trainer, module, RuntimeError())
+    assert recorder.calls == [
+        ("start", "search", 7, "epoch", 2),
+        ("step", 1, {}),
+        ("step", 1, {"phase": "warmup", "loss": 2.0}),
+        ("stop",),
+        ("stop",),
+    ]
+
+
+def test_a_new_stage_ends_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    progress.start("one", 2, "step")
+    progress.start("two", 2, "step")
+    progress.stop()
+    progress.stop()
+    shown = capsys.readouterr().err
+    assert "one" in shown and "two" in shown

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ import torch
 from nni_hypens.architecture import EdgeStructure
 from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.errors import InputError
+from nni_hypens.files import write_tensors
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler, Candidate, best_by_loss, choose_pool
 from search_spaces import DartsSpace, OneCell
+
+GOOD = json.dumps({"low": -0.2, "high": 4.2, "n_edges": 4, "counts_edges": True})
 
 
 def sampler(seed: int = 0, sharpness: float = 1.0) -> ArchitectureSampler:
@@ -65,6 +70,78 @@ def test_pool_holds_the_base_and_spreads_over_the_dial() -> None:
         source.pool(3, (3.0, 2.0))
 
 
+def test_pool_goes_round_what_is_used_up() -> None:
+    """Only the base shares all 4 edges; few share 3.6 or more. What such lam cannot give, the others do, and fast."""
+    source = sampler()
+    start = time.process_time()
+    pool = source.pool(9, (3.0, 4.0))
+    assert len({source.structure.key(one.architecture) for one in pool}) == 9
+    assert all(abs(one.shared_edges - one.lam) <= 0.5 for one in pool[1:])
+    with pytest.raises(InputError, match="^candidates: got 30; expected at most 1"):
+        source.pool(30, (4.0, 4.0))
+    assert len(source.pool(30, (4.0, 4.0), at_least=1)) == 1
+    with pytest.raises(InputError, match="^candidates: got 30; expected at most 1"):
+        source.pool(30, (4.0, 4.0), at_least=2)
+    assert time.process_time() - start < 20
+    assert source.pool(9, (3.0, 4.0)) == pool != source.pool(9, (3.0, 4.0), seed=1)
+    assert [one.source for one in source.pool(1)] == ["base"]
+
+
+def test_a_dial_that_is_no_count_takes_any_draw() -> None:
+    source = sampler()
+    source.counts_edges = False
+    assert len(source.sample(4, 30)) == 30
+    excluded = {source.structure.key(source.base)}
+    assert source.sample(4, 1)[0] == source.mode(4)
+    assert all(source.structure.key(one.architecture) not in excluded for one in source.sample(4, 5, exclude=excluded))
+
+
+def test_mode_and_dial() -> None:
+    source = sampler()
+    assert source.mode(4) == Candidate(4, 4, "mode", source.structure.table.validate(source.base))
+    assert source.dial([0, 4]) == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "about"),
+    [
+        ({}, None),
+        ({}, "{}"),
+        ({}, "[1]"),
+        ({}, "{"),
+        ({}, json.dumps({"low": "x", "high": 4.2, "n_edges": 4, "counts_edges": True})),
+        ({}, json.dumps({"low": 5, "high": 4.2, "n_edges": 4, "counts_edges": True})),
+        ({}, json.dumps({"low": -0.2, "high": 4.2, "n_edges": 16, "counts_edges": True})),
+        ({"values": None}, GOOD),
+        ({"gaps": None}, GOOD),
+        ({"gaps": torch.zeros(7)}, GOOD),
+        ({"values": torch.zeros(2, 3, 4)}, GOOD),
+        ({"values": torch.zeros(1, 14, 7)}, GOOD),
+        ({"other": torch.zeros(1)}, GOOD),
+    ],
+)
+def test_hostile_files_are_refused_by_name(tmp_path: Path, tensors: dict[str, Any], about: str | None) -> None:
+    source = sampler()
+    source.save(tmp_path)
+    path = tmp_path / "hypernetwork.safetensors"
+    content = {**source.hypernetwork.state_dict(), **tensors}
+    content = {name: value.detach() for name, value in content.items() if value is not None}
+    write_tensors(path, content, None if about is None else {"nni_hypens": about})
+    with pytest.raises(InputError, match="hypernetwork.safetensors|^pivots|^lam range"):
+        ArchitectureSampler.load(tmp_path, source.structure)
+
+
+def test_the_good_file_is_good(tmp_path: Path) -> None:
+    """The hostile ones differ from a file that is taken in what they say they do."""
+    source = sampler()
+    source.save(tmp_path)
+    write_tensors(tmp_path / "hypernetwork.safetensors", source.hypernetwork.state_dict(), {"nni_hypens": GOOD})
+    assert ArchitectureSampler.load(tmp_path, source.structure).dial([0, 4]) == [0, 4]
+    (tmp_path / "base.json").write_text("[]")
+    with pytest.raises(InputError, match="^search/base.json"):
+        ArchitectureSampler.load(tmp_path, source.structure)
+
+
 def test_files_round_trip_and_strangers_are_refused(tmp_path: Path) -> None:
     source = sampler()
     source.save(tmp_path)
@@ -81,8 +158,19 @@ def test_files_round_trip_and_strangers_are_refused(tmp_path: Path) -> None:
         ArchitectureSampler.load(tmp_path, source.structure)
 
 
-def test_choose_pool_keeps_the_most_helpful_of_each_part_of_the_dial() -> None:
-    generator = np.random.default_rng(0)
+def test_choose_pool_looks_at_all_that_is_kept() -> None:
+    """Alone with the base, the second expert on images 1 wins; beside the first of them, the one on images 2 does."""
+    experts = {"base": (0.9, 0.1, 0.1), "one": (0.1, 0.9, 0.1), "poor": (0.2, 0.2, 0.2)}
+    experts |= {"also_one": (0.1, 0.95, 0.1), "two": (0.1, 0.1, 0.9)}
+    right = np.repeat(np.array(list(experts.values())), 10, axis=1)
+    probabilities = np.stack([right, 1 - right], axis=-1)  # P x N x 2, the true class first
+    pool = [Candidate(None, 4, "base", {})] + [Candidate(float(lam), 1, "draw", {}) for lam in (4, 3, 2, 1)]
+    assert choose_pool(pool, probabilities, np.zeros(30, dtype=int), 3) == [0, 1, 4]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_choose_pool_keeps_the_most_helpful_of_each_part_of_the_dial(seed: int) -> None:
+    generator = np.random.default_rng(seed)
     labels = generator.integers(0, 3, 20)
     probabilities = generator.dirichlet(np.ones(3), (9, 20))
     pool = [Candidate(None, 4, "base", {})] + [Candidate(float(lam), 1, "draw", {}) for lam in (4, 4, 3, 3, 2, 2, 1, 1)]

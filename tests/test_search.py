@@ -24,8 +24,8 @@ QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": 
 
 
 @pytest.fixture(scope="module")
-def data() -> ImageData:
-    return ImageData("digits", train_size=256, validation_size=128)
+def data(digits: ImageData) -> ImageData:
+    return digits
 
 
 def tiny() -> OneCell:
@@ -131,6 +131,57 @@ def test_resume_is_exact(data: ImageData, searched: Any, tmp_path: Path, epoch: 
     assert outcome(resumed) == outcome(searched[1])
 
 
+def test_plain_nni_experiment(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NNI's users write it: no configuration, ``run`` and not ``start``; the result does not depend on that."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    strategy = EdgeNES()
+    experiment = NasExperiment(tiny(), image_evaluator(data, 10, 5), strategy)
+    assert experiment.run() is True
+    models = experiment.export_top_models(top_k=5, formatter="dict")
+    experiment.stop()
+    keys = {strategy.structure.key(strategy.structure.table.validate(model)) for model in models}
+    assert len(models) == len(keys) == 5
+    assert {path.name for path in tmp_path.iterdir()} <= {"nni-experiments", ".config", ".cache"}
+
+
+def test_epoch_by_epoch_dial(searched: tuple[NasExperiment, EdgeNES]) -> None:
+    """The last row's dial error, by counting edges of the modes once more."""
+    _, strategy = searched
+    lams = [quarter / 4 for quarter in range(17)]
+    shared = [strategy.sampler.mode(lam).architecture for lam in lams]
+    counts = [strategy.structure.shared_edges(strategy.base_architecture, one) for one in shared]
+    error = sum(abs(lam - count) for lam, count in zip(lams, counts, strict=True)) / 17
+    assert strategy.history[-1]["dial_error"] == pytest.approx(error)
+
+
+def test_base_is_the_best_of_those_compared(searched: tuple[NasExperiment, EdgeNES]) -> None:
+    _, strategy = searched
+    ranking = strategy.oneshot_module.base_ranking
+    best = min(ranking, key=lambda row: row["loss"])
+    assert best["architecture"] == strategy.structure.describe(strategy.base_architecture)
+    assert len(ranking) > 25 and all(math.isfinite(row["loss"]) for row in ranking)
+
+
+def test_the_users_objects_are_left_as_they_were(data: ImageData, tmp_path: Path) -> None:
+    """NNI replaces the loaders of the data module while it searches; however it ends, they return."""
+    own = [len(loader) for loader in (data.train_dataloader(), data.val_dataloader())]
+    search(data, tmp_path / "good", EdgeNES(), epochs=3)
+    with pytest.raises(SystemError):
+        search(data, tmp_path / "bad", EdgeNES(), epochs=3, callbacks=[_Stop(2, 0)])
+    assert not {"train_dataloader", "val_dataloader"} & set(vars(data))
+    assert [len(loader) for loader in (data.train_dataloader(), data.val_dataloader())] == own
+
+
+def test_frozen_weights_of_the_user_stay_frozen(data: ImageData, tmp_path: Path) -> None:
+    space = tiny()
+    space.stem.requires_grad_(False)
+    before = space.stem[0].weight.clone()
+    head = space.head.weight.clone()
+    search(data, tmp_path, EdgeNES(warmup_epochs=0, base_epochs=0), epochs=1, space=space)
+    assert torch.equal(space.stem[0].weight, before) and not space.stem[0].weight.requires_grad
+    assert not torch.equal(space.head.weight, head) and space.head.weight.requires_grad
+
+
 def test_base_is_taken_as_given(data: ImageData, searched: Any, tmp_path: Path) -> None:
     base = searched[1].sample(lam=0, n=1)[0]
     path = tmp_path / "base.json"
@@ -148,6 +199,9 @@ def test_base_of_another_space_is_refused_at_once(data: ImageData, searched: Any
         search(data, tmp_path, strategy, space=DartsSpace(width=4, num_cells=3, in_channels=1))
     with pytest.raises(InputError, match="base: got .*nowhere.json"):
         search(data, tmp_path, EdgeNES(base="nowhere.json"))
+    for wrong, message in (({}, "^base: label 'node_0/op_0': got nothing"), (3, "^base: got int")):
+        with pytest.raises(InputError, match=message):
+            EdgeNES(base=wrong).mutate_model(tiny())
 
 
 def test_jensen_shannon_and_hub_darts(data: ImageData, tmp_path: Path) -> None:
@@ -156,7 +210,7 @@ def test_jensen_shannon_and_hub_darts(data: ImageData, tmp_path: Path) -> None:
     assert strategy.history[-1]["dial_error"] is None and strategy.history[-1]["regularizer"] <= 0
     assert len(strategy.sample(lam=1.0, n=6)) == 6
     darts = EdgeNES(diversity=SharedEdges())
-    small = ImageData("digits", train_size=32, validation_size=32, batch_size=16)
+    small = ImageData("digits", train_size=16, validation_size=16, batch_size=16)
     search(small, tmp_path / "darts", darts, epochs=3, space=DartsSpace(width=4, num_cells=3, in_channels=1))
     assert darts.n_edges == 16 and len(darts.pool(10)) == 10
 
@@ -191,9 +245,18 @@ def test_levels_are_kept_apart(data: ImageData, tmp_path: Path) -> None:
             seen.append((bool(own & architecture), bool(own - architecture)))
             if own & architecture:
                 assert not any(weight.requires_grad for weight in module._weights)
+                assert all(weight.grad is None or not weight.grad.abs().sum() for weight in module._weights)
+            else:
+                assert any(weight.grad is not None for weight in module._weights)
+
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
+            for weight in module._weights:  # what the step before left
+                weight.grad = None
 
     search(data, tmp_path, EdgeNES(), epochs=3, callbacks=[Watch()])
     assert (True, False) in seen and (False, True) in seen and (True, True) not in seen
+    warmup, rest = seen[:4], seen[4:]  # four batches an epoch
+    assert warmup == [(False, True)] * 4 and rest == [(True, False), (False, True)] * 8
 
 
 @pytest.mark.parametrize(
@@ -207,6 +270,14 @@ def test_levels_are_kept_apart(data: ImageData, tmp_path: Path) -> None:
         ({"warmup_epochs": -1}, "warmup_epochs"),
         ({"path_temperature": 0.0}, "path_temperature"),
         ({"regularizer_samples": 0}, "regularizer_samples"),
+        ({"epsilon": float("nan")}, "epsilon"),
+        ({"epsilon": True}, "epsilon"),
+        ({"architecture_lr": float("inf")}, "architecture_lr"),
+        ({"warmup_epochs": True}, "warmup_epochs"),
+        ({"base_epochs": 1.5}, "base_epochs"),
+        ({"gradient_clip_val": -1.0}, "gradient_clip_val"),
+        ({"gradient_clip_val": "x"}, "gradient_clip_val"),
+        ({"path_temperature": (1.0, float("inf"))}, "path_temperature"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], field: str) -> None:
@@ -226,15 +297,31 @@ def test_what_cannot_work_is_refused(data: ImageData, tmp_path: Path) -> None:
         search(data, tmp_path / "short", EdgeNES(warmup_epochs=3, base_epochs=2), epochs=5)
 
 
-def test_nan_loss_ends_the_search(data: ImageData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("epoch", [0, 1, 3])
+def test_nan_loss_ends_the_search(data: ImageData, tmp_path: Path, epoch: int) -> None:
     class Poison(pl.Callback):
-        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
-            if trainer.current_epoch == 1:
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
+            if trainer.current_epoch == epoch:
                 with torch.no_grad():
                     next(module.training_module.parameters()).fill_(float("nan"))
 
-    with pytest.raises(InputError, match="NaN in epoch 1"):
+    with pytest.raises(InputError, match=f"NaN in epoch {epoch}"):
         search(data, tmp_path, EdgeNES(), callbacks=[Poison()])
+
+
+def test_the_supernet_depends_on_the_seed_alone() -> None:
+    """NNI builds the cells of its hub anew when it mutates them."""
+    weights = []
+    for state, seed in ((1, 0), (2, 0), (2, 5)):
+        torch.manual_seed(0)
+        space = DartsSpace(width=2, num_cells=3, in_channels=1)
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        strategy = EdgeNES(seed=seed)
+        strategy.mutate_model(space)
+        assert torch.equal(torch.get_rng_state(), before)
+        weights.append(torch.cat([p.detach().flatten() for p in strategy.trained_supernet.model.parameters()]))
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
 def test_structure_is_read_before_mutation() -> None:

@@ -1,11 +1,29 @@
 from __future__ import annotations
 
+import json
+import random
+from typing import Any
+
+import numpy as np
 import pytest
+import torch
+import torchmetrics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nni_hypens import EdgeNES, ImageData
 from nni_hypens.errors import InputError
-from nni_hypens.search_module import BASE, HYPERNETWORK, WARMUP, Schedule, SearchSettings
+from nni_hypens.evaluators import ImageClassification
+from nni_hypens.search_module import (
+    BASE,
+    HYPERNETWORK,
+    WARMUP,
+    EdgeNESModule,
+    Schedule,
+    SearchSettings,
+    _Silenced,
+)
+from search_spaces import OneCell
 
 
 @given(
@@ -40,3 +58,126 @@ def test_defaults_of_the_schedule() -> None:
 def test_settings_anneal_the_path_temperature_no_lower_than_its_gradient_lives() -> None:
     temperature = SearchSettings().path_temperature
     assert [temperature.at(progress) for progress in (0, 0.5, 1)] == pytest.approx([1.0, 0.65, 0.3])
+
+
+def test_phases_by_epoch() -> None:
+    schedule = Schedule.plan(6, 1, 2, False)
+    assert [schedule.phase(epoch) for epoch in range(6)] == [WARMUP, BASE, BASE] + [HYPERNETWORK] * 3
+    assert [schedule.progress(epoch) for epoch in range(6)] == [0, 0, 1, 0, 0.5, 1]
+    assert Schedule.plan(2, 0, 0, False) == Schedule(0, 0, 2)
+    assert Schedule.plan(3, 1, 99, True) == Schedule(1, 1, 3)  # a base that is given needs no epochs
+    for end in (0, -1):
+        with pytest.raises(InputError, match=f"^max_epochs: got {end}"):
+            Schedule.plan(end, None, None, False)
+    with pytest.raises(InputError, match="max_epochs=1"):
+        Schedule.plan(1, None, None, True)
+
+
+def module(strategy: EdgeNES, space: OneCell) -> EdgeNESModule:
+    strategy.mutate_model(space)
+    return strategy.configure_oneshot_module(ImageClassification(10, 0.01, 0.0, 1))
+
+
+def test_lam_is_drawn_a_little_beyond_both_ends(tiny_cell: OneCell) -> None:
+    """U[-epsilon, n_edges + epsilon]: mean and spread of the uniform law, and draws beyond the dial's ends."""
+    lams = module(EdgeNES(epsilon=0.5), tiny_cell)._draw_lam(torch.Generator().manual_seed(0), 20_000)
+    assert -0.5 <= lams.min() < -0.45 and 4.45 < lams.max() <= 4.5
+    assert lams.mean().item() == pytest.approx(2.0, abs=0.05)
+    assert lams.std().item() == pytest.approx(5 / 12**0.5, rel=0.02)
+
+
+def test_warm_up_is_uniform_whatever_the_logits(tiny_cell: OneCell) -> None:
+    found = module(EdgeNES(), tiny_cell)
+    with torch.no_grad():
+        found.base_logits.copy_(torch.randn_like(found.base_logits))
+    assert not found._logits(WARMUP, torch.Generator())[0].any()
+    assert found._logits(BASE, torch.Generator())[0] is found.base_logits
+    logits, lam = found._logits(HYPERNETWORK, torch.Generator().manual_seed(0))
+    assert torch.equal(logits, found.hypernetwork(lam)[0])
+
+
+def test_loss_of_a_path(tiny_cell: OneCell, digits: ImageData) -> None:
+    """Cross-entropy with inherited weights and BatchNorm by batch, as ``predict`` has it; nothing is left behind."""
+    found = module(EdgeNES(), tiny_cell)
+    found.training_module.set_model(found.supernet.model)
+    found.training_module.train()
+    batches = list(digits.val_dataloader())
+    table = found.structure.table
+    sample = table.validate({label: 0 if "input" in label else "dil_conv_3x3" for label in table.options})
+    before = {name: value.clone() for name, value in found.supernet.model.state_dict().items()}
+    with found._silent_module():
+        loss = found._path_loss(sample, batches)
+    assert all(torch.equal(before[name], value) for name, value in found.supernet.model.state_dict().items())
+    labels = torch.cat([labels for _, labels in batches])
+    probabilities = found.supernet.predict([sample], batches)[0]
+    assert loss == pytest.approx(-probabilities[range(len(labels)), labels].log().mean().item(), rel=1e-4)
+    assert found.base_ranking == [{"architecture": found.structure.describe(sample), "loss": loss}]
+    assert all(part.training for part in found.training_module.modules())
+
+
+def test_comparing_paths_logs_nothing(tiny_cell: OneCell) -> None:
+    user = ImageClassification(10, 0.01, 0.0, 1)
+    said: list[str] = []
+    user.log = lambda name, *args, **kwargs: said.append(name)
+    metric = torchmetrics.MeanMetric()
+    user.metric = metric
+    with _Silenced(user):
+        user.log("loss", 1.0)
+        metric.update(5.0)
+    assert said == [] and metric.update_count == 0
+    user.log("loss", 1.0)
+    assert said == ["loss"]
+
+
+def test_randomness_depends_on_seed_epoch_batch_and_stream(tiny_cell: OneCell, monkeypatch: Any) -> None:
+    found = module(EdgeNES(seed=3), tiny_cell)
+
+    def number(batch: int, stream: int) -> float:
+        return torch.rand(1, generator=found._generator(batch, stream)).item()
+
+    assert number(0, 0) == number(0, 0)
+    assert len({number(batch, stream) for batch in range(5) for stream in range(6)}) == 30
+    here = number(0, 0)
+    found.settings.seed = 4
+    assert number(0, 0) != here
+    found.settings.seed = 3
+    with monkeypatch.context() as patch:
+        patch.setattr(EdgeNESModule, "current_epoch", property(lambda self: 1))
+        assert number(0, 0) != here
+    assert number(0, 0) == here
+    found.seed_epoch(2)
+    first = torch.rand(1).item(), np.random.rand(), random.random()
+    found.seed_epoch(2)
+    assert (torch.rand(1).item(), np.random.rand(), random.random()) == first
+    found.seed_epoch(3)
+    assert torch.rand(1).item() != first[0]
+
+
+def test_the_architecture_is_no_weight_of_the_network(tiny_cell: OneCell) -> None:
+    found = module(EdgeNES(), tiny_cell)
+    architecture = {id(parameter) for group in found.configure_architecture_optimizers().param_groups
+                    for parameter in group["params"]}
+    assert architecture == {id(found.base_logits), *map(id, found.hypernetwork.parameters())}
+    found.training_module.set_model(found.supernet.model)
+    (optimizer,), _ = found.training_module.configure_optimizers()
+    weights = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert weights == {id(parameter) for parameter in found.supernet.model.parameters()} and not weights & architecture
+
+
+def test_what_needs_the_search_says_so(tiny_cell: OneCell) -> None:
+    found = module(EdgeNES(), tiny_cell)
+    with pytest.raises(RuntimeError, match="run the search first"):
+        found.sampler()
+    with pytest.raises(RuntimeError, match="val_batches"):
+        found._validation_batches()
+
+
+def test_checkpoints_hold_what_lightning_does_not(tiny_cell: OneCell) -> None:
+    found = module(EdgeNES(), tiny_cell)
+    found.history, found.base_ranking = [{"epoch": 0}], [{"loss": 1.0}]
+    found.base = found.structure.table.to_sample([[0]] * len(found.structure.table.labels))
+    checkpoint: dict = {}
+    found.on_save_checkpoint(checkpoint)
+    again = module(EdgeNES(), OneCell(channels=2, in_channels=1))
+    again.on_load_checkpoint(json.loads(json.dumps(checkpoint)))  # plain data: it survives even JSON
+    assert (again.base, again.history, again.base_ranking) == (found.base, found.history, found.base_ranking)

@@ -5,7 +5,7 @@ import random
 import nni
 import pytest
 import torch
-from nni.nas.nn.pytorch import LayerChoice, ModelSpace, MutableLinear, Repeat
+from nni.nas.nn.pytorch import LayerChoice, ModelSpace, MutableLinear, MutableMultiheadAttention, Repeat
 from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
 from nni.nas.oneshot.pytorch.supermodule.sampling import PathSamplingCell
 from nni.nas.strategy import RandomOneShot
@@ -29,6 +29,10 @@ def draw(table: ChoiceTable, seed: int, temperature: float = 1.0) -> tuple[torch
     logits = torch.randn(layout.n_labels, layout.n_options, generator=torch.Generator().manual_seed(seed))
     logits.requires_grad_(True)
     return logits, draw_paths(logits, layout, temperature, torch.Generator().manual_seed(seed))
+
+
+def draw_sample(supernet: Supernet, seed: int) -> dict:
+    return supernet.table.to_sample(draw(supernet.table, seed)[1].chosen.tolist())
 
 
 class Mixed(ModelSpace):
@@ -96,6 +100,35 @@ def test_gradient_is_that_of_the_relaxed_choice() -> None:
     assert torch.allclose(gradient[row], slope * soft[row], rtol=0.02, atol=1e-3)
 
 
+def test_each_of_two_inputs_gets_its_own_gradient() -> None:
+    """The slope of the loss in the weight of one input, by finite differences, goes to that input's option."""
+    torch.manual_seed(0)
+    supernet = supernet_of(OneCell(channels=2, nodes=3, n_chosen=2, in_channels=1))
+    images = torch.randn(4, 1, 8, 8)
+    row = supernet.table.labels.index("node_2/input")
+    orders = set()
+    for seed in range(8):
+        _, path = draw(supernet.table, seed)
+        orders.add(bool(path.chosen[row, 0] > path.chosen[row, 1]))
+        soft = path.soft.detach().requires_grad_(True)
+        with batch_statistics(supernet.model):
+            sample = supernet.set_draw(PathDraw(path.chosen, soft), gradient=True)
+            (gradient,) = torch.autograd.grad(supernet.model(images).square().sum(), soft)
+            ones = {label: (torch.tensor(1.0),) * n for label, n in supernet.table.n_chosen.items()}
+            for position, source in enumerate(sample["node_2/input"]):
+                losses = []
+                for weight in (1 - 1e-2, 1 + 1e-2):
+                    pair = [torch.tensor(1.0), torch.tensor(1.0)]
+                    pair[position] = torch.tensor(weight)
+                    supernet.weights.values = {**ones, "node_2/input": tuple(pair)}
+                    losses.append(supernet.model(images).square().sum().item())
+                slope = (losses[1] - losses[0]) / 2e-2
+                assert gradient[row, source].item() == pytest.approx(slope, rel=0.02, abs=2e-3)
+        unchosen = [source for source in range(3) if source not in sample["node_2/input"]]
+        assert gradient[row, unchosen].tolist() == [0.0]
+    assert orders == {True, False}  # the likelier input was before the other, and after it
+
+
 def test_only_the_path_counts() -> None:
     supernet = supernet_of(OneCell(channels=3, in_channels=1))
     logits, path = draw(supernet.table, 0)
@@ -106,6 +139,32 @@ def test_only_the_path_counts() -> None:
             row = supernet.table.labels.index(f"node_{node}/op_{source}")
             on_path = sample[f"node_{node}/input"] == [source]
             assert bool(gradient[row].abs().sum() > 0) == on_path
+
+
+@pytest.mark.parametrize(("make", "shape"), SPACES[2:])
+def test_every_label_of_the_path_gets_a_gradient(make, shape) -> None:
+    """On a hub cell the operation's weight counts as well as the input's; so do depth and width."""
+    torch.manual_seed(0)
+    supernet = supernet_of(make())
+    for seed in range(2):
+        logits, path = draw(supernet.table, seed)
+        with batch_statistics(supernet.model):
+            supernet.set_draw(path, gradient=True)
+            (gradient,) = torch.autograd.grad(supernet.model(torch.randn(shape)).square().sum(), logits)
+        reached = gradient.abs().sum(1) > 0
+        assert [label for label, hit in zip(supernet.table.labels, reached, strict=True) if not hit] == []
+
+
+def test_a_plain_path_has_no_weights_left_over() -> None:
+    supernet = supernet_of(OneCell(channels=3, in_channels=1))
+    _, path = draw(supernet.table, 0)
+    sample = supernet.set_draw(path, gradient=True)
+    assert supernet.weights.values is not None
+    supernet.set_path(sample)
+    assert supernet.weights.values is None
+    supernet.set_draw(path, gradient=True)
+    supernet.set_draw(path, gradient=False)
+    assert supernet.weights.values is None
 
 
 def test_path_equals_the_frozen_network() -> None:
@@ -163,6 +222,44 @@ def test_predict_runs_each_path_on_each_batch() -> None:
     probabilities = supernet.predict(samples, batches)
     assert probabilities.shape == (3, 7, 4) and torch.allclose(probabilities.sum(-1), torch.ones(3, 7))
     assert torch.equal(supernet.predict(samples[1:2], batches)[0], probabilities[1])
+
+
+def test_outputs_that_are_no_tensors() -> None:
+    """Attention returns (output, None)."""
+
+    class Attention(ModelSpace):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = MutableMultiheadAttention(8, nni.choice("heads", [2, 4]), batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x, x, x, need_weights=False)[0]
+
+    supernet = supernet_of(Attention())
+    images = torch.randn(2, 3, 8)
+    logits, path = draw(supernet.table, 0)
+    supernet.set_draw(path, gradient=False)
+    plain = supernet.model(images)
+    supernet.set_draw(path, gradient=True)
+    weighted = supernet.model(images)
+    assert torch.allclose(plain, weighted)
+    assert torch.autograd.grad(weighted.square().sum(), logits)[0].abs().sum() > 0
+
+
+def test_predict_leaves_no_trace() -> None:
+    supernet = supernet_of(OneCell(channels=3, in_channels=1))
+    before = {name: value.clone() for name, value in supernet.model.state_dict().items()}
+    sample = draw_sample(supernet, 0)
+    supernet.predict([sample], [(torch.randn(5, 1, 8, 8), None)])
+    assert all(torch.equal(before[name], value) for name, value in supernet.model.state_dict().items())
+    assert supernet.model.training and supernet.weights.values is None
+
+
+def test_an_error_inside_batch_statistics_restores_the_modes() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout())
+    with pytest.raises(RuntimeError), batch_statistics(network):
+        raise RuntimeError
+    assert network.training and network[0].track_running_stats and network[1].training
 
 
 def test_scale() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     import nni.nas.nn.pytorch  # noqa: F401
     import pytorch_lightning as pl
+    from nni.nas.oneshot.pytorch.supermodule._expression_utils import traverse_all_options
     from nni.runtime.trial_command_channel import (
         TrialCommandChannel,
         get_default_trial_command_channel,
         set_default_trial_command_channel,
     )
+    from pytorch_lightning.strategies import DDPStrategy
 
 
 def quiet_training() -> None:
@@ -79,6 +81,23 @@ def manager_environment(public: bool = False) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def distribution_of(expression: Any, weights: Mapping[str, Any]) -> dict[Any, Any]:
+    """Value -> probability of an expression over choices, given the weights of each label's options.
+
+    NNI's own differentiable supernet computes it in this way; private: ``_expression_utils.traverse_all_options``. Can
+    go when NNI makes it public.
+    """
+    return dict(traverse_all_options(expression, weights=weights))
+
+
+def finds_unused_parameters(strategy: DDPStrategy) -> bool:
+    """Whether DDP was told that steps leave parameters unused.
+
+    Private: ``DDPStrategy._ddp_kwargs``. Can go when Lightning has a public attribute for it.
+    """
+    return bool(strategy._ddp_kwargs.get("find_unused_parameters", False))
 
 
 class TrialReports(TrialCommandChannel):

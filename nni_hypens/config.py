@@ -128,7 +128,7 @@ class RunConfig:
 
     def schedule_epochs(self) -> None:
         """Check the epochs of the search's phases, by the rule of the search itself."""
-        from nni_hypens.search_module import Schedule
+        from nni_hypens.schedule import Schedule
 
         Schedule.plan(self.search_epochs, self.warmup_epochs, self.base_epochs, self.base is not None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch.nn import functional as F
@@ -188,6 +188,7 @@ def _edge_rows(
     return rows, multiplicity
 
 
+@runtime_checkable
 class Diversity(Protocol):
     """A regulariser R(lam, base, alpha(lam)) on the common scale 0..n_edges of the dial."""
 

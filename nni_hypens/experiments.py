@@ -15,7 +15,7 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import ModelSpace
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 
 from nni_hypens._compat import manager_environment, quiet_logging
 from nni_hypens.errors import InputError
@@ -44,12 +44,8 @@ def run_search(
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    checkpoint = ModelCheckpoint(directory / "checkpoint", save_last=True, save_top_k=1, enable_version_counter=False)
-    evaluator.trainer.callbacks += [*callbacks, checkpoint]
-    last = directory / "checkpoint" / "last.ckpt"
-    if last.exists():
-        evaluator.fit_kwargs["ckpt_path"] = str(last)
-        evaluator.fit_kwargs["weights_only"] = True
+    strategy.checkpoint_dir = directory / "checkpoint"
+    evaluator.trainer.callbacks += callbacks
     config = NasExperimentConfig("sequential", "raw", "local")
     config.experiment_working_directory = str(directory.parent / "nni")
     experiment = NasExperiment(space, evaluator, strategy, config)

@@ -27,12 +27,12 @@ from nni_hypens.ensemble import Ensemble, EnsembleInfo, fit_temperature
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
 from nni_hypens.experiments import free_port, run_search, run_trials, stop_orphan, versions
-from nni_hypens.files import read_arrays, read_json, write_json, write_tensors, write_text
+from nni_hypens.files import read_arrays, read_json, write_json, write_text
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
 from nni_hypens.progress import Progress, SearchProgress
 from nni_hypens.sampling import ArchitectureSampler, choose_pool
+from nni_hypens.schedule import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.search import EdgeNES
-from nni_hypens.search_module import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.selection import select as select_members
 from nni_hypens.training import CandidateTraining, TrialSpec
 
@@ -146,10 +146,7 @@ class Run:
         base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]
         rest = [row["seconds"] for row in strategy.history if row["phase"] not in (WARMUP, BASE)]
         searched = plan.base is None
-        weights = {
-            name: value.cpu().contiguous() for name, value in strategy.trained_supernet.model.state_dict().items()
-        }
-        write_tensors(folder / "supernet.safetensors", weights)
+        strategy.save_supernet(folder / "supernet.safetensors")
         history = pd.DataFrame(strategy.history, columns=list(HISTORY_COLUMNS))
         write_text(folder / "history.csv", history.to_csv(index=False))
         write_json(

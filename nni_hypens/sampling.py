@@ -51,16 +51,23 @@ class ArchitectureSampler:
         base: The base architecture.
         counts_edges: Whether lam is a number of shared edges (SharedEdges), so that a draw at lam must have about that
             many; with JensenShannon the dial is a weight and any draw will do.
+        accepts: Which architectures may be sampled (a budget); None for all.
     """
 
     def __init__(
-        self, structure: EdgeStructure, hypernetwork: Hypernetwork, base: Sample, counts_edges: bool = True
+        self,
+        structure: EdgeStructure,
+        hypernetwork: Hypernetwork,
+        base: Sample,
+        counts_edges: bool = True,
+        accepts: Callable[[Sample], bool] | None = None,
     ) -> None:
         self.structure = structure
         self.layout = ChoiceLayout(structure.table)
         self.hypernetwork = hypernetwork
         self.base = base
         self.counts_edges = counts_edges
+        self.accepts = accepts
 
     @property
     def n_edges(self) -> int:
@@ -117,7 +124,8 @@ class ArchitectureSampler:
             fits = not self.counts_edges or abs(candidate.shared_edges - lam) <= 0.5
             if key not in seen and fits:
                 seen.add(key)
-                found[key] = candidate
+                if self.accepts is None or self.accepts(candidate.architecture):
+                    found[key] = candidate
 
         offer(self.mode(lam))
         generator = torch.Generator().manual_seed(seed)
@@ -133,11 +141,12 @@ class ArchitectureSampler:
             if len(found) == before:
                 temperature *= WARMER
         if len(found) < n:
+            within = "" if self.accepts is None else " within the budget"
             raise InputError(
                 "n",
                 n,
                 f"at most {len(found)} at lam={lam:g}: no more different architectures with about {lam:g} of "
-                f"{self.n_edges} shared edges turned up in {MAX_ROUNDS * DRAWS_PER_ROUND} draws",
+                f"{self.n_edges} shared edges{within} turned up in {MAX_ROUNDS * DRAWS_PER_ROUND} draws",
             )
         return list(found.values())[:n]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,22 @@ import torch
 import torch.nn as nn
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
-from nni.nas.oneshot.pytorch.supermodule.sampling import MixedOpPathSamplingPolicy
 from nni.nas.space import RawFormatModelSpace
 from pytorch_lightning import LightningModule
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.budget import Budget, check_limits
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges, is_number
 from nni_hypens.errors import InputError
+from nni_hypens.files import write_tensors
 from nni_hypens.sampling import ArchitectureSampler, Candidate
-from nni_hypens.search_module import EdgeNESModule, SearchSettings
-from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, mutation_hooks
+from nni_hypens.schedule import SearchSettings
+from nni_hypens.search_checks import check_trainer, expectation_penalty, load_weights
+from nni_hypens.search_module import EdgeNESModule
+from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy, mutation_hooks
 
 _LOADERS = ("train_dataloader", "val_dataloader")
 
@@ -44,9 +50,22 @@ class EdgeNES(OneShotStrategy):
             the base is chosen among uniform draws alone.
         base_draws: Architectures compared on the supernet when the base is chosen.
         regularizer_samples: Values of lam that the regulariser is averaged over in each step.
+        paths: Paths that are run, and averaged, in each half of a step: a whole number, or ``"all"`` for the mixture of
+            every option of every choice, which the papers' code and DARTS run (for comparison; warm-up runs one path).
+        penalty: As for NNI's DARTS: an ``ExpectationProfilerPenalty``, or a dict of its arguments. It acts on the
+            expected cost of alpha(lam), in each architecture step.
+        max_params: Most parameters of the base and of every architecture that is sampled.
+        max_flops: Most FLOPs of one image, a multiply-add counted as two.
+        input_shape: Shape of one image, (channels, height, width), for ``max_flops``.
+        supernet: Weights that the supernet starts from, a safetensors file written by :meth:`save_supernet`.
+        checkpoint_dir: Folder in which the search is checkpointed after each epoch. A search that finds a checkpoint
+            there goes on from it, with the result of a search that was never interrupted.
         gradient_clip_val: Norm to which the gradient of the weights is clipped; None for no clipping.
         seed: Seed of everything that is drawn.
         mutation_hooks: Extra hooks, as for any one-shot strategy of NNI.
+
+    The search may be distributed by Lightning (``devices``, ``strategy="ddp_find_unused_parameters_true"``); lam and
+    paths are the same on every rank. ``precision`` may be 32, 64 or bf16-mixed.
 
     Raises:
         InputError: An argument out of its range.
@@ -65,6 +84,13 @@ class EdgeNES(OneShotStrategy):
         base_epochs: int | None = None,
         base_draws: int = 32,
         regularizer_samples: int = 64,
+        paths: int | str = 1,
+        penalty: dict[str, Any] | ExpectationProfilerPenalty | None = None,
+        max_params: float | None = None,
+        max_flops: float | None = None,
+        input_shape: Sequence[int] | None = None,
+        supernet: str | Path | None = None,
+        checkpoint_dir: str | Path | None = None,
         gradient_clip_val: float | None = 5.0,
         seed: int = 0,
         mutation_hooks: list[Callable[..., Any]] | None = None,
@@ -86,8 +112,18 @@ class EdgeNES(OneShotStrategy):
                 raise InputError(name, repr(value), "a number above 0")
         if gradient_clip_val is not None and (not is_number(gradient_clip_val) or gradient_clip_val <= 0):
             raise InputError("gradient_clip_val", repr(gradient_clip_val), "a number above 0, or None")
+        if paths != "all" and (not isinstance(paths, int) or isinstance(paths, bool) or paths < 1):
+            raise InputError("paths", repr(paths), "a whole number of at least 1, or 'all'")
+        if diversity is not None and (isinstance(diversity, type) or not isinstance(diversity, Diversity)):
+            raise InputError("diversity", repr(diversity), "an instance such as SharedEdges() or JensenShannon()")
+        check_limits(max_params, max_flops, input_shape)
         self.base = base
         self.diversity = diversity or SharedEdges()
+        self.penalty = expectation_penalty(penalty)
+        self.limits = {"max_params": max_params, "max_flops": max_flops, "input_shape": input_shape}
+        self.supernet_file = None if supernet is None else Path(supernet)
+        self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
+        self.budget: Budget | None = None
         self.settings = SearchSettings(
             pivots,
             epsilon,
@@ -99,6 +135,7 @@ class EdgeNES(OneShotStrategy):
             regularizer_samples=regularizer_samples,
             gradient_clip_val=gradient_clip_val,
             seed=seed,
+            paths=paths,
         )
         self._path_weights = PathWeights()
         self._structure: EdgeStructure | None = None
@@ -114,7 +151,7 @@ class EdgeNES(OneShotStrategy):
 
     def run_hook(self, hook: Callable[..., Any], name: str, module: nn.Module, memo: dict[str, Any]) -> Any:
         memo[WEIGHTS_KEY] = self._path_weights
-        return hook(module, name, memo, {"mixed_op_sampling": MixedOpPathSamplingPolicy})
+        return hook(module, name, memo, {"mixed_op_sampling": WeightedPolicy})
 
     def mutate_model(self, model: ModelSpace) -> ModelSpace:
         """Turn the space into the supernet, in place; its edges are read before."""
@@ -125,25 +162,77 @@ class EdgeNES(OneShotStrategy):
             self.base = load_sample(self.base, self._structure.table)
         elif self.base is not None:
             self.base = self._structure.table.validate(self.base)
+        if self.limits["max_params"] is not None or self.limits["max_flops"] is not None:
+            self.budget = Budget(model, **self.limits)
+            self._check_base()
         with torch.random.fork_rng(devices=[]):  # NNI builds cells anew, with new weights
             torch.manual_seed(self.settings.seed)
             mutated = super().mutate_model(model)
         self._supernet = Supernet(mutated, self._structure.table, self._path_weights)
+        if self.supernet_file is not None:
+            load_weights(mutated, self.supernet_file, "supernet")
         return mutated
+
+    def _check_base(self) -> None:
+        """Refuse a base that is given and breaks the budget: every pool would hold it."""
+        excess = None if self.base is None or self.budget is None else self.budget.excess(self.base)
+        if excess is not None:
+            name, found, limit = excess
+            raise InputError("base", f"an architecture of {found:,} with {name}={limit:,}", "one within the budget")
 
     def configure_oneshot_module(self, training_module: LightningModule) -> EdgeNESModule:
         assert self._supernet is not None and self._structure is not None  # NNI mutates the model first
-        return EdgeNESModule(training_module, self._supernet, self._structure, self.diversity, self.settings, self.base)
+        return EdgeNESModule(
+            training_module,
+            self._supernet,
+            self._structure,
+            self.diversity,
+            self.settings,
+            self.base,
+            penalty=self.penalty,
+            accepts=self.budget,
+        )
 
     def mutate_evaluator(self, evaluator: Lightning) -> Lightning:
         """Wrap the user's evaluator; it must be one of NNI's Lightning evaluators, with validation data."""
         if not isinstance(evaluator, Lightning):
             raise InputError("evaluator", type(evaluator).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator")
+        check_trainer(evaluator.trainer)
         if evaluator.datamodule is not None:
             self._patched = {name: vars(evaluator.datamodule).get(name) for name in _LOADERS}
         mutated = super().mutate_evaluator(evaluator)
         mutated.module.val_batches = self._validation_batches
+        if self.checkpoint_dir is not None:
+            mutated.trainer.callbacks.append(
+                ModelCheckpoint(self.checkpoint_dir, save_last=True, save_top_k=1, enable_version_counter=False)
+            )
+            self._resume_from(self.checkpoint_dir / "last.ckpt", mutated)
         return mutated
+
+    @staticmethod
+    def _resume_from(checkpoint: Path, evaluator: Lightning) -> bool:
+        """Let the search go on from a checkpoint, if it is there; nothing in it is unpickled."""
+        if not checkpoint.exists():
+            return False
+        evaluator.fit_kwargs["ckpt_path"] = str(checkpoint)
+        evaluator.fit_kwargs["weights_only"] = True
+        return True
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the checkpoint of an interrupted search (``NasExperiment.resume``).
+
+        NNI's state names a checkpoint only after an orderly stop. After ``kill -9`` the last one of Lightning is taken:
+        in ``checkpoint_dir``, or in the folder of the trainer's own ``ModelCheckpoint(dirpath, save_last=True)``.
+        """
+        assert self._mutated_model_space is not None  # NNI initialises the strategy first
+        evaluator = self._mutated_model_space.evaluator
+        if "ckpt_path" in evaluator.fit_kwargs:
+            return
+        callback = evaluator.trainer.checkpoint_callback
+        folders = [getattr(callback, "dirpath", None)]
+        places = [state_dict.get("ckpt_path"), *(Path(folder) / "last.ckpt" for folder in folders if folder)]
+        if not any(self._resume_from(Path(place), evaluator) for place in places if place):
+            warnings.warn("no checkpoint of this search was found: it starts from the beginning", stacklevel=2)
 
     def _run(self) -> None:
         """Run the search; then the user's data module gets back the loaders that NNI replaced on it."""
@@ -177,6 +266,15 @@ class EdgeNES(OneShotStrategy):
         """``limit`` different architectures: the base, then candidates from most to fewest shared edges requested."""
         for candidate in self.pool(limit or 1):
             yield self.model_space.freeze(candidate.architecture)
+
+    def save_supernet(self, path: str | Path) -> None:
+        """Write the supernet's weights, which a later run can start from (``EdgeNES(supernet=path)``).
+
+        Args:
+            path: A safetensors file; it appears whole or not at all.
+        """
+        weights = self.trained_supernet.model.state_dict()
+        write_tensors(Path(path), {name: value.cpu().contiguous() for name, value in weights.items()})
 
     # ---- after the search ---------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ Three phases follow one another inside one ``Trainer.fit``:
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,89 +23,21 @@ import pytorch_lightning as pl
 import torch
 import torchmetrics
 from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
+from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty
 from torch import nn
 
 from nni_hypens._compat import restart_epoch_data
 from nni_hypens.architecture import EdgeStructure, Sample
-from nni_hypens.diversity import Annealed, ChoiceLayout, Diversity, draw_paths
+from nni_hypens.diversity import ChoiceLayout, Diversity, PathDraw, draw_paths
 from nni_hypens.errors import InputError
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler, best_by_loss
+from nni_hypens.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Schedule, SearchSettings
 from nni_hypens.supernet import Supernet, batch_statistics
 
-WARMUP, BASE, HYPERNETWORK = "warmup", "base", "hypernetwork"
-HISTORY_COLUMNS = (
-    "epoch",
-    "step",
-    "phase",
-    "loss",
-    "accuracy",
-    "val_loss",
-    "regularizer",
-    "weight",
-    "temperature",
-    "dial_error",
-    "seconds",
-)
-
-
-@dataclass
-class SearchSettings:
-    """Numbers of the search; see :class:`nni_hypens.search.EdgeNES` for their meaning."""
-
-    pivots: int = 5
-    epsilon: float = 0.2
-    architecture_lr: float = 0.03
-    path_temperature: Annealed = field(default_factory=lambda: Annealed((1.0, 0.3), "path_temperature", positive=True))
-    warmup_epochs: int | None = None
-    base_epochs: int | None = None
-    base_draws: int = 32
-    base_batches: int = 8
-    regularizer_samples: int = 64
-    gradient_clip_val: float | None = 5.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """First epoch of each phase: warm-up from 0, base search from ``base``, hypernetwork from ``hypernetwork``, to
-    ``end``."""
-
-    base: int
-    hypernetwork: int
-    end: int
-
-    @classmethod
-    def plan(cls, end: int, warmup: int | None, base: int | None, base_given: bool) -> Schedule:
-        """Phases for ``end`` epochs. By default a fifth warms up and three tenths search the base.
-
-        Raises:
-            InputError: No epoch is left for the hypernetwork.
-        """
-        if end is None or end < 1:
-            raise InputError("max_epochs", end, "a whole number of epochs in the evaluator's trainer")
-        warmup = max(1, round(0.2 * end)) if warmup is None else warmup
-        base = 0 if base_given else (max(1, round(0.3 * end)) if base is None else base)
-        if warmup + base >= end:
-            raise InputError(
-                "warmup_epochs + base_epochs",
-                f"{warmup} + {base} of max_epochs={end}",
-                "fewer than max_epochs, so that the hypernetwork is trained as well",
-            )
-        return cls(warmup, warmup + base, end)
-
-    def phase(self, epoch: int) -> str:
-        """Phase of an epoch."""
-        return WARMUP if epoch < self.base else BASE if epoch < self.hypernetwork else HYPERNETWORK
-
-    def progress(self, epoch: float) -> float:
-        """How far into its phase an epoch is, 0..1."""
-        start, end = {
-            WARMUP: (0, self.base),
-            BASE: (self.base, self.hypernetwork),
-            HYPERNETWORK: (self.hypernetwork, self.end),
-        }[self.phase(int(epoch))]
-        return (epoch - start) / max(end - start - 1, 1)
+NUMBER_WANTED = "a finite loss; lower the learning rate"
+BUDGET_DRAWS = 1000
+"""Random architectures that are tried for a base within the budget."""
 
 
 class EdgeNESModule(BaseOneShotLightningModule):
@@ -118,6 +50,9 @@ class EdgeNESModule(BaseOneShotLightningModule):
         diversity: The regulariser.
         settings: Numbers of the search.
         base: The base architecture, or None to search it.
+        penalty: NNI's penalty on the expected FLOPs, parameters or the like of alpha(lam), added to the loss of each
+            architecture step.
+        accepts: Which architectures may be the base or a candidate; None for all.
     """
 
     def __init__(
@@ -128,8 +63,12 @@ class EdgeNESModule(BaseOneShotLightningModule):
         diversity: Diversity,
         settings: SearchSettings,
         base: Sample | None = None,
+        penalty: ExpectationProfilerPenalty | None = None,
+        accepts: Callable[[Sample], bool] | None = None,
     ) -> None:
         super().__init__(training_module)
+        self.accepts = accepts
+        self._penalty = [penalty]  # in a list, so that its profiler's model space is no submodule of the search
         self.supernet, self.structure, self.diversity, self.settings = supernet, structure, diversity, settings
         self.layout = ChoiceLayout(structure.table)
         self.base = base
@@ -155,11 +94,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
         return torch.optim.Adam(parameters, self.settings.architecture_lr, betas=(0.5, 0.999))
 
     def on_fit_start(self) -> None:
-        trainer = self.trainer
-        if trainer.world_size != 1:
-            raise InputError("devices", f"{trainer.world_size} processes", "one process")
         self.schedule = Schedule.plan(
-            trainer.max_epochs, self.settings.warmup_epochs, self.settings.base_epochs, self.base_given
+            self.trainer.max_epochs, self.settings.warmup_epochs, self.settings.base_epochs, self.base_given
         )
         self._weights = [parameter for parameter in self.training_module.parameters() if parameter.requires_grad]
         self._probe = self.training_module.model.register_forward_hook(self._remember_output)
@@ -201,7 +137,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         return super().on_train_epoch_start()
 
     def on_train_epoch_end(self) -> None:
-        means = {name: torch.stack(values).mean().item() for name, values in self._sums.items()}
+        means = {name: self._over_ranks(torch.stack(values).mean()).item() for name, values in self._sums.items()}
         phase = self.schedule.phase(self.current_epoch)
         progress = self.schedule.progress(self.current_epoch)
         searching = phase == HYPERNETWORK
@@ -217,11 +153,10 @@ class EdgeNESModule(BaseOneShotLightningModule):
         }
         self.history.append({column: row[column] for column in HISTORY_COLUMNS})
         if row["loss"] != row["loss"] or (row["val_loss"] is not None and row["val_loss"] != row["val_loss"]):
-            raise InputError(
-                "loss", f"NaN in epoch {self.current_epoch} of the search", "a finite loss; lower the learning rate"
-            )
+            raise InputError("loss", f"NaN in epoch {self.current_epoch} of the search", NUMBER_WANTED)
         shown = ("loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error")
-        self.log_dict({f"search/{name}": float(row[name]) for name in shown if row[name] is not None})
+        curves = {f"search/{name}": float(row[name]) for name in shown if row[name] is not None}
+        self.log_dict(curves | {name: value for name, value in means.items() if name.startswith("penalty/")})
         return super().on_train_epoch_end()
 
     def dial_error(self, steps: int = 4) -> float:
@@ -235,7 +170,9 @@ class EdgeNESModule(BaseOneShotLightningModule):
         """Sampler over the hypernetwork as it is now."""
         if self.base is None:
             raise RuntimeError("the base architecture is not known yet: run the search first")
-        return ArchitectureSampler(self.structure, self.hypernetwork, self.base, self.diversity.counts_edges)
+        return ArchitectureSampler(
+            self.structure, self.hypernetwork, self.base, self.diversity.counts_edges, self.accepts
+        )
 
     def _device_layout(self) -> ChoiceLayout:
         return ChoiceLayout(self.structure.table, self.device)
@@ -249,13 +186,22 @@ class EdgeNESModule(BaseOneShotLightningModule):
             self._architecture_step(batch["val"], batch_idx, phase, progress)
         with torch.no_grad():
             logits, _ = self._logits(phase, self._generator(batch_idx, 0))
-            draw = draw_paths(logits.cpu(), self.layout, 1.0, self._generator(batch_idx, 1))
-        self.supernet.set_draw(draw, gradient=False)
-        loss = _loss_of(self.training_module.training_step(batch["train"], 2 * batch_idx + 1))
+            temperature = self.settings.path_temperature.at(progress)
+            draw = self._draw(logits.cpu(), self.layout, temperature, self._generator(batch_idx, 1))
+        loss = self._loss(batch["train"], 2 * batch_idx + 1, draw, phase, gradient=False)
         self.advance_optimization(loss, batch_idx, self.settings.gradient_clip_val)
         self.advance_lr_schedulers(batch_idx)
         self._note("loss", loss)
+        if batch_idx == 0:
+            self._check_finite()
         return {"loss": loss.detach()}
+
+    def _check_finite(self) -> None:
+        """Look at the numbers of the first step of an epoch, so that a NaN does not cost a whole one."""
+        for name, values in self._sums.items():
+            if name != "accuracy" and not torch.isfinite(values[-1]):
+                found = "NaN" if values[-1].isnan() else "infinity"
+                raise InputError(name, f"{found} in epoch {self.current_epoch} of the search", NUMBER_WANTED)
 
     def _logits(self, phase: str, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits ``L x M`` of this step, and the lam they are for."""
@@ -276,12 +222,11 @@ class EdgeNESModule(BaseOneShotLightningModule):
         optimizer = self.architecture_optimizers()
         temperature = self.settings.path_temperature.at(progress)
         logits, _ = self._logits(phase, self._generator(batch_idx, 2))
-        draw = draw_paths(logits, self._device_layout_cached(), temperature, self._generator(batch_idx, 3))
-        self.supernet.set_draw(draw, gradient=True)
+        draw = self._draw(logits, self._device_layout_cached(), temperature, self._generator(batch_idx, 3))
         for weight in self._weights:  # the weights stay: their gradients would be a third of this step's cost
             weight.requires_grad_(False)
         try:
-            loss = _loss_of(self.training_module.training_step(batch, 2 * batch_idx))
+            loss = self._loss(batch, 2 * batch_idx, draw, phase, gradient=True)
             self._note("val_loss", loss)
             if self._output is not None and isinstance(batch, list | tuple) and len(batch) == 2:
                 labels = batch[1]
@@ -291,6 +236,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
                 regularizer = self._regularizer(batch_idx, progress)
                 self._note("regularizer", regularizer)
                 loss = loss + self.diversity.weight.at(progress) * regularizer
+            if self._penalty[0] is not None:
+                loss = self._penalized(loss, logits)
             optimizer.zero_grad()
             self.manual_backward(loss)
             optimizer.step()
@@ -298,6 +245,38 @@ class EdgeNESModule(BaseOneShotLightningModule):
             for weight in self._weights:
                 weight.requires_grad_(True)
             self.supernet.weights.clear()
+
+    def _draw(
+        self, logits: torch.Tensor, layout: ChoiceLayout, temperature: float, generator: torch.Generator
+    ) -> PathDraw:
+        """The paths of this step: ``k x L x .``, or one relaxed choice for a mixture."""
+        k = self.settings.paths if isinstance(self.settings.paths, int) else 1
+        return draw_paths(logits.expand(k, -1, -1), layout, temperature, generator)
+
+    def _loss(self, batch: Any, index: int, draw: PathDraw, phase: str, gradient: bool) -> torch.Tensor:
+        """The user's loss on a batch: mean over the drawn paths, or that of the mixture (warm-up always runs paths)."""
+        if self.settings.paths == "all" and phase != WARMUP:
+            self.supernet.set_mixture(draw.soft[0].to(self.device))
+            return _loss_of(self.training_module.training_step(batch, index))
+        losses = []
+        for chosen, soft in zip(draw.chosen, draw.soft, strict=True):
+            self.supernet.set_draw(PathDraw(chosen, soft), gradient)
+            losses.append(_loss_of(self.training_module.training_step(batch, index)))
+        return torch.stack(losses).mean() if len(losses) > 1 else losses[0]
+
+    def _penalized(self, loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """The loss with NNI's penalty on the expectation under alpha(lam)."""
+        probabilities = self._device_layout_cached().masked(logits).softmax(-1)
+        rows = zip(self.structure.table.options.items(), probabilities.unbind(0), strict=True)
+        sample = {label: dict(zip(values, row.unbind(0), strict=False)) for (label, values), row in rows}
+        loss, details = self._penalty[0](loss, sample)
+        for name in ("penalty", "normalized_penalty"):
+            self._note(f"penalty/{name}", torch.as_tensor(details[name], dtype=torch.float32))
+        return loss
+
+    def _over_ranks(self, value: torch.Tensor) -> torch.Tensor:
+        """Mean over the processes of a distributed search, so that all of them decide alike."""
+        return self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
 
     def _regularizer(self, batch_idx: int, progress: float) -> torch.Tensor:
         """R averaged over many lam at once: it needs no image, so a hundred cost less than one step and vary far
@@ -325,17 +304,42 @@ class EdgeNESModule(BaseOneShotLightningModule):
         table, layout = self.structure.table, self.layout
         logits = self.base_logits.detach().cpu()
         searched = self.schedule.hypernetwork > self.schedule.base
-        half = max(self.settings.base_draws // 2, 1)
         rows = [draw_paths(logits, layout, 1.0, noise=False).chosen] if searched else []
         if searched:
-            rows += list(draw_paths(logits.expand(half, -1, -1), layout, 1.0, generator).chosen)
-        uniform = torch.zeros_like(logits).expand(self.settings.base_draws - len(rows) + 1, -1, -1)
+            many = logits.expand(self.settings.base_draws // 2, -1, -1)
+            rows += list(draw_paths(many, layout, 1.0, generator).chosen)
+        uniform = torch.zeros_like(logits).expand(max(self.settings.base_draws - len(rows), 0), -1, -1)
         rows += list(draw_paths(uniform, layout, 1.0, generator).chosen)
         samples = {self.structure.key(sample): sample for sample in (table.to_sample(row.tolist()) for row in rows)}
+        samples = self._accepted(samples, generator)
         batches = self._validation_batches()
+
+        def measure(sample: Sample) -> float:
+            loss = self._over_ranks(self._path_loss(sample, batches)).item()
+            self.base_ranking.append({"architecture": self.structure.describe(sample), "loss": loss})
+            return loss
+
         with self._silent_module():
-            best, _ = best_by_loss(list(samples.values()), lambda sample: self._path_loss(sample, batches))
+            best, _ = best_by_loss(list(samples.values()), measure)
         return best
+
+    def _accepted(self, samples: dict[Any, Sample], generator: torch.Generator) -> dict[Any, Sample]:
+        """Those within the budget; where none is, the first of many uniform draws that is."""
+        if self.accepts is None:
+            return samples
+        kept = {key: sample for key, sample in samples.items() if self.accepts(sample)}
+        uniform = torch.zeros_like(self.base_logits, device="cpu")
+        for _ in range(0 if kept else BUDGET_DRAWS):
+            sample = self.structure.table.to_sample(draw_paths(uniform, self.layout, 1.0, generator).chosen.tolist())
+            if self.accepts(sample):
+                return {self.structure.key(sample): sample}
+        if not kept:
+            raise InputError(
+                "max_params, max_flops",
+                f"limits that none of {BUDGET_DRAWS} random architectures keeps",
+                "limits that the space can meet",
+            )
+        return kept
 
     def _validation_batches(self) -> Sequence[Any]:
         if self.val_batches is None:
@@ -348,26 +352,29 @@ class EdgeNESModule(BaseOneShotLightningModule):
         return batches
 
     @torch.no_grad()
-    def _path_loss(self, sample: Sample, batches: Sequence[Any]) -> float:
+    def _path_loss(self, sample: Sample, batches: Sequence[Any]) -> torch.Tensor:
         """Mean validation loss of one path with inherited weights, BatchNorm by batch."""
         self.supernet.set_path(sample)
         with batch_statistics(self.training_module):
             losses = [_loss_of(self.training_module.training_step(batch, 0)) for batch in batches]
-        loss = torch.stack(losses).mean().item()
-        self.base_ranking.append({"architecture": self.structure.describe(sample), "loss": loss})
-        return loss
+        return torch.stack(losses).mean()
 
     def _silent_module(self) -> Any:
         return _Silenced(self.training_module)
 
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["nni_hypens"] = {"base": self.base, "history": self.history, "base_ranking": self.base_ranking}
+    def get_extra_state(self) -> torch.Tensor:
+        """What is not a tensor, as bytes of JSON: so it is in every checkpoint, and comes back from processes that
+        Lightning started for a distributed search."""
+        state = {"base": self.base, "history": self.history, "base_ranking": self.base_ranking}
+        return torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["nni_hypens"]
-        self.base, self.history, self.base_ranking = state["base"], list(state["history"]), list(state["base_ranking"])
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        known = json.loads(bytes(state.cpu().tolist()).decode())
+        self.base, self.history, self.base_ranking = known["base"], known["history"], known["base_ranking"]
+        if self.base is not None:  # JSON turns tuples into lists
+            self.base = self.structure.table.validate(self.base)
 
 
 class _Silenced:

@@ -2,6 +2,9 @@
 
 NNI's path-sampling modules run only the sampled path. Ours multiply each chosen output by its weight, a number that is
 exactly 1 and whose gradient is that of the relaxed choice, so that the gradient of the loss reaches the logits.
+
+For comparison the same modules can run as a *mixture*, what the code of the papers and DARTS do: every option of every
+choice, summed with the weights of the relaxed choice.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import torch
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.oneshot.pytorch.strategy import no_default_hook
 from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
-from nni.nas.oneshot.pytorch.supermodule.operation import NATIVE_MIXED_OPERATIONS
+from nni.nas.oneshot.pytorch.supermodule.operation import NATIVE_MIXED_OPERATIONS, MixedOperation
 from nni.nas.oneshot.pytorch.supermodule.sampling import (
+    MixedOpPathSamplingPolicy,
     PathSamplingCell,
     PathSamplingInput,
     PathSamplingLayer,
@@ -23,8 +27,10 @@ from nni.nas.oneshot.pytorch.supermodule.sampling import (
 )
 from torch import nn
 
+from nni_hypens._compat import distribution_of
 from nni_hypens.architecture import ChoiceTable, Sample
 from nni_hypens.diversity import PathDraw
+from nni_hypens.errors import InputError
 
 WEIGHTS_KEY = "nni_hypens.path_weights"
 
@@ -33,11 +39,13 @@ class PathWeights:
     """Straight-through weights of the path that is being run, shared by all modules of one supernet.
 
     ``values`` maps a label to one 0-dim tensor per chosen option (in the order of the options), or is None where no
-    gradient to the logits is wanted: then modules multiply by nothing.
+    gradient to the logits is wanted: then modules multiply by nothing. ``mixture`` maps a label to the weights of all
+    its options (``M`` numbers that sum to n_chosen), or is None where one path is run.
     """
 
     def __init__(self) -> None:
         self.values: dict[str, tuple[torch.Tensor, ...]] | None = None
+        self.mixture: dict[str, torch.Tensor] | None = None
 
     def set(self, table: ChoiceTable, draw: PathDraw) -> None:
         """Weights of one draw (``chosen`` L x k, ``soft`` L x M): value 1, gradient of ``soft`` at the chosen
@@ -52,9 +60,14 @@ class PathWeights:
             values[label] = tuple(weights[index] for index in order)
         self.values = values
 
+    def set_mixture(self, table: ChoiceTable, soft: torch.Tensor) -> None:
+        """Run every option from now on, weighted by ``soft`` (L x M)."""
+        rows = zip(table.options.items(), soft.unbind(0), strict=True)
+        self.values, self.mixture = None, {label: row[: len(options)] for (label, options), row in rows}
+
     def clear(self) -> None:
         """Run the path without weights."""
-        self.values = None
+        self.values = self.mixture = None
 
     def scale(self, items: Sequence[Any], labels: Iterable[str]) -> list[Any]:
         """Each of ``items`` times its weight; with several labels, one item times the product of all of them."""
@@ -86,6 +99,12 @@ class WeightedLayer(PathSamplingLayer):
     def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
         return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.path_weights.mixture is None:
+            return super().forward(*args, **kwargs)
+        outputs = (self[name](*args, **kwargs) for name in self.names)
+        return _weighted_sum(outputs, self.path_weights.mixture[self.label])
+
 
 class WeightedInput(PathSamplingInput):
     """``InputChoice`` that scales each sampled input by its weight."""
@@ -97,6 +116,14 @@ class WeightedInput(PathSamplingInput):
     def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
         return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
 
+    def forward(self, input_tensors: Sequence[torch.Tensor]) -> Any:
+        if self.path_weights.mixture is None:
+            return super().forward(input_tensors)
+        if self.reduction == "concat":
+            raise InputError(f"label {self.label!r}", "reduction='concat' with paths='all'", "sum or mean, or paths=1")
+        total = _weighted_sum(input_tensors, self.path_weights.mixture[self.label])
+        return _times(total, 1 / self.n_chosen) if self.reduction == "mean" else total
+
 
 class WeightedRepeat(PathSamplingRepeat):
     """``Repeat`` of sampled depth, its output scaled by the weight of the depth."""
@@ -107,6 +134,19 @@ class WeightedRepeat(PathSamplingRepeat):
 
     def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
         return super()._reduction(self.path_weights.scale(items, self.depth_choice.simplify()), sampled)
+
+    def forward(self, x: Any) -> Any:
+        if self.path_weights.mixture is None:
+            return super().forward(x)
+        shares = distribution_of(self.depth_choice, self.path_weights.mixture)
+        total = _times(x, shares[0]) if 0 in shares else None
+        for depth, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if depth in shares:
+                total = _plus(total, _times(x, shares[depth]))
+            if depth == max(shares):
+                break
+        return total
 
 
 class WeightedCell(PathSamplingCell):
@@ -137,7 +177,14 @@ class WeightedCell(PathSamplingCell):
     def forward(self, *inputs: Any) -> Any:
         processed = list(inputs[0]) if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else list(inputs)
         states: list[torch.Tensor] = list(self.preprocessor(processed))
+        mixture = self.path_weights.mixture
         for ops, slots in zip(self.ops, self._slots, strict=True):
+            if mixture is not None:
+                shares = [torch.outer(mixture[inputs], mixture[operation]) for inputs, operation in slots]
+                weights = torch.stack(shares).sum(0)  # inputs x operations: slots of a node share their operations
+                outputs = (op(states[source]) for source, many in enumerate(ops) for op in many.values())
+                states.append(_weighted_sum(outputs, weights.flatten()))
+                continue
             outputs = []
             for input_label, op_label in slots:
                 source = self._sampled[input_label][0]
@@ -145,6 +192,37 @@ class WeightedCell(PathSamplingCell):
                 outputs += self.path_weights.scale([output], [input_label, op_label])
             states.append(sum(outputs[1:], outputs[0]))
         return self.postprocessor(torch.cat(states[self.num_predecessors :], self.concat_dim), processed)
+
+
+def _plus(total: Any, item: Any) -> Any:
+    """Sum of tensors, or of tuples of tensors part by part; None is nothing yet."""
+    if total is None:
+        return item
+    if isinstance(item, tuple | list):
+        return type(item)(_plus(one, other) for one, other in zip(total, item, strict=True))
+    return total + item if isinstance(item, torch.Tensor) else item
+
+
+def _weighted_sum(items: Iterable[Any], weights: torch.Tensor) -> Any:
+    """Sum of all items, each times its weight (``M``)."""
+    total = None
+    for item, weight in zip(items, weights.unbind(0), strict=True):
+        total = _plus(total, _times(item, weight))
+    return total
+
+
+class WeightedPolicy(MixedOpPathSamplingPolicy):
+    """Arguments of a mixed operation: the sampled ones, or for a mixture the distribution over all of them."""
+
+    def __init__(self, operation: MixedOperation, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> None:
+        super().__init__(operation, memo, mutate_kwargs)
+        self.path_weights: PathWeights = memo[WEIGHTS_KEY]
+
+    def forward_argument(self, operation: MixedOperation, name: str) -> Any:
+        mixture = self.path_weights.mixture
+        if mixture is None or name not in operation.mutable_arguments:
+            return super().forward_argument(operation, name)
+        return distribution_of(operation.mutable_arguments[name], mixture)
 
 
 def _with_weights(module: Any, memo: dict[str, Any]) -> Any:
@@ -205,11 +283,15 @@ class Supernet:
 
     def set_draw(self, draw: PathDraw, gradient: bool) -> Sample:
         """Run a drawn architecture (``chosen`` L x k), with straight-through weights where ``gradient`` is set."""
-        sample = self.table.to_sample(draw.chosen.tolist())
+        sample = self.table.to_sample(draw.chosen.tolist())  # the one place where a step waits for the device
         self.set_path(sample)
         if gradient:
             self.weights.set(self.table, draw)
         return sample
+
+    def set_mixture(self, soft: torch.Tensor) -> None:
+        """Run every option of every choice from now on, weighted by ``soft`` (L x M)."""
+        self.weights.set_mixture(self.table, soft)
 
     @torch.no_grad()
     def predict(self, samples: Sequence[Sample], batches: Iterable[Any]) -> torch.Tensor:

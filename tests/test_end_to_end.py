@@ -60,6 +60,8 @@ class Process(subprocess.Popen):
             stderr=self.err_file,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
+            # a shell that runs the tests in the background makes its children deaf to Ctrl-C
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def text(self) -> tuple[str, str]:

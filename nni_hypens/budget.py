@@ -1,0 +1,102 @@
+"""What an architecture costs, counted on the network itself, and the limits that sampled architectures keep."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from nni.nas.nn.pytorch import ModelSpace
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nni_hypens.architecture import Sample
+from nni_hypens.errors import InputError
+
+
+class Cost(NamedTuple):
+    """Parameters of a stand-alone network, and FLOPs of one image (None where no image shape is known)."""
+
+    params: int
+    flops: int | None
+
+
+def is_count(value: object) -> bool:
+    """Whether a setting is a finite number above 0, such as 2_000_000 or 2e6."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+class Budget:
+    """Upper limits on the networks that are sampled.
+
+    NNI's profilers give expressions, which a penalty needs; but they count operations on inputs that are not chosen and
+    fail on cells. Here the network is built, without memory for its weights, and counted: exact for every space.
+
+    Args:
+        space: The model space, before it becomes a supernet. A copy without weights is kept.
+        max_params: Most parameters of a network; None for no limit.
+        max_flops: Most FLOPs for one image, a multiply-add counted as two (``torch.utils.flop_counter``); None for no
+            limit.
+        input_shape: Shape of one image, ``(channels, height, width)``; needed for ``max_flops``.
+
+    Raises:
+        InputError: A limit that is no number above 0, or ``max_flops`` without ``input_shape``.
+    """
+
+    def __init__(
+        self,
+        space: ModelSpace,
+        max_params: float | None = None,
+        max_flops: float | None = None,
+        input_shape: Sequence[int] | None = None,
+    ) -> None:
+        check_limits(max_params, max_flops, input_shape)
+        self.max_params, self.max_flops = max_params, max_flops
+        self.input_shape = None if input_shape is None else tuple(input_shape)
+        with torch.device("meta"):
+            self._space = copy.deepcopy(space).to("meta")
+
+    def cost(self, architecture: Sample) -> Cost:
+        """Parameters, and FLOPs where ``input_shape`` is known, of one architecture."""
+        with torch.device("meta"):
+            network = self._space.freeze(architecture).to("meta").eval()
+        params = sum(parameter.numel() for parameter in network.parameters())
+        return Cost(params, None if self.input_shape is None else self._flops(network))
+
+    def _flops(self, network: nn.Module) -> int:
+        assert self.input_shape is not None
+        counter = FlopCounterMode(display=False)
+        with torch.device("meta"), torch.no_grad(), counter:
+            network(torch.empty(1, *self.input_shape))
+        return counter.get_total_flops()
+
+    def __call__(self, architecture: Sample) -> bool:
+        """Whether the architecture keeps every limit."""
+        return self.excess(architecture) is None
+
+    def excess(self, architecture: Sample) -> tuple[str, float, float] | None:
+        """The first limit that is not kept: its name, what the architecture has, and the limit; None when all are."""
+        cost = self.cost(architecture)
+        if self.max_params is not None and cost.params > self.max_params:
+            return "max_params", cost.params, self.max_params
+        if self.max_flops is not None and cost.flops is not None and cost.flops > self.max_flops:
+            return "max_flops", cost.flops, self.max_flops
+        return None
+
+
+def check_limits(max_params: object, max_flops: object, input_shape: object) -> None:
+    """Check the limits as they come from a user.
+
+    Raises:
+        InputError: Names the one at fault.
+    """
+    for name, value in (("max_params", max_params), ("max_flops", max_flops)):
+        if value is not None and not is_count(value):
+            raise InputError(name, repr(value), "a number above 0, or None")
+    if max_flops is not None and input_shape is None:
+        raise InputError("input_shape", "None with max_flops", "the shape of one image, (channels, height, width)")
+    if input_shape is not None:
+        sizes = input_shape if isinstance(input_shape, list | tuple) else ()
+        if len(sizes) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise InputError("input_shape", repr(input_shape), "three whole numbers: channels, height, width")

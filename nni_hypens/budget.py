@@ -54,15 +54,18 @@ class Budget:
         check_limits(max_params, max_flops, input_shape)
         self.max_params, self.max_flops = max_params, max_flops
         self.input_shape = None if input_shape is None else tuple(input_shape)
-        with torch.device("meta"):
-            self._space = copy.deepcopy(space).to("meta")
+        self._space = copy.deepcopy(space).to("meta")
+        self._costs: dict[str, Cost] = {}
 
     def cost(self, architecture: Sample) -> Cost:
-        """Parameters, and FLOPs where ``input_shape`` is known, of one architecture."""
-        with torch.device("meta"):
-            network = self._space.freeze(architecture).to("meta").eval()
-        params = sum(parameter.numel() for parameter in network.parameters())
-        return Cost(params, None if self.input_shape is None else self._flops(network))
+        """Parameters, and FLOPs where ``input_shape`` is known, of one architecture; a tenth of a second or so."""
+        key = repr(sorted(architecture.items()))
+        if key not in self._costs:
+            with torch.random.fork_rng(devices=[]):  # some spaces build the network anew, with random weights
+                network = self._space.freeze(architecture).to("meta").eval()
+            params = sum(parameter.numel() for parameter in network.parameters())
+            self._costs[key] = Cost(params, None if self.input_shape is None else self._flops(network))
+        return self._costs[key]
 
     def _flops(self, network: nn.Module) -> int:
         assert self.input_shape is not None

@@ -20,6 +20,7 @@ from nni_hypens.hypernetwork import Hypernetwork
 
 DRAWS_PER_ROUND = 256
 MAX_ROUNDS = 40
+BUDGET_TRIES = 200
 WARMER = 1.25
 """A round that finds nothing new raises the sampling temperature by this factor: trained logits can be so sharp that
 hundreds of draws hold a dozen different architectures."""
@@ -118,20 +119,21 @@ class ArchitectureSampler:
             raise InputError("n", repr(n), "a whole number of at least 1")
         found: dict[EdgeKey, Candidate] = {}
         seen = set(exclude or ())
+        tries = [BUDGET_TRIES + 20 * n]
 
         def offer(candidate: Candidate) -> None:
             key = self.structure.key(candidate.architecture)
             fits = not self.counts_edges or abs(candidate.shared_edges - lam) <= 0.5
             if key not in seen and fits:
                 seen.add(key)
-                if self.accepts is None or self.accepts(candidate.architecture):
+                if self._accept(candidate.architecture, tries):
                     found[key] = candidate
 
         offer(self.mode(lam))
         generator = torch.Generator().manual_seed(seed)
         logits, temperature = self.logits(lam), 1.0
         for round_number in range(MAX_ROUNDS):
-            if len(found) >= n:
+            if len(found) >= n or not tries[0]:
                 break
             before = len(found)
             draws = DRAWS_PER_ROUND if round_number else min(DRAWS_PER_ROUND, 8 * n)
@@ -141,14 +143,24 @@ class ArchitectureSampler:
             if len(found) == before:
                 temperature *= WARMER
         if len(found) < n:
-            within = "" if self.accepts is None else " within the budget"
+            draws = f"{MAX_ROUNDS * DRAWS_PER_ROUND} draws"
+            within = "" if self.accepts is None else f" within the budget (of {BUDGET_TRIES + 20 * n - tries[0]} tried)"
             raise InputError(
                 "n",
                 n,
                 f"at most {len(found)} at lam={lam:g}: no more different architectures with about {lam:g} of "
-                f"{self.n_edges} shared edges{within} turned up in {MAX_ROUNDS * DRAWS_PER_ROUND} draws",
+                f"{self.n_edges} shared edges{within} turned up in {draws}",
             )
         return list(found.values())[:n]
+
+    def _accept(self, architecture: Sample, tries: list[int]) -> bool:
+        """Whether the budget holds; ``tries`` is how often it may still be asked, which takes a tenth of a second."""
+        if self.accepts is None:
+            return True
+        if not tries[0]:
+            return False
+        tries[0] -= 1
+        return self.accepts(architecture)
 
     def pool(
         self, n: int, lam_range: tuple[float, float] | None = None, seed: int = 0, at_least: int | None = None

@@ -36,7 +36,7 @@ from nni_hypens.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Sch
 from nni_hypens.supernet import Supernet, batch_statistics
 
 NUMBER_WANTED = "a finite loss; lower the learning rate"
-BUDGET_DRAWS = 1000
+BUDGET_DRAWS = 200
 """Random architectures that are tried for a base within the budget."""
 
 

@@ -9,6 +9,7 @@ choice, summed with the weights of the relaxed choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -76,10 +77,8 @@ class PathWeights:
         weights = [self.values[label] for label in labels]
         if len(weights) == 1 and len(weights[0]) == len(items):
             return [_times(item, weight) for item, weight in zip(items, weights[0], strict=True)]
-        result = list(items)
-        for weight in (one for many in weights for one in many):
-            result = [_times(item, weight) for item in result]
-        return result
+        product = math.prod(one for many in weights for one in many)  # first: each item is then copied only once
+        return [_times(item, product) for item in items]
 
 
 def _times(item: Any, weight: torch.Tensor) -> Any:

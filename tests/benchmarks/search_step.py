@@ -1,10 +1,14 @@
-"""Cost of one search step: EdgeNES against NNI's DARTS and RandomOneShot, as ratios from one run.
+"""Cost of one search step: EdgeNES against NNI's RandomOneShot and DARTS, as ratios from one run.
 
-    python tests/benchmarks/search_step.py [--steps 6] [--out FILE.json]
+    python tests/benchmarks/search_step.py [--steps 40] [--out FILE.json]
 
-CPU seconds of one thread, the median over steps after a first one; extra memory is the peak of the process during the
-search above what it held before. Each search runs in a process of its own, one after the other, so absolute times say
-little.
+RandomOneShot is the floor: one sampled path, forward, backward, step, on one batch. EdgeNES does the same on one batch
+in its warm-up, and on two (architecture on validation data, weights on training data) in a search step; it is compared
+with RandomOneShot on as many batches, and with a single step of it as well. Paths are drawn uniformly on both sides.
+
+CPU seconds of one thread, the mean over steps after a first one (paths differ in cost); extra memory is the peak of the
+process during the search above what it held before. Each search runs in a process of its own, one after the other, so
+absolute times say little.
 """
 
 from __future__ import annotations
@@ -21,9 +25,26 @@ import time
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
-SPACES = {"OneCell, C=10, 32x32, batch 64": "one_cell", "hub DARTS, width 8, 3 cells, 32x32, batch 64": "darts"}
-STRATEGIES = ("edgenes", "random", "darts")
-LIMITS = {"one_cell": 0.15, "darts": 0.10}
+SPACES = {
+    "OneCell, C=10, 32x32, batch 64": "one_cell",
+    "hub DARTS, width 8, 3 cells, 32x32, batch 64": "darts",
+    "hub MobileNetV3Space, 64x64, batch 16": "mobilenet",
+}
+STRATEGIES = ("random", "warmup", "edgenes", "darts")
+SHAPES = {"one_cell": (64, 32), "darts": (64, 32), "mobilenet": (16, 64)}
+DARTS_STEPS = 5
+"""The full mixture costs ten paths and more, and each step costs the same."""
+
+
+def make_space(name: str) -> Any:
+    """A fresh model space."""
+    from nni.nas.hub.pytorch import MobileNetV3Space
+
+    from search_spaces import OneCell, darts
+
+    if name == "one_cell":
+        return OneCell(channels=10)
+    return darts("tiny") if name == "darts" else MobileNetV3Space(num_labels=10)
 
 
 def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
@@ -39,7 +60,6 @@ def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
     from nni.nas.strategy import DARTS, RandomOneShot
 
     from nni_hypens import EdgeNES
-    from search_spaces import OneCell, darts
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -53,15 +73,17 @@ def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
         def on_train_batch_end(self, *args: Any) -> None:
             self.seconds.append(time.process_time() - self.begin)
 
-    space = OneCell(channels=10) if space_name == "one_cell" else darts("tiny")
-    # one epoch of base search, then one of the hypernetwork: only the second is what is measured
-    strategy: Any
-    if strategy_name == "edgenes":
-        strategy, epochs = EdgeNES(warmup_epochs=0, base_epochs=1, base_draws=1), 2
-    else:
-        strategy, epochs = (DARTS() if strategy_name == "darts" else RandomOneShot()), 1
-    images = torch.randn(64 * steps, 3, 32, 32)
-    loader = DataLoader(torch.utils.data.TensorDataset(images, torch.randint(10, (64 * steps,))), 64, shuffle=True)
+    batch, size = SHAPES[space_name]
+    epochs = 1 if strategy_name == "darts" else 2  # the memory of the optimiser grows with the paths it has seen
+    strategy: Any = DARTS() if strategy_name == "darts" else RandomOneShot()
+    if strategy_name == "edgenes":  # an epoch of one step chooses the base; a tiny rate keeps the paths uniform
+        strategy = EdgeNES(warmup_epochs=0, base_epochs=1, base_draws=1, architecture_lr=1e-9)
+    elif strategy_name == "warmup":
+        strategy = EdgeNES(warmup_epochs=1, base_epochs=0, base_draws=1)
+    images = torch.randn(batch * steps, 3, size, size)
+    loader = DataLoader(
+        torch.utils.data.TensorDataset(images, torch.randint(10, (batch * steps,))), batch, shuffle=True
+    )
     timer = Timer()
     evaluator = Classification(
         num_classes=10,
@@ -78,14 +100,31 @@ def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
     )
     quiet_logging(logging.ERROR)
     before = psutil.Process().memory_info().rss
-    NasExperiment(space, evaluator, strategy).run()
+    NasExperiment(make_space(space_name), evaluator, strategy).run()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"step_s": statistics.median(timer.seconds[-steps:][1:]), "extra_mb": max(peak - before, 0) / 2**20}
+    kept = timer.seconds[:steps] if strategy_name == "warmup" else timer.seconds[-steps:]
+    return {"step_s": statistics.fmean(kept[1:]), "extra_mb": max(peak - before, 0) / 2**20, "steps": len(kept) - 1}
+
+
+def compare(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Ratios of what was measured on one space."""
+    ours, path = rows["edgenes"], rows["random"]
+    ratios = {
+        "warmup_vs_random": rows["warmup"]["step_s"] / path["step_s"],
+        "search_vs_random_same_batches": ours["step_s"] / (2 * path["step_s"]),
+        "search_vs_random_one_step": ours["step_s"] / path["step_s"],
+        "memory_vs_random": ours["extra_mb"] / path["extra_mb"],
+    }
+    if "darts" in rows:
+        ratios["time_vs_darts"] = ours["step_s"] / rows["darts"]["step_s"]
+        ratios["memory_vs_darts"] = ours["extra_mb"] / rows["darts"]["extra_mb"]
+    return ratios
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--spaces", nargs="*", default=list(SPACES.values()), help="; ".join(SPACES.values()))
     parser.add_argument("--out")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -94,27 +133,22 @@ def main() -> None:
         return
     results: dict[str, Any] = {}
     for title, space in SPACES.items():
+        if space not in arguments.spaces:
+            continue
         rows = {}
         for strategy in STRATEGIES:
-            command = [sys.executable, __file__, "--steps", str(arguments.steps), "--one", space, strategy]
+            if (space, strategy) == ("mobilenet", "darts"):
+                continue  # its channels and kernels are a mixture of their own, which costs what a path does
+            steps = DARTS_STEPS if strategy == "darts" else arguments.steps
+            command = [sys.executable, __file__, "--steps", str(steps), "--one", space, strategy]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rows[strategy] = json.loads(output.strip().splitlines()[-1])
-        time_ratio = rows["edgenes"]["step_s"] / rows["darts"]["step_s"]
-        memory_ratio = rows["edgenes"]["extra_mb"] / rows["darts"]["extra_mb"]
-        results[title] = {
-            **rows,
-            "time_vs_darts": time_ratio,
-            "memory_vs_darts": memory_ratio,
-            "time_vs_random": rows["edgenes"]["step_s"] / rows["random"]["step_s"],
-        }
-        ours, mixture, path = (rows[strategy] for strategy in ("edgenes", "darts", "random"))
-        print(f"{title}")
-        print(f"  CPU s of a step: EdgeNES {ours['step_s']:.3f}, DARTS {mixture['step_s']:.3f}, ", end="")
-        print(f"RandomOneShot (weights only) {path['step_s']:.3f}")
-        print(f"  time / DARTS   {time_ratio:.3f} (bar {LIMITS[space]:.2f}), ", end="")
-        print(f"time / RandomOneShot {results[title]['time_vs_random']:.2f}")
-        print(f"  memory / DARTS {memory_ratio:.3f} (bar 0.25); extra MB: EdgeNES {ours['extra_mb']:.0f}, ", end="")
-        print(f"DARTS {mixture['extra_mb']:.0f}, RandomOneShot {path['extra_mb']:.0f}", flush=True)
+        results[title] = {**rows, **compare(rows)}
+        print(title)
+        for strategy, row in rows.items():
+            print(f"  {strategy:8} {row['step_s']:.3f} CPU s a step, {row['extra_mb']:.0f} MB above the start")
+        for name, value in compare(rows).items():
+            print(f"  {name:32} {value:.3f}", flush=True)
     if arguments.out:
         with open(arguments.out, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=2)

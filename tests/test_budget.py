@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from nni.nas.hub.pytorch import MobileNetV3Space
+from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.profiler.pytorch.flops import NumParamsProfiler
+from torch.utils.flop_counter import FlopCounterMode
+
+from nni_hypens.architecture import ChoiceTable, Sample
+from nni_hypens.budget import Budget
+from nni_hypens.errors import InputError
+from search_spaces import DartsSpace, OneCell
+
+SHAPE = (3, 16, 16)
+
+
+def draw(space: ModelSpace, seed: int) -> Sample:
+    table = ChoiceTable.from_space(space)
+    order = torch.Generator().manual_seed(seed)
+    rows = [torch.randperm(len(values), generator=order).tolist() for values in table.options.values()]
+    return table.to_sample(rows)
+
+
+@pytest.mark.parametrize(
+    "space", [lambda: OneCell(4, n_chosen=2), lambda: DartsSpace(4, 3), lambda: MobileNetV3Space(num_labels=10)]
+)
+def test_cost_is_that_of_the_network(space: Any) -> None:
+    """Against counts on the frozen network itself, with weights."""
+    fresh = space()
+    budget = Budget(fresh, max_params=1, input_shape=SHAPE)
+    weights = [parameter.clone() for parameter in fresh.parameters()]
+    for seed in range(3):
+        architecture = draw(fresh, seed)
+        network = space().freeze(architecture).eval()
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            network(torch.zeros(1, *SHAPE))
+        wanted = (sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops())
+        assert tuple(budget.cost(architecture)) == wanted
+    assert all(torch.equal(a, b) for a, b in zip(weights, fresh.parameters(), strict=True))  # nothing happened to it
+
+
+def test_params_agree_with_nni_where_its_profiler_is_exact() -> None:
+    space = MobileNetV3Space(num_labels=10)
+    profiler = NumParamsProfiler(space, torch.zeros(1, 3, 64, 64))
+    for seed in range(3):
+        assert Budget(space).cost(draw(space, seed)).params == profiler.profile(draw(space, seed))
+
+
+def test_limits() -> None:
+    space = OneCell(4)
+    architecture = draw(space, 0)
+    params, flops = Budget(space, input_shape=SHAPE).cost(architecture)
+    assert flops is not None
+    assert Budget(space, params, flops, SHAPE)(architecture)
+    assert Budget(space, params - 1).excess(architecture) == ("max_params", params, params - 1)
+    assert Budget(space, None, flops - 1, SHAPE).excess(architecture) == ("max_flops", flops, flops - 1)
+    assert not Budget(space, params - 1)(architecture)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"max_params": 0}, "max_params"),
+        ({"max_params": True}, "max_params"),
+        ({"max_params": "1M"}, "max_params"),
+        ({"max_flops": float("inf"), "input_shape": SHAPE}, "max_flops"),
+        ({"max_flops": 1e6}, "input_shape"),
+        ({"input_shape": (16, 16)}, "input_shape"),
+        ({"input_shape": (3, 0, 16)}, "input_shape"),
+        ({"input_shape": "3x16x16"}, "input_shape"),
+    ],
+)
+def test_bad_limits(arguments: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}"):
+        Budget(OneCell(2), **arguments)

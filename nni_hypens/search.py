@@ -18,9 +18,11 @@ from pytorch_lightning import LightningModule
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges, is_number
 from nni_hypens.errors import InputError
+from nni_hypens.hub_support import all_hooks, check_space, run_hook
+from nni_hypens.inherit import Inheritance, InheritedModel
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.search_module import EdgeNESModule, SearchSettings
-from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, mutation_hooks
+from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet
 
 _LOADERS = ("train_dataloader", "val_dataloader")
 
@@ -103,6 +105,7 @@ class EdgeNES(OneShotStrategy):
         self._path_weights = PathWeights()
         self._structure: EdgeStructure | None = None
         self._supernet: Supernet | None = None
+        self._inheritance: Inheritance | None = None
         self._val_batches: Callable[[], Any] | None = None
         self._patched: dict[str, Any] = {}
 
@@ -110,25 +113,28 @@ class EdgeNES(OneShotStrategy):
 
     def default_mutation_hooks(self) -> list[Callable[..., Any]]:
         """Every primitive becomes its path-sampling module with straight-through weights."""
-        return mutation_hooks()
+        return all_hooks()
 
     def run_hook(self, hook: Callable[..., Any], name: str, module: nn.Module, memo: dict[str, Any]) -> Any:
         memo[WEIGHTS_KEY] = self._path_weights
-        return hook(module, name, memo, {"mixed_op_sampling": MixedOpPathSamplingPolicy})
+        return run_hook(hook, name, module, memo, {"mixed_op_sampling": MixedOpPathSamplingPolicy})
 
     def mutate_model(self, model: ModelSpace) -> ModelSpace:
         """Turn the space into the supernet, in place; its edges are read before."""
         if not isinstance(model, ModelSpace):
             raise InputError("space", type(model).__name__, "an nni.nas.nn.pytorch.ModelSpace")
+        check_space(model)
         self._structure = EdgeStructure.from_space(model)
         if isinstance(self.base, str | Path):
             self.base = load_sample(self.base, self._structure.table)
         elif self.base is not None:
             self.base = self._structure.table.validate(self.base)
+        self._inheritance = Inheritance(model)
         with torch.random.fork_rng(devices=[]):  # NNI builds cells anew, with new weights
             torch.manual_seed(self.settings.seed)
             mutated = super().mutate_model(model)
         self._supernet = Supernet(mutated, self._structure.table, self._path_weights)
+        self._inheritance.supernet = mutated
         return mutated
 
     def configure_oneshot_module(self, training_module: LightningModule) -> EdgeNESModule:
@@ -174,9 +180,13 @@ class EdgeNES(OneShotStrategy):
         return None
 
     def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
-        """``limit`` different architectures: the base, then candidates from most to fewest shared edges requested."""
+        """``limit`` different architectures: the base, then candidates from most to fewest shared edges requested.
+
+        ``executable_model()`` of each is a stand-alone network with the supernet's weights.
+        """
         for candidate in self.pool(limit or 1):
-            yield self.model_space.freeze(candidate.architecture)
+            frozen = self.model_space.freeze(candidate.architecture)
+            yield InheritedModel(frozen.model_space, frozen.evaluator, candidate.architecture, self._inheritance)
 
     # ---- after the search ---------------------------------------------------------------------------------------
 
@@ -213,6 +223,19 @@ class EdgeNES(OneShotStrategy):
         if self._supernet is None:
             raise RuntimeError("the strategy has not seen a model space yet: run the experiment first")
         return self._supernet
+
+    def inherited(self, sample: Sample) -> nn.Module:
+        """The stand-alone network of an architecture, with the supernet's weights and buffers on its path.
+
+        Args:
+            sample: An architecture of the space, as :meth:`sample` gives it.
+
+        Raises:
+            InputError: Not an architecture of this space, or one whose network has layers that the supernet has not.
+        """
+        if self._inheritance is None:
+            raise RuntimeError("the strategy has not seen a model space yet: run the experiment first")
+        return self._inheritance.network(self.structure.table.validate(sample, "sample"))
 
     def sample(self, lam: float, n: int = 1, seed: int = 0) -> list[Sample]:
         """``n`` different architectures that share about ``lam`` edges with the base (within half an edge).

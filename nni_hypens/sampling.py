@@ -160,7 +160,7 @@ class ArchitectureSampler:
             raise InputError("lam_range", f"({low:g}, {high:g})", "its low end first")
         pool = [self._candidate(None, "base", self.base)]
         keys = {self.structure.key(self.base)}
-        lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
+        lams = torch.linspace(high, low, max(n - 1, 2)).tolist()  # at the high end there may be the base alone
         misses, barren = 0, set[float]()
         while len(pool) < n and not barren.issuperset(lams):
             lam = lams[(len(pool) - 1 + misses) % len(lams)]

@@ -1,4 +1,4 @@
-"""What NNI's hub needs beyond the primitives, and the refusal of what cannot be searched.
+"""What NNI's hub needs beyond the primitives, what NNI's path sampling leaves out, and refusals.
 
 NNI's supernet of a cell with loose ends concatenates all nodes, though the stand-alone network concatenates only those
 that no other node reads: what the search trains is then not what it exports. Here the other nodes are zeroed, so that
@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from nni.nas.nn.pytorch import Cell, InputChoice, ModelSpace, MutableModule
+from nni.nas.nn.pytorch import Cell, InputChoice, ModelSpace, MutableModule, Repeat
 from nni.nas.oneshot.pytorch.strategy import no_default_hook
 from torch import nn
 
 from nni_hypens.errors import InputError
-from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, WeightedCell, mutation_hooks
+from nni_hypens.mixed_operations import repaired_hooks
+from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, WeightedCell, WeightedRepeat, mutation_hooks
 
 NASNET = "nni.nas.hub.pytorch.nasnet"
 NASBENCH101 = "nni.nas.hub.pytorch.modules.nasbench101"
@@ -71,6 +72,19 @@ class LooseEndCell(WeightedCell):
         return result
 
 
+class RepeatFromZero(WeightedRepeat):
+    """``Repeat`` that may be skipped altogether: NNI's path-sampling one has no output at depth 0."""
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        if isinstance(module, Repeat) and module.min_depth == 0:
+            return super().mutate(module, name, memo, mutate_kwargs)
+        return None
+
+    def forward(self, x: Any) -> Any:
+        return self._reduction([x], [0]) if self._sampled == 0 else super().forward(x)
+
+
 def mutate_stage(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
     """Mutation hook of ``NDSStage``: as NNI's path sampling has it, its output scaled by the weight of its depth."""
     sampling = hub_class(NASNET, "NDSStagePathSampling")
@@ -108,7 +122,8 @@ def refuse_unsupported(module: nn.Module, name: str, memo: dict[str, Any], mutat
 def all_hooks() -> list[Callable[..., Any]]:
     """Mutation hooks of the primitives and of the hub; what they leave is refused."""
     primitives = [hook for hook in mutation_hooks() if hook is not no_default_hook]
-    return [LooseEndCell.mutate, mutate_stage, *primitives, refuse_unsupported]
+    ours = [LooseEndCell.mutate, RepeatFromZero.mutate, mutate_stage, *repaired_hooks()]
+    return [*ours, *primitives, refuse_unsupported]
 
 
 def run_hook(hook: Callable[..., Any], name: str, module: nn.Module, memo: dict[str, Any], kwargs: dict) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,9 +161,14 @@ class ArchitectureSampler:
             raise InputError("lam_range", f"({low:g}, {high:g})", "its low end first")
         pool = [self._candidate(None, "base", self.base)]
         keys = {self.structure.key(self.base)}
-        lams = torch.linspace(high, low, max(n - 1, 2)).tolist()  # at the high end there may be the base alone
+        lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
+        enough = n if at_least is None else min(n, at_least)
         misses, barren = 0, set[float]()
-        while len(pool) < n and not barren.issuperset(lams):
+        while len(pool) < n:
+            if barren.issuperset(lams):  # the ends may hold the base alone, or nothing: look at what lies between
+                lams = [float(lam) for lam in range(math.floor(high), math.ceil(low) - 1, -1)]
+                if len(pool) >= enough or barren.issuperset(lams):
+                    break
             lam = lams[(len(pool) - 1 + misses) % len(lams)]
             if lam in barren:  # to find that out again would take thousands of draws
                 misses += 1
@@ -175,7 +181,7 @@ class ArchitectureSampler:
                 continue
             pool.append(new)
             keys.add(self.structure.key(new.architecture))
-        if len(pool) < (n if at_least is None else min(n, at_least)):
+        if len(pool) < enough:
             raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range")
         return pool
 

@@ -71,9 +71,7 @@ def run(space: ModelSpace, strategy: Any, folder: str, shape: tuple[int, ...], s
     return experiment
 
 
-def search(
-    space: ModelSpace, folder: str, shape: tuple[int, ...] = (3, 32, 32), steps: int = 6
-) -> tuple[Any, EdgeNES]:
+def search(space: ModelSpace, folder: str, shape: tuple[int, ...] = (3, 32, 32), steps: int = 6) -> tuple[Any, EdgeNES]:
     """One epoch of warm-up, one of base search, two of the hypernetwork, at a rate at which these few steps turn the
     dial."""
     strategy = EdgeNES(

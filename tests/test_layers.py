@@ -10,10 +10,10 @@ import search_spaces
 
 ORDER = [
     "errors", "_compat", "files", "architecture", "hypernetwork", "metrics", "selection", "sources", "batches",
-    "diversity", "supernet", "hub_support", "inherit", "data", "calibration", "ensemble_files", "ensemble", "sampling",
-    "evaluators", "progress",
-    "search_module", "search", "training", "experiments", "evaluation", "config", "plot_data", "plots",
-    "report_reading", "report_tables", "report", "plan", "pipeline", "api", "cli",
+    "diversity", "supernet", "mixed_operations", "hub_support", "inherit", "data", "calibration", "ensemble_files",
+    "ensemble", "sampling", "evaluators", "progress", "search_module", "search", "training", "experiments",
+    "evaluation", "config", "plot_data", "plots", "report_reading", "report_tables", "report", "plan", "pipeline",
+    "api", "cli",
 ]  # fmt: skip
 
 

@@ -165,8 +165,10 @@ class ArchitectureSampler:
         enough = n if at_least is None else min(n, at_least)
         misses, barren = 0, set[float]()
         while len(pool) < n:
-            if barren.issuperset(lams):  # the ends may hold the base alone, or nothing: look at what lies between
-                lams = [float(lam) for lam in range(math.floor(high), math.ceil(low) - 1, -1)]
+            if barren.issuperset(lams):  # the ends may hold the base alone, or nothing: look from the middle outwards
+                whole = map(float, range(math.ceil(low), math.floor(high) + 1))
+                lams = sorted(whole, key=lambda lam: abs(lam - (low + high) / 2))
+                misses = 1 - len(pool)  # begin with the first of them
                 if len(pool) >= enough or barren.issuperset(lams):
                     break
             lam = lams[(len(pool) - 1 + misses) % len(lams)]

@@ -155,14 +155,13 @@ def check_space(
     inputs = torch.randn(BATCH, *shape, generator=torch.Generator().manual_seed(1))
     frozen = make().freeze(samples[1])
     train_step(frozen, inputs)
-    exported = experiment.export_top_models(2, formatter="dict")
-    assert [strategy.structure.table.validate(sample) for sample in exported] == exported
-    assert exported[0] == strategy.base_architecture
+    exported = experiment.export_top_models(1, formatter="dict")
+    assert exported == [strategy.base_architecture] == [strategy.structure.table.validate(exported[0])]
     stir(strategy.trained_supernet.model)
     instance = experiment.export_top_models(1, formatter="instance")[0]
-    networks = [strategy.inherited(sample) for sample in samples]
+    networks = [strategy.inherited(sample) for sample in samples[:2]]
     apart = [difference(strategy, exported[0], instance, inputs)]
-    apart += [difference(strategy, *pair, inputs) for pair in zip(samples, networks, strict=True)]
+    apart += [difference(strategy, *pair, inputs) for pair in zip(samples[:2], networks, strict=True)]
     assert max(apart) < 1e-5
     shapes = [{name: tensor.shape for name, tensor in one.state_dict().items()} for one in (frozen, networks[1])]
     assert shapes[0] == shapes[1]

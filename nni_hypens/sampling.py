@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,8 +183,15 @@ class ArchitectureSampler:
         pool = [self._candidate(None, "base", self.base)]
         keys = {self.structure.key(self.base)}
         lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
+        enough = n if at_least is None else min(n, at_least)
         misses, barren = 0, set[float]()
-        while len(pool) < n and not barren.issuperset(lams):
+        while len(pool) < n:
+            if barren.issuperset(lams):  # the ends may hold the base alone, or nothing: look from the middle outwards
+                whole = map(float, range(math.ceil(low), math.floor(high) + 1))
+                lams = sorted(whole, key=lambda lam: abs(lam - (low + high) / 2))
+                misses = 1 - len(pool)  # begin with the first of them
+                if len(pool) >= enough or barren.issuperset(lams):
+                    break
             lam = lams[(len(pool) - 1 + misses) % len(lams)]
             if lam in barren:  # to find that out again would take thousands of draws
                 misses += 1
@@ -196,7 +204,7 @@ class ArchitectureSampler:
                 continue
             pool.append(new)
             keys.add(self.structure.key(new.architecture))
-        if len(pool) < (n if at_least is None else min(n, at_least)):
+        if len(pool) < enough:
             raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range")
         return pool
 

@@ -22,11 +22,13 @@ from nni_hypens.budget import Budget, check_limits
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges, is_number
 from nni_hypens.errors import InputError
 from nni_hypens.files import write_tensors
+from nni_hypens.hub_support import all_hooks, check_space, run_hook
+from nni_hypens.inherit import Inheritance, InheritedModel
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.schedule import SearchSettings
 from nni_hypens.search_checks import check_trainer, expectation_penalty, load_weights
 from nni_hypens.search_module import EdgeNESModule
-from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy, mutation_hooks
+from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy
 
 _LOADERS = ("train_dataloader", "val_dataloader")
 
@@ -140,6 +142,7 @@ class EdgeNES(OneShotStrategy):
         self._path_weights = PathWeights()
         self._structure: EdgeStructure | None = None
         self._supernet: Supernet | None = None
+        self._inheritance: Inheritance | None = None
         self._val_batches: Callable[[], Any] | None = None
         self._patched: dict[str, Any] = {}
 
@@ -147,21 +150,23 @@ class EdgeNES(OneShotStrategy):
 
     def default_mutation_hooks(self) -> list[Callable[..., Any]]:
         """Every primitive becomes its path-sampling module with straight-through weights."""
-        return mutation_hooks()
+        return all_hooks()
 
     def run_hook(self, hook: Callable[..., Any], name: str, module: nn.Module, memo: dict[str, Any]) -> Any:
         memo[WEIGHTS_KEY] = self._path_weights
-        return hook(module, name, memo, {"mixed_op_sampling": WeightedPolicy})
+        return run_hook(hook, name, module, memo, {"mixed_op_sampling": WeightedPolicy})
 
     def mutate_model(self, model: ModelSpace) -> ModelSpace:
         """Turn the space into the supernet, in place; its edges are read before."""
         if not isinstance(model, ModelSpace):
             raise InputError("space", type(model).__name__, "an nni.nas.nn.pytorch.ModelSpace")
+        check_space(model)
         self._structure = EdgeStructure.from_space(model)
         if isinstance(self.base, str | Path):
             self.base = load_sample(self.base, self._structure.table)
         elif self.base is not None:
             self.base = self._structure.table.validate(self.base)
+        self._inheritance = Inheritance(model)
         if self.limits["max_params"] is not None or self.limits["max_flops"] is not None:
             self.budget = Budget(model, **self.limits)
             self._check_base()
@@ -169,6 +174,7 @@ class EdgeNES(OneShotStrategy):
             torch.manual_seed(self.settings.seed)
             mutated = super().mutate_model(model)
         self._supernet = Supernet(mutated, self._structure.table, self._path_weights)
+        self._inheritance.supernet = mutated
         if self.supernet_file is not None:
             load_weights(mutated, self.supernet_file, "supernet")
         return mutated
@@ -263,9 +269,13 @@ class EdgeNES(OneShotStrategy):
         return None
 
     def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
-        """``limit`` different architectures: the base, then candidates from most to fewest shared edges requested."""
+        """``limit`` different architectures: the base, then candidates from most to fewest shared edges requested.
+
+        ``executable_model()`` of each is a stand-alone network with the supernet's weights.
+        """
         for candidate in self.pool(limit or 1):
-            yield self.model_space.freeze(candidate.architecture)
+            frozen = self.model_space.freeze(candidate.architecture)
+            yield InheritedModel(frozen.model_space, frozen.evaluator, candidate.architecture, self._inheritance)
 
     def save_supernet(self, path: str | Path) -> None:
         """Write the supernet's weights, which a later run can start from (``EdgeNES(supernet=path)``).
@@ -311,6 +321,19 @@ class EdgeNES(OneShotStrategy):
         if self._supernet is None:
             raise RuntimeError("the strategy has not seen a model space yet: run the experiment first")
         return self._supernet
+
+    def inherited(self, sample: Sample) -> nn.Module:
+        """The stand-alone network of an architecture, with the supernet's weights and buffers on its path.
+
+        Args:
+            sample: An architecture of the space, as :meth:`sample` gives it.
+
+        Raises:
+            InputError: Not an architecture of this space, or one whose network has layers that the supernet has not.
+        """
+        if self._inheritance is None:
+            raise RuntimeError("the strategy has not seen a model space yet: run the experiment first")
+        return self._inheritance.network(self.structure.table.validate(sample, "sample"))
 
     def sample(self, lam: float, n: int = 1, seed: int = 0) -> list[Sample]:
         """``n`` different architectures that share about ``lam`` edges with the base (within half an edge).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -51,6 +52,13 @@ def test_figures_are_those_of_the_results() -> None:
     assert f"{dial['mean_error']:.3f}" in README
     for row in json.loads((results / "search_step.json").read_text()).values():
         assert f"{row['time_vs_darts']:.3f}" in README and f"{row['memory_vs_darts']:.3f}" in README
+
+
+def test_table_of_spaces_is_that_of_the_results() -> None:
+    spec = importlib.util.spec_from_file_location("hub_spaces", ROOT / "tests" / "benchmarks" / "hub_spaces.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    assert benchmark.table(json.loads(benchmark.OUT.read_text())["spaces"]) in README
 
 
 def test_no_placeholder_is_left() -> None:

@@ -87,6 +87,13 @@ def test_pool_goes_round_what_is_used_up() -> None:
     assert [one.source for one in source.pool(1)] == ["base"]
 
 
+def test_pool_of_two() -> None:
+    """The only lam asked for is the high end, where the base is alone: what lies below is looked at."""
+    pool = sampler().pool(2)
+    assert [one.source for one in pool][0] == "base" and pool[1].shared_edges == 2
+    assert [one.source for one in sampler().pool(2, at_least=1)] == ["base"]
+
+
 def test_a_dial_that_is_no_count_takes_any_draw() -> None:
     source = sampler()
     source.counts_edges = False

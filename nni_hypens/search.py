@@ -16,8 +16,10 @@ from nni.nas.space import RawFormatModelSpace
 from pytorch_lightning import LightningModule
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.curves import ProbabilityCurves
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges, is_number
 from nni_hypens.errors import InputError
+from nni_hypens.live_reports import reporting
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.search_module import EdgeNESModule, SearchSettings
 from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, mutation_hooks
@@ -46,6 +48,8 @@ class EdgeNES(OneShotStrategy):
         regularizer_samples: Values of lam that the regulariser is averaged over in each step.
         gradient_clip_val: Norm to which the gradient of the weights is clipped; None for no clipping.
         seed: Seed of everything that is drawn.
+        log_probs: Whether the trainer's loggers get ``prob/...``, the probability of each option, after each epoch;
+            None for yes if there is a logger.
         mutation_hooks: Extra hooks, as for any one-shot strategy of NNI.
 
     Raises:
@@ -67,6 +71,7 @@ class EdgeNES(OneShotStrategy):
         regularizer_samples: int = 64,
         gradient_clip_val: float | None = 5.0,
         seed: int = 0,
+        log_probs: bool | None = None,
         mutation_hooks: list[Callable[..., Any]] | None = None,
     ) -> None:
         super().__init__(mutation_hooks=mutation_hooks)
@@ -86,6 +91,9 @@ class EdgeNES(OneShotStrategy):
                 raise InputError(name, repr(value), "a number above 0")
         if gradient_clip_val is not None and (not is_number(gradient_clip_val) or gradient_clip_val <= 0):
             raise InputError("gradient_clip_val", repr(gradient_clip_val), "a number above 0, or None")
+        if log_probs is not None and not isinstance(log_probs, bool):
+            raise InputError("log_probs", repr(log_probs), "True, False, or None")
+        self.log_probs = log_probs
         self.base = base
         self.diversity = diversity or SharedEdges()
         self.settings = SearchSettings(
@@ -143,12 +151,14 @@ class EdgeNES(OneShotStrategy):
             self._patched = {name: vars(evaluator.datamodule).get(name) for name in _LOADERS}
         mutated = super().mutate_evaluator(evaluator)
         mutated.module.val_batches = self._validation_batches
+        mutated.module.listeners.append(ProbabilityCurves(self.log_probs))
         return mutated
 
     def _run(self) -> None:
         """Run the search; then the user's data module gets back the loaders that NNI replaced on it."""
         try:
-            super()._run()
+            with reporting(self.oneshot_module):
+                super()._run()
         finally:
             datamodule = self._mutated_model_space.evaluator.datamodule
             for name, own in self._patched.items():

@@ -56,7 +56,9 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
 
 
 @contextmanager
-def manager_environment(public: bool = False, one_thread: bool = True) -> Iterator[None]:
+def manager_environment(
+    public: bool = False, one_thread: bool = True, more: dict[str, str] | None = None
+) -> Iterator[None]:
     """Environment in which NNI's manager is started: on loopback, and with one thread for each trial.
 
     nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``) and no option changes
@@ -66,9 +68,10 @@ def manager_environment(public: bool = False, one_thread: bool = True) -> Iterat
     Args:
         public: Leave the manager on all interfaces, which remote training services need.
         one_thread: One thread for each trial; a trial that is alone keeps the user's own setting.
+        more: More variables, for the trials.
     """
     script = Path(__file__).with_name("loopback.js").resolve()
-    changes = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if one_thread else {}
+    changes = {**(more or {}), **({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if one_thread else {})}
     if not public:
         changes["NODE_OPTIONS"] = f'{os.environ.get("NODE_OPTIONS", "")} --require "{script}"'.strip()
     before = {name: os.environ.get(name) for name in changes}

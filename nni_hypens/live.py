@@ -23,6 +23,7 @@ from nni_hypens._compat import manager_environment, quiet_logging
 from nni_hypens.errors import InputError
 from nni_hypens.experiments import forget_manager, free_port, kill_trials, record_manager, stop_orphan
 from nni_hypens.files import read_json
+from nni_hypens.live_trial import OWNER, STATE
 
 LOOK_SECONDS = 0.2
 ASK_SECONDS = 2.0
@@ -121,8 +122,9 @@ class _Watch:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.experiment = Experiment(self._config(name, parameters))
-        self.state = folder / self.experiment.id / "search.json"
-        runner = [sys.executable, "-m", "nni_hypens.live_trial", str(self.state), str(os.getpid()), "--", *command]
+        self.state = folder.resolve() / self.experiment.id / "search.json"
+        own = command[1:] if command[0] == sys.executable and command[1:] and command[1].startswith("-") else command
+        runner = [sys.executable, "-m", "nni_hypens.live_trial", *own]
         # with exec the shell becomes the runner, which then gets the signals that NNI sends
         self.experiment.config.trial_command = f"exec {shlex.join(runner)}"
 
@@ -140,8 +142,9 @@ class _Watch:
     def run(self) -> int:
         """Start, follow to the end, stop; the exit code of the search."""
         quiet_logging()
+        told = {STATE: str(self.state), OWNER: str(os.getpid())}
         try:
-            with manager_environment(one_thread=False):
+            with manager_environment(one_thread=False, more=told):
                 self.experiment.start(self.port)
             quiet_logging()
             self.say(f"the search in NNI's web UI: http://127.0.0.1:{self.port}")

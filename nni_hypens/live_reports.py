@@ -60,6 +60,7 @@ class LiveReports:
     def __init__(self, link: TrialLink) -> None:
         self.link = link
         self._sent = 0
+        self._begun = False
         self._finished = False
         self._broken = False
 
@@ -74,7 +75,11 @@ class LiveReports:
         rows = module.history[self._sent :]
         self._sent = len(module.history)
         for row in rows:
-            self._send("PERIODICAL", epoch_metric(row))
+            metric = epoch_metric(row)
+            if not self._begun:  # NNI's page offers the curves that the first metric names, and draws no NaN
+                metric = {**dict.fromkeys(("default", *SHOWN), math.nan), **metric}
+            self._begun = True
+            self._send("PERIODICAL", metric)
 
     def finish(self, module: EdgeNESModule) -> None:
         """The search has ended: the numbers of its last epoch are the final metric. A trial may have only one, so of

@@ -1,4 +1,4 @@
-"""The command of a live search's only trial: ``python -m nni_hypens.live_trial STATE OWNER -- COMMAND...``.
+"""The command of a live search's only trial: ``python -m nni_hypens.live_trial COMMAND...``.
 
 It runs the search in a process group of its own, passes signals on to all of it, writes how it ended, and ends with
 it. NNI alone would signal one process, keep no exit code, and let the search go on when whoever started it is gone.
@@ -23,6 +23,12 @@ LIVE = "NNI_HYPENS_LIVE"
 """Marks the trial of a live search: its value is the name of that trial."""
 TRIAL_COMMAND = "search-in-trial"
 """Command of ours that the trial of a live search runs; not for users, who would have two searches in one folder."""
+STATE, OWNER = "NNI_HYPENS_STATE", "NNI_HYPENS_OWNER"
+"""The file that the launcher reads, and its process id. They are no arguments, because the web UI shows the command in
+one line that does not wrap."""
+PLATFORM = "live"
+"""NNI's name for where a trial runs. Under its own name ``local``, ``nni.runtime.log`` takes what the search prints away
+from standard output, into a log file that is written late. Can go when printing in a local trial reaches its stdout."""
 STOP_SECONDS = 4.0
 """NNI kills a trial five seconds after it has asked it to end; the search must be gone by then."""
 
@@ -76,7 +82,7 @@ def run_search(command: Sequence[str], owner: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: stopping.append(number))
     owners = psutil.Process(owner) if psutil.pid_exists(owner) else None
-    environment = {**os.environ, LIVE: trial_name() or "", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, LIVE: trial_name() or "", "NNI_PLATFORM": PLATFORM, "PYTHONUNBUFFERED": "1"}
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=True)
     except OSError as error:
@@ -93,12 +99,13 @@ def run_search(command: Sequence[str], owner: int) -> int:
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command; its state is written at the start and at the end."""
-    state, owner, command = Path(arguments[0]), int(arguments[1]), list(arguments[3:])
+def main(command: Sequence[str]) -> int:
+    """Run a command (one that begins with an option is run by this Python); its state is written at the start and at
+    the end."""
+    state, owner = Path(os.environ[STATE]), int(os.environ[OWNER])
     known = {"trial": os.environ.get("NNI_TRIAL_JOB_ID"), "output": os.environ.get("NNI_OUTPUT_DIR")}
     write_state(state, **known, code=None)
-    code = run_search(command, owner)
+    code = run_search([sys.executable, *command] if command[0].startswith("-") else command, owner)
     sys.stdout.flush()
     write_state(state, **known, code=code)
     return code

@@ -87,7 +87,7 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
     """
     if (out / "search" / "base.json").exists():
         return
-    command = [sys.executable, "-m", "nni_hypens.cli", TRIAL_COMMAND, "--out", str(out.resolve())]
+    command = [sys.executable, "-m", "nni_hypens.cli", TRIAL_COMMAND, "--out", str(out)]
     command += ["--quiet"] if progress.quiet else []
     settings = {name: plan.identity[name] for name in SHOWN if plan.identity.get(name) is not None}
     code = watch_stage(command, out, settings, port, progress.say)

@@ -27,7 +27,7 @@ STATE, OWNER = "NNI_HYPENS_STATE", "NNI_HYPENS_OWNER"
 """The file that the launcher reads, and its process id. They are no arguments, because the web UI shows the command in
 one line that does not wrap."""
 PLATFORM = "live"
-"""NNI's name for where a trial runs. Under its own name ``local``, ``nni.runtime.log`` takes what the search prints away
+"""NNI's name for where a trial runs. Under its own, ``local``, ``nni.runtime.log`` takes what the search prints away
 from standard output, into a log file that is written late. Can go when printing in a local trial reaches its stdout."""
 STOP_SECONDS = 4.0
 """NNI kills a trial five seconds after it has asked it to end; the search must be gone by then."""

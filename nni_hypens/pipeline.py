@@ -80,7 +80,9 @@ class Run:
         if self.finished:
             return
         self.plan.check()
-        stop_orphan(self.out)
+        if (self.out / "nni" / "manager.json").exists():
+            with self.locked():  # it is no orphan while the run that started it goes on
+                stop_orphan(self.out)
         if self.port is not None:
             free_port(self.port)
         if not (self.out / "config.yaml").exists():

@@ -18,6 +18,7 @@ _HOME = {
     "CandidateTraining": "training",
     "image_evaluator": "evaluators",
     "search_ensemble": "api",
+    "watch_search": "live",
 }
 __all__ = [*_HOME, "__version__"]
 

@@ -18,6 +18,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning.utilities._pytree")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     import nni.nas.nn.pytorch  # noqa: F401
+    import nni.trial
     import pytorch_lightning as pl
     from nni.nas.oneshot.pytorch.supermodule._expression_utils import traverse_all_options
     from nni.runtime.trial_command_channel import (
@@ -57,7 +58,9 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
 
 
 @contextmanager
-def manager_environment(public: bool = False) -> Iterator[None]:
+def manager_environment(
+    public: bool = False, one_thread: bool = True, more: dict[str, str] | None = None
+) -> Iterator[None]:
     """Environment in which NNI's manager is started: on loopback, and with one thread for each trial.
 
     nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``) and no option changes
@@ -66,9 +69,11 @@ def manager_environment(public: bool = False) -> Iterator[None]:
 
     Args:
         public: Leave the manager on all interfaces, which remote training services need.
+        one_thread: One thread for each trial; a trial that is alone keeps the user's own setting.
+        more: More variables, for the trials.
     """
     script = Path(__file__).with_name("loopback.js").resolve()
-    changes = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    changes = {**(more or {}), **({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if one_thread else {})}
     if not public:
         changes["NODE_OPTIONS"] = f'{os.environ.get("NODE_OPTIONS", "")} --require "{script}"'.strip()
     before = {name: os.environ.get(name) for name in changes}
@@ -131,6 +136,38 @@ class TrialReports(TrialCommandChannel):
         self.intermediate.append(float(number))
         report = {**(value if isinstance(value, dict) else {}), "default": float(number), "candidate": self.candidate}
         self.channel.send_metric(type, parameter_id, trial_job_id, sequence, report)
+
+
+class TrialLink:
+    """The way from this trial to NNI's manager, taken before a NAS experiment begins inside the trial.
+
+    NNI's sequential engine (``nas/execution/sequential.py``) replaces both the channel of the trial and the record of
+    its parameter while a one-shot strategy runs, so that ``nni.report_intermediate_result`` reaches nobody. Private:
+    ``nni.trial._params``. Can go when that function reaches the web UI from inside a one-shot search.
+    """
+
+    def __init__(self) -> None:
+        self.channel = get_default_trial_command_channel()
+        record = nni.trial._params
+        # another one-shot experiment in this script leaves its model there
+        self.record = record if record is not None and isinstance(record["parameters"], dict) else None
+        self._sequence = 0
+
+    def send(self, kind: str, value: dict[str, float]) -> None:
+        """Send a metric, ``PERIODICAL`` or ``FINAL``.
+
+        Raises:
+            OSError: The manager cannot be reached, or has closed the trial.
+        """
+        if self.record is None:  # asked for once, and only where something is sent: a second answer never comes
+            self.record = self.channel.receive_parameter()
+            if self.record is None:
+                raise ConnectionError("NNI has closed this trial")
+        sequence = self._sequence if kind == "PERIODICAL" else 0
+        self._sequence += kind == "PERIODICAL"
+        self.channel.send_metric(
+            kind, self.record["parameter_id"], os.environ["NNI_TRIAL_JOB_ID"], sequence, value
+        )
 
 
 def quiet_logging(level: int = logging.WARNING) -> None:

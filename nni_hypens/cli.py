@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import CommandError, InputError
+from nni_hypens.live_trial import TRIAL_COMMAND
 
 EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 STAGE_HELP = {
@@ -29,6 +30,8 @@ EXAMPLES = """examples:
   nni-hypens run --data my.npz --members 5 --out runs/my  your own arrays: x_train, y_train, x_test, y_test
   nni-hypens run settings.yaml --seed 1                   settings from a file; flags come before it
   nni-hypens run --out runs/my --resume                   go on with an interrupted run
+  nni-hypens run --live                                   with the search, too, in NNI's web UI
+  nni-hypens watch -- python my_search.py                 a search of your own script in NNI's web UI
 """
 
 
@@ -66,7 +69,24 @@ def build_parser() -> argparse.ArgumentParser:
             _add_settings(command)
         else:
             _add_runtime(command, out_required=True)
+    _add_watch(commands)
+    inside = commands.add_parser(TRIAL_COMMAND)  # without help it is not listed
+    inside.add_argument("--out", type=Path, required=True)
+    inside.add_argument("--quiet", action="store_true")
     return parser
+
+
+def _add_watch(commands: Any) -> None:
+    watch = commands.add_parser(
+        "watch",
+        help="run a script's one-shot search in NNI's web UI",
+        description="Run a command that performs a search with EdgeNES, shown live in NNI's web UI.",
+        allow_abbrev=False,
+    )
+    watch.add_argument("--port", type=int, default=None, help="port of NNI's web UI (default: first free from 8080)")
+    watch.add_argument("--name", default=None, help="name of the experiment (default: the command)")
+    watch.add_argument("--directory", type=Path, default=None, help="NNI's files (default: ~/nni-experiments)")
+    watch.add_argument("program", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the search")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +135,7 @@ def _add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument("--json", action="store_true", help="print the results as JSON")
     if not out_required:
+        group.add_argument("--live", action="store_true", help="show the search in NNI's web UI while it runs")
         group.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
 
 
@@ -184,7 +205,8 @@ def make_run(arguments: argparse.Namespace) -> Any:
         raise InputError("concurrency", arguments.concurrency, "a whole number of at least 1")
     name = Path(config.data.rsplit(":", 1)[-1]).stem
     out = arguments.out or Path("runs") / f"{name}-{config.space.rsplit(':', 1)[-1]}-{config.seed}"
-    run = Run(make_plan(config, out), out, arguments.port, arguments.concurrency, Progress(arguments.quiet))
+    progress, live = Progress(arguments.quiet), getattr(arguments, "live", False)
+    run = Run(make_plan(config, out), out, arguments.port, arguments.concurrency, progress, live)
     run.prepare()
     return run
 
@@ -233,6 +255,25 @@ def make_plan(config: Any, out: Path) -> Any:
     )
 
 
+def search_in_trial(arguments: argparse.Namespace) -> None:
+    """The search of a run folder, as a trial does it: the process that holds the folder waits for it."""
+    from nni_hypens.config import RunConfig
+    from nni_hypens.progress import Progress
+    from nni_hypens.search_stage import search_stage
+
+    plan = make_plan(RunConfig.from_mapping(_folder_settings(arguments.out)), arguments.out)
+    plan.check()
+    search_stage(plan, arguments.out, Progress(arguments.quiet))
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Run somebody's search in NNI's web UI; its exit code."""
+    from nni_hypens.live import watch_search
+
+    words = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
+    return watch_search(words, port=arguments.port, name=arguments.name, directory=arguments.directory)
+
+
 def summary_table(results: dict[str, Any]) -> str:
     """Ensemble, best member and baselines, in a table for the terminal."""
     import pandas as pd
@@ -269,6 +310,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         quiet_training()
         quiet_logging()
+        if arguments.command == "watch":
+            return watch(arguments)
+        if arguments.command == TRIAL_COMMAND:
+            search_in_trial(arguments)
+            return EXIT_DONE
         run = make_run(arguments)
         if arguments.command == "run":
             if run.finished:
@@ -282,7 +328,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_INPUT
+    except CommandError as error:
+        return error.code
     except KeyboardInterrupt:
+        if arguments.command == "watch":
+            return EXIT_INTERRUPTED
         out = shlex.quote(str(run.out if run else arguments.out))
         print(f"\n{parser.prog}: interrupted; go on with: nni-hypens run --out {out} --resume", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -17,3 +17,16 @@ class InputError(ValueError):
         self.got = got
         self.expected = expected
         super().__init__(" ".join(f"{field}: got {got}; expected {expected}".split()))
+
+
+class CommandError(RuntimeError):
+    """A command that was run for the user has failed, and has said itself why.
+
+    Args:
+        code: Its exit code.
+        what: What it was.
+    """
+
+    def __init__(self, code: int, what: str) -> None:
+        super().__init__(f"{what} ended with exit code {code}")
+        self.code = code

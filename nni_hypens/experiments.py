@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytorch_lightning as pl
+from nni.experiment import Experiment
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
@@ -93,7 +94,7 @@ def run_trials(
     quiet_logging()
     try:
         with manager_environment():
-            _record_manager(run, port, experiment)
+            record_manager(run, port, experiment)
             experiment.run(port=port, wait_completion=False)
         if strategy.interrupted():
             raise KeyboardInterrupt
@@ -101,14 +102,19 @@ def run_trials(
         quiet_logging()
         if experiment.port is not None:
             experiment.stop()
-        (run / "nni" / "manager.json").unlink(missing_ok=True)
+        forget_manager(run)
     return port
 
 
-def _record_manager(run: Path, port: int, experiment: NasExperiment) -> None:
+def record_manager(run: Path, port: int, experiment: Experiment) -> None:
     """Remember whose manager holds the port: after kill -9 of this process it lives on, and the next run must end
     it."""
     write_json(run / "nni" / "manager.json", {"experiment": experiment.id, "port": port, "owner": os.getpid()})
+
+
+def forget_manager(run: Path) -> None:
+    """The manager of a run has ended."""
+    (run / "nni" / "manager.json").unlink(missing_ok=True)
 
 
 def stop_orphan(run: Path) -> bool:
@@ -130,14 +136,27 @@ def stop_orphan(run: Path) -> bool:
                 member.kill()
             psutil.wait_procs(family, timeout=10)
             found = True
-    # trials whose manager died on its own are no children of it any more
-    marker = str((run / "nni" / experiment).resolve())
-    for process in psutil.process_iter(["cmdline", "environ"]):
+    found |= kill_trials(experiment, run / "nni")
+    path.unlink()
+    return found
+
+
+def kill_trials(experiment: str, folder: Path) -> bool:
+    """End the trials of an experiment that are left after its manager, of which they are no children any more.
+
+    Args:
+        experiment: Id of the experiment.
+        folder: Where NNI keeps its experiments.
+
+    Returns:
+        Whether there were any.
+    """
+    marker, found = str((folder / experiment).resolve()), False
+    for process in psutil.process_iter(["environ"]):
         environment = process.info["environ"] or {}
         if environment.get("NNI_EXP_ID") == experiment and marker in environment.get("NNI_SYS_DIR", ""):
             process.kill()
             found = True
-    path.unlink()
     return found
 
 

@@ -8,17 +8,13 @@ last epoch, training from the candidates that finished. Validation data chooses;
 from __future__ import annotations
 
 import fcntl
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import nni
 import numpy as np
-import pandas as pd
-import pytorch_lightning as pl
 import yaml
 from safetensors.torch import load_file
 
@@ -26,13 +22,13 @@ from nni_hypens.architecture import EdgeStructure
 from nni_hypens.ensemble import Ensemble, EnsembleInfo, fit_temperature
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
-from nni_hypens.experiments import free_port, run_search, run_trials, stop_orphan, versions
+from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, write_json, write_text
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
-from nni_hypens.progress import Progress, SearchProgress
+from nni_hypens.progress import Progress
 from nni_hypens.sampling import ArchitectureSampler, choose_pool
-from nni_hypens.schedule import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.search import EdgeNES
+from nni_hypens.search_stage import live_search_stage, search_stage
 from nni_hypens.selection import select as select_members
 from nni_hypens.training import CandidateTraining, TrialSpec
 
@@ -53,6 +49,8 @@ class Run:
         port: Port of NNI's web UI while candidates are trained; None for the first free one from 8080.
         concurrency: Trials at once.
         progress: Where progress is shown.
+        live: Show the search in NNI's web UI as well, in a trial of its own; for runs of the command line, whose
+            ``config.yaml`` says everything.
 
     Raises:
         InputError: The folder holds another run, or something else.
@@ -65,12 +63,14 @@ class Run:
         port: int | None = None,
         concurrency: int = 1,
         progress: Progress | None = None,
+        live: bool = False,
     ) -> None:
         self.plan = plan
         self.out = Path(out)
         self.port = port
         self.concurrency = concurrency
         self.progress = progress or Progress()
+        self.live = live
 
     # ---- the folder -----------------------------------------------------------------------------------------------
 
@@ -80,7 +80,9 @@ class Run:
         if self.finished:
             return
         self.plan.check()
-        stop_orphan(self.out)
+        if (self.out / "nni" / "manager.json").exists():
+            with self.locked():  # it is no orphan while the run that started it goes on
+                stop_orphan(self.out)
         if self.port is not None:
             free_port(self.port)
         if not (self.out / "config.yaml").exists():
@@ -134,38 +136,10 @@ class Run:
 
     def search(self) -> None:
         """Search base and hypernetwork; ``base.json`` comes last."""
-        folder = self.out / "search"
-        if (folder / "base.json").exists():
-            return
-        plan = self.plan
-        strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.seed, **plan.strategy)
-        evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
-        pl.seed_everything(plan.seed, verbose=False)  # the supernet's initial weights
-        run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(self.progress)])
-        module = strategy.oneshot_module
-        base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]
-        rest = [row["seconds"] for row in strategy.history if row["phase"] not in (WARMUP, BASE)]
-        searched = plan.base is None
-        strategy.save_supernet(folder / "supernet.safetensors")
-        history = pd.DataFrame(strategy.history, columns=list(HISTORY_COLUMNS))
-        write_text(folder / "history.csv", history.to_csv(index=False))
-        write_json(
-            folder / "summary.json",
-            {
-                "n_edges": strategy.n_edges,
-                "base_search_s": sum(base_epochs) if searched else 0.0,
-                "search_s": sum(rest) + (0.0 if searched else sum(base_epochs)),
-                "base_ranking": module.base_ranking,
-                "dial": [[lam, shared] for lam, shared in self._dial(strategy.sampler)],
-            },
-        )
-        strategy.sampler.save(folder)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-
-    @staticmethod
-    def _dial(sampler: ArchitectureSampler) -> list[tuple[float, int]]:
-        lams = [quarter / 4 for quarter in range(4 * sampler.n_edges + 1)]
-        return list(zip(lams, sampler.dial(lams), strict=True))
+        if self.live:
+            live_search_stage(self.plan, self.out, self.port, self.progress)
+        else:
+            search_stage(self.plan, self.out, self.progress)
 
     def sample(self) -> None:
         """Draw candidates, rank them on the supernet, keep the wanted number: ``candidates.json``."""

@@ -19,11 +19,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, check_limits
+from nni_hypens.curves import ProbabilityCurves
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges, is_number
 from nni_hypens.errors import InputError
 from nni_hypens.files import write_tensors
 from nni_hypens.hub_support import all_hooks, check_space, run_hook
 from nni_hypens.inherit import Inheritance, InheritedModel
+from nni_hypens.live_reports import reporting
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.schedule import SearchSettings
 from nni_hypens.search_checks import check_trainer, expectation_penalty, load_weights
@@ -64,6 +66,8 @@ class EdgeNES(OneShotStrategy):
             there goes on from it, with the result of a search that was never interrupted.
         gradient_clip_val: Norm to which the gradient of the weights is clipped; None for no clipping.
         seed: Seed of everything that is drawn.
+        log_probs: Whether the trainer's loggers get ``prob/...``, the probability of each option, after each epoch;
+            None for yes if there is a logger.
         mutation_hooks: Extra hooks, as for any one-shot strategy of NNI.
 
     The search may be distributed by Lightning (``devices``, ``strategy="ddp_find_unused_parameters_true"``); lam and
@@ -95,6 +99,7 @@ class EdgeNES(OneShotStrategy):
         checkpoint_dir: str | Path | None = None,
         gradient_clip_val: float | None = 5.0,
         seed: int = 0,
+        log_probs: bool | None = None,
         mutation_hooks: list[Callable[..., Any]] | None = None,
     ) -> None:
         super().__init__(mutation_hooks=mutation_hooks)
@@ -119,6 +124,9 @@ class EdgeNES(OneShotStrategy):
         if diversity is not None and (isinstance(diversity, type) or not isinstance(diversity, Diversity)):
             raise InputError("diversity", repr(diversity), "an instance such as SharedEdges() or JensenShannon()")
         check_limits(max_params, max_flops, input_shape)
+        if log_probs is not None and not isinstance(log_probs, bool):
+            raise InputError("log_probs", repr(log_probs), "True, False, or None")
+        self.log_probs = log_probs
         self.base = base
         self.diversity = diversity or SharedEdges()
         self.penalty = expectation_penalty(penalty)
@@ -213,6 +221,7 @@ class EdgeNES(OneShotStrategy):
                 ModelCheckpoint(self.checkpoint_dir, save_last=True, save_top_k=1, enable_version_counter=False)
             )
             self._resume_from(self.checkpoint_dir / "last.ckpt", mutated)
+        mutated.module.listeners.append(ProbabilityCurves(self.log_probs))
         return mutated
 
     @staticmethod
@@ -243,7 +252,8 @@ class EdgeNES(OneShotStrategy):
     def _run(self) -> None:
         """Run the search; then the user's data module gets back the loaders that NNI replaced on it."""
         try:
-            super()._run()
+            with reporting(self.oneshot_module):
+                super()._run()
         finally:
             datamodule = self._mutated_model_space.evaluator.datamodule
             for name, own in self._patched.items():

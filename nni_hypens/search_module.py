@@ -83,6 +83,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         self.hypernetwork = Hypernetwork(
             *shape, -settings.epsilon, structure.n_edges + settings.epsilon, settings.pivots, generator=generator
         )
+        self.listeners: list[Callable[[EdgeNESModule], None]] = []  # called after each epoch
         self._sums: dict[str, list[torch.Tensor]] = {}
         self._output: torch.Tensor | None = None
         self._epoch_start = 0.0
@@ -157,6 +158,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
         shown = ("loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error")
         curves = {f"search/{name}": float(row[name]) for name in shown if row[name] is not None}
         self.log_dict(curves | {name: value for name, value in means.items() if name.startswith("penalty/")})
+        for listener in self.listeners:
+            listener(self)
         return super().on_train_epoch_end()
 
     def dial_error(self, steps: int = 4) -> float:

@@ -1,0 +1,225 @@
+"""A one-shot search, live in NNI's web UI.
+
+NNI starts no web server for one-shot strategies. Here an ordinary local experiment is started whose only trial runs
+the search; inside it, :class:`nni_hypens.search.EdgeNES` reports every epoch (:mod:`nni_hypens.live_reports`). What the
+search prints is shown as it comes, and its exit code is kept.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from nni.experiment import Experiment, ExperimentConfig
+
+from nni_hypens._compat import manager_environment, quiet_logging
+from nni_hypens.errors import InputError
+from nni_hypens.experiments import forget_manager, free_port, kill_trials, record_manager, stop_orphan
+from nni_hypens.files import read_json
+from nni_hypens.live_trial import OWNER, STATE
+
+LOOK_SECONDS = 0.2
+ASK_SECONDS = 2.0
+OVER = ("SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
+
+
+def watch_search(
+    command: Sequence[str],
+    *,
+    port: int | None = None,
+    name: str | None = None,
+    directory: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> int:
+    """Run a command that performs a one-shot search, as the only trial of an experiment that NNI's web UI shows.
+
+    Any script will do that runs a ``NasExperiment`` with :class:`nni_hypens.search.EdgeNES`; it is not changed. Each
+    epoch is an intermediate metric: ``default`` (validation loss; training loss in the warm-up), ``loss``,
+    ``accuracy``, ``dial_error`` and more. The page can be seen until the search ends.
+
+    Args:
+        command: Program and arguments, run in the working folder; its output goes on to ours.
+        port: Port of the web UI, on loopback; None for the first free one from 8080.
+        name: Name of the experiment; None for the command.
+        directory: Where NNI keeps its files; None for its own default, ``~/nni-experiments``.
+        say: Receives the line with the address; None to write it to standard error.
+
+    Returns:
+        Exit code of the command, 0 where it succeeded.
+
+    Raises:
+        InputError: No such program, or the port is taken.
+        RuntimeError: NNI's manager has ended before the search.
+        KeyboardInterrupt: Ctrl-C; search and manager are stopped.
+    """
+    text = shlex.join(command)
+    folder = Path(directory or "~/nni-experiments").expanduser()
+    return _Watch(command, name or text, {"command": text}, folder, port, say or _to_stderr).run()
+
+
+def watch_stage(
+    command: Sequence[str],
+    run: Path,
+    settings: Mapping[str, Any],
+    port: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> int:
+    """As :func:`watch_search`, for the search of a run folder: a manager that outlives this process is found again.
+
+    Args:
+        command: The search.
+        run: The run folder.
+        settings: Shown as the parameters of the trial.
+        port: Port of the web UI.
+        say: Receives the line with the address.
+
+    Returns:
+        Exit code of the command.
+
+    Raises:
+        InputError: The port is taken.
+        RuntimeError: NNI's manager has ended before the search.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    stop_orphan(run)
+    watch = _Watch(command, f"{run.resolve().name}: search", settings, run.resolve() / "nni", port, say or _to_stderr)
+    record_manager(run, watch.port, watch.experiment)
+    try:
+        return watch.run()
+    finally:
+        forget_manager(run)
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class _Watch:
+    """One experiment with one trial; arguments as for :func:`watch_search`."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        name: str,
+        parameters: Mapping[str, Any],
+        folder: Path,
+        port: int | None,
+        say: Callable[[str], None],
+    ) -> None:
+        if isinstance(command, str) or not command or not all(isinstance(word, str) for word in command):
+            raise InputError("command", repr(command), "a program and its arguments, as a list")
+        if shutil.which(command[0]) is None:
+            raise InputError("command", repr(command[0]), "a program that can be run, such as python")
+        self.port = free_port(port)
+        self.say = say
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.experiment = Experiment(self._config(name, parameters))
+        self.state = folder.resolve() / self.experiment.id / "search.json"
+        own = command[1:] if command[0] == sys.executable and command[1:] and command[1].startswith("-") else command
+        runner = [sys.executable, "-m", "nni_hypens.live_trial", *own]
+        # with exec the shell becomes the runner, which then gets the signals that NNI sends
+        self.experiment.config.trial_command = f"exec {shlex.join(runner)}"
+
+    def _config(self, name: str, parameters: Mapping[str, Any]) -> ExperimentConfig:
+        config = ExperimentConfig("local")
+        config.experiment_name = name
+        config.experiment_working_directory = str(self.folder.resolve())
+        config.trial_code_directory = os.getcwd()
+        config.trial_concurrency = config.max_trial_number = 1
+        config.tuner.name = "Random"  # one value for everything: there is nothing to tune
+        config.tuner.class_args = {"optimize_mode": "minimize"}
+        config.search_space = {key: {"_type": "choice", "_value": [value]} for key, value in parameters.items()}
+        return config
+
+    def run(self) -> int:
+        """Start, follow to the end, stop; the exit code of the search."""
+        quiet_logging()
+        told = {STATE: str(self.state), OWNER: str(os.getpid())}
+        try:
+            with manager_environment(one_thread=False, more=told):
+                self.experiment.start(self.port)
+            quiet_logging()
+            self.say(f"the search in NNI's web UI: http://127.0.0.1:{self.port}")
+            return self._follow()
+        finally:
+            if self.experiment.port is not None:
+                self.experiment.stop()
+            kill_trials(self.experiment.id, self.folder)
+            quiet_logging()
+
+    def _follow(self) -> int:
+        """Show what the search prints until it ends."""
+        tails: list[_Tail] = []
+        asked = time.monotonic()
+        while True:
+            state = read_json(self.state) if self.state.exists() else None
+            if state is not None and not tails:
+                output = Path(state["output"])
+                tails = [_Tail(output / "trial.stdout", sys.stdout), _Tail(output / "trial.stderr", sys.stderr)]
+            for tail in tails:
+                tail.copy()
+            if state is not None and state["code"] is not None:
+                self._settle()
+                return state["code"]
+            if time.monotonic() - asked > ASK_SECONDS:
+                asked = time.monotonic()
+                self._check_manager()
+            time.sleep(LOOK_SECONDS)
+
+    def _jobs(self) -> list[str]:
+        """Status of the trial, in a list that is empty before it exists; ["ERROR"] where the tuner has failed.
+
+        Raises:
+            OSError: The manager is gone.
+        """
+        if self.experiment.get_status() == "ERROR":
+            return ["ERROR"]
+        return [job.status for job in self.experiment.list_trial_jobs()]
+
+    def _check_manager(self) -> None:
+        """Nobody may wait for a manager or a trial that has died without a word."""
+        try:
+            jobs = self._jobs()
+        except OSError:
+            jobs = ["gone"]
+        over = [status for status in jobs if status in (*OVER, "ERROR", "gone")]
+        if over and not (self.state.exists() and read_json(self.state)["code"] is not None):
+            what = "NNI's manager has ended" if over[0] in ("ERROR", "gone") else f"its trial was ended ({over[0]})"
+            raise RuntimeError(f"the search was broken off: {what}; see {self.folder / self.experiment.id}")
+
+    def _settle(self, seconds: float = 5.0) -> None:
+        """Give NNI the time to note that the trial is over, for a later look at the experiment."""
+        end = time.monotonic() + seconds
+        try:
+            while time.monotonic() < end and not any(status in (*OVER, "ERROR") for status in self._jobs()):
+                time.sleep(LOOK_SECONDS)
+        except OSError:
+            pass
+
+
+class _Tail:
+    """Copies what is appended to a file to a stream."""
+
+    def __init__(self, path: Path, stream: TextIO) -> None:
+        self.path, self.stream, self.position = path, stream, 0
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def copy(self) -> None:
+        """Copy what is new."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.position)
+            new = file.read()
+        self.position += len(new)
+        if new:
+            self.stream.write(self.decoder.decode(new))
+            self.stream.flush()

@@ -1,0 +1,94 @@
+"""The search of a run folder: in this process, or in a trial that NNI's web UI shows."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nni
+import pandas as pd
+import pytorch_lightning as pl
+
+from nni_hypens.errors import CommandError
+from nni_hypens.experiments import run_search
+from nni_hypens.files import write_json, write_text
+from nni_hypens.live import watch_stage
+from nni_hypens.live_trial import TRIAL_COMMAND
+from nni_hypens.plan import Plan, fresh
+from nni_hypens.progress import Progress, SearchProgress
+from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.schedule import BASE, HISTORY_COLUMNS, WARMUP
+from nni_hypens.search import EdgeNES
+
+SHOWN = ("data", "space", "base", "diversity", "search_epochs", "seed")
+"""Settings that the web UI shows as the trial's parameters."""
+
+
+def search_stage(plan: Plan, out: Path, progress: Progress) -> None:
+    """Search base and hypernetwork, from the last checkpoint if there is one; ``base.json`` comes last.
+
+    Args:
+        plan: What to do, checked.
+        out: The run folder.
+        progress: Where progress is shown.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the finished epochs stay.
+    """
+    folder = out / "search"
+    if (folder / "base.json").exists():
+        return
+    strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.seed, **plan.strategy)
+    evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
+    pl.seed_everything(plan.seed, verbose=False)  # the supernet's initial weights
+    run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(progress)])
+    module = strategy.oneshot_module
+    base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]
+    rest = [row["seconds"] for row in strategy.history if row["phase"] not in (WARMUP, BASE)]
+    searched = plan.base is None
+    strategy.save_supernet(folder / "supernet.safetensors")
+    history = pd.DataFrame(strategy.history, columns=list(HISTORY_COLUMNS))
+    write_text(folder / "history.csv", history.to_csv(index=False))
+    write_json(
+        folder / "summary.json",
+        {
+            "n_edges": strategy.n_edges,
+            "base_search_s": sum(base_epochs) if searched else 0.0,
+            "search_s": sum(rest) + (0.0 if searched else sum(base_epochs)),
+            "base_ranking": module.base_ranking,
+            "dial": [[lam, shared] for lam, shared in _dial(strategy.sampler)],
+        },
+    )
+    strategy.sampler.save(folder)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def _dial(sampler: ArchitectureSampler) -> list[tuple[float, int]]:
+    lams = [quarter / 4 for quarter in range(4 * sampler.n_edges + 1)]
+    return list(zip(lams, sampler.dial(lams), strict=True))
+
+
+def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progress) -> None:
+    """The same search with the same result, in the only trial of an experiment that NNI's web UI shows meanwhile.
+
+    Args:
+        plan: What to do; the trial reads it from ``config.yaml``.
+        out: The run folder, held by this process.
+        port: Port of the web UI; None for the first free one from 8080.
+        progress: Where the address is shown; the trial's own progress goes to standard error.
+
+    Raises:
+        InputError: The port is taken.
+        CommandError: The search has failed, and has said why.
+        RuntimeError: NNI's manager has ended.
+        KeyboardInterrupt: Ctrl-C; the finished epochs stay.
+    """
+    if (out / "search" / "base.json").exists():
+        return
+    command = [sys.executable, "-m", "nni_hypens.cli", TRIAL_COMMAND, "--out", str(out)]
+    command += ["--quiet"] if progress.quiet else []
+    settings = {name: plan.identity[name] for name in SHOWN if plan.identity.get(name) is not None}
+    code = watch_stage(command, out, settings, port, progress.say)
+    if code != 0:
+        raise CommandError(code, "the search")

@@ -1,0 +1,396 @@
+"""A search live in NNI's web UI: what is sent, when, by whom; and real ones, watched through the REST interface."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
+from nni.runtime import trial_command_channel
+from nni.runtime.trial_command_channel import TrialCommandChannel
+from test_end_to_end import finish, free_port, get, kill, reachable_from_outside, start, wait_for
+
+from nni_hypens import EdgeNES, cli, image_evaluator, live_reports, live_trial, watch_search
+from nni_hypens._compat import TrialLink
+from nni_hypens.errors import InputError
+from nni_hypens.live_reports import LiveReports, epoch_metric, is_live
+from nni_hypens.pipeline import Run
+from search_spaces import OneCell
+
+WARM = {"epoch": 0, "phase": "warmup", "loss": 2.5, "accuracy": None, "val_loss": None, "seconds": 1.0}
+BASE = {"epoch": 1, "phase": "base", "loss": 2.0, "accuracy": 0.5, "val_loss": 1.5}
+LAST = {"epoch": 2, "phase": "hypernetwork", "loss": 1.0, "accuracy": 0.75, "val_loss": 1.25, "dial_error": 0.5}
+
+
+class FakeChannel(TrialCommandChannel):
+    """NNI's manager, as a trial sees it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.sent: list[tuple[Any, ...]] = []
+
+    def receive_parameter(self) -> Any:
+        self.asked += 1
+        return {"parameter_id": 7, "parameters": {}}
+
+    def send_metric(self, type: str, parameter_id: int | None, trial_job_id: str, sequence: int, value: Any) -> None:  # noqa: A002
+        self.sent.append((type, parameter_id, trial_job_id, sequence, value))
+
+
+@pytest.fixture
+def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChannel]:
+    """As inside the trial of a live search."""
+    channel = FakeChannel()
+    monkeypatch.setattr(trial_command_channel, "_channel", channel)
+    monkeypatch.setattr("nni.trial._params", None)
+    monkeypatch.setattr(live_reports, "_reports", None)
+    for name, value in (("NNI_PLATFORM", "local"), ("NNI_EXP_ID", "exp"), ("NNI_TRIAL_JOB_ID", "job")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(live_trial.LIVE, "exp/job")
+    yield channel
+
+
+def fake_search(*rows: dict[str, Any], zero: bool = True) -> Any:
+    return SimpleNamespace(history=list(rows), trainer=SimpleNamespace(is_global_zero=zero), listeners=[])
+
+
+# ---- what is sent ---------------------------------------------------------------------------------------------------
+
+
+def test_default_is_the_validation_loss_or_in_the_warm_up_the_training_loss() -> None:
+    assert epoch_metric(WARM) == {"default": 2.5, "loss": 2.5, "epoch": 0.0, "phase": 0.0}
+    assert epoch_metric(BASE) == {
+        "default": 1.5, "loss": 2.0, "val_loss": 1.5, "accuracy": 0.5, "epoch": 1.0, "phase": 1.0,
+    }  # fmt: skip
+    assert epoch_metric(LAST)["dial_error"] == 0.5 and epoch_metric(LAST)["phase"] == 2.0
+    assert "default" not in epoch_metric({**WARM, "loss": math.nan})  # which NNI could not order
+
+
+def test_each_epoch_is_sent_once_and_the_first_names_every_curve(trial: FakeChannel) -> None:
+    reports, search = LiveReports(TrialLink()), fake_search(WARM)
+    reports(search)
+    search.history.append(BASE)
+    reports(search)
+    search.history.append(LAST)
+    reports(search)
+    reports.finish(search)
+    assert [(sent[0], sent[3]) for sent in trial.sent] == [
+        ("PERIODICAL", 0), ("PERIODICAL", 1), ("PERIODICAL", 2), ("FINAL", 0),
+    ]  # fmt: skip
+    assert {sent[1:3] for sent in trial.sent} == {(7, "job")} and trial.asked == 1
+    first = trial.sent[0][4]
+    assert set(epoch_metric(LAST)) <= set(first) and math.isnan(first["dial_error"]) and first["default"] == 2.5
+    assert trial.sent[1][4] == epoch_metric(BASE) and trial.sent[3][4] == epoch_metric(LAST)
+
+
+def test_a_resumed_search_sends_what_it_did_before(trial: FakeChannel) -> None:
+    LiveReports(TrialLink())(fake_search(WARM, BASE, LAST))
+    assert [sent[4]["epoch"] for sent in trial.sent] == [0, 1, 2]
+
+
+def test_only_rank_zero_sends_and_asks(trial: FakeChannel) -> None:
+    reports = LiveReports(TrialLink())
+    reports(fake_search(WARM, zero=False))
+    reports.finish(fake_search(WARM, zero=False))
+    assert trial.sent == [] and trial.asked == 0
+
+
+def test_a_script_that_asked_for_its_parameter_is_not_left_waiting(
+    trial: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nni.trial._params", {"parameter_id": 3, "parameters": {"command": "x"}})
+    TrialLink().send("FINAL", {"default": 1.0})
+    assert trial.asked == 0 and trial.sent == [("FINAL", 3, "job", 0, {"default": 1.0})]
+
+
+def test_a_lost_manager_ends_the_view_and_not_the_search(
+    trial: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        trial.asked += 1
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(trial, "send_metric", refuse)
+    reports, search = LiveReports(TrialLink()), fake_search(WARM)
+    with pytest.warns(UserWarning, match="live view of the search has ended: ConnectionError: gone"):
+        reports(search)
+    search.history.append(BASE)
+    reports(search)
+    reports.finish(search)
+    assert trial.asked == 2  # one parameter, one metric
+
+
+def run_search(digits: Any) -> EdgeNES:
+    torch.manual_seed(0)
+    strategy = EdgeNES(seed=3, warmup_epochs=1, base_epochs=1)
+    experiment = NasExperiment(
+        OneCell(channels=2, in_channels=1),
+        image_evaluator(digits, 10, epochs=3),
+        strategy,
+        NasExperimentConfig("sequential", "raw", "local"),
+    )
+    experiment.run()
+    return strategy
+
+
+def test_edgenes_reports_by_itself_and_only_in_such_a_trial(
+    trial: FakeChannel, digits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_live()
+    live = run_search(digits)
+    assert [(sent[0], sent[4]["epoch"]) for sent in trial.sent] == [
+        ("PERIODICAL", 0), ("PERIODICAL", 1), ("PERIODICAL", 2), ("FINAL", 2),
+    ]  # fmt: skip
+    assert {"loss", "val_loss", "accuracy", "dial_error"} <= set(trial.sent[-1][4]) and trial.asked == 1
+    run_search(digits)  # another search of the same script: no second parameter, no second final metric
+    assert [sent[0] for sent in trial.sent].count("FINAL") == 1 and len(trial.sent) == 7 and trial.asked == 1
+    monkeypatch.setenv("NNI_TRIAL_JOB_ID", "other")  # a trial of somebody's experiment, started in the search
+    assert not is_live()
+    plain = run_search(digits)
+    assert len(trial.sent) == 7
+    assert plain.base_architecture == live.base_architecture
+    assert [row["loss"] for row in plain.history] == [row["loss"] for row in live.history]
+
+
+def test_nothing_is_live_without_nni(trial: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NNI_PLATFORM", "NNI_EXP_ID", live_trial.LIVE):
+        with monkeypatch.context() as context:
+            context.delenv(name)
+            assert not is_live()
+
+
+# ---- the trial's command --------------------------------------------------------------------------------------------
+
+
+def start_trial(folder: Path, *command: str, owner: int | None = None) -> subprocess.Popen:
+    environment = {
+        live_trial.STATE: str(folder / "search.json"),
+        live_trial.OWNER: str(owner or os.getpid()),
+        "NNI_EXP_ID": "exp",
+        "NNI_TRIAL_JOB_ID": "job",
+        "NNI_PLATFORM": "local",
+        "NNI_OUTPUT_DIR": str(folder),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "nni_hypens.live_trial", *command],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_trial_passes_on_output_exit_code_and_its_name(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.environ['NNI_HYPENS_LIVE']); sys.exit(3)"
+    process = start_trial(tmp_path, "-c", code)
+    assert process.communicate(timeout=60)[0] == "exp/job\n" and process.returncode == 3
+    assert json.loads((tmp_path / "search.json").read_text()) == {"trial": "job", "output": str(tmp_path), "code": 3}
+    process = start_trial(tmp_path, "/does/not/exist")
+    assert "No such file" in process.communicate(timeout=60)[1] and process.returncode == 127
+
+
+SLEEPER = """
+import pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("end", ["signal", "owner"])
+def test_the_search_ends_with_all_its_processes(end: str, tmp_path: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    pid = tmp_path / "pid"
+    process = start_trial(tmp_path, "-c", SLEEPER, str(pid), owner=owner.pid)
+    try:
+        deadline = time.monotonic() + 60
+        while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        worker = psutil.Process(int(pid.read_text()))
+        if end == "signal":
+            process.send_signal(signal.SIGINT)
+        else:
+            owner.kill()
+        process.communicate(timeout=30)
+        assert process.returncode == 130
+        worker.wait(10)
+    finally:
+        owner.kill()
+        owner.wait()
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------
+
+
+def test_bad_commands_are_refused_before_anything_is_started(tmp_path: Path) -> None:
+    for command, field in (
+        ([], "command"), ("python x.py", "command"), (["no-such-program-here"], "command"),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as error:
+            watch_search(command, directory=tmp_path / "nni")
+        assert error.value.field == field
+    with pytest.raises(InputError, match="port"):
+        watch_search([sys.executable, "x.py"], port=80, directory=tmp_path / "nni")
+    assert not (tmp_path / "nni").exists()
+
+
+def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.build_parser()
+    assert parser.parse_args(["run", "--live"]).live and not parser.parse_args(["search"]).live
+    arguments = parser.parse_args(["watch", "--port", "8100", "--", "python", "s.py", "--port", "3", "-x"])
+    assert arguments.port == 8100 and arguments.program[-5:] == ["python", "s.py", "--port", "3", "-x"]
+    assert cli.main(["watch"]) == 2 and cli.main(["watch", "--", "no-such-program-here"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and all("command" in line for line in errors)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    assert live_trial.TRIAL_COMMAND not in capsys.readouterr().out
+
+
+def test_the_manager_of_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:
+    plan = SimpleNamespace(identity={}, check=lambda: None, command="")
+    first = Run(plan, tmp_path)  # type: ignore[arg-type]
+    first.prepare()
+    (tmp_path / "nni").mkdir()
+    (tmp_path / "nni" / "manager.json").write_text(json.dumps({"experiment": "x", "port": 1, "owner": 1}))
+    with first.locked(), pytest.raises(InputError, match="in use by another run"):
+        Run(plan, tmp_path).prepare()  # type: ignore[arg-type]
+    assert (tmp_path / "nni" / "manager.json").exists()
+    Run(plan, tmp_path).prepare()  # type: ignore[arg-type]
+    assert not (tmp_path / "nni" / "manager.json").exists()
+
+
+# ---- real ones ------------------------------------------------------------------------------------------------------
+
+SETTINGS = [
+    *("--space-args", "channels=2", "--search-epochs", "12"),
+    *("--train-size", "300", "--validation-size", "200", "--test-size", "100"),
+]
+SCRIPT = """
+import sys
+from nni.nas.experiment import NasExperiment
+from nni_hypens import EdgeNES, ImageData, image_evaluator
+from search_spaces import OneCell
+
+data = ImageData("digits", train_size=300, validation_size=200, test_size=100)
+strategy = EdgeNES(seed=0)
+epochs = int(sys.argv[1])
+NasExperiment(OneCell(channels=2, in_channels=1), image_evaluator(data, 10, epochs=epochs), strategy).run()
+print(len(strategy.history), "epochs")
+if "fail" in sys.argv:
+    raise ValueError("as asked")
+"""
+
+
+def closed(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """What a search leaves, without times."""
+    files = ("base.json", "hypernetwork.safetensors", "supernet.safetensors")
+    history = [line.rsplit(",", 1)[0] for line in (folder / "search" / "history.csv").read_text().splitlines()]
+    return {"history": history, **{name: (folder / "search" / name).read_bytes() for name in files}}
+
+
+def metrics(port: int, kind: str = "PERIODICAL") -> list[dict[str, Any]]:
+    found = get(f"http://127.0.0.1:{port}/api/v1/nni/metric-data") or []
+    found = sorted((metric for metric in found if metric["type"] == kind), key=lambda metric: metric["sequence"])
+    return [json.loads(json.loads(metric["data"])) for metric in found]
+
+
+def leftovers(folder: Path) -> list[list[str]]:
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if str(folder) in " ".join(command)]
+
+
+def at_least(port: int, n: int) -> Callable[[], Any]:
+    return lambda: len(metrics(port)) >= n and metrics(port)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    finish(start("search", *SETTINGS, "--out", str(folder)))
+    return result(folder)
+
+
+@pytest.mark.end_to_end
+def test_a_live_search_is_seen_and_has_the_same_result(plain: dict[str, Any], tmp_path: Path) -> None:
+    folder, port = tmp_path / "run", free_port()
+    process = start("search", *SETTINGS, "--out", str(folder), "--live", "--port", str(port))
+    seen = wait_for(at_least(port, 5), process)
+    assert not (folder / "search" / "base.json").exists() or len(metrics(port)) == 12  # seen while it runs
+    jobs, outside = get(f"http://127.0.0.1:{port}/api/v1/nni/trial-jobs"), reachable_from_outside(port)
+    output, errors = finish(process)
+    assert f"http://127.0.0.1:{port}" in errors and closed(port) and outside == []
+    assert [metric["phase"] for metric in seen[:5]] == [0, 0, 1, 1, 1] and seen[0]["default"] == seen[0]["loss"]
+    assert all({"default", "loss", "accuracy", "val_loss"} <= set(metric) for metric in seen[2:])
+    assert len(jobs) == 1 and json.loads(jobs[0]["hyperParameters"][0])["parameters"]["data"] == "digits"
+    assert result(folder) == plain and not leftovers(folder)
+    assert "\nlive" not in (folder / "config.yaml").read_text() and not (folder / "nni" / "manager.json").exists()
+
+
+@pytest.mark.end_to_end
+def test_a_killed_live_search_goes_on_where_it_was(plain: dict[str, Any], tmp_path: Path) -> None:
+    folder, port = tmp_path / "run", free_port()
+    command = ["search", *SETTINGS, "--out", str(folder), "--live", "--port", str(port)]
+    process = start(*command)
+    wait_for(at_least(port, 4), process)
+    kill(process)
+    process = start(*command)  # at once: manager and search of the killed one are still there
+    manager = folder / "nni" / "manager.json"
+    wait_for(lambda: manager.exists() and json.loads(manager.read_text())["owner"] == process.pid, process)
+    seen = wait_for(at_least(port, 5), process)
+    assert [metric["epoch"] for metric in seen[:5]] == [0, 1, 2, 3, 4]
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(process, code=130)
+    assert f"nni-hypens run --out {folder} --resume" in errors and "Traceback" not in errors
+    assert closed(port) and not leftovers(folder)
+    finish(start("search", "--out", str(folder), "--resume"))  # with or without a view, it is the same search
+    assert result(folder) == plain
+
+
+@pytest.mark.end_to_end
+def test_a_script_is_watched_and_its_failure_is_its_own(tmp_path: Path) -> None:
+    script, port = tmp_path / "my_search.py", free_port()
+    script.write_text(SCRIPT)
+    command = ["watch", "--port", str(port), "--directory", str(tmp_path / "nni"), "--", sys.executable, str(script)]
+    process = start(*command, "4", "fail")
+    wait_for(at_least(port, 1), process)
+    output, errors = finish(process, code=1)
+    assert "4 epochs" in output and errors.rstrip().endswith("ValueError: as asked") and closed(port)
+    process = start(*command, "500")
+    wait_for(at_least(port, 1), process)
+    process.send_signal(signal.SIGINT)
+    finish(process, code=130)
+    assert closed(port) and not leftovers(tmp_path)
+
+
+@pytest.mark.end_to_end
+def test_nothing_waits_for_a_manager_that_is_gone(tmp_path: Path) -> None:
+    script, port = tmp_path / "my_search.py", free_port()
+    script.write_text(SCRIPT)
+    process = start(
+        "watch", "--port", str(port), "--directory", str(tmp_path / "nni"), "--", sys.executable, str(script), "500"
+    )
+    wait_for(at_least(port, 1), process)
+    for child in psutil.Process(process.pid).children():
+        if "--experiment-id" in child.cmdline():
+            child.kill()
+    _, errors = finish(process, code=1)
+    assert "NNI's manager has ended" in errors and not leftovers(tmp_path)

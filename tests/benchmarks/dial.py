@@ -58,7 +58,7 @@ def run(space: str, regularizer: str, seed: int, epochs: int) -> dict[str, Any]:
     if regularizer == "jensen_shannon":
         layout = strategy.oneshot_module.layout
         choices = torch.stack([layout.one_hot(mode.architecture) for mode in modes])
-        answer = [round(value, 4) for value in diversity.position(choices).tolist()]
+        answer = [round(value, 4) + 0.0 for value in diversity.position(choices).tolist()]
     error = sum(abs(lam - found) for lam, found in zip(lams, answer, strict=True)) / len(lams)
     return {
         "space": space,

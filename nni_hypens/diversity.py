@@ -102,8 +102,7 @@ def draw_paths(
 
 
 def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: float) -> torch.Tensor:
-    """Softmax of ``logits / temperature``; for n_chosen = k a relaxed k-hot vector (Xie & Ermon 2019), ``* x L x
-    M``."""
+    """Softmax of ``logits / temperature``; for n_chosen = k a relaxed k-hot one (Xie & Ermon 2019), ``* x L x M``."""
     scaled = logits / temperature
     soft = F.softmax(scaled, dim=-1)
     if layout.max_chosen == 1:
@@ -141,8 +140,7 @@ def inclusion_probabilities(logits: torch.Tensor, layout: ChoiceLayout) -> torch
 
 
 def _race(logits: torch.Tensor, mask: torch.Tensor, n_chosen: torch.Tensor) -> torch.Tensor:
-    """Inclusion probabilities ``* x L x M`` by quadrature over the logarithm of time; see
-    :func:`inclusion_probabilities`."""
+    """Inclusion probabilities ``* x L x M`` by quadrature over the logarithm of time."""
     logits = torch.where(mask, logits, logits.amax(-1, keepdim=True))
     ordered, order = logits.sort(dim=-1)
     # a gap of more than 40 decides the race to 1e-17; without a limit sharp logits would need an endless grid
@@ -313,12 +311,11 @@ class JensenShannon:
     lam = n_edges asks for no divergence (the base), 0 for D_max, on the scale of :class:`SharedEdges`, so that a user
     can exchange the two. Labels of inputs that are not chosen count as well, as in the paper.
 
-    The 2023 EdgeNES paper has ``- lam' D`` instead, with D of the softmax itself: the dial is a weight. A weight has
-    no target: any push that matters drives D to its maximum, no push leaves nothing that would lead to the base, and
-    a piecewise-linear map has no reason to stop in between. Measured on digits, that form gave one and the same
-    architecture for every lam, on both spaces, with no edges of the base (OneCell) or 2 of 16 (hub DARTS). It is kept
-    as ``target=False``, with ``- (1 - lam / n_edges) D``. Samples take the place of the softmax because a mean
-    divergence is also met by undecided logits, whose mode then jumps.
+    The 2023 EdgeNES paper has ``- lam' D`` instead, with D of the softmax itself. A weight knows only extremes: any
+    push that matters drives D to its maximum, and without a push nothing leads to the base. Measured on digits, that
+    form gave one architecture for every lam, with no edge of the base (OneCell) or 2 of 16 (hub DARTS). It is kept as
+    ``target=False``, with ``- (1 - lam / n_edges) D``. Samples take the place of the softmax because undecided logits
+    meet a mean divergence as well, and their mode then jumps.
 
     Args:
         weight: Weight c of the regulariser, or (start, end).
@@ -350,8 +347,7 @@ class JensenShannon:
         self.tau, self.target = tau, target
         self._base: torch.Tensor | None = None
         self._layout: ChoiceLayout | None = None
-        self._n_edges = 0
-        self._largest = 0.0
+        self._n_edges, self._largest = 0, 0.0
 
     def bind(self, structure: EdgeStructure, layout: ChoiceLayout, base: Sample) -> None:
         mask = layout.mask.float()

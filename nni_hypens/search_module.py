@@ -308,8 +308,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         inner = getattr(optimizer, "optimizer", optimizer)
         for step in range(self.settings.regularizer_steps):
             inner.zero_grad()
-            regularizer = self._regularizer(batch_idx, progress, stream=6 + step)
-            (self.diversity.weight.at(progress) * regularizer).backward()
+            (self.diversity.weight.at(progress) * self._regularizer(batch_idx, progress, 6 + step)).backward()
             inner.step()
 
     def _regularizer(self, batch_idx: int, progress: float, stream: int = 4) -> torch.Tensor:

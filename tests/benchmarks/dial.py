@@ -90,7 +90,7 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     {"space": space, "regularizer": regularizer, "n_edges": own[0]["n_edges"], "seeds": len(own)}
                     | mean
                     | {"worst_error": max(one["error"] for one in own)}
-                    | {name: function(one[name] for one in own) for name, function in worst.items()}
+                    | {name: function(one[name] for one in own) + 0.0 for name, function in worst.items()}
                 )
     return rows
 

@@ -12,6 +12,8 @@ _HOME = {
     "SharedEdges": "diversity",
     "JensenShannon": "diversity",
     "EdgeGroup": "architecture",
+    "EdgeStructure": "architecture",
+    "expected_shared_edges": "diversity",
     "Ensemble": "ensemble",
     "ImageData": "data",
     "InputError": "errors",

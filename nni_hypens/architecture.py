@@ -2,14 +2,18 @@
 
 An *architecture* is one NNI sample (label -> choice). An *edge* is one structural decision that counts as a unit when
 two architectures are compared. What counts is read from the structure of the model space, never from the text of a
-label:
+label. Every primitive has a default:
 
-* NNI ``Cell``: a triple (node, input, operation); each node has ``num_ops_per_node`` of them, unordered.
-* a node of our own spaces, where an ``InputChoice`` selects among ``LayerChoice`` s: (node, input, operation on it);
-  operations on inputs that are not chosen do not count.
-* any other mutable: (label, value).
+* NNI ``Cell``: a triple (node, input, operation); each node has ``num_ops_per_node`` of them, unordered, so two slots
+  that change places are no difference, and an edge held twice counts twice.
+* ``LayerChoice``, ``Repeat``, ``nni.choice`` and any other mutable: one edge, (label, value).
+* ``InputChoice`` by itself: ``n_chosen`` edges, (label, input).
 
-A space, or any module in it, may define ``edge_groups(self)`` returning :class:`EdgeGroup` objects to override this.
+A space, or any module in it, overrides this by a method ``edge_groups(self) -> list[EdgeGroup]``; each group takes the
+labels it names out of the defaults, and labels in no group keep theirs. The nodes of our one-cell space do so: where an
+``InputChoice`` selects among ``LayerChoice`` s, an edge is (node, input, operation on it), and operations on inputs
+that are not chosen do not count. A module that occurs again under the same labels adds no edges.
+:func:`nni_hypens.diversity.expected_shared_edges` is the mean count of draws from logits, under the same protocol.
 """
 
 from __future__ import annotations
@@ -37,11 +41,22 @@ EdgeKey = tuple[tuple[Edge, int], ...]
 class EdgeGroup:
     """Labels whose choices together make some edges of an architecture.
 
+    A *slot* is a place that holds one edge (n_chosen edges where its choice takes several). Slots of one group are
+    unordered: what counts is which edges the group holds, and how often.
+
+    ======================================  ===================================================================
+    slot                                    edges of an architecture
+    ======================================  ===================================================================
+    ``(None, ("width",))``                  (name, None, value of width)
+    ``("input", ("op",))``                  (name, index of the chosen input, value of op)
+    ``("input", ("op_0", "op_1"))``         (name, index i of the chosen input, value of op_i)
+    ======================================  ===================================================================
+
     Args:
         name: Name of the group, the first part of each of its edges.
         slots: Pairs (label of the input choice or None, labels of the operation choices). With one operation label,
             that operation acts on whichever input is chosen; with several, label ``i`` is the operation on input
-            ``i`` and counts only when input ``i`` is chosen. Slots of one group are unordered.
+            ``i`` and counts only when input ``i`` is chosen.
     """
 
     name: str
@@ -161,6 +176,9 @@ class EdgeStructure:
     Args:
         table: The choices of the space.
         groups: Groups that cover each label at most once; labels in no group become groups of their own.
+
+    Raises:
+        InputError: A group names a label that is unknown or counted twice, or a slot does not fit its choices.
     """
 
     def __init__(self, table: ChoiceTable, groups: Iterable[EdgeGroup] = ()) -> None:
@@ -178,11 +196,31 @@ class EdgeStructure:
                         f"label {label!r}", f"a second edge group {group.name!r}", "each label in one group"
                     )
                 covered[label] = group
+            self._check_slots(group)
             self.groups.append(group)
         self.groups += [EdgeGroup(label, ((None, (label,)),)) for label in table.options if label not in covered]
         twice = [name for name, times in Counter(group.name for group in self.groups).items() if times > 1]
         if twice:  # their edges could not be told apart
             raise InputError(f"edge group {twice[0]!r}", "two groups of that name", "a name of its own for each group")
+
+    def _check_slots(self, group: EdgeGroup) -> None:
+        """Refuse what could not be counted; the field of the message is the group."""
+        field, counted = f"edge group {group.name!r}", set[str]()
+        if not group.slots:
+            raise InputError(field, "no slots", "at least one slot")
+        for inputs, ops in group.slots:
+            allowed = {1} if inputs is None else {1, len(self.table.options[inputs])}
+            if len(ops) not in allowed:
+                raise InputError(
+                    field, f"{len(ops)} operation labels in a slot", " or ".join(map(str, sorted(allowed)))
+                )
+            several = [label for label in ops if self.table.n_chosen[label] > 1 or label in self.table.multiple]
+            if inputs is not None and several:
+                raise InputError(field, f"several values of {several[0]!r} on an input", "a choice of one operation")
+            own = {label for label in (inputs, *ops) if label is not None}
+            if counted & own:  # their slots would not be independent
+                raise InputError(field, f"label {min(counted & own)!r} in two slots", "each label in one slot")
+            counted |= own
 
     @classmethod
     def from_space(cls, space: ModelSpace) -> EdgeStructure:

@@ -52,7 +52,7 @@ class ArchitectureSampler:
         hypernetwork: Trained map from lam to logits.
         base: The base architecture.
         counts_edges: Whether lam is a number of shared edges (SharedEdges), so that a draw at lam must have about that
-            many; with JensenShannon the dial is a weight and any draw will do.
+            many; with JensenShannon the dial is another distance and any draw will do.
         accepts: Which architectures may be sampled (a budget); None for all.
     """
 

@@ -36,6 +36,7 @@ class SearchSettings:
     base_draws: int = 32
     base_batches: int = 8
     regularizer_samples: int = 64
+    regularizer_steps: int = 4
     gradient_clip_val: float | None = 5.0
     seed: int = 0
     paths: int | str = 1

@@ -54,6 +54,8 @@ class EdgeNES(OneShotStrategy):
             the base is chosen among uniform draws alone.
         base_draws: Architectures compared on the supernet when the base is chosen.
         regularizer_samples: Values of lam that the regulariser is averaged over in each step.
+        regularizer_steps: Steps of the hypernetwork on the regulariser alone after each architecture step. They need
+            no image; with 0 a space of 16 edges needs several times as many epochs until its dial obeys.
         paths: Paths that are run, and averaged, in each half of a step: a whole number, or ``"all"`` for the mixture of
             every option of every choice, which the papers' code and DARTS run (for comparison; warm-up runs one path).
         penalty: As for NNI's DARTS: an ``ExpectationProfilerPenalty``, or a dict of its arguments. It acts on the
@@ -90,6 +92,7 @@ class EdgeNES(OneShotStrategy):
         base_epochs: int | None = None,
         base_draws: int = 32,
         regularizer_samples: int = 64,
+        regularizer_steps: int = 4,
         paths: int | str = 1,
         penalty: dict[str, Any] | ExpectationProfilerPenalty | None = None,
         max_params: float | None = None,
@@ -108,6 +111,7 @@ class EdgeNES(OneShotStrategy):
             ("base_draws", base_draws, 1),
             ("seed", seed, 0),
             ("regularizer_samples", regularizer_samples, 1),
+            ("regularizer_steps", regularizer_steps, 0),
         ):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(name, repr(value), f"a whole number of at least {least}")
@@ -143,6 +147,7 @@ class EdgeNES(OneShotStrategy):
             base_epochs,
             base_draws,
             regularizer_samples=regularizer_samples,
+            regularizer_steps=regularizer_steps,
             gradient_clip_val=gradient_clip_val,
             seed=seed,
             paths=paths,

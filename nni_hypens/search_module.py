@@ -248,6 +248,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
             for weight in self._weights:
                 weight.requires_grad_(True)
             self.supernet.weights.clear()
+        if phase == HYPERNETWORK:
+            self._regularizer_steps(optimizer, batch_idx, progress)
 
     def _draw(
         self, logits: torch.Tensor, layout: ChoiceLayout, temperature: float, generator: torch.Generator
@@ -281,10 +283,19 @@ class EdgeNESModule(BaseOneShotLightningModule):
         """Mean over the processes of a distributed search, so that all of them decide alike."""
         return self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
 
-    def _regularizer(self, batch_idx: int, progress: float) -> torch.Tensor:
+    def _regularizer_steps(self, optimizer: Any, batch_idx: int, progress: float) -> None:
+        """Steps of the hypernetwork on R alone: a few hundred joint steps are too few for a dial of 16 edges, and these
+        need no image. They go past Lightning, whose count of steps is of those that see data."""
+        inner = getattr(optimizer, "optimizer", optimizer)
+        for step in range(self.settings.regularizer_steps):
+            inner.zero_grad()
+            (self.diversity.weight.at(progress) * self._regularizer(batch_idx, progress, 6 + step)).backward()
+            inner.step()
+
+    def _regularizer(self, batch_idx: int, progress: float, stream: int = 4) -> torch.Tensor:
         """R averaged over many lam at once: it needs no image, so a hundred cost less than one step and vary far
         less."""
-        generator = self._generator(batch_idx, 4)
+        generator = self._generator(batch_idx, stream)
         lam = self._draw_lam(generator, self.settings.regularizer_samples).to(self.device)
         temperature = self.diversity.temperature.at(progress)
         return self.diversity(lam, self.hypernetwork(lam), temperature, generator)

@@ -10,7 +10,7 @@ import nni
 import pytest
 import torch
 from nni.mutable import label_scope
-from nni.nas.nn.pytorch import InputChoice, LayerChoice, ModelSpace
+from nni.nas.nn.pytorch import Cell, InputChoice, LayerChoice, ModelSpace, Repeat
 from torch import nn
 
 from nni_hypens.architecture import ChoiceTable, EdgeGroup, EdgeStructure, load_sample
@@ -192,6 +192,45 @@ def test_other_mutables_and_own_edges() -> None:
     for other in ("g", "width"):  # another group's name, the name of a label in no group
         with pytest.raises(InputError, match=f"edge group '{other}': got two groups of that name"):
             EdgeStructure(table, [EdgeGroup("g", ((None, ("a",)),)), EdgeGroup(other, ((None, ("b",)),))])
+
+
+@pytest.mark.parametrize(
+    ("slots", "message"),
+    [
+        ((), "got no slots"),
+        (((None, ("a", "b")),), "got 2 operation labels in a slot; expected 1$"),
+        ((("a", ("b", "width", "b")),), "got 3 operation labels in a slot; expected 1 or 2$"),
+        ((("a", ("many",)),), "got several values of 'many' on an input"),
+        (((None, ("a",)), (None, ("a",))), "got label 'a' in two slots"),
+        ((("a", ("b",)), ("width", ("b",))), "got label 'b' in two slots"),
+    ],
+)
+def test_slots_that_could_not_be_counted_are_refused(slots: tuple, message: str) -> None:
+    table = ChoiceTable.from_space(Plain())
+    options, n_chosen = {**table.options, "many": (0, 1, 2)}, {**table.n_chosen, "many": 2}
+    with pytest.raises(InputError, match=f"^edge group 'g': {message}"):
+        EdgeStructure(ChoiceTable(options, n_chosen, frozenset(["many"])), [EdgeGroup("g", slots)])
+
+
+def test_every_primitive_has_a_default() -> None:
+    class Every(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.many = InputChoice(4, n_chosen=2, label="many")
+            self.depth = Repeat(lambda index: nn.Identity(), (1, 3), label="depth")
+            self.cell = Cell([nn.Identity(), nn.ReLU()], 1, 2, 2, label="cell")
+
+    structure = EdgeStructure.from_space(Every())
+    assert structure.n_edges == 3 + 2 + 1 + 2
+    rows = [[0, 1]] * len(structure.table.labels)
+    sample = structure.table.to_sample(rows)
+    assert {name: [edge[1:] for edge in structure.edges(sample) if edge[0] == name] for name in ("many", "depth")} == {
+        "many": [(None, 0), (None, 1)],
+        "depth": [(None, 1)],
+    }
+    assert len([edge for edge in structure.edges(sample) if edge[0].startswith("cell/")]) == 2
+    other = {**sample, "many": [1, 3], "depth": 2}
+    assert structure.shared_edges(sample, other) == 6 == structure.shared_edges(other, sample)
 
 
 def test_spaces_without_a_fixed_number_of_categorical_choices_are_refused() -> None:

@@ -49,7 +49,8 @@ def test_figures_are_those_of_the_results() -> None:
     for row in seeds:
         assert f"| {row['seed']} | {row['ensemble']:.4f} | {row['best_member']:.4f} |" in README
     dial = json.loads((results / "dial.json").read_text())
-    assert f"{dial['mean_error']:.3f}" in README
+    for row in dial["summary"]:
+        assert f"| {row['error']:.3f} | {row['error_share']:.1%} | {row['worst_error']:.3f} |" in README
     for row in json.loads((results / "search_step.json").read_text()).values():
         assert f"{row['time_vs_darts']:.3f}" in README and f"{row['memory_vs_darts']:.3f}" in README
 
@@ -61,5 +62,19 @@ def test_table_of_spaces_is_that_of_the_results() -> None:
     assert benchmark.table(json.loads(benchmark.OUT.read_text())["spaces"]) in README
 
 
+def test_the_dial_obeys_in_the_results() -> None:
+    """Five seeds, both spaces, both regularisers, one default: error, order and both ends."""
+    rows = json.loads((ROOT / "tests" / "benchmarks" / "results" / "dial.json").read_text())["summary"]
+    assert {(row["space"], row["regularizer"]) for row in rows} == {
+        (space, regularizer)
+        for space in ("one_cell", "hub_darts")
+        for regularizer in ("shared_edges", "jensen_shannon")
+    }
+    for row in rows:
+        assert row["seeds"] == 5 and row["spearman"] >= 0.95
+        assert row["error_share"] <= (0.07 if row["space"] == "one_cell" else 0.06)
+        assert row["low"] <= 0.01 * row["n_edges"] and row["high"] >= 0.99 * row["n_edges"]
+
+
 def test_no_placeholder_is_left() -> None:
-    assert not re.search(r"^(FIVE_SEEDS|BENCHMARKS)$", README, re.MULTILINE)
+    assert not re.search(r"^(FIVE_SEEDS|BENCHMARKS|DIAL_TABLE)$", README, re.MULTILINE)

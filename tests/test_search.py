@@ -207,12 +207,25 @@ def test_base_of_another_space_is_refused_at_once(data: ImageData, searched: Any
 def test_jensen_shannon_and_hub_darts(data: ImageData, tmp_path: Path) -> None:
     strategy = EdgeNES(diversity=JensenShannon(weight=1.0))
     search(data, tmp_path / "js", strategy, epochs=3)
-    assert strategy.history[-1]["dial_error"] is None and strategy.history[-1]["regularizer"] <= 0
+    assert strategy.history[-1]["dial_error"] is None and strategy.history[-1]["regularizer"] >= 0
     assert len(strategy.sample(lam=1.0, n=6)) == 6
     darts = EdgeNES(diversity=SharedEdges())
     small = ImageData("digits", train_size=16, validation_size=16, batch_size=16)
     search(small, tmp_path / "darts", darts, epochs=3, space=DartsSpace(width=4, num_cells=3, in_channels=1))
     assert darts.n_edges == 16 and len(darts.pool(10)) == 10
+
+
+def test_steps_on_the_regulariser_are_no_steps_of_the_trainer(data: ImageData, tmp_path: Path) -> None:
+    """They make the dial obey sooner, and Lightning's count (which max_steps is compared to) is that without them."""
+    runs = []
+    for steps in (0, 40):
+        strategy = EdgeNES(seed=1, regularizer_steps=steps)
+        search(data, tmp_path / str(steps), strategy, epochs=6)
+        runs.append(strategy.history)
+    without, many = runs
+    assert [row["step"] for row in without] == [row["step"] for row in many]
+    assert without[2]["val_loss"] == many[2]["val_loss"]  # nothing changes before the hypernetwork's phase
+    assert many[-1]["dial_error"] < 0.5 < without[-1]["dial_error"]
 
 
 def test_loaders_instead_of_a_data_module(data: ImageData, tmp_path: Path) -> None:
@@ -270,6 +283,8 @@ def test_levels_are_kept_apart(data: ImageData, tmp_path: Path) -> None:
         ({"warmup_epochs": -1}, "warmup_epochs"),
         ({"path_temperature": 0.0}, "path_temperature"),
         ({"regularizer_samples": 0}, "regularizer_samples"),
+        ({"regularizer_steps": -1}, "regularizer_steps"),
+        ({"regularizer_steps": True}, "regularizer_steps"),
         ({"epsilon": float("nan")}, "epsilon"),
         ({"epsilon": True}, "epsilon"),
         ({"architecture_lr": float("inf")}, "architecture_lr"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 import random
 from typing import Any
@@ -112,6 +113,27 @@ def test_what_needs_the_search_says_so(tiny_cell: OneCell) -> None:
         found.sampler()
     with pytest.raises(RuntimeError, match="val_batches"):
         found._validation_batches()
+
+
+def test_steps_on_the_regulariser_alone(tiny_cell: OneCell) -> None:
+    """As many as asked for, each with noise of its own; they move the hypernetwork only, downhill, and repeatably."""
+    results = []
+    for steps in (0, 3, 3, 200):
+        found = module(EdgeNES(regularizer_steps=steps), copy.deepcopy(tiny_cell))
+        base = found.structure.table.to_sample([[0]] * len(found.structure.table.labels))
+        found.diversity.bind(found.structure, found.layout, base)
+        logits, before = found.base_logits.clone(), found._regularizer(0, 0.5).item()
+        optimizer = found.configure_architecture_optimizers()
+        calls = []
+        draw = found._draw_lam
+        found._draw_lam = lambda *args, draw=draw, calls=calls: calls.append(draw(*args)) or calls[-1]
+        found._regularizer_steps(optimizer, 0, 0.5)
+        assert len(calls) == len({tuple(lam.tolist()) for lam in calls}) == steps
+        assert torch.equal(found.base_logits, logits)
+        after = found._regularizer(0, 0.5).item()
+        results.append((found.hypernetwork.values.detach().clone(), before, after))
+    assert results[0][1] == results[0][2] and torch.equal(results[1][0], results[2][0])
+    assert not torch.equal(results[0][0], results[1][0]) and results[3][2] < 0.3 * results[3][1]
 
 
 def test_the_state_holds_what_is_no_tensor(tiny_cell: OneCell) -> None:

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torchmetrics
 from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
 from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty
 from torch import nn
@@ -33,7 +32,8 @@ from nni_hypens.errors import InputError
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler, best_by_loss
 from nni_hypens.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Schedule, SearchSettings
-from nni_hypens.supernet import Supernet, batch_statistics
+from nni_hypens.supernet import Supernet
+from nni_hypens.user_module import Silenced, loss_of, path_loss
 
 NUMBER_WANTED = "a finite loss; lower the learning rate"
 BUDGET_DRAWS = 200
@@ -262,11 +262,11 @@ class EdgeNESModule(BaseOneShotLightningModule):
         """The user's loss on a batch: mean over the drawn paths, or that of the mixture (warm-up always runs paths)."""
         if self.settings.paths == "all" and phase != WARMUP:
             self.supernet.set_mixture(draw.soft[0].to(self.device))
-            return _loss_of(self.training_module.training_step(batch, index))
+            return loss_of(self.training_module.training_step(batch, index))
         losses = []
         for chosen, soft in zip(draw.chosen, draw.soft, strict=True):
             self.supernet.set_draw(PathDraw(chosen, soft), gradient)
-            losses.append(_loss_of(self.training_module.training_step(batch, index)))
+            losses.append(loss_of(self.training_module.training_step(batch, index)))
         return torch.stack(losses).mean() if len(losses) > 1 else losses[0]
 
     def _penalized(self, loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -329,11 +329,11 @@ class EdgeNESModule(BaseOneShotLightningModule):
         batches = self._validation_batches()
 
         def measure(sample: Sample) -> float:
-            loss = self._over_ranks(self._path_loss(sample, batches)).item()
+            loss = self._over_ranks(path_loss(self.training_module, self.supernet, sample, batches)).item()
             self.base_ranking.append({"architecture": self.structure.describe(sample), "loss": loss})
             return loss
 
-        with self._silent_module():
+        with Silenced(self.training_module):
             best, _ = best_by_loss(list(samples.values()), measure)
         return best
 
@@ -365,17 +365,6 @@ class EdgeNESModule(BaseOneShotLightningModule):
                 break
         return batches
 
-    @torch.no_grad()
-    def _path_loss(self, sample: Sample, batches: Sequence[Any]) -> torch.Tensor:
-        """Mean validation loss of one path with inherited weights, BatchNorm by batch."""
-        self.supernet.set_path(sample)
-        with batch_statistics(self.training_module):
-            losses = [_loss_of(self.training_module.training_step(batch, 0)) for batch in batches]
-        return torch.stack(losses).mean()
-
-    def _silent_module(self) -> Any:
-        return _Silenced(self.training_module)
-
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> torch.Tensor:
@@ -389,25 +378,3 @@ class EdgeNESModule(BaseOneShotLightningModule):
         self.base, self.history, self.base_ranking = known["base"], known["history"], known["base_ranking"]
         if self.base is not None:  # JSON turns tuples into lists
             self.base = self.structure.table.validate(self.base)
-
-
-class _Silenced:
-    """While open, the user's module logs nothing; afterwards its metrics are as new."""
-
-    def __init__(self, module: pl.LightningModule) -> None:
-        self.module = module
-
-    def __enter__(self) -> None:
-        self.log = self.module.log
-        self.module.log = lambda *args, **kwargs: None
-
-    def __exit__(self, *error: Any) -> None:
-        self.module.log = self.log
-        for metric in self.module.modules():
-            if isinstance(metric, torchmetrics.Metric):
-                metric.reset()
-
-
-def _loss_of(output: Any) -> torch.Tensor:
-    """The loss in what ``training_step`` returned."""
-    return output["loss"] if isinstance(output, dict) else output

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchmetrics
 
-from nni_hypens import EdgeNES, ImageData
+from nni_hypens import EdgeNES
 from nni_hypens.evaluators import ImageClassification
 from nni_hypens.schedule import BASE, HYPERNETWORK, WARMUP
-from nni_hypens.search_module import EdgeNESModule, _Silenced
+from nni_hypens.search_module import EdgeNESModule
 from search_spaces import OneCell
 
 
@@ -38,38 +37,6 @@ def test_warm_up_is_uniform_whatever_the_logits(tiny_cell: OneCell) -> None:
     assert found._logits(BASE, torch.Generator())[0] is found.base_logits
     logits, lam = found._logits(HYPERNETWORK, torch.Generator().manual_seed(0))
     assert torch.equal(logits, found.hypernetwork(lam)[0])
-
-
-def test_loss_of_a_path(tiny_cell: OneCell, digits: ImageData) -> None:
-    """Cross-entropy with inherited weights and BatchNorm by batch, as ``predict`` has it; nothing is left behind."""
-    found = module(EdgeNES(), tiny_cell)
-    found.training_module.set_model(found.supernet.model)
-    found.training_module.train()
-    batches = list(digits.val_dataloader())
-    table = found.structure.table
-    sample = table.validate({label: 0 if "input" in label else "dil_conv_3x3" for label in table.options})
-    before = {name: value.clone() for name, value in found.supernet.model.state_dict().items()}
-    with found._silent_module():
-        loss = found._path_loss(sample, batches).item()
-    assert all(torch.equal(before[name], value) for name, value in found.supernet.model.state_dict().items())
-    labels = torch.cat([labels for _, labels in batches])
-    probabilities = found.supernet.predict([sample], batches)[0]
-    assert loss == pytest.approx(-probabilities[range(len(labels)), labels].log().mean().item(), rel=1e-4)
-    assert all(part.training for part in found.training_module.modules())
-
-
-def test_comparing_paths_logs_nothing(tiny_cell: OneCell) -> None:
-    user = ImageClassification(10, 0.01, 0.0, 1)
-    said: list[str] = []
-    user.log = lambda name, *args, **kwargs: said.append(name)
-    metric = torchmetrics.MeanMetric()
-    user.metric = metric
-    with _Silenced(user):
-        user.log("loss", 1.0)
-        metric.update(5.0)
-    assert said == [] and metric.update_count == 0
-    user.log("loss", 1.0)
-    assert said == ["loss"]
 
 
 def test_randomness_depends_on_seed_epoch_batch_and_stream(tiny_cell: OneCell, monkeypatch: Any) -> None:

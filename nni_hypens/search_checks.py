@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty, ProfilerPenalty
 from nni.nas.profiler import ExpressionProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from nni_hypens._compat import finds_unused_parameters
+from nni_hypens._compat import expectation_of, finds_unused_parameters
 from nni_hypens.errors import InputError
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -74,6 +75,29 @@ def expectation_penalty(penalty: Any) -> ExpectationProfilerPenalty | None:
         found = type(penalty.profiler).__name__
         raise InputError("penalty.profiler", found, "an ExpressionProfiler such as FlopsProfiler or NumParamsProfiler")
     return penalty
+
+
+def penalize(
+    penalty: ExpectationProfilerPenalty, loss: torch.Tensor, probabilities: dict[str, dict[Any, torch.Tensor]]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss with the penalty on the expected cost, as NNI's DARTS computes it.
+
+    Args:
+        penalty: NNI's penalty.
+        loss: A scalar.
+        probabilities: label -> option -> its probability.
+
+    Returns:
+        The new loss, and ``penalty`` (the expected cost) and ``normalized_penalty``, scalars.
+    """
+    if type(penalty).profile is ExpectationProfilerPenalty.profile:
+        expected = expectation_of(penalty.profiler.expression, probabilities)
+    else:
+        expected = penalty.profile(probabilities)
+    normalized = penalty.nonlinear_fn(expected / penalty.baseline - 1)
+    details = {"penalty": expected, "normalized_penalty": normalized}
+    numbers = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in details.items()}
+    return penalty.aggregate_fn(loss, normalized), numbers
 
 
 def load_weights(model: nn.Module, path: Path, field: str) -> None:

@@ -32,6 +32,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler, best_by_loss
 from nni_hypens.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Schedule, SearchSettings
+from nni_hypens.search_checks import penalize
 from nni_hypens.supernet import Supernet
 from nni_hypens.user_module import Silenced, loss_of, path_loss
 
@@ -274,9 +275,9 @@ class EdgeNESModule(BaseOneShotLightningModule):
         probabilities = self._device_layout_cached().masked(logits).softmax(-1)
         rows = zip(self.structure.table.options.items(), probabilities.unbind(0), strict=True)
         sample = {label: dict(zip(values, row.unbind(0), strict=False)) for (label, values), row in rows}
-        loss, details = self._penalty[0](loss, sample)
-        for name in ("penalty", "normalized_penalty"):
-            self._note(f"penalty/{name}", torch.as_tensor(details[name], dtype=torch.float32))
+        loss, details = penalize(self._penalty[0], loss, sample)
+        for name, value in details.items():
+            self._note(f"penalty/{name}", value)
         return loss
 
     def _over_ranks(self, value: torch.Tensor) -> torch.Tensor:

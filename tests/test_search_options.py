@@ -16,7 +16,7 @@ from nni.nas.profiler.pytorch.flops import NumParamsProfiler
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
-from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator
+from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, search_module
 from nni_hypens.budget import Budget
 from search_spaces import OneCell
 
@@ -108,14 +108,17 @@ def test_sampling_keeps_the_budget(digits: ImageData, tmp_path: Path) -> None:
     limit, flops = (statistics.median(values) for values in zip(*map(costs.cost, free), strict=True))
     strategy = EdgeNES(max_params=limit, max_flops=flops, input_shape=(1, 8, 8), base_draws=8)
     search(tmp_path, strategy, digits, space)
-    found = [strategy.base_architecture, *strategy.sample(lam=0.0, n=5), *strategy.sample(lam=2.0, n=5)]
-    found += [candidate.architecture for candidate in strategy.pool(4)]
+    found = [strategy.base_architecture, *strategy.sample(lam=2.0, n=4)]
+    found += [candidate.architecture for candidate in strategy.pool(3, (1.0, 3.0))]
     assert all(cost.params <= limit and cost.flops <= flops for cost in map(costs.cost, found))
 
 
-def test_budget_that_nothing_meets_is_said(digits: ImageData, tmp_path: Path) -> None:
+def test_budget_that_nothing_meets_is_said(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "BUDGET_DRAWS", 5)
     with pytest.raises(InputError, match="^max_params, max_flops"):
-        search(tmp_path, EdgeNES(max_params=10), digits)
+        search(tmp_path, EdgeNES(max_params=10, base_draws=4), digits)
     base = search(tmp_path / "any", EdgeNES(), digits).base_architecture
     with pytest.raises(InputError, match="^base.*max_params=10"):
         EdgeNES(base=base, max_params=10).mutate_model(tiny())

@@ -4,7 +4,6 @@ when."""
 from __future__ import annotations
 
 import logging
-import operator
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,6 @@ with warnings.catch_warnings():
     import nni.nas.strategy  # noqa: F401
     import nni.trial
     import pytorch_lightning as pl
-    from nni.mutable import MutableExpression
     from nni.nas.oneshot.pytorch.supermodule._expression_utils import traverse_all_options
     from nni.runtime.trial_command_channel import (
         TrialCommandChannel,
@@ -101,22 +99,6 @@ def distribution_of(expression: Any, weights: Mapping[str, Any]) -> dict[Any, An
     go when NNI makes it public.
     """
     return dict(traverse_all_options(expression, weights=weights))
-
-
-def expectation_of(expression: Any, weights: Mapping[str, Any]) -> Any:
-    """Expected value of a profiler's expression, differentiable in the weights (label -> option -> probability).
-
-    NNI's own ``ExpectationProfilerPenalty.profile`` stops where some values of a choice are whole numbers and others
-    are not (``weighted_sum``), as for the parameters of pooling and convolutions. Can go when that is mended.
-    """
-    if not isinstance(expression, MutableExpression):
-        return expression
-    parts = getattr(expression, "arguments", ())
-    if getattr(expression, "function", None) is operator.add:
-        return sum(expectation_of(part, weights) for part in parts)
-    if getattr(expression, "function", None) is operator.sub:
-        return expectation_of(parts[0], weights) - expectation_of(parts[1], weights)
-    return sum(float(value) * weight for value, weight in distribution_of(expression, weights).items())
 
 
 def finds_unused_parameters(strategy: DDPStrategy) -> bool:

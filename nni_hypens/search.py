@@ -22,13 +22,14 @@ from nni_hypens.budget import Budget, check_limits
 from nni_hypens.curves import ProbabilityCurves
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges, is_number
 from nni_hypens.errors import InputError
+from nni_hypens.expected_cost import Penalty
 from nni_hypens.files import write_tensors
 from nni_hypens.hub_support import all_hooks, check_space, run_hook
 from nni_hypens.inherit import Inheritance, InheritedModel
 from nni_hypens.live_reports import reporting
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.schedule import SearchSettings
-from nni_hypens.search_checks import check_trainer, expectation_penalty, load_weights
+from nni_hypens.search_checks import check_trainer, load_weights
 from nni_hypens.search_module import EdgeNESModule
 from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy
 
@@ -133,7 +134,7 @@ class EdgeNES(OneShotStrategy):
         self.log_probs = log_probs
         self.base = base
         self.diversity = diversity or SharedEdges()
-        self.penalty = expectation_penalty(penalty)
+        self.penalty = None if penalty is None else Penalty(penalty)
         self.limits = {"max_params": max_params, "max_flops": max_flops, "input_shape": input_shape}
         self.supernet_file = None if supernet is None else Path(supernet)
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)

@@ -1,20 +1,16 @@
-"""What a search is given besides a space: trainer, penalty and weights, checked before any long work."""
+"""What a search is given besides a space, trainer and weights, checked before any long work."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty, ProfilerPenalty
-from nni.nas.profiler import ExpressionProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from nni_hypens._compat import expectation_of, finds_unused_parameters
+from nni_hypens._compat import finds_unused_parameters
 from nni_hypens.errors import InputError
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -51,53 +47,6 @@ def check_trainer(trainer: pl.Trainer) -> None:
             raise InputError("strategy", "ddp", f"{DDP!r}: each step runs one path, and the other weights wait")
     elif not isinstance(trainer.strategy, SingleDeviceStrategy):
         raise InputError("strategy", type(trainer.strategy).__name__, f"one device, or {DDP!r}")
-
-
-def expectation_penalty(penalty: Any) -> ExpectationProfilerPenalty | None:
-    """NNI's penalty as its DARTS takes it: the object, or a dict of its arguments.
-
-    Raises:
-        InputError: Another penalty, arguments it does not have, or a profiler without an expression.
-    """
-    if isinstance(penalty, dict):
-        try:
-            penalty = ExpectationProfilerPenalty(**penalty)
-        except TypeError as error:
-            raise InputError("penalty", f"a dict with {sorted(penalty)}", f"its arguments ({error})") from None
-    if penalty is None:
-        return None
-    if not isinstance(penalty, ExpectationProfilerPenalty):
-        wanted = "nni's ExpectationProfilerPenalty, or a dict of its arguments"
-        if isinstance(penalty, ProfilerPenalty):
-            wanted += ": the penalty of one sample has no gradient in the logits"
-        raise InputError("penalty", type(penalty).__name__, wanted)
-    if not isinstance(penalty.profiler, ExpressionProfiler):
-        found = type(penalty.profiler).__name__
-        raise InputError("penalty.profiler", found, "an ExpressionProfiler such as FlopsProfiler or NumParamsProfiler")
-    return penalty
-
-
-def penalize(
-    penalty: ExpectationProfilerPenalty, loss: torch.Tensor, probabilities: dict[str, dict[Any, torch.Tensor]]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss with the penalty on the expected cost, as NNI's DARTS computes it.
-
-    Args:
-        penalty: NNI's penalty.
-        loss: A scalar.
-        probabilities: label -> option -> its probability.
-
-    Returns:
-        The new loss, and ``penalty`` (the expected cost) and ``normalized_penalty``, scalars.
-    """
-    if type(penalty).profile is ExpectationProfilerPenalty.profile:
-        expected = expectation_of(penalty.profiler.expression, probabilities)
-    else:
-        expected = penalty.profile(probabilities)
-    normalized = penalty.nonlinear_fn(expected / penalty.baseline - 1)
-    details = {"penalty": expected, "normalized_penalty": normalized}
-    numbers = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in details.items()}
-    return penalty.aggregate_fn(loss, normalized), numbers
 
 
 def load_weights(model: nn.Module, path: Path, field: str) -> None:

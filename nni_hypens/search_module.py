@@ -22,17 +22,16 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
-from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty
 from torch import nn
 
 from nni_hypens._compat import restart_epoch_data
 from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.diversity import ChoiceLayout, Diversity, PathDraw, draw_paths
 from nni_hypens.errors import InputError
+from nni_hypens.expected_cost import Penalty
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler, best_by_loss
 from nni_hypens.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Schedule, SearchSettings
-from nni_hypens.search_checks import penalize
 from nni_hypens.supernet import Supernet
 from nni_hypens.user_module import Silenced, loss_of, path_loss
 
@@ -64,12 +63,12 @@ class EdgeNESModule(BaseOneShotLightningModule):
         diversity: Diversity,
         settings: SearchSettings,
         base: Sample | None = None,
-        penalty: ExpectationProfilerPenalty | None = None,
+        penalty: Penalty | None = None,
         accepts: Callable[[Sample], bool] | None = None,
     ) -> None:
         super().__init__(training_module)
         self.accepts = accepts
-        self._penalty = [penalty]  # in a list, so that its profiler's model space is no submodule of the search
+        self.penalty = penalty
         self.supernet, self.structure, self.diversity, self.settings = supernet, structure, diversity, settings
         self.layout = ChoiceLayout(structure.table)
         self.base = base
@@ -240,7 +239,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
                 regularizer = self._regularizer(batch_idx, progress)
                 self._note("regularizer", regularizer)
                 loss = loss + self.diversity.weight.at(progress) * regularizer
-            if self._penalty[0] is not None:
+            if self.penalty is not None:
                 loss = self._penalized(loss, logits)
             optimizer.zero_grad()
             self.manual_backward(loss)
@@ -273,9 +272,9 @@ class EdgeNESModule(BaseOneShotLightningModule):
     def _penalized(self, loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """The loss with NNI's penalty on the expectation under alpha(lam)."""
         probabilities = self._device_layout_cached().masked(logits).softmax(-1)
-        rows = zip(self.structure.table.options.items(), probabilities.unbind(0), strict=True)
-        sample = {label: dict(zip(values, row.unbind(0), strict=False)) for (label, values), row in rows}
-        loss, details = penalize(self._penalty[0], loss, sample)
+        options = self.structure.table.options
+        at = {label: row[: len(values)] for (label, values), row in zip(options.items(), probabilities, strict=True)}
+        loss, details = self.penalty(loss, at)
         for name, value in details.items():
             self._note(f"penalty/{name}", value)
         return loss

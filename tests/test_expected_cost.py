@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import Any
+
+import nni
+import numpy as np
+import pytest
+import torch
+from nni.nas.hub.pytorch import MobileNetV3Space
+from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty, SampleProfilerPenalty
+from nni.nas.oneshot.pytorch.supermodule._expression_utils import expression_expectation
+from nni.nas.profiler.pytorch.flops import NumParamsProfiler
+
+from nni_hypens.architecture import ChoiceTable
+from nni_hypens.errors import InputError
+from nni_hypens.expected_cost import ExpectedCost, Penalty
+from search_spaces import OneCell
+
+
+def probabilities(options: dict[str, tuple[Any, ...]]) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    result = {}
+    for label, values in options.items():
+        row = torch.rand(len(values), generator=generator, dtype=torch.float64)
+        result[label] = (row / row.sum()).requires_grad_()
+    return result
+
+
+def mean_over_draws(
+    profiler: Any, options: dict[str, tuple[Any, ...]], at: dict[str, torch.Tensor]
+) -> tuple[float, float]:
+    """Mean cost of random architectures, and its standard error."""
+    rng = np.random.default_rng(0)
+    rows = {label: row.detach().numpy() for label, row in at.items()}
+    costs = [
+        profiler.profile({label: values[rng.choice(len(values), p=rows[label])] for label, values in options.items()})
+        for _ in range(600)
+    ]
+    return float(np.mean(costs)), float(np.std(costs) / len(costs) ** 0.5)
+
+
+def test_expectation_of_expressions_is_that_of_nni() -> None:
+    a, b, c = (nni.choice(label, values) for label, values in (("a", [1, 2, 4]), ("b", [3, 5]), ("c", [0, 7, 9])))
+    options = {"a": (1, 2, 4), "b": (3, 5), "c": (0, 7, 9)}
+    at = probabilities(options)
+    for expression in (a + b, a * b - c, a * (a + b) * c, (a + 1) * (c - 2) * 3 + b // 2, a * a, 5 * b / 2):
+        ours = ExpectedCost(expression)(at)
+        theirs = expression_expectation(expression, {label: row.tolist() for label, row in at.items()})
+        assert ours.item() == pytest.approx(float(theirs), rel=1e-12)
+    gradient = torch.autograd.grad(ExpectedCost(a * b)(at), at["a"])[0]
+    mean_b = (at["b"] * torch.tensor([3.0, 5.0])).sum()
+    assert torch.allclose(gradient, torch.tensor([1.0, 2.0, 4.0]) * mean_b)
+    assert ExpectedCost(3.5)(at).item() == 3.5
+
+
+@pytest.mark.parametrize("space", [lambda: MobileNetV3Space(num_labels=10), lambda: OneCell(2)])
+def test_expected_parameters_are_the_mean_over_draws(space: Any) -> None:
+    """Also where NNI's own stops: some operations of OneCell have no parameters, others whole numbers of them."""
+    made: ModelSpace = space()
+    options = ChoiceTable.from_space(made).options
+    at = probabilities(options)
+    profiler = NumParamsProfiler(made, torch.zeros(1, 3, 64, 64))
+    mean, error = mean_over_draws(profiler, options, at)
+    expected = ExpectedCost(profiler.expression)(at)
+    assert expected.item() == pytest.approx(mean, abs=4 * error)
+    expected.backward()
+    assert sum(row.grad is not None and row.grad.abs().sum() > 0 for row in at.values()) >= 4
+
+
+def test_penalty_is_nnis_formula() -> None:
+    choice = nni.choice("a", [1.0, 3.0])
+    profiler = _Expression(choice * 100)
+    at = {"a": torch.tensor([0.25, 0.75], dtype=torch.float64)}
+    loss = torch.tensor(2.0, dtype=torch.float64)
+    for settings in ({}, {"nonlinear": "positive"}, {"nonlinear": "absolute", "aggregate": "mul"}, {"scale": -0.5}):
+        theirs = ExpectationProfilerPenalty(profiler, 400.0, **settings)
+        wanted, details = theirs(loss, {"a": {1.0: 0.25, 3.0: 0.75}})
+        for given in (theirs, {"profiler": profiler, "baseline": 400.0, **settings}):
+            ours, numbers = Penalty(given)(loss, at)
+            assert float(ours) == pytest.approx(float(wanted))
+            assert float(numbers["penalty"]) == details["penalty"] == 250.0
+            assert float(numbers["normalized_penalty"]) == pytest.approx(details["normalized_penalty"])
+
+
+class _Expression(NumParamsProfiler):
+    def __init__(self, expression: Any) -> None:
+        self.expression = expression
+
+
+@pytest.mark.parametrize(
+    ("penalty", "message"),
+    [
+        ({"baseline": 1}, "profiler"),
+        ({"profiler": None, "baseline": 1, "scales": 2}, "scales"),
+        (3.0, "float"),
+        (SampleProfilerPenalty(object(), 1), "no gradient"),
+        (ExpectationProfilerPenalty(object(), 1), "ExpressionProfiler"),
+    ],
+)
+def test_bad_penalties(penalty: Any, message: str) -> None:
+    with pytest.raises(InputError, match=rf"^penalty.*{message}"):
+        Penalty(penalty)
+
+
+def test_expressions_that_cannot_be_tabled_are_refused() -> None:
+    many = nni.choice("x0", list(range(1, 11)))
+    for index in range(1, 8):
+        many = (many + 0) * (many + nni.choice(f"x{index}", list(range(1, 11))))
+    with pytest.raises(InputError, match="^penalty.profiler"):
+        ExpectedCost(many)

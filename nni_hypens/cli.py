@@ -250,7 +250,7 @@ def make_plan(config: Any, out: Path) -> Any:
         base=config.base,
         diversity=config.build_diversity(),
         seed=config.seed,
-        strategy={"warmup_epochs": config.warmup_epochs, "base_epochs": config.base_epochs},
+        strategy=config.strategy_arguments(tuple(data.input_spec[name] for name in ("channels", "height", "width"))),
         command=f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER",
     )
 

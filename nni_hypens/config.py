@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from nni.nas.nn.pytorch import ModelSpace
 
+from nni_hypens.budget import check_limits
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
 from nni_hypens.errors import InputError
 
@@ -45,9 +46,15 @@ class RunConfig:
     test_size: int | None = setting(None, "test images to use (all)")
     augment: str = setting("none", "augmentation of training images: none, crop or crop_flip")
     batch_size: int = setting(64, "images per training batch")
-    space: str = setting("one_cell", "one_cell, darts, or module:Class of an NNI model space")
+    space: str = setting(
+        "one_cell", "one_cell, darts, a space of nni.nas.hub.pytorch such as NasBench201, or module:Class"
+    )
     space_args: dict[str, Any] = setting({}, "arguments of the space, such as channels=8")
     base: str | None = setting(None, "JSON file with the base architecture (searched first when not given)")
+    supernet: str | None = setting(None, "safetensors file with weights that the supernet starts from")
+    paths: str = setting("1", "paths per search step: a whole number, or all for the mixture of every option")
+    max_params: float | None = setting(None, "most parameters of a sampled network")
+    max_flops: float | None = setting(None, "most FLOPs of a sampled network for one image, a multiply-add as two")
     diversity: str = setting("shared_edges", "regulariser: shared_edges or jensen_shannon")
     members: int = setting(3, "members of the ensemble")
     candidates: int = setting(8, "architectures to train")
@@ -122,6 +129,11 @@ class RunConfig:
                 raise InputError(name, getattr(self, name), "a number above 0")
         if self.weight_decay < 0:
             raise InputError("weight_decay", self.weight_decay, "a number of at least 0")
+        check_limits(self.max_params, self.max_flops, (1, 1, 1))
+        if self.paths != "all" and not (self.paths.isdecimal() and int(self.paths) >= 1):
+            raise InputError("paths", repr(self.paths), "a whole number of at least 1, or all")
+        if self.supernet is not None and not Path(self.supernet).is_file():
+            raise InputError("supernet", self.supernet, "a safetensors file written by a search")
         one_of("diversity", self.diversity, DIVERSITIES)
         one_of("selection", self.selection, SELECTIONS)
         self.schedule_epochs()
@@ -158,13 +170,11 @@ class RunConfig:
         Raises:
             InputError: Unknown space, or arguments it does not take.
         """
-        factory = find_object("space", self.space, SPACES)
+        hub = {} if ":" in self.space or self.space in SPACES else hub_spaces()
+        factory = find_object("space", self.space, {**SPACES, **hub})
         accepted = _parameters(factory)
-        arguments = {
-            name: value
-            for name, value in (("in_channels", in_channels), ("num_classes", num_classes))
-            if name in accepted
-        }
+        sizes = (("in_channels", in_channels), ("num_classes", num_classes), ("num_labels", num_classes))
+        arguments = {name: value for name, value in sizes if name in accepted}
         unknown = [name for name in self.space_args if name not in accepted]
         if unknown:
             near = difflib.get_close_matches(unknown[0], accepted, n=1)
@@ -184,6 +194,19 @@ class RunConfig:
         if not isinstance(space, ModelSpace):
             raise InputError("space", f"{self.space}, a {type(space).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
         return space
+
+    def strategy_arguments(self, input_shape: tuple[int, int, int]) -> dict[str, Any]:
+        """What the settings say of the search, as arguments of :class:`nni_hypens.search.EdgeNES`."""
+        limited = self.max_flops is not None
+        return {
+            "warmup_epochs": self.warmup_epochs,
+            "base_epochs": self.base_epochs,
+            "supernet": self.supernet,
+            "paths": self.paths if self.paths == "all" else int(self.paths),
+            "max_params": self.max_params,
+            "max_flops": self.max_flops,
+            "input_shape": input_shape if limited else None,
+        }
 
     def build_diversity(self) -> Diversity:
         """The regulariser."""
@@ -225,6 +248,13 @@ def coerce(entry: dataclasses.Field, value: Any) -> Any:
     # counts and shares are written alike: 300 images, or 0.2 of them
     whole = entry.name == "validation_size" and number >= 1 and number == int(number)
     return int(number) if whole else number
+
+
+def hub_spaces() -> dict[str, str]:
+    """Name -> path of every model space of NNI's hub (about two seconds to import)."""
+    hub = importlib.import_module("nni.nas.hub.pytorch")
+    classes = {name: value for name, value in vars(hub).items() if inspect.isclass(value)}
+    return {name: f"{hub.__name__}:{name}" for name, value in classes.items() if issubclass(value, ModelSpace)}
 
 
 def one_of(field_name: str, value: str, choices: Any) -> None:

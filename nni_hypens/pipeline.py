@@ -148,7 +148,7 @@ class Run:
         plan, folder = self.plan, self.require("search/base.json", "search").parent
         start = time.perf_counter()
         structure = EdgeStructure.from_space(plan.space)
-        sampler = ArchitectureSampler.load(folder, structure)
+        sampler = ArchitectureSampler.load(folder, structure, plan.budget())
         pool = sampler.pool(OVERSAMPLE * plan.candidates, plan.lam_range, plan.seed, at_least=plan.candidates)
         strategy = EdgeNES()
         space = strategy.mutate_model(fresh(plan.space))

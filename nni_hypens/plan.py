@@ -16,6 +16,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import model_context
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.budget import Budget
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.errors import InputError
 
@@ -82,6 +83,12 @@ class Plan:
         if hasattr(self.data, "check"):
             self.data.check()
         self._try_space(structure)
+
+    def budget(self) -> Budget | None:
+        """The limits that sampled architectures keep, or None."""
+        limits = {name: self.strategy.get(name) for name in ("max_params", "max_flops", "input_shape")}
+        limited = limits["max_params"] is not None or limits["max_flops"] is not None
+        return Budget(fresh(self.space), **limits) if limited else None
 
     def _try_space(self, structure: EdgeStructure) -> None:
         """Run one architecture on two blank images: data and space must fit."""

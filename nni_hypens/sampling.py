@@ -20,10 +20,12 @@ from nni_hypens.files import write_json, write_tensors
 from nni_hypens.hypernetwork import Hypernetwork
 
 DRAWS_PER_ROUND = 256
-MAX_ROUNDS = 40
+MAX_ROUNDS = 400
+BARREN_ROUNDS = 10
+"""Rounds in a row that find nothing new before the search for more ends."""
 BUDGET_TRIES = 200
 WARMER = 1.25
-"""A round that finds nothing new raises the sampling temperature by this factor: trained logits can be so sharp that
+"""A round that finds little new raises the sampling temperature by this factor: trained logits can be so sharp that
 hundreds of draws hold a dozen different architectures."""
 
 
@@ -34,7 +36,7 @@ class Candidate:
     Args:
         lam: Requested shared edges (None where no dial was asked, as for the base).
         shared_edges: Edges it has in common with the base.
-        source: ``base``, ``mode`` or ``draw``.
+        source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw, some edges set to or from the base's).
         architecture: The NNI sample.
     """
 
@@ -104,7 +106,8 @@ class ArchitectureSampler:
         """``n`` different architectures at ``lam``: the mode, then Gumbel draws.
 
         With ``SharedEdges`` each has a number of shared edges within half an edge of ``lam``. Draws that repeat make
-        the sampling temperature rise until enough different ones are found.
+        the sampling temperature rise, and draws with other numbers of shared edges are repaired, a few edges set to or
+        from the base's, until enough different ones are found.
 
         Args:
             lam: Requested shared edges, 0..n_edges.
@@ -132,27 +135,50 @@ class ArchitectureSampler:
 
         offer(self.mode(lam))
         generator = torch.Generator().manual_seed(seed)
-        logits, temperature = self.logits(lam), 1.0
-        for round_number in range(MAX_ROUNDS):
-            if len(found) >= n or not tries[0]:
-                break
+        logits, temperature, rounds, barren, drawn = self.logits(lam), 1.0, 0, 0, 0
+        while len(found) < n and barren < BARREN_ROUNDS and rounds < MAX_ROUNDS and tries[0]:
             before = len(found)
-            draws = DRAWS_PER_ROUND if round_number else min(DRAWS_PER_ROUND, 8 * n)
-            many = (logits / temperature).expand(draws, -1, -1)
-            for rows in draw_paths(many, self.layout, 1.0, generator).chosen.tolist():
-                offer(self._candidate(lam, "draw", self.structure.table.to_sample(rows)))
-            if len(found) == before:
-                temperature *= WARMER
+            draws = DRAWS_PER_ROUND if rounds else min(DRAWS_PER_ROUND, 8 * n)
+            many = self._draw(logits / temperature, draws, generator)
+            others = self._draw(torch.zeros_like(logits), draws, generator)
+            for architecture in many:
+                offer(self._candidate(lam, "draw", architecture))
+            if len(found) < n and self.counts_edges and rounds:
+                for architecture, other in zip(many, others, strict=True):
+                    offer(self._candidate(lam, "repaired", self._repair(architecture, other, round(lam), generator)))
+            new = len(found) - before
+            temperature *= WARMER if new < draws / 10 else 1.0
+            barren = 0 if new else barren + 1
+            rounds, drawn = rounds + 1, drawn + draws
         if len(found) < n:
-            draws = f"{MAX_ROUNDS * DRAWS_PER_ROUND} draws"
             within = "" if self.accepts is None else f" within the budget (of {BUDGET_TRIES + 20 * n - tries[0]} tried)"
             raise InputError(
                 "n",
                 n,
                 f"at most {len(found)} at lam={lam:g}: no more different architectures with about {lam:g} of "
-                f"{self.n_edges} shared edges{within} turned up in {draws}",
+                f"{self.n_edges} shared edges{within} turned up in {drawn} draws",
             )
         return list(found.values())[:n]
+
+    def _draw(self, logits: torch.Tensor, draws: int, generator: torch.Generator) -> list[Sample]:
+        chosen = draw_paths(logits.expand(draws, -1, -1), self.layout, 1.0, generator).chosen
+        return [self.structure.table.to_sample(rows) for rows in chosen.tolist()]
+
+    def _repair(self, architecture: Sample, other: Sample, shared: int, generator: torch.Generator) -> Sample:
+        """``architecture`` with slots set to the base's, or to those of ``other``, one by one in random order, where
+        that brings the number of edges shared with the base nearer to ``shared``."""
+        slots = [slot for group in self.structure.groups for slot in group.slots]
+        found = self.structure.shared_edges(self.base, architecture)
+        for index in torch.randperm(len(slots), generator=generator).tolist():
+            if found == shared:
+                break
+            inputs, ops = slots[index]
+            source = self.base if found < shared else other
+            changed = {**architecture, **{label: source[label] for label in (inputs, *ops) if label is not None}}
+            now = self.structure.shared_edges(self.base, changed)
+            if abs(now - shared) < abs(found - shared):
+                architecture, found = changed, now
+        return architecture
 
     def _accept(self, architecture: Sample, tries: list[int]) -> bool:
         """Whether the budget holds; ``tries`` is how often it may still be asked, which takes a tenth of a second."""
@@ -220,8 +246,10 @@ class ArchitectureSampler:
         write_json(directory / "base.json", self.base)
 
     @classmethod
-    def load(cls, directory: Path, structure: EdgeStructure) -> ArchitectureSampler:
-        """Read what :meth:`save` wrote.
+    def load(
+        cls, directory: Path, structure: EdgeStructure, accepts: Callable[[Sample], bool] | None = None
+    ) -> ArchitectureSampler:
+        """Read what :meth:`save` wrote; ``accepts`` is not in it.
 
         Raises:
             InputError: A file is missing or broken, or belongs to another space.
@@ -238,7 +266,7 @@ class ArchitectureSampler:
                 raise InputError(str(path), found, f"{wanted} for {structure.n_edges}: it belongs to another space")
             network = Hypernetwork(*wanted, about["low"], about["high"], n_pivots=tensors["values"].shape[0])
             network.load_state_dict(tensors)
-            return cls(structure, network, base, about["counts_edges"])
+            return cls(structure, network, base, about["counts_edges"], accepts)
         except InputError:
             raise
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -56,6 +56,48 @@ def test_asking_for_more_than_there_are_ends_with_an_error() -> None:
         sampler().sample(1, 0)
 
 
+@pytest.mark.parametrize("sharpness", [0.2, 20.0])
+def test_all_there_are_can_be_had(sharpness: float) -> None:
+    """Two edges of four set to the base's: 1,511 architectures by counting; all of them are found, and not one more."""
+    source = sampler(sharpness=sharpness)
+    differing = [7 * inputs - 1 for inputs in (1, 2, 3, 4)]
+    there_are = sum(a * b for i, a in enumerate(differing) for b in differing[:i])
+    found = source.sample(2, there_are)
+    assert len({source.structure.key(one.architecture) for one in found}) == there_are == 1511
+    assert {one.shared_edges for one in found} == {2} and {one.source for one in found} <= {"mode", "draw", "repaired"}
+    with pytest.raises(InputError, match="^n: got 1512; expected at most 1511 at lam=2"):
+        source.sample(2, there_are + 1)
+
+
+def test_thousands_of_a_large_space() -> None:
+    """Also where the hypernetwork gives the same architecture again and again, and at both ends of the dial."""
+    structure = EdgeStructure.from_space(DartsSpace(width=1, num_cells=3))
+    layout = ChoiceLayout(structure.table)
+    base = structure.table.to_sample([[0]] * layout.n_labels)
+    network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, 16.2, 2)
+    with torch.no_grad():
+        network.values.copy_(60 * torch.stack([-layout.one_hot(base), layout.one_hot(base)]))
+    source = ArchitectureSampler(structure, network, base)
+    for lam, n in ((8, 3000), (0, 1000), (15, 100)):
+        found = source.sample(lam, n)
+        assert len({structure.key(one.architecture) for one in found}) == n
+        assert {one.shared_edges for one in found} == {lam}
+        assert all(one.shared_edges == structure.shared_edges(base, one.architecture) for one in found)
+
+
+def test_repair_reaches_any_number_it_can() -> None:
+    source = sampler()
+    generator = torch.Generator().manual_seed(0)
+    drawn = source._draw(torch.zeros(source.layout.n_labels, source.layout.n_options), 40, generator)
+    for one, other in zip(drawn[::2], drawn[1::2], strict=True):
+        before = dict(one)
+        for wanted in range(5):
+            repaired = source._repair(one, other, wanted, generator)
+            stay = set.intersection(*(set(source.structure.edges(some)) for some in (one, other, source.base)))
+            assert source.structure.shared_edges(source.base, repaired) == max(wanted, len(stay))
+            assert source.structure.table.validate(repaired) == repaired and one == before
+
+
 def test_pool_holds_the_base_and_spreads_over_the_dial() -> None:
     source = sampler()
     pool = source.pool(12, (1.0, 3.5))

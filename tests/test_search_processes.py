@@ -193,7 +193,8 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
                 assert row[name] == other[name] or row[name] == pytest.approx(other[name], rel=1e-6), name
         assert [c.architecture for c in one.pool(6)] == [c.architecture for c in two.pool(6)]
         weights = [strategy.trained_supernet.model.state_dict() for strategy in (one, two)]
-        assert all(torch.allclose(value.double(), weights[1][name].double(), atol=1e-5) for name, value in weights[0].items())
+        for name, value in weights[0].items():
+            assert torch.allclose(value.double(), weights[1][name].double(), atol=1e-5), name
         seen = [(tmp_path / place).read_text() for place in ("one/seen-0.txt", "two/seen-0.txt", "two/seen-1.txt")]
         assert len(seen[0].splitlines()) > 40 and seen[0] == seen[1] == seen[2]
 

@@ -127,7 +127,23 @@ class ChoiceTable:
 
     def to_indices(self, sample: Sample) -> dict[str, list[int]]:
         """Indices of the chosen options, label by label."""
-        return {label: [self.options[label].index(value) for value in as_list(sample[label])] for label in self.options}
+        return {
+            label: [options.index(value) for value in self.chosen(label, sample[label])]
+            for label, options in self.options.items()
+        }
+
+    def chosen(self, label: str, choice: Any) -> list[Any]:
+        """What a sample says of a label, as the list of what is chosen.
+
+        An option may be a tuple, such as a kernel of (1, 3), which JSON turns into a list; and where one of several is
+        chosen, NNI writes a list of one.
+        """
+        if label in self.multiple:
+            return list(choice) if isinstance(choice, list | tuple) else [choice]
+        if not isinstance(choice, list | tuple):
+            return [choice]
+        whole = tuple(choice)
+        return [whole] if whole in self.options[label] else list(choice)
 
     def validate(self, sample: Any, field: str = "base") -> Sample:
         """Check that ``sample`` is an architecture of this space, and return it in NNI's own form.
@@ -155,7 +171,7 @@ class ChoiceTable:
             )
         checked: Sample = {}
         for label, values in self.options.items():
-            chosen = as_list(sample[label])
+            chosen = self.chosen(label, sample[label])
             wrong = [value for value in chosen if not _is_option(value, values)]
             if wrong:
                 near = difflib.get_close_matches(str(wrong[0]), [str(value) for value in values], n=1)
@@ -250,10 +266,10 @@ class EdgeStructure:
             found: list[Edge] = []
             for inputs, ops in group.slots:
                 if inputs is None:
-                    found += [(group.name, None, value) for value in as_list(sample[ops[0]])]
+                    found += [(group.name, None, value) for value in self.table.chosen(ops[0], sample[ops[0]])]
                     continue
                 values = self.table.options[inputs]
-                for value in as_list(sample[inputs]):
+                for value in self.table.chosen(inputs, sample[inputs]):
                     index = values.index(value)
                     label = ops[index] if len(ops) > 1 or len(values) == 1 else ops[0]
                     found.append((group.name, index, sample[label]))
@@ -274,11 +290,6 @@ class EdgeStructure:
         for name, source, value in self.edges(sample):
             parts.setdefault(name, []).append(str(value) if source is None else f"{source}>{value}")
         return "; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items())
-
-
-def as_list(value: Any) -> list[Any]:
-    """A choice as the list of what is chosen."""
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def load_sample(path: str | Path, table: ChoiceTable, field: str = "base") -> Sample:

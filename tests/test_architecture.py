@@ -314,3 +314,19 @@ def test_samples_and_indices_are_inverse() -> None:
     sample = draw(table, random.Random(2))
     assert table.to_sample(list(table.to_indices(sample).values())) == sample
     assert all(type(label) is str for label in table.labels)  # NNI's own type would end up in checkpoints
+
+
+def test_options_may_be_tuples() -> None:
+    """A kernel of (1, 3) is one choice, in memory and after JSON, which knows lists only."""
+    options = {"kernel": ((1, 3), (3, 1), (1, 2, 3)), "input": (0, 1, 2)}
+    table = ChoiceTable(options, {"kernel": 1, "input": 2}, frozenset({"input"}))
+    sample = table.to_sample([[1], [0, 2]])
+    assert sample == {"kernel": (3, 1), "input": [0, 2]}
+    assert table.validate(json.loads(json.dumps(sample))) == table.validate(sample) == sample
+    assert table.to_indices(sample) == {"kernel": [1], "input": [0, 2]}
+    structure = EdgeStructure(table)
+    assert structure.n_edges == 3 and structure.edges(sample)[0] == ("kernel", None, (3, 1))
+    assert structure.shared_edges(sample, {"kernel": (1, 3), "input": [2, 1]}) == 1
+    for kernel in ([1, 4], [], [(1, 3)] * 2, 3):
+        with pytest.raises(InputError, match="kernel"):
+            table.validate({**sample, "kernel": kernel})

@@ -16,6 +16,7 @@ from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.space import RawFormatModelSpace
 from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, check_limits
@@ -297,8 +298,10 @@ class EdgeNES(OneShotStrategy):
         """Write the supernet's weights, which a later run can start from (``EdgeNES(supernet=path)``).
 
         Args:
-            path: A safetensors file; it appears whole or not at all.
+            path: A safetensors file; it appears whole or not at all. In a distributed search rank zero writes it.
         """
+        if rank_zero_only.rank:
+            return
         weights = self.trained_supernet.model.state_dict()
         write_tensors(Path(path), {name: value.cpu().contiguous() for name, value in weights.items()})
 

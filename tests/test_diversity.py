@@ -255,9 +255,10 @@ def test_hard_draws_follow_the_softmax_and_modes_the_logits() -> None:
 
 def test_relaxed_choice() -> None:
     one, two = (ChoiceLayout(STRUCTURES[name].table) for name in ("one_cell", "two_inputs"))
-    logits = one.masked(torch.randn(one.n_labels, one.n_options))
+    generator = torch.Generator().manual_seed(0)
+    logits = one.masked(torch.randn(one.n_labels, one.n_options, generator=generator))
     assert torch.allclose(relaxed_choice(logits, one, 0.5), torch.softmax(logits / 0.5, -1))
-    logits = two.masked(torch.randn(two.n_labels, two.n_options))
+    logits = two.masked(torch.randn(two.n_labels, two.n_options, generator=generator))
     sums = relaxed_choice(logits, two, 0.05).sum(-1)
     assert torch.allclose(sums, two.n_chosen.float(), atol=0.2)
     row = STRUCTURES["two_inputs"].table.labels.index("node_1/input")  # both of two inputs: nothing to choose

@@ -49,8 +49,8 @@ def test_expectation_of_expressions_is_that_of_nni() -> None:
         theirs = expression_expectation(expression, {label: row.tolist() for label, row in at.items()})
         assert ours.item() == pytest.approx(float(theirs), rel=1e-12)
     gradient = torch.autograd.grad(ExpectedCost(a * b)(at), at["a"])[0]
-    mean_b = (at["b"] * torch.tensor([3.0, 5.0])).sum()
-    assert torch.allclose(gradient, torch.tensor([1.0, 2.0, 4.0]) * mean_b)
+    mean_b = (at["b"] * torch.tensor([3.0, 5.0], dtype=torch.float64)).sum()
+    assert torch.allclose(gradient, torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64) * mean_b)
     assert ExpectedCost(3.5)(at).item() == 3.5
 
 

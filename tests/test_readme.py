@@ -52,7 +52,12 @@ def test_figures_are_those_of_the_results() -> None:
     for row in dial["summary"]:
         assert f"| {row['error']:.3f} | {row['error_share']:.1%} | {row['worst_error']:.3f} |" in README
     for row in json.loads((results / "search_step.json").read_text()).values():
-        assert f"{row['time_vs_darts']:.3f}" in README and f"{row['memory_vs_darts']:.3f}" in README
+        ratios = [row[name] for name in ("warmup_vs_random", "search_vs_random_same_batches")]
+        more = [row[name] for name in ("search_vs_random_one_step", "memory_vs_random")]
+        assert " | ".join(f"{ratio:.2f}" for ratio in ratios + more) in README
+        assert max(*ratios, row["memory_vs_random"]) <= 1.15
+        if "darts" in row:
+            assert f"{row['time_vs_darts']:.3f}, {row['memory_vs_darts']:.3f}" in README
 
 
 def test_table_of_spaces_is_that_of_the_results() -> None:

@@ -71,6 +71,11 @@ class LooseEndCell(WeightedCell):
         self.postprocessor.keep = [node not in used for node in self.output_node_indices]
         return result
 
+    def forward(self, *inputs: Any) -> Any:
+        if self.path_weights.mixture is not None:  # every node is read by some option, and every one is a loose end
+            self.postprocessor.keep = [True] * self.num_nodes
+        return super().forward(*inputs)
+
 
 class RepeatFromZero(WeightedRepeat):
     """``Repeat`` that may be skipped altogether: NNI's path-sampling one has no output at depth 0."""
@@ -82,7 +87,8 @@ class RepeatFromZero(WeightedRepeat):
         return None
 
     def forward(self, x: Any) -> Any:
-        return self._reduction([x], [0]) if self._sampled == 0 else super().forward(x)
+        skipped = self._sampled == 0 and self.path_weights.mixture is None
+        return self._reduction([x], [0]) if skipped else super().forward(x)
 
 
 def mutate_stage(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
@@ -92,8 +98,15 @@ def mutate_stage(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwar
     if stage is not None:
         weights: PathWeights = memo[WEIGHTS_KEY]
         labels = list(stage.depth_choice.simplify())
+        stage.register_forward_pre_hook(lambda _module, _inputs: _refuse_mixture(weights, labels))
         stage.register_forward_hook(lambda _module, _inputs, output: weights.scale([output], labels)[0])
     return stage
+
+
+def _refuse_mixture(weights: PathWeights, labels: list[str]) -> None:
+    if weights.mixture is not None:
+        wanted = "paths=1, or a fixed num_cells: cells of other depths have other widths and cannot be summed"
+        raise InputError(f"label {labels[0]!r}", "a stage of mutable depth with paths='all'", wanted)
 
 
 def refuse_unsupported(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> bool:

@@ -17,7 +17,9 @@ from nni_hypens.supernet import _weighted_operation
 class SlimBatchNorm2d(MixedBatchNorm2d):
     """NNI slices the weights and statistics of a narrower BatchNorm without asking whether it has any."""
 
-    def freeze_weight(self, num_features: int, **kwargs: Any) -> dict[str, torch.Tensor | None]:
+    def freeze_weight(self, num_features: int | dict, **kwargs: Any) -> dict[str, torch.Tensor | None]:
+        if isinstance(num_features, dict):  # a mixture of widths is as wide as the widest, as NNI has it
+            num_features = self.num_features
         names = ("weight", "bias", "running_mean", "running_var")
         tensors = {name: getattr(self, name) for name in names}
         return {name: None if tensor is None else tensor[:num_features] for name, tensor in tensors.items()}
@@ -27,6 +29,8 @@ class SlimLayerNorm(MixedLayerNorm):
     """NNI indexes with a list of slices, which PyTorch warns of and is to take for a tensor of indices."""
 
     def _freeze_weight_impl(self, normalized_shape: Any, **kwargs: Any) -> dict[str, Any]:
+        if isinstance(normalized_shape, dict):
+            normalized_shape = self.normalized_shape
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         where = tuple(slice(0, size) for size in shape)
         tensors = {"weight": self.weight, "bias": self.bias}

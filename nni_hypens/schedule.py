@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nni_hypens.diversity import Annealed
+from nni_hypens.diversity import Annealed, is_number
 from nni_hypens.errors import InputError
 
 WARMUP, BASE, HYPERNETWORK = "warmup", "base", "hypernetwork"
@@ -40,6 +40,35 @@ class SearchSettings:
     gradient_clip_val: float | None = 5.0
     seed: int = 0
     paths: int | str = 1
+
+    def __post_init__(self) -> None:
+        """Check the range of each number.
+
+        Raises:
+            InputError: Names the first that is out of its range.
+        """
+        least = {"pivots": 2, "base_draws": 1, "base_batches": 1, "seed": 0}
+        least |= {"regularizer_samples": 1, "regularizer_steps": 0}
+        for name, low in least.items():
+            if not _is_whole(getattr(self, name), low):
+                raise InputError(name, repr(getattr(self, name)), f"a whole number of at least {low}")
+        for name in ("warmup_epochs", "base_epochs"):
+            value = getattr(self, name)
+            if value is not None and not _is_whole(value, 0):
+                raise InputError(name, repr(value), "a whole number of at least 0, or None")
+        for name in ("epsilon", "architecture_lr"):
+            value = getattr(self, name)
+            if not is_number(value) or value <= 0:
+                raise InputError(name, repr(value), "a number above 0")
+        clip = self.gradient_clip_val
+        if clip is not None and (not is_number(clip) or clip <= 0):
+            raise InputError("gradient_clip_val", repr(clip), "a number above 0, or None")
+        if self.paths != "all" and not _is_whole(self.paths, 1):
+            raise InputError("paths", repr(self.paths), "a whole number of at least 1, or 'all'")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(frozen=True)

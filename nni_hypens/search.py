@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, check_limits
 from nni_hypens.curves import ProbabilityCurves
-from nni_hypens.diversity import Annealed, Diversity, SharedEdges, is_number
+from nni_hypens.diversity import Annealed, Diversity, SharedEdges
 from nni_hypens.errors import InputError
 from nni_hypens.expected_cost import Penalty
 from nni_hypens.files import write_tensors
@@ -108,38 +108,6 @@ class EdgeNES(OneShotStrategy):
         mutation_hooks: list[Callable[..., Any]] | None = None,
     ) -> None:
         super().__init__(mutation_hooks=mutation_hooks)
-        for name, value, least in (
-            ("pivots", pivots, 2),
-            ("base_draws", base_draws, 1),
-            ("seed", seed, 0),
-            ("regularizer_samples", regularizer_samples, 1),
-            ("regularizer_steps", regularizer_steps, 0),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(name, repr(value), f"a whole number of at least {least}")
-        for name, value in (("warmup_epochs", warmup_epochs), ("base_epochs", base_epochs)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-                raise InputError(name, repr(value), "a whole number of at least 0, or None")
-        for name, value in (("epsilon", epsilon), ("architecture_lr", architecture_lr)):
-            if not is_number(value) or value <= 0:
-                raise InputError(name, repr(value), "a number above 0")
-        if gradient_clip_val is not None and (not is_number(gradient_clip_val) or gradient_clip_val <= 0):
-            raise InputError("gradient_clip_val", repr(gradient_clip_val), "a number above 0, or None")
-        if paths != "all" and (not isinstance(paths, int) or isinstance(paths, bool) or paths < 1):
-            raise InputError("paths", repr(paths), "a whole number of at least 1, or 'all'")
-        if diversity is not None and (isinstance(diversity, type) or not isinstance(diversity, Diversity)):
-            raise InputError("diversity", repr(diversity), "an instance such as SharedEdges() or JensenShannon()")
-        check_limits(max_params, max_flops, input_shape)
-        if log_probs is not None and not isinstance(log_probs, bool):
-            raise InputError("log_probs", repr(log_probs), "True, False, or None")
-        self.log_probs = log_probs
-        self.base = base
-        self.diversity = diversity or SharedEdges()
-        self.penalty = None if penalty is None else Penalty(penalty)
-        self.limits = {"max_params": max_params, "max_flops": max_flops, "input_shape": input_shape}
-        self.supernet_file = None if supernet is None else Path(supernet)
-        self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
-        self.budget: Budget | None = None
         self.settings = SearchSettings(
             pivots,
             epsilon,
@@ -154,6 +122,19 @@ class EdgeNES(OneShotStrategy):
             seed=seed,
             paths=paths,
         )
+        if diversity is not None and (isinstance(diversity, type) or not isinstance(diversity, Diversity)):
+            raise InputError("diversity", repr(diversity), "an instance such as SharedEdges() or JensenShannon()")
+        check_limits(max_params, max_flops, input_shape)
+        if log_probs is not None and not isinstance(log_probs, bool):
+            raise InputError("log_probs", repr(log_probs), "True, False, or None")
+        self.log_probs = log_probs
+        self.base = base
+        self.diversity = diversity or SharedEdges()
+        self.penalty = None if penalty is None else Penalty(penalty)
+        self.limits = {"max_params": max_params, "max_flops": max_flops, "input_shape": input_shape}
+        self.supernet_file = None if supernet is None else Path(supernet)
+        self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
+        self.budget: Budget | None = None
         self._path_weights = PathWeights()
         self._structure: EdgeStructure | None = None
         self._supernet: Supernet | None = None

@@ -79,6 +79,7 @@ def search_ensemble(
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
+    per_trial: int = 1,
     quiet: bool = False,
     **strategy: Any,
 ) -> EnsembleResult:
@@ -104,6 +105,7 @@ def search_ensemble(
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
+        per_trial: Candidates that one trial trains, one after the other.
         quiet: Show no progress.
         **strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
 
@@ -145,7 +147,7 @@ def search_ensemble(
         seed,
         f"search_ensemble(..., out={str(out)!r})",
     )
-    run = Run(plan, out, port, concurrency, Progress(quiet))
+    run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
     run.prepare()
     results = run.results() if run.finished else run.run()
     return EnsembleResult(Path(out), results, type(space))

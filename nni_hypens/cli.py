@@ -132,6 +132,13 @@ def _add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
         metavar="N",
         help="trials at once (default: %(default)s)",
     )
+    group.add_argument(
+        "--per-trial",
+        type=int,
+        default=1,
+        metavar="N",
+        help="candidates that one trial trains: a trial takes seconds to start (default: %(default)s)",
+    )
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument("--json", action="store_true", help="print the results as JSON")
     if not out_required:
@@ -198,15 +205,18 @@ def make_run(arguments: argparse.Namespace) -> Any:
     config = RunConfig.from_mapping(settings)
     if config.data.endswith(".npz"):
         config.data = str(Path(config.data).resolve())
-    if config.base is not None:
-        config.base = str(Path(config.base).resolve())
+    for name in ("base", "supernet"):
+        if getattr(config, name) is not None:
+            setattr(config, name, str(Path(getattr(config, name)).resolve()))
     config.check()
-    if arguments.concurrency < 1:
-        raise InputError("concurrency", arguments.concurrency, "a whole number of at least 1")
+    for name, value in (("concurrency", arguments.concurrency), ("per_trial", arguments.per_trial)):
+        if value < 1:
+            raise InputError(name, value, "a whole number of at least 1")
     name = Path(config.data.rsplit(":", 1)[-1]).stem
     out = arguments.out or Path("runs") / f"{name}-{config.space.rsplit(':', 1)[-1]}-{config.seed}"
     progress, live = Progress(arguments.quiet), getattr(arguments, "live", False)
-    run = Run(make_plan(config, out), out, arguments.port, arguments.concurrency, progress, live)
+    plan, at_once = make_plan(config, out), arguments.concurrency
+    run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial)
     run.prepare()
     return run
 

@@ -51,6 +51,7 @@ class Run:
         progress: Where progress is shown.
         live: Show the search in NNI's web UI as well, in a trial of its own; for runs of the command line, whose
             ``config.yaml`` says everything.
+        per_trial: Candidates that one trial trains, one after the other; the results do not depend on it.
 
     Raises:
         InputError: The folder holds another run, or something else.
@@ -64,11 +65,12 @@ class Run:
         concurrency: int = 1,
         progress: Progress | None = None,
         live: bool = False,
+        per_trial: int = 1,
     ) -> None:
         self.plan = plan
         self.out = Path(out)
         self.port = port
-        self.concurrency = concurrency
+        self.concurrency, self.per_trial = concurrency, per_trial
         self.progress = progress or Progress()
         self.live = live
 
@@ -236,9 +238,8 @@ class Run:
         self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
         self.progress.start("train", len(records), "candidate", len(done))
         start = time.perf_counter()
-        strategy = CandidateTraining(
-            specs, plan.evaluator, plan.data, self.out / "candidates", self.concurrency, on_progress=self._on_trial
-        )
+        folder, at_once = self.out / "candidates", (self.concurrency, self.per_trial)
+        strategy = CandidateTraining(specs, plan.evaluator, plan.data, folder, *at_once, on_progress=self._on_trial)
         try:
             run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
         finally:

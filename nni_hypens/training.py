@@ -7,6 +7,7 @@ folder that has it is a finished candidate.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -53,14 +54,17 @@ class TrialSpec:
 
 
 class _CandidateEvaluator(Evaluator):
-    """Trains one candidate with the user's evaluator inside a trial, and writes what the ensemble needs.
+    """Trains one or more candidates with the user's evaluator inside a trial, and writes what the ensemble needs.
+
+    A trial takes some five seconds to start, most of it imports, so small candidates are cheaper several at a time; the
+    results are the same. One that fails does not keep the others from being trained.
 
     Args:
         evaluator: The user's evaluator, traced.
         data: The user's data module, traced: ``val_dataloader()`` and ``test_dataloader()`` give (images, labels) in
             order.
-        candidate: Fields of a :class:`TrialSpec` without the architecture.
-        directory: Absolute path of the candidate's folder.
+        candidates: Fields of a :class:`TrialSpec`, one dict for each candidate; the first is the trial's own sample.
+        directory: Absolute path of the folder that has a folder for each candidate.
         threads: Threads of torch in the trial; the result depends on it in the last digits, so it is fixed.
     """
 
@@ -68,67 +72,91 @@ class _CandidateEvaluator(Evaluator):
         self,
         evaluator: Evaluator,
         data: pl.LightningDataModule,
-        candidate: dict[str, Any],
+        candidates: list[dict[str, Any]],
         directory: str,
         threads: int = 1,
     ) -> None:
         self.evaluator = evaluator
         self.data = data
-        self.candidate = candidate
+        self.candidates = candidates
         self.directory = directory
         self.threads = threads
 
     def _execute(self, model: ExecutableModelSpace) -> dict[str, Any]:
-        # NNI's hook before the network exists: its initial weights belong to the seed as well
         torch.set_num_threads(self.threads)
         quiet_training()
-        pl.seed_everything(self.candidate["seed"], verbose=False)
-        return self.evaluate(model.executable_model())
+        last, first_error = None, None
+        for spec in self.candidates:
+            try:
+                if last is not None:  # NNI takes one final metric from a trial: those before the last go as reports
+                    nni.report_intermediate_result({**last, "finished": 1})
+                last = None
+                last = self._train(model, spec)
+            except Exception as error:
+                if len(self.candidates) == 1:
+                    raise
+                first_error = first_error or error
+                text = f"{type(error).__name__}: {error}"[:500]
+                nni.report_intermediate_result({"default": 0.0, "candidate": spec["id"], "error": text})
+        if last is not None:
+            nni.report_final_result(last)
+        if first_error is not None:
+            raise first_error
+        return last
 
-    def evaluate(self, model: torch.nn.Module) -> dict[str, Any]:
-        """Train, predict, write, report."""
-        start, cpu = time.perf_counter(), time.process_time()
-        with TrialReports(self.candidate["id"]) as reports:
-            self.evaluator.evaluate(model)
-        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
-        validation, labels = predict(model, self.data.val_dataloader())
-        if not np.isfinite(validation).all():
-            raise RuntimeError(
-                f"candidate {self.candidate['id']} diverged: its validation probabilities are not finite"
-            )
-        test, _ = predict(model, self.data.test_dataloader())  # kept for the report; its labels are not looked at here
-        summary = metrics.summary(validation, labels)
-        directory = Path(self.directory)
-        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-        write_tensors(directory / "weights.safetensors", weights)
-        write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
-        default = summary["accuracy"] if reports.final is None else reports.final
-        write_json(
-            directory / "metrics.json",
-            {
-                **self.candidate,
-                "status": "trained",
-                "default": default,
-                "validation": summary,
-                "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(reports.intermediate)],
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "seconds": seconds,
-                "cpu_seconds": cpu_seconds,
-            },
-        )
-        final = {
-            "default": default,
-            "candidate": self.candidate["id"],
-            "shared_edges": self.candidate["shared_edges"],
-            "nll": summary["nll"],
-            "ece": summary["ece"],
-            "seconds": round(seconds, 2),
-            "architecture": self.candidate["text"],
-        }
-        if self.candidate["lam"] is not None:
-            final["lam"] = round(self.candidate["lam"], 4)
-        nni.report_final_result(final)
-        return final
+    def _train(self, model: ExecutableModelSpace, spec: dict[str, Any]) -> dict[str, Any]:
+        # seeded before the network exists: its initial weights belong to the seed as well
+        pl.seed_everything(spec["seed"], verbose=False)
+        own = copy.copy(model)
+        own.sample = spec["architecture"]
+        evaluator = self.evaluator if len(self.candidates) == 1 else nni.load(nni.dump(self.evaluator))
+        return train_candidate(own.executable_model(), evaluator, self.data, spec, Path(self.directory) / spec["id"])
+
+
+def train_candidate(
+    model: torch.nn.Module,
+    evaluator: Evaluator,
+    data: pl.LightningDataModule,
+    spec: dict[str, Any],
+    directory: Path,
+) -> dict[str, Any]:
+    """Train, predict, write; what to report. ``metrics.json`` is written last."""
+    about = {name: value for name, value in spec.items() if name != "architecture"}
+    start, cpu = time.perf_counter(), time.process_time()
+    with TrialReports(about["id"]) as reports:
+        evaluator.evaluate(model)
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    validation, labels = predict(model, data.val_dataloader())
+    if not np.isfinite(validation).all():
+        raise RuntimeError(f"candidate {about['id']} diverged: its validation probabilities are not finite")
+    test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not looked at here
+    summary = metrics.summary(validation, labels)
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_tensors(directory / "weights.safetensors", weights)
+    write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
+    default = summary["accuracy"] if reports.final is None else reports.final
+    record = {
+        **about,
+        "status": "trained",
+        "default": default,
+        "validation": summary,
+        "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(reports.intermediate)],
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+    }
+    write_json(directory / "metrics.json", record)
+    lam = {} if about["lam"] is None else {"lam": round(about["lam"], 4)}
+    return {
+        "default": default,
+        "candidate": about["id"],
+        "shared_edges": about["shared_edges"],
+        "nll": summary["nll"],
+        "ece": summary["ece"],
+        "seconds": round(seconds, 2),
+        "architecture": about["text"],
+        **lam,
+    }
 
 
 CandidateEvaluator = nni.trace(_CandidateEvaluator)
@@ -159,6 +187,7 @@ class CandidateTraining(Strategy):
         data: Data module with ``val_dataloader()`` and ``test_dataloader()``, wrapped by ``nni.trace`` too.
         directory: Folder that gets one folder per candidate.
         concurrency: Trials at once.
+        per_trial: Candidates that one trial trains, one after the other.
         threads: Threads of torch in each trial.
         on_progress: Called after each epoch and at each end with (candidate id, validation accuracy or None, done or
             not).
@@ -174,12 +203,14 @@ class CandidateTraining(Strategy):
         data: pl.LightningDataModule,
         directory: str | Path,
         concurrency: int = 1,
+        per_trial: int = 1,
         threads: int = 1,
         on_progress: Callable[[str, float | None, bool], None] | None = None,
     ) -> None:
         super().__init__()
-        if concurrency < 1:
-            raise InputError("concurrency", concurrency, "a whole number of at least 1")
+        for name, value in (("concurrency", concurrency), ("per_trial", per_trial)):
+            if value < 1:
+                raise InputError(name, value, "a whole number of at least 1")
         for name, value in (("evaluator", evaluator), ("data", data)):
             if not is_traceable(value):
                 raise InputError(
@@ -190,12 +221,14 @@ class CandidateTraining(Strategy):
         self.candidates = list(candidates)
         self.evaluator, self.data = evaluator, data
         self.directory = Path(directory).resolve()
-        self.concurrency, self.threads, self.on_progress = concurrency, threads, on_progress
+        self.concurrency, self.per_trial = concurrency, per_trial
+        self.threads, self.on_progress = threads, on_progress
         self.results: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
         self._models: dict[str, ExecutableModelSpace] = {}  # strong references: the engine keeps weak ones
         self._claimed: set[str] = set()
         self._ended: set[str] = set()
+        self._errors: dict[str, str] = {}
         self._changed = threading.Condition()
 
     def interrupted(self) -> bool:
@@ -210,21 +243,24 @@ class CandidateTraining(Strategy):
         }
         for event, handler in handlers.items():
             self.engine.register_model_event_callback(event, handler)
-        for spec in self.candidates:
-            self._wait(lambda: len(self._running()) < self.concurrency and self._running() <= self._claimed)
-            self._submit(spec)
+        for first in range(0, len(self.candidates), self.per_trial):
+            self._wait(lambda: self._trials() < self.concurrency and self._running() <= self._claimed)
+            self._submit(self.candidates[first : first + self.per_trial])
         self._wait(lambda: not self._running())
         for event, handler in handlers.items():
             self.engine.unregister_model_event_callback(event, handler)
 
-    def _submit(self, spec: TrialSpec) -> None:
-        directory = self.directory / spec.id
-        write_json(directory / "architecture.json", spec.architecture)
-        model = self.model_space.freeze(spec.architecture)
-        about = {name: value for name, value in asdict(spec).items() if name != "architecture"}
-        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, str(directory), self.threads)
-        self._models[spec.id] = model
+    def _submit(self, specs: Sequence[TrialSpec]) -> None:
+        for spec in specs:
+            write_json(self.directory / spec.id / "architecture.json", spec.architecture)
+        model = self.model_space.freeze(specs[0].architecture)
+        about = [asdict(spec) for spec in specs]
+        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, str(self.directory), self.threads)
+        self._models.update({spec.id: model for spec in specs})
         self.engine.submit_models(model)
+
+    def _trials(self) -> int:
+        return len({id(self._models[candidate]) for candidate in self._running()})
 
     def _running(self) -> set[str]:
         return set(self._models) - set(self.results) - set(self.failed)
@@ -249,7 +285,7 @@ class CandidateTraining(Strategy):
             if found.get("status") == "trained":
                 self.results[candidate] = found
             else:
-                self.failed[candidate] = self._error_of(candidate)
+                self.failed[candidate] = self._errors.get(candidate) or self._error_of(candidate)
             self._tell(candidate, None, True)
 
     def _error_of(self, candidate: str) -> str:
@@ -264,38 +300,47 @@ class CandidateTraining(Strategy):
 
     # ---- events, on the engine's thread ---------------------------------------------------------------------------
 
-    def _candidate_of(self, model: ExecutableModelSpace, metric: Any = None) -> str | None:
-        if isinstance(metric, dict) and metric.get("candidate") in self._models:
-            return metric["candidate"]
-        return next((name for name, own in self._models.items() if own is model), None)
+    def _candidates_of(self, model: ExecutableModelSpace) -> list[str]:
+        return [name for name, own in self._models.items() if own is model]
+
+    def _reporter(self, event: IntermediateMetricEvent | FinalMetricEvent) -> str | None:
+        """Whose report it is; all candidates of its trial have begun."""
+        named = event.metric.get("candidate") if isinstance(event.metric, dict) else None
+        candidate = named if named in self._models else next(iter(self._candidates_of(event.model)), None)
+        if candidate is not None:
+            self._claimed.update(self._candidates_of(self._models[candidate]))
+        return candidate
 
     def _on_intermediate(self, event: IntermediateMetricEvent) -> None:
         with self._changed:
-            candidate = self._candidate_of(event.model, event.metric)
-            if candidate is not None:
-                self._claimed.add(candidate)
-                value = event.metric["default"] if isinstance(event.metric, dict) else event.metric
-                self._tell(candidate, float(value), False)
+            candidate, metric = self._reporter(event), event.metric
+            if candidate is not None and isinstance(metric, dict) and "error" in metric:
+                self._errors[candidate] = metric["error"]
+            elif candidate is not None and isinstance(metric, dict) and "finished" in metric:
+                self._finish(candidate, metric)
+            elif candidate is not None:
+                self._tell(candidate, float(metric["default"] if isinstance(metric, dict) else metric), False)
             self._changed.notify_all()
 
     def _on_final(self, event: FinalMetricEvent) -> None:
         with self._changed:
-            candidate = self._candidate_of(event.model, event.metric)
+            candidate = self._reporter(event)
             if candidate is not None and isinstance(event.metric, dict):
-                self._claimed.add(candidate)
-                self.results[candidate] = event.metric
-                self.failed.pop(candidate, None)  # its own trial died, but another one took its parameters
-                self._tell(candidate, float(event.metric["default"]), True)
+                self._finish(candidate, event.metric)
             self._changed.notify_all()
+
+    def _finish(self, candidate: str, metric: dict[str, Any]) -> None:
+        self.results[candidate] = metric
+        self.failed.pop(candidate, None)  # its own trial died, but another one took its parameters
+        self._tell(candidate, float(metric["default"]), True)
 
     def _on_end(self, event: TrainingEndEvent) -> None:
         with self._changed:
-            candidate = self._candidate_of(event.model)
-            if candidate is not None:
-                self._claimed.add(candidate)
-                self._ended.add(candidate)
-                if event.status != ModelStatus.Trained:
-                    self._settle_silent()
+            candidates = self._candidates_of(event.model)
+            self._claimed.update(candidates)
+            self._ended.update(candidates)
+            if event.status != ModelStatus.Trained:
+                self._settle_silent()
             self._changed.notify_all()
 
     def _tell(self, candidate: str, accuracy: float | None, done: bool) -> None:

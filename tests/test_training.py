@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,10 @@ def channel() -> Any:
     nni.trial._params = None
 
 
-def run_trial(data: ImageData, folder: Path, spec: TrialSpec, epochs: int = 2) -> dict[str, Any]:
-    model = SimplifiedModelSpace.from_model(space()).freeze(spec.architecture)
-    about = {"id": spec.id, "lam": spec.lam, "shared_edges": spec.shared_edges, "seed": spec.seed, "text": spec.text}
-    model.evaluator = CandidateEvaluator(image_evaluator(data, 10, epochs), data, about, str(folder / spec.id))
+def run_trial(data: ImageData, folder: Path, *specs: TrialSpec, epochs: int = 2) -> dict[str, Any]:
+    model = SimplifiedModelSpace.from_model(space()).freeze(specs[0].architecture)
+    about = [asdict(spec) for spec in specs]
+    model.evaluator = CandidateEvaluator(image_evaluator(data, 10, epochs), data, about, str(folder))
     travelled = nni.load(nni.dump(model))  # as it comes out of NNI's queue in another process
     return travelled.execute()
 
@@ -105,12 +106,51 @@ def test_a_trial_depends_on_its_seed_alone(data: ImageData, tmp_path: Path, chan
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_several_in_one_trial_are_as_each_alone(data: ImageData, tmp_path: Path, channel: Channel) -> None:
+    """Weights, predictions and metrics but times; each is told of by its id, the last by the trial's final metric."""
+    three = specs(3)
+    for spec in three:
+        run_trial(data, tmp_path / "alone", spec)
+    channel.sent.clear()
+    final = run_trial(data, tmp_path / "together", *three)
+    for spec in three:
+        alone, together = (tmp_path / folder / spec.id for folder in ("alone", "together"))
+        first, second = load_file(alone / "weights.safetensors"), load_file(together / "weights.safetensors")
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        with np.load(alone / "predictions.npz") as one, np.load(together / "predictions.npz") as other:
+            assert (one["val"] == other["val"]).all() and (one["test"] == other["test"]).all()
+        records = [json.loads((folder / "metrics.json").read_text()) for folder in (alone, together)]
+        assert [{**record, "seconds": 0, "cpu_seconds": 0} for record in records][0] == {
+            **records[1], "seconds": 0, "cpu_seconds": 0
+        }  # fmt: skip
+    finished = [value["candidate"] for kind, value in channel.sent if kind == "PERIODICAL" and "finished" in value]
+    assert finished == ["c00", "c01"] and final["candidate"] == "c02"
+    assert [kind for kind, _ in channel.sent] == ["PERIODICAL"] * 8 + ["FINAL"]
+
+
+def test_one_that_fails_does_not_stop_those_behind_it(
+    data: ImageData, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: Any, evaluator: Any, data: Any, spec: dict[str, Any], directory: Path) -> dict[str, Any]:
+        if spec["id"] == "c01":
+            raise ValueError("too hot")
+        return {"default": 0.5, "candidate": spec["id"]}
+
+    monkeypatch.setattr("nni_hypens.training.train_candidate", fail)
+    with pytest.raises(ValueError, match="too hot"):
+        run_trial(data, tmp_path, *specs(3))
+    assert channel.sent == [
+        ("PERIODICAL", {"default": 0.5, "candidate": "c00", "finished": 1}),
+        ("PERIODICAL", {"default": 0.0, "candidate": "c01", "error": "ValueError: too hot"}),
+        ("FINAL", {"default": 0.5, "candidate": "c02"}),
+    ]
+
+
 def test_divergence_is_a_failure(data: ImageData, tmp_path: Path, channel: Channel) -> None:
     spec = specs(1)[0]
     model = SimplifiedModelSpace.from_model(space()).freeze(spec.architecture)
     evaluator = image_evaluator(data, 10, 1, learning_rate=1e30)
-    about = {"id": "c00", "lam": None, "shared_edges": 0, "seed": 0, "text": ""}
-    model.evaluator = CandidateEvaluator(evaluator, data, about, str(tmp_path / "c00"))
+    model.evaluator = CandidateEvaluator(evaluator, data, [asdict(spec)], str(tmp_path))
     with pytest.raises(RuntimeError, match="c00 diverged"):
         model.execute()
     assert not (tmp_path / "c00" / "metrics.json").exists()
@@ -140,22 +180,33 @@ class Engine(ExecutionEngine):
         for model in models:
             self.active += 1
             self.most = max(self.most, self.active)
-            self.order.append(model.evaluator.candidate["id"])
+            self.order.append([spec["id"] for spec in model.evaluator.candidates])
             threading.Thread(target=self._play, args=(model,), daemon=True).start()
 
     def _play(self, model: Any) -> None:
-        name = model.evaluator.candidate["id"]
-        fate = self.fates.get(name, "succeeds")
-        self.dispatch_model_event(IntermediateMetricEvent(model, {"default": 0.1, "candidate": name}))
-        threading.Event().wait(0.05)
+        names = [spec["id"] for spec in model.evaluator.candidates]
+        last, failed = None, False
+        for name in names:
+            fate = self.fates.get(name, "succeeds")
+            self.dispatch_model_event(IntermediateMetricEvent(model, {"default": 0.1, "candidate": name}))
+            threading.Event().wait(0.05)
+            if fate in ("succeeds", "silent"):
+                write_json(self.folder / name / "metrics.json", {"id": name, "status": "trained"})
+            if fate == "killed":
+                break
+            if last is not None:
+                self.dispatch_model_event(IntermediateMetricEvent(model, {**last, "finished": 1}))
+            last = {"default": 0.9, "candidate": name} if fate == "succeeds" else None
+            if fate == "fails":
+                failed = True
+                report = {"default": 0.0, "candidate": name, "error": f"{name} burns"}
+                self.dispatch_model_event(IntermediateMetricEvent(model, report))
         self.active -= 1
-        if fate == "succeeds":
-            write_json(self.folder / name / "metrics.json", {"id": name, "status": "trained"})
-            self.dispatch_model_event(FinalMetricEvent(model, {"default": 0.9, "candidate": name}))
-        if fate == "silent":
-            write_json(self.folder / name / "metrics.json", {"id": name, "status": "trained"})
-        status = ModelStatus.Failed if fate != "succeeds" else ModelStatus.Trained
-        self.dispatch_model_event(TrainingEndEvent(model, status))
+        killed = "killed" in map(self.fates.get, names)
+        if last is not None and not killed:
+            self.dispatch_model_event(FinalMetricEvent(model, last))
+        done = last is not None and not failed and not killed
+        self.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained if done else ModelStatus.Failed))
 
     def default_callback(self, event: Any) -> None:
         pass
@@ -172,7 +223,7 @@ def test_failures_are_marked_and_the_rest_goes_on(data: ImageData, tmp_path: Pat
     )
     engine = Engine(tmp_path.resolve(), {"c01": "fails", "c03": "silent"})
     strategy(SimplifiedModelSpace.from_model(space()), engine)
-    assert engine.order == ["c00", "c01", "c02", "c03", "c04"] and engine.most <= concurrency
+    assert engine.order == [["c00"], ["c01"], ["c02"], ["c03"], ["c04"]] and engine.most <= concurrency
     assert set(strategy.results) == {"c00", "c02", "c03", "c04"} and set(strategy.failed) == {"c01"}
     assert all(strategy.results[name].get("candidate", name) == name for name in strategy.results)
     assert sorted(name for name, _, done in told if done) == ["c00", "c01", "c02", "c03", "c04"]
@@ -180,8 +231,21 @@ def test_failures_are_marked_and_the_rest_goes_on(data: ImageData, tmp_path: Pat
     assert json.loads((tmp_path / "c00" / "architecture.json").read_text()) == specs(1)[0].architecture
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_packs_lose_only_what_failed_in_them(data: ImageData, tmp_path: Path, concurrency: int) -> None:
+    """One raises, one ends in silence, and one trial is killed between its candidates."""
+    strategy = CandidateTraining(specs(7), image_evaluator(data, 10, 1), data, tmp_path, concurrency, per_trial=3)
+    engine = Engine(tmp_path.resolve(), {"c01": "fails", "c02": "silent", "c04": "killed"})
+    strategy(SimplifiedModelSpace.from_model(space()), engine)
+    assert engine.order == [["c00", "c01", "c02"], ["c03", "c04", "c05"], ["c06"]] and engine.most <= concurrency
+    assert set(strategy.results) == {"c00", "c02", "c03", "c06"}
+    assert set(strategy.failed) == {"c01", "c04", "c05"} and strategy.failed["c01"] == "c01 burns"
+
+
 def test_what_trials_cannot_rebuild_is_refused(data: ImageData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="^data: .*nni.trace"):
         CandidateTraining([], image_evaluator(data, 10, 1), object(), tmp_path)
     with pytest.raises(InputError, match="^concurrency"):
         CandidateTraining([], image_evaluator(data, 10, 1), data, tmp_path, concurrency=0)
+    with pytest.raises(InputError, match="^per_trial"):
+        CandidateTraining([], image_evaluator(data, 10, 1), data, tmp_path, per_trial=0)

@@ -69,6 +69,15 @@ def build_parser() -> argparse.ArgumentParser:
             _add_settings(command)
         else:
             _add_runtime(command, out_required=True)
+        if stage == "sample":
+            command.add_argument(
+                "--more",
+                type=int,
+                default=0,
+                metavar="N",
+                help="add N candidates to those of a run, finished or not; then `nni-hypens run --out DIR --resume` "
+                "trains them alone and selects among all",
+            )
     _add_watch(commands)
     inside = commands.add_parser(TRIAL_COMMAND)  # without help it is not listed
     inside.add_argument("--out", type=Path, required=True)
@@ -209,9 +218,10 @@ def make_run(arguments: argparse.Namespace) -> Any:
         if getattr(config, name) is not None:
             setattr(config, name, str(Path(getattr(config, name)).resolve()))
     config.check()
-    for name, value in (("concurrency", arguments.concurrency), ("per_trial", arguments.per_trial)):
-        if value < 1:
-            raise InputError(name, value, "a whole number of at least 1")
+    least = (("concurrency", 1), ("per_trial", 1), ("more", 0))
+    for name, low in least:
+        if getattr(arguments, name, low) < low:
+            raise InputError(name, getattr(arguments, name), f"a whole number of at least {low}")
     name = Path(config.data.rsplit(":", 1)[-1]).stem
     out = arguments.out or Path("runs") / f"{name}-{config.space.rsplit(':', 1)[-1]}-{config.seed}"
     progress, live = Progress(arguments.quiet), getattr(arguments, "live", False)
@@ -333,8 +343,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 run.run()
             finish(run, arguments)
         else:
+            more = {"more": arguments.more} if arguments.command == "sample" else {}
             with run.locked():
-                getattr(run, arguments.command)()
+                getattr(run, arguments.command)(**more)
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_INPUT

@@ -8,6 +8,7 @@ last epoch, training from the candidates that finished. Validation data chooses;
 from __future__ import annotations
 
 import fcntl
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ import numpy as np
 import yaml
 from safetensors.torch import load_file
 
-from nni_hypens.architecture import EdgeStructure
 from nni_hypens.ensemble import Ensemble, EnsembleInfo, fit_temperature
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
@@ -26,8 +26,7 @@ from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, write_json, write_text
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
 from nni_hypens.progress import Progress
-from nni_hypens.sampling import ArchitectureSampler, choose_pool
-from nni_hypens.search import EdgeNES
+from nni_hypens.sample_stage import draw_candidates
 from nni_hypens.search_stage import live_search_stage, search_stage
 from nni_hypens.selection import select as select_members
 from nni_hypens.training import CandidateTraining, TrialSpec
@@ -36,8 +35,6 @@ STAGES = ("search", "sample", "train", "select", "evaluate", "report")
 ATTEMPTS = 2
 """Experiments a candidate gets. When a trial dies before it has asked for its parameters, NNI gives them to the next
 trial, so one death can leave the last candidates without a trial: the second experiment trains those as well."""
-OVERSAMPLE = 4
-"""Architectures ranked on the supernet for each one that is trained."""
 
 
 class Run:
@@ -143,47 +140,28 @@ class Run:
         else:
             search_stage(self.plan, self.out, self.progress)
 
-    def sample(self) -> None:
-        """Draw candidates, rank them on the supernet, keep the wanted number: ``candidates.json``."""
+    def sample(self, more: int = 0) -> None:
+        """Draw candidates, rank them on the supernet, keep the wanted number: ``candidates.json``.
+
+        Args:
+            more: Where candidates are drawn already: how many to add to them. What was chosen and reported is taken
+                back then; what was trained stays.
+
+        Raises:
+            InputError: No more different architectures could be found.
+        """
         if (self.out / "candidates.json").exists():
+            if more:
+                added = draw_candidates(self.plan, self.out / "search", more, self.candidates(), self.progress)
+                for name in ("report.html", "results.json", "ensemble/ensemble.json"):
+                    (self.out / name).unlink(missing_ok=True)
+                shutil.rmtree(self.out / "ensemble", ignore_errors=True)
+                write_json(self.out / "candidates.json", [*self.candidates(), *added])
             return
-        plan, folder = self.plan, self.require("search/base.json", "search").parent
-        start = time.perf_counter()
-        structure = EdgeStructure.from_space(plan.space)
-        sampler = ArchitectureSampler.load(folder, structure, plan.budget())
-        pool = sampler.pool(OVERSAMPLE * plan.candidates, plan.lam_range, plan.seed, at_least=plan.candidates)
-        strategy = EdgeNES()
-        space = strategy.mutate_model(fresh(plan.space))
-        space.load_state_dict(load_file(folder / "supernet.safetensors"))
-        self.progress.start("sample", len(pool), "architecture")
-        batches = list(plan.data.val_dataloader())
-        predictions = []
-        for candidate in pool:
-            predictions.append(strategy.trained_supernet.predict([candidate.architecture], batches)[0].numpy())
-            self.progress.step()
-        self.progress.stop()
-        probabilities, labels = np.stack(predictions), plan.data.labels("validation")
-        true_class = probabilities[:, np.arange(len(labels)), labels]
-        nll = -np.log(np.clip(true_class, 1e-12, None)).mean(axis=1)
-        records = []
-        for index in choose_pool(pool, probabilities, labels, plan.candidates):
-            candidate = pool[index]
-            records.append(
-                {
-                    "id": f"c{len(records):02d}",
-                    "lam": candidate.lam,
-                    "shared_edges": candidate.shared_edges,
-                    "source": candidate.source,
-                    "supernet_nll": float(nll[index]),
-                    "architecture": candidate.architecture,
-                    "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
-                    "text": structure.describe(candidate.architecture),
-                }
-            )
+        folder = self.require("search/base.json", "search").parent
         write_json(
-            self.out / "search" / "ranking.json", {"architectures": len(pool), "seconds": time.perf_counter() - start}
+            self.out / "candidates.json", draw_candidates(self.plan, folder, self.plan.candidates, [], self.progress)
         )
-        write_json(self.out / "candidates.json", records)
 
     def candidates(self) -> list[dict[str, Any]]:
         """The content of ``candidates.json``."""

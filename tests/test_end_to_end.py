@@ -321,3 +321,24 @@ def test_stages_are_commands(reference: dict[str, Any], tmp_path: Path) -> None:
     for stage in ("sample", "train", "select", "evaluate", "report"):
         finish(start(stage, "--out", str(folder)))
     assert outcome(folder) == outcome(reference["folder"])
+
+
+def test_candidates_are_added_to_a_finished_run(reference: dict[str, Any], tmp_path: Path) -> None:
+    """Two more, trained in one trial; what was trained is not trained again, and the selection is among all."""
+    folder = tmp_path / "run"
+    shutil.copytree(reference["folder"], folder)
+    before = json.loads((folder / "candidates.json").read_text())
+    trained = {path: path.read_bytes() for path in folder.glob("candidates/c*/*")}
+    finish(start("sample", "--out", str(folder), "--more", "2"))
+    assert not (folder / "ensemble").exists() and not (folder / "report.html").exists()
+    finish(start("run", "--out", str(folder), "--resume", "--per-trial", "2"))
+    after = json.loads((folder / "candidates.json").read_text())
+    assert after[: len(before)] == before and len(after) == len(before) + 2
+    assert len({json.dumps(record["architecture"], sort_keys=True) for record in after}) == len(after)
+    assert all(path.read_bytes() == content for path, content in trained.items())
+    results = json.loads((folder / "results.json").read_text())
+    assert len(results["candidates"]) == len(after) and (folder / "report.html").exists()
+    for record in after[len(before) :]:
+        assert json.loads((folder / "candidates" / record["id"] / "metrics.json").read_text())["status"] == "trained"
+    _, errors = finish(start("sample", "--out", str(folder), "--more", "-1"), code=2)
+    assert "more: got -1" in errors

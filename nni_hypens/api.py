@@ -76,6 +76,7 @@ def search_ensemble(
     diversity: Diversity | None = None,
     lam_range: tuple[float, float] | None = None,
     selection: str = "exhaustive",
+    warm_start: bool = False,
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
@@ -102,6 +103,7 @@ def search_ensemble(
         diversity: Regulariser.
         lam_range: Shared edges to request from candidates; None for the upper three quarters of the dial.
         selection: ``exhaustive`` or ``greedy``.
+        warm_start: Whether candidates begin with the weights of their path in the supernet.
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
@@ -128,6 +130,7 @@ def search_ensemble(
         "diversity": repr(vars(diversity)) if diversity else None,
         "lam_range": None if lam_range is None else list(lam_range),
         "selection": selection,
+        "warm_start": warm_start,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
@@ -146,6 +149,7 @@ def search_ensemble(
         strategy,
         seed,
         f"search_ensemble(..., out={str(out)!r})",
+        warm_start,
     )
     run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
     run.prepare()

@@ -261,20 +261,21 @@ class EdgeStructure:
 
     def edges(self, sample: Sample) -> list[Edge]:
         """The edges of an architecture: triples (group, input or None, operation or value), in a fixed order."""
-        result: list[Edge] = []
-        for group in self.groups:
-            found: list[Edge] = []
-            for inputs, ops in group.slots:
-                if inputs is None:
-                    found += [(group.name, None, value) for value in self.table.chosen(ops[0], sample[ops[0]])]
-                    continue
-                values = self.table.options[inputs]
-                for value in self.table.chosen(inputs, sample[inputs]):
-                    index = values.index(value)
-                    label = ops[index] if len(ops) > 1 or len(values) == 1 else ops[0]
-                    found.append((group.name, index, sample[label]))
-            result += sorted(found, key=str)
-        return result
+        return [edge for group in self.groups for edge in self.group_edges(group, sample)]
+
+    def group_edges(self, group: EdgeGroup, sample: Sample) -> list[Edge]:
+        """The edges that one group makes, sorted."""
+        found: list[Edge] = []
+        for inputs, ops in group.slots:
+            if inputs is None:
+                found += [(group.name, None, value) for value in self.table.chosen(ops[0], sample[ops[0]])]
+                continue
+            values = self.table.options[inputs]
+            for value in self.table.chosen(inputs, sample[inputs]):
+                index = values.index(value)
+                label = ops[index] if len(ops) > 1 or len(values) == 1 else ops[0]
+                found.append((group.name, index, sample[label]))
+        return sorted(found, key=str)
 
     def key(self, sample: Sample) -> EdgeKey:
         """Hashable identity of an architecture: two samples with the same key are the same network."""

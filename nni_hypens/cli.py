@@ -112,6 +112,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
                 flag, action="append", default=argparse.SUPPRESS, metavar="NAME=VALUE", help=entry.metadata["help"]
             )
             continue
+        if str(entry.type).startswith("bool"):
+            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=entry.metadata["help"])
+            continue
         default = "" if entry.default is None else f" (default: {entry.default})"
         group.add_argument(
             flag,
@@ -270,6 +273,7 @@ def make_plan(config: Any, out: Path) -> Any:
         base=config.base,
         diversity=config.build_diversity(),
         seed=config.seed,
+        warm_start=config.warm_start,
         strategy=config.strategy_arguments(tuple(data.input_spec[name] for name in ("channels", "height", "width"))),
         command=f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER",
     )

@@ -71,6 +71,7 @@ class RunConfig:
     )
     learning_rate: float = setting(0.01, "initial learning rate of candidates (AdamW, cosine schedule)")
     weight_decay: float = setting(0.001, "weight decay of candidates")
+    warm_start: bool = setting(False, "candidates begin with the weights of their path in the supernet")
     selection: str = setting("exhaustive", "how members are chosen on validation NLL: exhaustive or greedy")
     seed: int = setting(0, "seed of everything that is drawn")
 
@@ -228,6 +229,10 @@ def coerce(entry: dataclasses.Field, value: Any) -> Any:
         if "None" in kind:
             return None
         raise InputError(entry.name, "nothing", entry.metadata["help"])
+    if kind.startswith("bool"):
+        if not isinstance(value, bool):
+            raise InputError(entry.name, repr(value), "true or false")
+        return value
     if kind.startswith("dict"):
         if not isinstance(value, Mapping):
             raise InputError(entry.name, repr(value), "a mapping")

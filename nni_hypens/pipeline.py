@@ -26,7 +26,7 @@ from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, write_json, write_text
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
 from nni_hypens.progress import Progress
-from nni_hypens.sample_stage import draw_candidates
+from nni_hypens.sample_stage import draw_candidates, write_initial_weights
 from nni_hypens.search_stage import live_search_stage, search_stage
 from nni_hypens.selection import select as select_members
 from nni_hypens.training import CandidateTraining, TrialSpec
@@ -208,10 +208,14 @@ class Run:
                 record["shared_edges"],
                 plan.seed * 10_000 + index,
                 record["text"],
+                plan.warm_start,
             )
             for index, record in enumerate(records)
             if record["id"] not in done
         ]
+        if plan.warm_start:
+            missing = [record for record in records if record["id"] not in done]
+            write_initial_weights(plan, self.out / "search", self.out / "candidates", missing)
         port = free_port(self.port)
         self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
         self.progress.start("train", len(records), "candidate", len(done))

@@ -41,6 +41,7 @@ class Plan:
         strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
         seed: Seed of everything.
         command: How to repeat the run.
+        warm_start: Whether candidates begin with the weights of their path in the supernet.
     """
 
     space: ModelSpace
@@ -57,6 +58,7 @@ class Plan:
     strategy: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     command: str = ""
+    warm_start: bool = False
 
     def check(self) -> None:
         """Find what is wrong before any long work.

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file
+import torch
 
 from nni_hypens.architecture import EdgeStructure
 from nni_hypens.errors import InputError
-from nni_hypens.files import read_json, write_json
-from nni_hypens.plan import Plan, fresh
+from nni_hypens.files import read_json, write_json, write_tensors
+from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
 from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_pool
 from nni_hypens.search import EdgeNES
+from nni_hypens.training import INITIAL
 
 OVERSAMPLE = 4
 """Architectures ranked on the supernet for each one that is trained."""
@@ -83,9 +84,7 @@ def _new_pool(plan: Plan, sampler: ArchitectureSampler, n: int, known: set, offs
 
 def _predict(plan: Plan, folder: Path, pool: Sequence[Candidate], progress: Progress) -> np.ndarray:
     """Probabilities ``P x N x C`` on validation images, with the supernet's weights."""
-    strategy = EdgeNES()
-    space = strategy.mutate_model(fresh(plan.space))
-    space.load_state_dict(load_file(folder / "supernet.safetensors"))
+    strategy = trained_strategy(plan, folder)
     progress.start("sample", len(pool), "architecture")
     batches, predictions = list(plan.data.val_dataloader()), []
     for candidate in pool:
@@ -93,3 +92,29 @@ def _predict(plan: Plan, folder: Path, pool: Sequence[Candidate], progress: Prog
         progress.step()
     progress.stop()
     return np.stack(predictions)
+
+
+def trained_strategy(plan: Plan, folder: Path) -> EdgeNES:
+    """A strategy whose supernet has the weights of the run's search."""
+    strategy = EdgeNES(supernet=folder / "supernet.safetensors")
+    strategy.mutate_model(fresh(plan.space))
+    return strategy
+
+
+def write_initial_weights(plan: Plan, folder: Path, candidates: Path, records: Sequence[dict[str, Any]]) -> None:
+    """``initial.safetensors`` in the folder of each candidate: the weights of its path in the supernet.
+
+    Raises:
+        InputError: The supernet has no weights for some layer of a stand-alone network.
+    """
+    strategy = trained_strategy(plan, folder)
+    for record in records:
+        inherited = strategy.inherited(record["architecture"]).state_dict()
+        with torch.random.fork_rng(devices=[]):
+            wanted = fixed_network(plan.space, record["architecture"]).state_dict()
+        # a network that is frozen and one that is built fixed may number their layers differently (MobileNetV3)
+        if [value.shape for value in inherited.values()] != [value.shape for value in wanted.values()]:
+            got = f"{type(plan.space).__name__}, whose fixed network has other layers than its frozen one"
+            raise InputError("warm_start", got, "false for this space")
+        tensors = {name: value.contiguous() for name, value in zip(wanted, inherited.values(), strict=True)}
+        write_tensors(candidates / record["id"] / INITIAL, tensors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from nni_hypens.architecture import EdgeKey, EdgeStructure, Sample, load_sample
+from nni_hypens.architecture import EdgeGroup, EdgeKey, EdgeStructure, Sample, load_sample
 from nni_hypens.diversity import ChoiceLayout, draw_paths
 from nni_hypens.errors import InputError
 from nni_hypens.files import write_json, write_tensors
@@ -136,6 +137,9 @@ class ArchitectureSampler:
         offer(self.mode(lam))
         generator = torch.Generator().manual_seed(seed)
         logits, temperature, rounds, barren, drawn = self.logits(lam), 1.0, 0, 0, 0
+        if self.counts_edges and self._reach(lam) == {self.n_edges}:  # nothing but the base shares every edge
+            offer(self._candidate(lam, "repaired", self.base))
+            barren = BARREN_ROUNDS
         while len(found) < n and barren < BARREN_ROUNDS and rounds < MAX_ROUNDS and tries[0]:
             before = len(found)
             draws = DRAWS_PER_ROUND if rounds else min(DRAWS_PER_ROUND, 8 * n)
@@ -167,18 +171,25 @@ class ArchitectureSampler:
     def _repair(self, architecture: Sample, other: Sample, shared: int, generator: torch.Generator) -> Sample:
         """``architecture`` with slots set to the base's, or to those of ``other``, one by one in random order, where
         that brings the number of edges shared with the base nearer to ``shared``."""
-        slots = [slot for group in self.structure.groups for slot in group.slots]
-        found = self.structure.shared_edges(self.base, architecture)
-        for index in torch.randperm(len(slots), generator=generator).tolist():
-            if found == shared:
+        groups = self.structure.groups
+        slots = [(index, slot) for index, group in enumerate(groups) for slot in group.slots]
+        counts = [self._shared(group, architecture) for group in groups]
+        for place in torch.randperm(len(slots), generator=generator).tolist():
+            missing = shared - sum(counts)
+            if not missing:
                 break
-            inputs, ops = slots[index]
-            source = self.base if found < shared else other
+            index, (inputs, ops) = slots[place]
+            source = self.base if missing > 0 else other
             changed = {**architecture, **{label: source[label] for label in (inputs, *ops) if label is not None}}
-            now = self.structure.shared_edges(self.base, changed)
-            if abs(now - shared) < abs(found - shared):
-                architecture, found = changed, now
+            now = self._shared(groups[index], changed)  # a label belongs to one group
+            if abs(missing - (now - counts[index])) < abs(missing):
+                architecture, counts[index] = changed, now
         return architecture
+
+    def _shared(self, group: EdgeGroup, architecture: Sample) -> int:
+        """Edges of one group that an architecture shares with the base."""
+        edges = (Counter(self.structure.group_edges(group, sample)) for sample in (self.base, architecture))
+        return (next(edges) & next(edges)).total()
 
     def _accept(self, architecture: Sample, tries: list[int]) -> bool:
         """Whether the budget holds; ``tries`` is how often it may still be asked, which takes a tenth of a second."""
@@ -210,29 +221,36 @@ class ArchitectureSampler:
         keys = {self.structure.key(self.base)}
         lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
         enough = n if at_least is None else min(n, at_least)
-        misses, barren = 0, set[float]()
+        misses, spent = 0, set[int]()  # numbers of shared edges of which nothing new is left
         while len(pool) < n:
-            if barren.issuperset(lams):  # the ends may hold the base alone, or nothing: look from the middle outwards
+            if all(self._reach(lam) <= spent for lam in lams):
+                # the ends may hold the base alone, or nothing: look from the middle outwards
                 whole = map(float, range(math.ceil(low), math.floor(high) + 1))
                 lams = sorted(whole, key=lambda lam: abs(lam - (low + high) / 2))
                 misses = 1 - len(pool)  # begin with the first of them
-                if len(pool) >= enough or barren.issuperset(lams):
+                if len(pool) >= enough or all(self._reach(lam) <= spent for lam in lams):
                     break
             lam = lams[(len(pool) - 1 + misses) % len(lams)]
-            if lam in barren:  # to find that out again would take thousands of draws
+            if self._reach(lam) <= spent:  # to find that out again would take thousands of draws
                 misses += 1
                 continue
             try:
                 new = self.sample(lam, 1, seed=seed + 1000 * len(pool) + misses, exclude=keys)[0]
             except InputError:
                 misses += 1  # nothing left at this lam (only the base shares all edges): go to the next one
-                barren.add(lam)
+                spent |= self._reach(lam)
                 continue
             pool.append(new)
             keys.add(self.structure.key(new.architecture))
         if len(pool) < enough:
             raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range")
         return pool
+
+    def _reach(self, lam: float) -> set[int]:
+        """Numbers of shared edges that will do at ``lam``; all of them are alike where the dial is no count."""
+        if not self.counts_edges:
+            return {0}
+        return set(range(math.ceil(lam - 0.5), math.floor(lam + 0.5) + 1))
 
     def _candidate(self, lam: float | None, source: str, architecture: Sample) -> Candidate:
         return Candidate(lam, self.structure.shared_edges(self.base, architecture), source, architecture)

@@ -24,12 +24,15 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, ModelEventType, TrainingEndEvent
 from nni.nas.space import ExecutableModelSpace, ModelStatus
 from nni.nas.strategy.base import Strategy
+from safetensors.torch import load_file
 
 from nni_hypens import metrics
 from nni_hypens._compat import TrialReports, quiet_training
 from nni_hypens.architecture import Sample
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_arrays, write_json, write_tensors
+
+INITIAL = "initial.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class TrialSpec:
         shared_edges: Edges in common with the base.
         seed: Seed of its initial weights and of everything drawn in its training.
         text: The architecture in one line, for NNI's web UI.
+        warm_start: Whether its initial weights are those in ``initial.safetensors`` in its folder.
     """
 
     id: str
@@ -51,6 +55,7 @@ class TrialSpec:
     shared_edges: int
     seed: int
     text: str = ""
+    warm_start: bool = False
 
 
 class _CandidateEvaluator(Evaluator):
@@ -122,6 +127,8 @@ def train_candidate(
 ) -> dict[str, Any]:
     """Train, predict, write; what to report. ``metrics.json`` is written last."""
     about = {name: value for name, value in spec.items() if name != "architecture"}
+    if about["warm_start"]:
+        model.load_state_dict(load_file(directory / INITIAL))
     start, cpu = time.perf_counter(), time.process_time()
     with TrialReports(about["id"]) as reports:
         evaluator.evaluate(model)
@@ -146,6 +153,7 @@ def train_candidate(
         "cpu_seconds": cpu_seconds,
     }
     write_json(directory / "metrics.json", record)
+    (directory / INITIAL).unlink(missing_ok=True)
     lam = {} if about["lam"] is None else {"lam": round(about["lam"], 4)}
     return {
         "default": default,

@@ -129,6 +129,19 @@ def test_pool_goes_round_what_is_used_up() -> None:
     assert [one.source for one in source.pool(1)] == ["base"]
 
 
+def test_a_pool_of_all_there_are() -> None:
+    """Two nodes, 98 architectures: the pool finds them all, and asking for far more costs no more."""
+    structure = EdgeStructure.from_space(OneCell(channels=1, nodes=2))
+    layout = ChoiceLayout(structure.table)
+    base = structure.table.to_sample([[0]] * layout.n_labels)
+    network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, 2.2, 2)
+    source = ArchitectureSampler(structure, network, base)
+    pool = source.pool(5000, at_least=90)
+    assert len({structure.key(one.architecture) for one in pool}) == len(pool) == 98
+    with pytest.raises(InputError, match="^candidates: got 99; expected at most 98"):
+        source.pool(99)
+
+
 def test_pool_of_two() -> None:
     """The only lam asked for is the high end, where the base is alone: what lies below is looked at."""
     pool = sampler().pool(2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens._compat import TrialReports
 from nni_hypens.architecture import EdgeStructure
-from nni_hypens.files import write_json
+from nni_hypens.files import write_json, write_tensors
 from nni_hypens.plan import fixed_network
 from nni_hypens.training import CandidateEvaluator, CandidateTraining, TrialSpec, predict
 from search_spaces import OneCell
@@ -126,6 +126,24 @@ def test_several_in_one_trial_are_as_each_alone(data: ImageData, tmp_path: Path,
     finished = [value["candidate"] for kind, value in channel.sent if kind == "PERIODICAL" and "finished" in value]
     assert finished == ["c00", "c01"] and final["candidate"] == "c02"
     assert [kind for kind, _ in channel.sent] == ["PERIODICAL"] * 8 + ["FINAL"]
+
+
+def test_a_warm_start_begins_with_the_weights_it_is_given(data: ImageData, tmp_path: Path, channel: Channel) -> None:
+    spec = replace(specs(1)[0], warm_start=True)
+    torch.manual_seed(7)
+    network = fixed_network(space(), spec.architecture)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    given = {name: value.clone() for name, value in network.state_dict().items()}
+    write_tensors(tmp_path / "c00" / "initial.safetensors", given)
+    model = SimplifiedModelSpace.from_model(space()).freeze(spec.architecture)
+    evaluator = image_evaluator(data, 10, 1, learning_rate=1e-12)
+    model.evaluator = CandidateEvaluator(evaluator, data, [asdict(spec)], str(tmp_path))
+    nni.load(nni.dump(model)).execute()
+    after = load_file(tmp_path / "c00" / "weights.safetensors")
+    assert all(torch.allclose(after[name], given[name], atol=1e-6) for name, _ in network.named_parameters())
+    assert not (tmp_path / "c00" / "initial.safetensors").exists()
 
 
 def test_one_that_fails_does_not_stop_those_behind_it(

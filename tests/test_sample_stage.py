@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nni.nas.hub.pytorch import MobileNetV3Space, NasBench201
+from safetensors.torch import load_file
+
+from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator
+from nni_hypens.architecture import EdgeStructure
+from nni_hypens.diversity import ChoiceLayout
+from nni_hypens.hypernetwork import Hypernetwork
+from nni_hypens.plan import Plan, fixed_network, fresh
+from nni_hypens.progress import Progress
+from nni_hypens.sample_stage import draw_candidates, trained_strategy, write_initial_weights
+from nni_hypens.sampling import ArchitectureSampler
+from search_spaces import DartsSpace, OneCell
+
+
+def plan_for(space: Any, data: ImageData, folder: Path) -> Plan:
+    """A run whose search is done: an untrained supernet and a hypernetwork of chance."""
+    structure = EdgeStructure.from_space(space)
+    layout = ChoiceLayout(structure.table)
+    generator = torch.Generator().manual_seed(0)
+    network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, structure.n_edges + 0.2, generator=generator)
+    base = structure.table.to_sample([list(range(layout.max_chosen))] * layout.n_labels)
+    ArchitectureSampler(structure, network, base).save(folder)
+    strategy = EdgeNES()
+    strategy.mutate_model(fresh(space))
+    strategy.save_supernet(folder / "supernet.safetensors")
+    evaluator = image_evaluator(data, 10, 1)
+    return Plan(space, evaluator, evaluator, data, {}, lam_range=(0.0, float(structure.n_edges)))
+
+
+def test_more_candidates_are_new_ones(digits: ImageData, tmp_path: Path) -> None:
+    plan = plan_for(OneCell(channels=2, nodes=2, in_channels=1), digits, tmp_path)
+    first = draw_candidates(plan, tmp_path, 3, [], Progress(quiet=True))
+    more = draw_candidates(plan, tmp_path, 4, first, Progress(quiet=True))
+    assert [record["id"] for record in first + more] == [f"c{index:02d}" for index in range(7)]
+    assert first[0]["source"] == "base" and "base" not in {record["source"] for record in more}
+    structure = EdgeStructure.from_space(plan.space)
+    assert len({structure.key(record["architecture"]) for record in first + more}) == 7
+    assert all(record["supernet_nll"] > 0 for record in first + more)
+    again = draw_candidates(plan, tmp_path, 4, first, Progress(quiet=True))
+    assert again == more
+    with pytest.raises(InputError, match="^more: got 500"):  # 98 architectures in all
+        draw_candidates(plan, tmp_path, 500, first, Progress(quiet=True))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        lambda: OneCell(channels=2, n_chosen=2, layers=2, in_channels=1),
+        lambda: DartsSpace(width=2, num_cells=3, in_channels=1),
+        lambda: NasBench201(stem_out_channels=4, num_modules_per_stack=1),
+        lambda: MobileNetV3Space(num_labels=10),
+    ],
+)
+def test_initial_weights_fit_the_network_of_a_trial(space: Any, digits: ImageData, tmp_path: Path) -> None:
+    made = space()
+    plan = plan_for(made, digits, tmp_path)
+    structure = EdgeStructure.from_space(plan.space)
+    sampler = ArchitectureSampler.load(tmp_path, structure)
+    records = [{"id": f"c{i}", "architecture": one.architecture} for i, one in enumerate(sampler.pool(3))]
+    write_initial_weights(plan, tmp_path, tmp_path / "candidates", records)
+    for record in records:
+        network = fixed_network(plan.space, record["architecture"])
+        weights = load_file(tmp_path / "candidates" / record["id"] / "initial.safetensors")
+        network.load_state_dict(weights)
+        shape = (2, 1, 16, 16) if "in_channels" in plan.space.trace_kwargs else (2, 3, 64, 64)
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        strategy = trained_strategy(plan, tmp_path)
+        with torch.no_grad():
+            frozen = strategy.inherited(record["architecture"]).eval()(images)
+            assert torch.allclose(network.eval()(images), frozen, atol=1e-6)

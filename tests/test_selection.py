@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nni_hypens import metrics, selection
+from nni_hypens import metrics, selection, selection_scores
 from nni_hypens.errors import InputError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -142,11 +142,14 @@ def test_order_of_summation_does_not_break_ties(objective: str) -> None:
 
 def test_chunks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     probs, labels = pool(3, p=9)
-    whole = selection.exhaustive(probs, labels, 4)
+    whole = {objective: selection.exhaustive(probs, labels, 4, objective) for objective in selection.OBJECTIVES}
     for values in (1, 31, 1000):
-        monkeypatch.setattr(selection, "_CHUNK_VALUES", values)
-        parts = selection.exhaustive(probs, labels, 4)
-        assert parts.indices == whole.indices and parts.score == whole.score
+        monkeypatch.setattr(selection_scores, "_CHUNK_VALUES", values)
+        monkeypatch.setattr(selection_scores, "_CHUNK_ROWS", values)
+        for objective in selection.OBJECTIVES:
+            parts = selection.exhaustive(probs, labels, 4, objective)
+            assert parts.indices == whole[objective].indices
+            assert parts.score == pytest.approx(whole[objective].score, abs=1e-14)
 
 
 def test_a_function_as_objective() -> None:
@@ -184,12 +187,6 @@ def test_a_large_pool_stays_small_in_memory() -> None:
     assert peak < 10e6  # 10,626 combinations x 200 examples at once would be 17 MB
 
 
-def bad_nan() -> np.ndarray:
-    probs = pool(0)[0]
-    probs[1, 2, 0] = np.nan
-    return probs
-
-
 PROBS, LABELS = pool(0)
 
 
@@ -200,7 +197,7 @@ PROBS, LABELS = pool(0)
         (PROBS, LABELS, 0, "size: got 0; expected an integer of at least 1"),
         (PROBS, LABELS, True, "size: got True"),
         (PROBS, LABELS, 2.0, "size: got 2.0"),
-        (bad_nan(), LABELS, 2, "probs: got values nan..nan"),
+        (PROBS * np.nan, LABELS, 2, "probs: got NaN in every candidate"),
         (np.log(PROBS), LABELS, 2, "probs: got values -"),
         (PROBS[0], LABELS, 2, r"probs: got shape \(30, 3\)"),
         (PROBS[:0], LABELS, 2, r"probs: got shape \(0, 30, 3\)"),

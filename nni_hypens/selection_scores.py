@@ -1,0 +1,383 @@
+"""Scores of many ensembles of a pool at once: what every method of selection rests on.
+
+An ensemble's probabilities are the mean of its members', a member counting as often as it was chosen. Sizes: `P`
+candidates, `N` examples, `C` classes, `S` members with repeats.
+
+What makes it fast: the NLL reads the true class only, so the pool is `P x N` numbers and an ensemble a sum of rows;
+logarithms are taken of products of sixteen examples. The error needs, for each example, only the classes that some
+candidate puts before the true one. The Brier score is a quadratic form in the weights, over one `P x P` matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, combinations, islice
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nni_hypens.errors import InputError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Objective = str | Callable[[FloatArray, IntArray], float]
+
+OBJECTIVES = ("nll", "brier", "error")
+PROBABILITY_FLOOR = 1e-12  # the same floor as in the NLL that results report
+TIE = 1e-12  # values closer than this differ by the order of summation only
+_CHUNK_VALUES = 1 << 19  # float64 values worked on at once: four megabytes
+_CHUNK_ROWS = 1 << 15  # combinations listed at once
+_PER_LOG = 16  # factors above 1e-12, and up to S each: 1e-192 is far from underflow
+
+
+class Scorer(ABC):
+    """Scores ensembles of one pool; lower is better.
+
+    A *state* describes the members so far; what it holds is the scorer's own affair.
+    """
+
+    def __init__(self, pool: int) -> None:
+        self.pool = pool
+
+    @abstractmethod
+    def start(self) -> NDArray:
+        """The state of no members."""
+
+    @abstractmethod
+    def add(self, state: NDArray, index: int) -> NDArray:
+        """The state with one more member; the old one stays as it is."""
+
+    @abstractmethod
+    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+        """Scores of the ensembles of `size` members that adding each of `indices` to a state gives."""
+
+    @abstractmethod
+    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        """Scores of all combinations of `size` different candidates, in lexicographic order.
+
+        Args:
+            size: 1..P.
+            wanted: Which of them matter; the others may get any score.
+        """
+
+    def value(self, members: Sequence[int]) -> float:
+        """Objective of one ensemble, given with repeats."""
+        state = self.start()
+        for index in members[:-1]:
+            state = self.add(state, index)
+        return float(self.options(state, len(members), np.array([members[-1]]))[0])
+
+
+class _SumScorer(Scorer):
+    """Objectives that are a sum over examples of a function of sums of the members' rows.
+
+    `rows` is `P x Q`; `blocks` cut `Q` into parts with scores of their own that add up.
+    """
+
+    rows: FloatArray
+    blocks: list[slice]
+
+    @abstractmethod
+    def partial(self, sums: FloatArray, block: int, size: int) -> FloatArray:
+        """What a block adds to the score of each of `K` ensembles, from their `K x block` sums, which it may change."""
+
+    def start(self) -> NDArray:
+        return np.zeros(self.rows.shape[1])
+
+    def add(self, state: NDArray, index: int) -> NDArray:
+        return state + self.rows[index]
+
+    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+        scores = np.zeros(len(indices))
+        for block, part in enumerate(self.blocks):
+            some = max(1, _CHUNK_VALUES // max(1, part.stop - part.start))
+            for first in range(0, len(indices), some):
+                sums = self.rows[indices[first : first + some], part]
+                sums += state[part]
+                scores[first : first + some] += self.partial(sums, block, size)
+        return scores
+
+    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        """In lexicographic order the combinations with one beginning are consecutive, and their ends are a tail of
+        the list of all ends: so one addition of a row to a contiguous block scores them all."""
+        scores = np.zeros(math.comb(self.pool, size))
+        for block, part in enumerate(self.blocks):
+            rows = np.ascontiguousarray(self.rows[:, part])
+            width = max(1, rows.shape[1])
+            depth = 1
+            while depth < size and math.comb(self.pool, depth + 1) * width <= _CHUNK_VALUES:
+                depth += 1
+            ends, starts = _ends(rows, depth)
+            some = max(1, _CHUNK_VALUES // width)
+            buffer = np.empty((min(some, len(ends)), rows.shape[1]))
+            position = 0
+            for beginning in combinations(range(self.pool - depth), size - depth):
+                first = starts[beginning[-1] + 1] if beginning else 0
+                head = sum(rows[index] for index in beginning)
+                for low in range(first, len(ends), some):
+                    high = min(low + some, len(ends))
+                    sums = np.add(ends[low:high], head, out=buffer[: high - low])
+                    scores[position : position + high - low] += self.partial(sums, block, size)
+                    position += high - low
+        return scores
+
+
+def _ends(rows: FloatArray, depth: int) -> tuple[FloatArray, list[int]]:
+    """Sums of all combinations of `depth` rows, and for each index the first combination that begins at it or later."""
+    pool = len(rows)
+    if depth == 1:
+        return rows, list(range(pool + 1))
+    index = np.array(list(combinations(range(pool), depth)))
+    sums = rows[index[:, 0]]
+    for column in index.T[1:]:
+        sums += rows[column]
+    return sums, np.searchsorted(index[:, 0], np.arange(pool + 1)).tolist()
+
+
+class _Nll(_SumScorer):
+    """Mean of -ln max(p, 1e-12) of the true class."""
+
+    def __init__(self, p: NDArray, y: IntArray) -> None:
+        super().__init__(len(p))
+        self.examples = len(y)
+        groups = -(-len(y) // _PER_LOG)
+        wide = max(1, _CHUNK_VALUES // (len(p) * _PER_LOG))
+        parts = [(low, min(low + wide, groups)) for low in range(0, groups, wide)]
+        self.blocks = [slice(low * _PER_LOG, high * _PER_LOG) for low, high in parts]
+        # a sum of ones is S, and ln(S / S) adds nothing: they fill the last group
+        self.rows = np.ones((len(p), groups * _PER_LOG))
+        self.rows[:, : len(y)] = p[:, np.arange(len(y)), y]
+        self.low = bool(self.rows.min() < PROBABILITY_FLOOR)
+
+    def partial(self, sums: FloatArray, block: int, size: int) -> FloatArray:
+        if self.low:
+            np.maximum(sums, size * PROBABILITY_FLOOR, out=sums)
+        if size > 1000:  # a product of sixteen sums must not overflow either
+            sums /= size
+        product = np.multiply.reduce(sums.reshape(len(sums), _PER_LOG, -1), axis=1)
+        logs = np.log(product, out=product).sum(axis=1)
+        if size <= 1000:
+            logs -= sums.shape[1] * math.log(size)
+        return logs / -self.examples
+
+
+class _Error(_SumScorer):
+    """Share of examples whose most probable class, the first of those within 1e-12, is not the label.
+
+    A row of `Q` margins over the true class: of every example the classes that some candidate puts level with the true
+    one or above. No mean can put another class there.
+    """
+
+    def __init__(self, p: NDArray, y: IntArray) -> None:
+        super().__init__(len(p))
+        pool, self.examples, classes = p.shape
+        step = max(1, _CHUNK_VALUES // (pool * classes))
+        margins, bounds, counts = [], [], []
+        for low in range(0, self.examples, step):
+            part = p[:, low : low + step].astype(np.float64)
+            truth = y[low : low + step]
+            rows = np.arange(len(truth))
+            part -= part[:, rows, truth][:, :, None]
+            rival = part.max(axis=0) >= -TIE
+            rival[rows, truth] = False
+            example, label = np.nonzero(rival)
+            margins.append(part[:, example, label])
+            bounds.append(np.where(label < truth[example], -TIE, TIE))
+            counts.append(rival.sum(axis=1))
+        self.rows, self.bounds = np.concatenate(margins, axis=1), np.concatenate(bounds)
+        ends = np.cumsum(np.concatenate(counts))
+        self._cut(np.unique(np.append(0, ends)), max(1, _CHUNK_VALUES // pool))
+
+    def _cut(self, edges: IntArray, width: int) -> None:
+        """Blocks of whole examples, about `width` margins wide; `edges` are where examples begin, and the end."""
+        self.blocks, self.starts = [], []
+        low = 0
+        while low < len(edges) - 1:
+            high = max(low + 1, int(np.searchsorted(edges, edges[low] + width, side="right")) - 1)
+            self.blocks.append(slice(int(edges[low]), int(edges[high])))
+            self.starts.append(edges[low:high] - edges[low])
+            low = high
+
+    def partial(self, sums: FloatArray, block: int, size: int) -> FloatArray:
+        beaten = sums > self.bounds[self.blocks[block]] * size
+        return np.logical_or.reduceat(beaten, self.starts[block], axis=1).sum(axis=1) / self.examples
+
+
+class _Quadratic:
+    """A quadratic form over how often each candidate was chosen, counts `P`."""
+
+    def __init__(self, matrix: FloatArray) -> None:
+        self.matrix = matrix
+        self.diagonal = np.ascontiguousarray(np.diagonal(matrix))
+
+    def options(self, counts: FloatArray, indices: IntArray) -> FloatArray:
+        """Its values with each of `indices` added once."""
+        product = self.matrix @ counts
+        return counts @ product + 2 * product[indices] + self.diagonal[indices]
+
+    def combos(self, combos: IntArray) -> FloatArray:
+        """Its values for `K x S` different indices."""
+        total = self.diagonal[combos].sum(axis=1)
+        for i, j in combinations(range(combos.shape[1]), 2):
+            total += 2 * self.matrix[combos[:, i], combos[:, j]]
+        return total
+
+
+class _CountScorer(Scorer):
+    """States that are counts `P`."""
+
+    def start(self) -> NDArray:
+        return np.zeros(self.pool)
+
+    def add(self, state: NDArray, index: int) -> NDArray:
+        more = state.copy()
+        more[index] += 1
+        return more
+
+
+class _Brier(_CountScorer):
+    """Brier score of a mean from inner products: sum_ij <p_i, p_j> / S^2 - 2 sum_i p_i[y] / S + 1."""
+
+    def __init__(self, p: NDArray, y: IntArray) -> None:
+        super().__init__(len(p))
+        pool, n, classes = p.shape
+        gram, step = np.zeros((pool, pool)), max(1, 8 * _CHUNK_VALUES // (pool * classes))
+        for start in range(0, n, step):
+            block = p[:, start : start + step].astype(np.float64).reshape(pool, -1)
+            gram += block @ block.T
+        self.form = _Quadratic(gram / n)
+        self.truth = p[:, np.arange(n), y].astype(np.float64).mean(axis=1)
+
+    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+        truth = state @ self.truth + self.truth[indices]
+        return self.form.options(state, indices) / size**2 - 2 * truth / size + 1
+
+    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        parts = (
+            self.form.combos(rows) / size**2 - 2 * self.truth[rows].mean(axis=1) + 1
+            for rows in combination_rows(self.pool, size)
+        )
+        return np.concatenate(list(parts))
+
+
+class _Function(Scorer):
+    """Any function of mean probabilities `N x C` and labels `N`; it sees one ensemble at a time."""
+
+    def __init__(self, p: NDArray, y: IntArray, function: Callable[[FloatArray, IntArray], float]) -> None:
+        super().__init__(len(p))
+        self.p, self.y, self.function = p, y, function
+
+    def start(self) -> NDArray:
+        return np.zeros(self.p.shape[1:])
+
+    def add(self, state: NDArray, index: int) -> NDArray:
+        return state + self.p[index]
+
+    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+        return np.array([self._call((state + self.p[index]) / size) for index in indices])
+
+    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        scores = np.full(math.comb(self.pool, size), np.inf)
+        for position, combo in enumerate(combinations(range(self.pool), size)):
+            if wanted is None or wanted[position]:
+                scores[position] = self._call(np.mean([self.p[index] for index in combo], axis=0, dtype=np.float64))
+        return scores
+
+    def _call(self, mean: FloatArray) -> float:
+        score = float(self.function(mean, self.y))
+        if math.isnan(score):
+            raise InputError("objective", "NaN from the function", "a number for every ensemble")
+        return score
+
+
+class Diverse(_CountScorer):
+    """An objective minus a weight times the mean disagreement of the members' pairs.
+
+    Disagreement of two networks is the share of examples on which their most probable classes differ (Skalak 1996, as
+    in Fort et al. 2019); accuracy plus a weight times diversity is the fitness of Opitz and Shavlik (1996). A member
+    chosen twice is two that agree.
+    """
+
+    def __init__(self, scorer: Scorer, p: NDArray, weight: float) -> None:
+        super().__init__(scorer.pool)
+        self.scorer, self.weight = scorer, weight
+        kind = np.uint8 if p.shape[2] <= 256 else np.int64
+        top = np.stack([row.argmax(axis=1).astype(kind) for row in p])
+        self.form = _Quadratic(np.stack([(top != row).mean(axis=1) for row in top]))
+
+    def start(self) -> NDArray:
+        return _pair(self.scorer.start(), np.zeros(self.pool))
+
+    def add(self, state: NDArray, index: int) -> NDArray:
+        return _pair(self.scorer.add(state[0], index), super().add(state[1], index))
+
+    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+        scores = self.scorer.options(state[0], size, indices)
+        return scores - self.weight * self.form.options(state[1], indices) / max(1, size * (size - 1))
+
+    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        scores = self.scorer.every(size, wanted)
+        found = np.concatenate([self.form.combos(rows) for rows in combination_rows(self.pool, size)])
+        return scores - self.weight * found / max(1, size * (size - 1))
+
+    def value(self, members: Sequence[int]) -> float:
+        return self.scorer.value(members)
+
+
+def _pair(first: NDArray, second: NDArray) -> NDArray:
+    both = np.empty(2, dtype=object)
+    both[0], both[1] = first, second
+    return both
+
+
+def combination_rows(pool: int, size: int) -> Iterator[IntArray]:
+    """All combinations of `size` of `pool` indices in lexicographic order, as arrays `K x size` of bounded length."""
+    stream = combinations(range(pool), size)
+    while True:
+        flat = np.fromiter(chain.from_iterable(islice(stream, _CHUNK_ROWS)), dtype=np.int64)
+        if not len(flat):
+            return
+        yield flat.reshape(-1, size)
+
+
+def make_scorer(p: NDArray, y: IntArray, objective: Objective) -> Scorer:
+    """The scorer of an objective.
+
+    Raises:
+        InputError: The objective is unknown.
+    """
+    if callable(objective):
+        return _Function(p, y, objective)
+    kinds: dict[str, Callable[[NDArray, IntArray], Scorer]] = {"nll": _Nll, "brier": _Brier, "error": _Error}
+    if objective not in kinds:
+        raise InputError("objective", repr(objective), "one of " + ", ".join(OBJECTIVES) + ", or a function")
+    return kinds[objective](p, y)
+
+
+def check_pool(probs: ArrayLike, labels: ArrayLike) -> tuple[NDArray, IntArray, tuple[int, ...]]:
+    """Check probabilities and labels.
+
+    Returns:
+        Both as arrays, and the candidates that hold a NaN.
+
+    Raises:
+        InputError: If an argument is of the wrong form, or all candidates hold a NaN.
+    """
+    p, y = np.asarray(probs), np.asarray(labels)
+    if p.ndim != 3 or p.size == 0 or not np.issubdtype(p.dtype, np.floating):
+        raise InputError(
+            "probs", f"shape {p.shape} of {p.dtype}", "a non-empty float array candidates x examples x classes"
+        )
+    lowest, highest = (np.array([bound(row) for row in p]) for bound in (np.min, np.max))
+    broken = tuple(np.flatnonzero(np.isnan(lowest)).tolist())
+    if len(broken) == len(p):
+        raise InputError("probs", "NaN in every candidate", "at least one candidate without NaN")
+    if np.nanmin(lowest) < 0 or np.nanmax(highest) > 1 + 1e-3:
+        raise InputError("probs", f"values {np.nanmin(lowest)}..{np.nanmax(highest)}", "probabilities in 0..1")
+    if y.shape != p.shape[1:2] or not np.issubdtype(y.dtype, np.integer):
+        raise InputError("labels", f"shape {y.shape} of {y.dtype}", f"{p.shape[1]} integers, one per example of probs")
+    if y.min() < 0 or y.max() >= p.shape[2]:
+        raise InputError("labels", f"values {y.min()}..{y.max()}", f"values 0..{p.shape[2] - 1}")
+    return p, y.astype(np.int64), broken

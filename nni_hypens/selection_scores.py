@@ -22,6 +22,7 @@ from nni_hypens.errors import InputError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+_Span = tuple[FloatArray, FloatArray]
 Objective = str | Callable[[FloatArray, IntArray], float]
 
 OBJECTIVES = ("nll", "brier", "error")
@@ -76,12 +77,12 @@ class _SumScorer(Scorer):
     `rows` is `P x Q`; `blocks` cut `Q` into parts with scores of their own that add up.
     """
 
-    rows: FloatArray
-    blocks: list[slice]
-
-    @abstractmethod
-    def partial(self, sums: FloatArray, block: int, size: int) -> FloatArray:
-        """What a block adds to the score of each of `K` ensembles, from their `K x block` sums, which it may change."""
+    def set_rows(self, rows: FloatArray, blocks: list[slice]) -> None:
+        """Take in the pool, and make room for one block of sums."""
+        self.rows, self.blocks = rows, blocks
+        self.spans = [_span(rows[:, part]) for part in blocks]
+        widest = max((part.stop - part.start for part in blocks), default=0)
+        self.buffer = np.empty(max(_CHUNK_VALUES, widest * len(rows)))
 
     def start(self) -> NDArray:
         return np.zeros(self.rows.shape[1])
@@ -89,14 +90,18 @@ class _SumScorer(Scorer):
     def add(self, state: NDArray, index: int) -> NDArray:
         return state + self.rows[index]
 
+    @abstractmethod
+    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: _Span) -> FloatArray:
+        """What a block adds to the scores of `head + row` for each of `K x block` rows, which lie within `span`."""
+
     def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
         scores = np.zeros(len(indices))
+        runs = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)  # slices need no copy
         for block, part in enumerate(self.blocks):
-            some = max(1, _CHUNK_VALUES // max(1, part.stop - part.start))
-            for first in range(0, len(indices), some):
-                sums = self.rows[indices[first : first + some], part]
-                sums += state[part]
-                scores[first : first + some] += self.partial(sums, block, size)
+            span = self.spans[block]
+            scores += np.concatenate(
+                [self.added(self.rows[run[0] : run[-1] + 1, part], state[part], block, size, span) for run in runs]
+            )
         return scores
 
     def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
@@ -107,21 +112,22 @@ class _SumScorer(Scorer):
             rows = np.ascontiguousarray(self.rows[:, part])
             width = max(1, rows.shape[1])
             depth = 1
-            while depth < size and math.comb(self.pool, depth + 1) * width <= _CHUNK_VALUES:
+            while depth < size and 4 * math.comb(self.pool, depth + 1) * width <= _CHUNK_VALUES:
                 depth += 1
             ends, starts = _ends(rows, depth)
-            some = max(1, _CHUNK_VALUES // width)
-            buffer = np.empty((min(some, len(ends)), rows.shape[1]))
+            span = _span(ends)
             position = 0
             for beginning in combinations(range(self.pool - depth), size - depth):
                 first = starts[beginning[-1] + 1] if beginning else 0
-                head = sum(rows[index] for index in beginning)
-                for low in range(first, len(ends), some):
-                    high = min(low + some, len(ends))
-                    sums = np.add(ends[low:high], head, out=buffer[: high - low])
-                    scores[position : position + high - low] += self.partial(sums, block, size)
-                    position += high - low
+                head = rows[list(beginning)].sum(axis=0)
+                stop = position + len(ends) - first
+                scores[position:stop] += self.added(ends[first:], head, block, size, span)
+                position = stop
         return scores
+
+
+def _span(rows: FloatArray) -> _Span:
+    return rows.min(axis=0), rows.max(axis=0)
 
 
 def _ends(rows: FloatArray, depth: int) -> tuple[FloatArray, list[int]]:
@@ -145,13 +151,14 @@ class _Nll(_SumScorer):
         groups = -(-len(y) // _PER_LOG)
         wide = max(1, _CHUNK_VALUES // (len(p) * _PER_LOG))
         parts = [(low, min(low + wide, groups)) for low in range(0, groups, wide)]
-        self.blocks = [slice(low * _PER_LOG, high * _PER_LOG) for low, high in parts]
         # a sum of ones is S, and ln(S / S) adds nothing: they fill the last group
-        self.rows = np.ones((len(p), groups * _PER_LOG))
-        self.rows[:, : len(y)] = p[:, np.arange(len(y)), y]
-        self.low = bool(self.rows.min() < PROBABILITY_FLOOR)
+        rows = np.ones((len(p), groups * _PER_LOG))
+        rows[:, : len(y)] = p[:, np.arange(len(y)), y]
+        self.low = bool(rows.min() < PROBABILITY_FLOOR)
+        self.set_rows(rows, [slice(low * _PER_LOG, high * _PER_LOG) for low, high in parts])
 
-    def partial(self, sums: FloatArray, block: int, size: int) -> FloatArray:
+    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: _Span) -> FloatArray:
+        sums = np.add(rows, head, out=self.buffer[: rows.size].reshape(rows.shape))
         if self.low:
             np.maximum(sums, size * PROBABILITY_FLOOR, out=sums)
         if size > 1000:  # a product of sixteen sums must not overflow either
@@ -186,23 +193,35 @@ class _Error(_SumScorer):
             margins.append(part[:, example, label])
             bounds.append(np.where(label < truth[example], -TIE, TIE))
             counts.append(rival.sum(axis=1))
-        self.rows, self.bounds = np.concatenate(margins, axis=1), np.concatenate(bounds)
-        ends = np.cumsum(np.concatenate(counts))
-        self._cut(np.unique(np.append(0, ends)), max(1, _CHUNK_VALUES // pool))
-
-    def _cut(self, edges: IntArray, width: int) -> None:
-        """Blocks of whole examples, about `width` margins wide; `edges` are where examples begin, and the end."""
-        self.blocks, self.starts = [], []
-        low = 0
-        while low < len(edges) - 1:
+        self.bounds, each = np.concatenate(bounds), np.concatenate(counts)
+        self.example = np.repeat(np.arange(self.examples), each)
+        edges, width = np.unique(np.append(0, np.cumsum(each))), max(1, _CHUNK_VALUES // pool)
+        blocks, low = [], 0
+        while low < len(edges) - 1:  # whole examples, about `width` margins wide
             high = max(low + 1, int(np.searchsorted(edges, edges[low] + width, side="right")) - 1)
-            self.blocks.append(slice(int(edges[low]), int(edges[high])))
-            self.starts.append(edges[low:high] - edges[low])
+            blocks.append(slice(int(edges[low]), int(edges[high])))
             low = high
+        self.set_rows(np.concatenate(margins, axis=1), blocks)
 
-    def partial(self, sums: FloatArray, block: int, size: int) -> FloatArray:
-        beaten = sums > self.bounds[self.blocks[block]] * size
-        return np.logical_or.reduceat(beaten, self.starts[block], axis=1).sum(axis=1) / self.examples
+    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: _Span) -> FloatArray:
+        """Most margins are decided whichever row comes in: only those that are not are looked at row by row."""
+        bounds, example = self.bounds[self.blocks[block]] * size, self.example[self.blocks[block]]
+        low, high = span
+        open_ = head + high > bounds
+        lost = example[head + low > bounds]  # here some class is ahead of the true one for every row
+        if len(lost):
+            gone = np.zeros(example[-1] - example[0] + 1, dtype=bool)
+            gone[lost - example[0]] = True
+            open_ &= ~gone[example - example[0]]
+            known = int(gone.sum())
+        else:
+            known = 0
+        columns = np.flatnonzero(open_)
+        if not len(columns):
+            return np.full(len(rows), known / self.examples)
+        beaten = np.take(rows, columns, axis=1) > (bounds - head)[columns]
+        starts = np.flatnonzero(np.diff(example[columns], prepend=-1))
+        return (known + np.logical_or.reduceat(beaten, starts, axis=1).sum(axis=1)) / self.examples
 
 
 class _Quadratic:

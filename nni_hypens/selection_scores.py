@@ -10,6 +10,7 @@ candidate puts before the true one. The Brier score is a quadratic form in the w
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -193,15 +194,27 @@ class _Error(_SumScorer):
             margins.append(part[:, example, label])
             bounds.append(np.where(label < truth[example], -TIE, TIE))
             counts.append(rival.sum(axis=1))
-        self.bounds, each = np.concatenate(bounds), np.concatenate(counts)
-        self.example = np.repeat(np.arange(self.examples), each)
-        edges, width = np.unique(np.append(0, np.cumsum(each))), max(1, _CHUNK_VALUES // pool)
+        example = np.repeat(np.arange(self.examples), np.concatenate(counts))
+        self._take_in(np.concatenate(margins, axis=1), np.concatenate(bounds), example)
+
+    def _take_in(self, rows: FloatArray, bounds: FloatArray, example: IntArray) -> None:
+        self.bounds, self.example = bounds, example
+        edges = np.append(np.flatnonzero(np.diff(example, prepend=-1)), len(example))
+        width = max(1, _CHUNK_VALUES // len(rows))
         blocks, low = [], 0
         while low < len(edges) - 1:  # whole examples, about `width` margins wide
             high = max(low + 1, int(np.searchsorted(edges, edges[low] + width, side="right")) - 1)
             blocks.append(slice(int(edges[low]), int(edges[high])))
             low = high
-        self.set_rows(np.concatenate(margins, axis=1), blocks)
+        self.set_rows(rows, blocks)
+
+    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        """Different members need not be ready for a class that even its `size` best friends cannot bring up."""
+        largest = np.partition(self.rows, self.pool - size, axis=0)[self.pool - size :].sum(axis=0)
+        keep = largest > self.bounds * size
+        reduced = copy.copy(self)
+        reduced._take_in(self.rows[:, keep], self.bounds[keep], self.example[keep])
+        return super(_Error, reduced).every(size, wanted)
 
     def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: _Span) -> FloatArray:
         """Most margins are decided whichever row comes in: only those that are not are looked at row by row."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations, compress, islice
 from typing import Any
@@ -324,26 +324,36 @@ def select(
     Raises:
         InputError: If an argument is of the wrong form, or not one of the method's.
     """
-    calls: dict[str, Callable[..., Selection]] = {
-        "exhaustive": exhaustive,
-        "greedy": greedy,
-        "greedy_with_replacement": partial(greedy, with_replacement=True),
-        "beam": beam,
-        "top_k": top_k,
-        "diversity_weighted": partial(greedy, diversity_weight=DIVERSITY_WEIGHT),
-    }
-    if method not in calls:
-        near = difflib.get_close_matches(str(method), METHODS, n=1)
-        raise InputError(
-            "method", repr(method), f"one of {', '.join(METHODS)}{f'; nearest: {near[0]}' if near else ''}"
-        )
-    known = [
-        name
-        for name, parameter in inspect.signature(calls[method]).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in ("with_replacement", "objective")
-    ]
-    for name, value in options.items():
-        if name not in known:
-            raise InputError(name, repr(value), f"only the options of {method}: {', '.join(known)}")
-    found = calls[method](probs, labels, size, objective=objective, **options)
+    check_options(method, options)
+    found = _CALLS[method](probs, labels, size, objective=objective, **options)
     return dataclasses.replace(found, method=method)
+
+
+_CALLS: dict[str, Callable[..., Selection]] = {
+    "exhaustive": exhaustive,
+    "greedy": greedy,
+    "greedy_with_replacement": partial(greedy, with_replacement=True),
+    "beam": beam,
+    "top_k": top_k,
+    "diversity_weighted": partial(greedy, diversity_weight=DIVERSITY_WEIGHT),
+}
+
+
+def check_options(method: str, options: Mapping[str, object]) -> None:
+    """Check the name of a method and those of further arguments for `select`.
+
+    Raises:
+        InputError: An unknown one, with the nearest.
+    """
+    _check_name("method", method, METHODS)
+    parameters = inspect.signature(_CALLS[method]).parameters.values()
+    fixed = ("with_replacement", "probs", "labels")
+    known = [parameter.name for parameter in parameters if parameter.name not in fixed]
+    for name in options:
+        _check_name(f"option of {method}", name, known)
+
+
+def _check_name(field: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        raise InputError(field, repr(name), f"one of {', '.join(known)}{f'; nearest: {near[0]}' if near else ''}")

@@ -93,7 +93,7 @@ def check_count(name: str, value: object) -> None:
         raise InputError(name, value, "an integer of at least 1")
 
 
-def check_combinations(pool: int, sizes: Iterable[int]) -> None:
+def check_combinations(pool: int, sizes: Iterable[int], name: str = "size") -> None:
     """Check that there are few enough ensembles to look at each.
 
     Raises:
@@ -103,7 +103,7 @@ def check_combinations(pool: int, sizes: Iterable[int]) -> None:
         total = math.comb(pool, size)
         if total > MAX_COMBINATIONS:
             raise InputError(
-                "size",
+                name,
                 f"{size} of {pool} candidates, {total} combinations",
                 f"at most {MAX_COMBINATIONS}, or method beam or greedy",
             )

@@ -105,7 +105,7 @@ def check_combinations(pool: int, sizes: Iterable[int], name: str = "size") -> N
             raise InputError(
                 name,
                 f"{size} of {pool} candidates, {total} combinations",
-                f"at most {MAX_COMBINATIONS}, or method beam or greedy",
+                f"at most {MAX_COMBINATIONS}; beam and greedy have no such bound",
             )
 
 

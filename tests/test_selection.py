@@ -447,7 +447,7 @@ def test_fronts_check_their_input() -> None:
         selection.pareto_front([1.0, 2.0], [1.0])
     with pytest.raises(InputError, match="costs: got shape"):
         selection.cost_front(PROBS, LABELS, [1, 2], 2)
-    with pytest.raises(InputError, match="size: got 6 of 60 candidates"):
+    with pytest.raises(InputError, match="size: got 5 of 60 candidates"):
         selection.cost_front(np.full((60, 1, 2), 0.5), np.array([0]), np.ones(60), 6)
 
 

@@ -150,6 +150,33 @@ def deephyper(probs: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]] | N
     return rows
 
 
+def table(results: dict[str, Any]) -> str:
+    """The rows of the README: CPU seconds of every method by objective."""
+    lines = ["| choice, CPU seconds | NLL | Brier score | error |", "|---|---|---|---|"]
+    found = results["exhaustive"]
+    cells = [f"{found[f'{objective}_s']:.2f}" for objective in selection.OBJECTIVES]
+    lines.append(f"| exhaustive, {TRIPLE} of {SMALL} | {' | '.join(cells)} |")
+    for method in dict.fromkeys(row["method"] for row in results["forward"]):
+        rows = {row["objective"]: row for row in results["forward"] if row["method"] == method}
+        cells = [f"{rows[objective]['seconds']:.2f}" for objective in selection.OBJECTIVES]
+        width = f", width {rows['nll']['width']}" if "width" in rows["nll"] else ""
+        lines.append(f"| {method}{width}, {results['members']} of {POOL} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def sentences(results: dict[str, Any]) -> list[str]:
+    """What the README says of the comparisons."""
+    found = results["exhaustive"]
+    said = [
+        f"{found['loop_probabilities_s']:.0f} s, {found['vs_loop_probabilities']:.0f} times as long",
+        f"{found['loop_true_class_s']:.1f} s, {found['vs_loop_true_class']:.1f} times as long",
+    ]
+    for row in results["deephyper"]:
+        said.append(f"{row['deephyper_s']:.1f} s against {row['ours_s']:.2f} s")
+        said.append(f"NLL {row['deephyper_nll']:.4f} against {row['ours_nll']:.4f}")
+    return said
+
+
 def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

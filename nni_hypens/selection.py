@@ -21,7 +21,7 @@ from itertools import combinations, compress, islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from nni_hypens.errors import InputError
 from nni_hypens.selection_limits import Costs, check_costs, pareto_front
@@ -78,13 +78,25 @@ def exhaustive(
     """
     task = Task(probs, labels, size, objective, costs, limits, diversity_weight)
     check_combinations(task.pool, (task.size,))
-    allowed = task.limits.combinations(task.size)
-    scores = task.scorer.every(task.size, allowed)
-    if allowed is not None:
-        scores[~allowed] = np.inf
+    wanted = _promising(task, task.limits.combinations(task.size))
+    scores = task.scorer.every(task.size, wanted)
+    if wanted is not None:
+        scores[~wanted] = np.inf
     best = first_best(scores)
     chosen = next(islice(combinations(range(task.pool), task.size), best, None))
     return task.done(chosen, "exhaustive", [scores[best]])
+
+
+def _promising(task: Task, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Which combinations may be the best: those that are allowed and not surely worse than the greedy choice."""
+    if not task.scorer.bounded:
+        return allowed
+    try:
+        chosen, history = _forward(task)
+    except InputError:  # limits that exclude one another
+        return allowed
+    near = task.scorer.least(task.size, chosen) <= history[-1] + 1e-9  # far above rounding and ties
+    return near if allowed is None else near & allowed
 
 
 def greedy(
@@ -126,6 +138,14 @@ def greedy(
         check_count("max_members", max_members)
         if max_members < size and not with_replacement:
             raise InputError("max_members", max_members, f"at least {size}, the size, without replacement")
+    chosen, history = _forward(task, with_replacement, max_members)
+    return task.done(chosen, "greedy_with_replacement" if with_replacement else "greedy", history)
+
+
+def _forward(
+    task: Task, with_replacement: bool = False, max_members: int | None = None
+) -> tuple[list[int], list[float]]:
+    """The greedy choice and its scores."""
     chosen: list[int] = []
     history: list[float] = []
     state = task.scorer.start()
@@ -143,7 +163,7 @@ def greedy(
         chosen.append(int(options[best]))
         history.append(scores[best])
         state = task.scorer.add(state, chosen[-1])
-    return task.done(chosen, "greedy_with_replacement" if with_replacement else "greedy", history)
+    return chosen, history
 
 
 def beam(

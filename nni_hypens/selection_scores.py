@@ -14,10 +14,10 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, combinations, islice
+from itertools import chain, combinations, compress, islice
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from nni_hypens.errors import InputError
 
@@ -39,6 +39,9 @@ class Scorer(ABC):
 
     A *state* describes the members so far; what it holds is the scorer's own affair.
     """
+
+    bounded = False
+    """Whether `least` has something to say."""
 
     def __init__(self, pool: int) -> None:
         self.pool = pool
@@ -63,6 +66,10 @@ class Scorer(ABC):
             size: 1..P.
             wanted: Which of them matter; the others may get any score.
         """
+
+    def least(self, size: int, members: Sequence[int]) -> FloatArray:
+        """Lower bounds of what `every` gives, found from one good ensemble."""
+        return np.full(math.comb(self.pool, size), -np.inf)
 
     def value(self, members: Sequence[int]) -> float:
         """Objective of one ensemble, given with repeats."""
@@ -146,6 +153,8 @@ def _ends(rows: FloatArray, depth: int) -> tuple[FloatArray, list[int]]:
 class _Nll(_SumScorer):
     """Mean of -ln max(p, 1e-12) of the true class."""
 
+    bounded = True
+
     def __init__(self, p: NDArray, y: IntArray) -> None:
         super().__init__(len(p))
         self.examples = len(y)
@@ -169,6 +178,34 @@ class _Nll(_SumScorer):
         if size <= 1000:
             logs -= sums.shape[1] * math.log(size)
         return logs / -self.examples
+
+    def least(self, size: int, members: Sequence[int]) -> FloatArray:
+        """The logarithm lies below its tangent: ln p <= ln q + (p - q) / q for any q, here the means of an ensemble,
+        and the right side is a mean over members. Raising every probability to the floor only lifts it."""
+        rows = np.maximum(self.rows[:, : self.examples], PROBABILITY_FLOOR)
+        mean = rows[list(members)].mean(axis=0)
+        ratio = rows @ (1 / mean) / self.examples
+        best = -np.log(mean).mean()
+        return np.concatenate([best + 1 - ratio[some].mean(axis=1) for some in combination_rows(self.pool, size)])
+
+    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        """A few wanted combinations are summed up one by one."""
+        if wanted is None or 4 * np.count_nonzero(wanted) > len(wanted):
+            return super().every(size)
+        scores = np.full(len(wanted), np.inf)
+        chosen = np.array(list(compress(combinations(range(self.pool), size), wanted))).reshape(-1, size)
+        found = np.zeros(len(chosen))
+        for block, part in enumerate(self.blocks):
+            some = max(1, _CHUNK_VALUES // (part.stop - part.start))
+            for low in range(0, len(chosen), some):
+                combos = chosen[low : low + some]
+                sums = self.rows[combos[:, 0], part]
+                for column in combos.T[1:-1]:
+                    sums += self.rows[column, part]
+                last = self.rows[combos[:, -1], part] if size > 1 else np.zeros(1)
+                found[low : low + some] += self.added(sums, last, block, size, self.spans[block])
+        scores[wanted] = found
+        return scores
 
 
 class _Error(_SumScorer):
@@ -237,7 +274,7 @@ class _Error(_SumScorer):
         return (known + np.logical_or.reduceat(beaten, starts, axis=1).sum(axis=1)) / self.examples
 
 
-class _Quadratic:
+class Quadratic:
     """A quadratic form over how often each candidate was chosen, counts `P`."""
 
     def __init__(self, matrix: FloatArray) -> None:
@@ -257,7 +294,7 @@ class _Quadratic:
         return total
 
 
-class _CountScorer(Scorer):
+class CountScorer(Scorer):
     """States that are counts `P`."""
 
     def start(self) -> NDArray:
@@ -269,7 +306,7 @@ class _CountScorer(Scorer):
         return more
 
 
-class _Brier(_CountScorer):
+class _Brier(CountScorer):
     """Brier score of a mean from inner products: sum_ij <p_i, p_j> / S^2 - 2 sum_i p_i[y] / S + 1."""
 
     def __init__(self, p: NDArray, y: IntArray) -> None:
@@ -279,7 +316,7 @@ class _Brier(_CountScorer):
         for start in range(0, n, step):
             block = p[:, start : start + step].astype(np.float64).reshape(pool, -1)
             gram += block @ block.T
-        self.form = _Quadratic(gram / n)
+        self.form = Quadratic(gram / n)
         self.truth = p[:, np.arange(n), y].astype(np.float64).mean(axis=1)
 
     def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
@@ -324,46 +361,6 @@ class _Function(Scorer):
         return score
 
 
-class Diverse(_CountScorer):
-    """An objective minus a weight times the mean disagreement of the members' pairs.
-
-    Disagreement of two networks is the share of examples on which their most probable classes differ (Skalak 1996, as
-    in Fort et al. 2019); accuracy plus a weight times diversity is the fitness of Opitz and Shavlik (1996). A member
-    chosen twice is two that agree.
-    """
-
-    def __init__(self, scorer: Scorer, p: NDArray, weight: float) -> None:
-        super().__init__(scorer.pool)
-        self.scorer, self.weight = scorer, weight
-        kind = np.uint8 if p.shape[2] <= 256 else np.int64
-        top = np.stack([row.argmax(axis=1).astype(kind) for row in p])
-        self.form = _Quadratic(np.stack([(top != row).mean(axis=1) for row in top]))
-
-    def start(self) -> NDArray:
-        return _pair(self.scorer.start(), np.zeros(self.pool))
-
-    def add(self, state: NDArray, index: int) -> NDArray:
-        return _pair(self.scorer.add(state[0], index), super().add(state[1], index))
-
-    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
-        scores = self.scorer.options(state[0], size, indices)
-        return scores - self.weight * self.form.options(state[1], indices) / max(1, size * (size - 1))
-
-    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
-        scores = self.scorer.every(size, wanted)
-        found = np.concatenate([self.form.combos(rows) for rows in combination_rows(self.pool, size)])
-        return scores - self.weight * found / max(1, size * (size - 1))
-
-    def value(self, members: Sequence[int]) -> float:
-        return self.scorer.value(members)
-
-
-def _pair(first: NDArray, second: NDArray) -> NDArray:
-    both = np.empty(2, dtype=object)
-    both[0], both[1] = first, second
-    return both
-
-
 def combination_rows(pool: int, size: int) -> Iterator[IntArray]:
     """All combinations of `size` of `pool` indices in lexicographic order, as arrays `K x size` of bounded length."""
     stream = combinations(range(pool), size)
@@ -386,30 +383,3 @@ def make_scorer(p: NDArray, y: IntArray, objective: Objective) -> Scorer:
     if objective not in kinds:
         raise InputError("objective", repr(objective), "one of " + ", ".join(OBJECTIVES) + ", or a function")
     return kinds[objective](p, y)
-
-
-def check_pool(probs: ArrayLike, labels: ArrayLike) -> tuple[NDArray, IntArray, tuple[int, ...]]:
-    """Check probabilities and labels.
-
-    Returns:
-        Both as arrays, and the candidates that hold a NaN.
-
-    Raises:
-        InputError: If an argument is of the wrong form, or all candidates hold a NaN.
-    """
-    p, y = np.asarray(probs), np.asarray(labels)
-    if p.ndim != 3 or p.size == 0 or not np.issubdtype(p.dtype, np.floating):
-        raise InputError(
-            "probs", f"shape {p.shape} of {p.dtype}", "a non-empty float array candidates x examples x classes"
-        )
-    lowest, highest = (np.array([bound(row) for row in p]) for bound in (np.min, np.max))
-    broken = tuple(np.flatnonzero(np.isnan(lowest)).tolist())
-    if len(broken) == len(p):
-        raise InputError("probs", "NaN in every candidate", "at least one candidate without NaN")
-    if np.nanmin(lowest) < 0 or np.nanmax(highest) > 1 + 1e-3:
-        raise InputError("probs", f"values {np.nanmin(lowest)}..{np.nanmax(highest)}", "probabilities in 0..1")
-    if y.shape != p.shape[1:2] or not np.issubdtype(y.dtype, np.integer):
-        raise InputError("labels", f"shape {y.shape} of {y.dtype}", f"{p.shape[1]} integers, one per example of probs")
-    if y.min() < 0 or y.max() >= p.shape[2]:
-        raise InputError("labels", f"values {y.min()}..{y.max()}", f"values 0..{p.shape[2] - 1}")
-    return p, y.astype(np.int64), broken

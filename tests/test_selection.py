@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nni_hypens import metrics, selection, selection_scores
+from nni_hypens import metrics, selection, selection_scores, selection_task
 from nni_hypens.errors import InputError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -492,3 +492,19 @@ def test_deephyper_chooses_no_better(repeat: bool) -> None:
         if own.indices[1] != own.indices[0]:
             assert sorted(own.members) == sorted(indices)
             assert own.score == pytest.approx(score, abs=1e-9)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-12, 1e-3])
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, size=st.integers(1, 4), weight=st.sampled_from([0.0, 0.3]))
+def test_bounds_lie_below_the_scores(floor: float, seed: int, size: int, weight: float) -> None:
+    """With probabilities at zero, and from any ensemble of any size."""
+    probs, labels = pool(seed, p=7, n=20)
+    probs = np.where(probs < 0.2, floor, probs)
+    task = selection_task.Task(probs, labels, size, "nll", diversity_weight=weight)
+    scores = task.scorer.every(size)
+    for members in combinations(range(7), 2):
+        assert (task.scorer.least(size, members) <= scores + 1e-9).all()
+    few = np.zeros(len(scores), dtype=bool)
+    few[:: max(5, len(scores) // 3)] = True
+    assert task.scorer.every(size, few)[few] == pytest.approx(scores[few], abs=1e-12)

@@ -183,8 +183,14 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--sample", type=int, default=math.comb(SMALL, TRIPLE))
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--only-exhaustive", action="store_true", help="keep the other parts of the file")
     arguments = parser.parse_args()
     probs, labels = make_pool(arguments.examples)
+    if arguments.only_exhaustive:
+        results = json.loads(arguments.out.read_text())
+        results["exhaustive"] = exhaustive(probs, labels, arguments.sample)
+        arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        return
     results = {
         "pool": {
             "candidates": POOL,

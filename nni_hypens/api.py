@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def search_ensemble(
     diversity: Diversity | None = None,
     lam_range: tuple[float, float] | None = None,
     selection: str = "exhaustive",
+    selection_options: Mapping[str, Any] | None = None,
     warm_start: bool = False,
     seed: int = 0,
     port: int | None = None,
@@ -102,7 +104,8 @@ def search_ensemble(
         base: Base architecture, a JSON path, or None to search it.
         diversity: Regulariser.
         lam_range: Shared edges to request from candidates; None for the upper three quarters of the dial.
-        selection: ``exhaustive`` or ``greedy``.
+        selection: How members are chosen on validation data, a method of :func:`nni_hypens.selection.select`.
+        selection_options: Its other arguments, such as ``{"objective": "brier"}``.
         warm_start: Whether candidates begin with the weights of their path in the supernet.
         seed: Seed of everything.
         port: Port of NNI's web UI.
@@ -130,6 +133,7 @@ def search_ensemble(
         "diversity": repr(vars(diversity)) if diversity else None,
         "lam_range": None if lam_range is None else list(lam_range),
         "selection": selection,
+        "selection_options": {name: repr(value) for name, value in (selection_options or {}).items()},
         "warm_start": warm_start,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
@@ -150,6 +154,7 @@ def search_ensemble(
         seed,
         f"search_ensemble(..., out={str(out)!r})",
         warm_start,
+        dict(selection_options or {}),
     )
     run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
     run.prepare()

@@ -270,6 +270,7 @@ def make_plan(config: Any, out: Path) -> Any:
         candidates=config.candidates,
         lam_range=limits,
         selection=config.selection,
+        selection_options=config.selection_options(),
         base=config.base,
         diversity=config.build_diversity(),
         seed=config.seed,

@@ -18,10 +18,11 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.budget import check_limits
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
 from nni_hypens.errors import InputError
+from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
+from nni_hypens.selection_task import check_combinations
 
 SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
 DIVERSITIES: dict[str, Callable[[], Diversity]] = {"shared_edges": SharedEdges, "jensen_shannon": JensenShannon}
-SELECTIONS = ("exhaustive", "greedy")
 
 
 def setting(default: Any, text: str, **more: Any) -> Any:
@@ -72,7 +73,15 @@ class RunConfig:
     learning_rate: float = setting(0.01, "initial learning rate of candidates (AdamW, cosine schedule)")
     weight_decay: float = setting(0.001, "weight decay of candidates")
     warm_start: bool = setting(False, "candidates begin with the weights of their path in the supernet")
-    selection: str = setting("exhaustive", "how members are chosen on validation NLL: exhaustive or greedy")
+    selection: str = setting("exhaustive", f"how members are chosen on validation data: {', '.join(METHODS)}")
+    objective: str = setting("nll", f"what the choice makes small: {', '.join(OBJECTIVES)}")
+    selection_steps: int | None = setting(
+        None, "choices of greedy_with_replacement, of at most `members` different candidates (as many as members)"
+    )
+    beam_width: int = setting(BEAM_WIDTH, "ensembles of each size that beam keeps")
+    diversity_weight: float | None = setting(
+        None, "reward for disagreement of the members in the choice (0; 0.1 for diversity_weighted)"
+    )
     seed: int = setting(0, "seed of everything that is drawn")
 
     @classmethod
@@ -114,6 +123,7 @@ class RunConfig:
     def check(self) -> None:
         """Everything that can be said without opening data or building the space."""
         at_least = {"members": 1, "candidates": 1, "search_epochs": 2, "epochs": 1, "batch_size": 1, "seed": 0}
+        at_least |= {"beam_width": 1}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InputError(name, getattr(self, name), f"a whole number of at least {least}")
@@ -136,8 +146,37 @@ class RunConfig:
         if self.supernet is not None and not Path(self.supernet).is_file():
             raise InputError("supernet", self.supernet, "a safetensors file written by a search")
         one_of("diversity", self.diversity, DIVERSITIES)
-        one_of("selection", self.selection, SELECTIONS)
+        self._check_selection()
         self.schedule_epochs()
+
+    def _check_selection(self) -> None:
+        one_of("selection", self.selection, METHODS)
+        one_of("objective", self.objective, OBJECTIVES)
+        if self.selection == "exhaustive":
+            check_combinations(self.candidates, (self.members,), "members")
+        if self.selection_steps is not None:
+            if self.selection != "greedy_with_replacement":
+                raise InputError(
+                    "selection_steps", self.selection_steps, "no such setting, or selection greedy_with_replacement"
+                )
+            if self.selection_steps < 1:
+                raise InputError("selection_steps", self.selection_steps, "a whole number of at least 1")
+        if self.diversity_weight is not None:
+            if self.selection == "top_k":
+                raise InputError("diversity_weight", self.diversity_weight, "no such setting, or another selection")
+            if not 0 <= self.diversity_weight < float("inf"):
+                raise InputError("diversity_weight", self.diversity_weight, "a number of at least 0")
+
+    def selection_options(self) -> dict[str, Any]:
+        """More arguments of :func:`nni_hypens.selection.select`."""
+        options: dict[str, Any] = {"objective": self.objective}
+        if self.selection == "beam":
+            options["width"] = self.beam_width
+        if self.selection == "greedy_with_replacement":
+            options |= {"size": self.selection_steps or self.members, "max_members": self.members}
+        if self.diversity_weight is not None:
+            options["diversity_weight"] = self.diversity_weight
+        return options
 
     def schedule_epochs(self) -> None:
         """Check the epochs of the search's phases, by the rule of the search itself."""

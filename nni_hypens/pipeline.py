@@ -237,7 +237,7 @@ class Run:
         )
 
     def select(self) -> None:
-        """Choose members on validation NLL, fit the temperature, save the ensemble; ``ensemble.json`` comes last."""
+        """Choose members on validation data, fit the temperature, save the ensemble; ``ensemble.json`` comes last."""
         folder = self.out / "ensemble"
         if (folder / "ensemble.json").exists():
             return
@@ -251,18 +251,23 @@ class Run:
         probabilities = np.stack(
             [read_arrays(self.out / "candidates" / name / "predictions.npz", "val")[0] for name in ids]
         )
-        chosen = select_members(plan.selection, probabilities, labels, plan.members)
+        options = {"size": plan.members, **plan.selection_options}
+        chosen = select_members(plan.selection, probabilities, labels, **options)
         average = np.tensordot(chosen.weights, probabilities[list(chosen.members)], axes=1)
         temperature = fit_temperature(average, labels)
         names = [ids[index] for index in chosen.members]
         ensemble = self._build(names, chosen.weights.tolist(), temperature)
+        objective = options.get("objective", "nll")
+        objective = objective if isinstance(objective, str) else getattr(objective, "__name__", "function")
         write_json(
             folder / "selection.json",
             {
                 "method": plan.selection,
-                "objective": "nll",
-                "validation_nll": chosen.score,
+                "objective": objective,
+                "score": chosen.score,
+                **({"validation_nll": chosen.score} if objective == "nll" else {}),
                 "members": names,
+                "weights": chosen.weights.tolist(),
                 "seconds": time.perf_counter() - start,
             },
         )

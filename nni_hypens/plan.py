@@ -19,6 +19,7 @@ from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.errors import InputError
+from nni_hypens.selection import check_options
 
 
 @dataclass
@@ -35,13 +36,14 @@ class Plan:
         members: Members of the ensemble.
         candidates: Architectures to train.
         lam_range: Range of lam for candidates; None for the upper three quarters of the dial.
-        selection: ``exhaustive`` or ``greedy``.
+        selection: A method of :func:`nni_hypens.selection.select`.
         base: The base, a JSON path, or None to search it.
         diversity: The regulariser.
         strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
         seed: Seed of everything.
         command: How to repeat the run.
         warm_start: Whether candidates begin with the weights of their path in the supernet.
+        selection_options: Other arguments of ``select``; ``size`` where it is not ``members``.
     """
 
     space: ModelSpace
@@ -59,6 +61,7 @@ class Plan:
     seed: int = 0
     command: str = ""
     warm_start: bool = False
+    selection_options: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -70,6 +73,7 @@ class Plan:
             raise InputError(
                 "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
             )
+        check_options(self.selection, self.selection_options)
         structure = EdgeStructure.from_space(self.space)
         if isinstance(self.base, str | Path):
             self.base = load_sample(self.base, structure.table)

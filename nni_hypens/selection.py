@@ -1,58 +1,63 @@
 """Selection of members from a pool: arrays of validation probabilities in, indices and weights out.
 
-Every method scores an ensemble by the plain mean of its members' probabilities. Sizes: `P` candidates in the pool, `N`
-examples, `C` classes, `K` combinations scored at once, `S` members with repeats.
+Every method scores an ensemble by the mean of its members' probabilities, a member counting as often as it was chosen.
+Sizes: `P` candidates in the pool, `N` examples, `C` classes. All methods agree on the following:
+
+- Probabilities of the true class below 1e-12 count as 1e-12 in the NLL.
+- A candidate with a NaN is never chosen; the selection names it in `excluded`.
+- Scores within 1e-12 are ties, and the lowest index or lexicographically first combination of them wins.
+- `costs` and `limits` bound sums over different members: `costs={"params": [...]}, limits={"params": 1e6}`.
+- `diversity_weight` w makes them minimise objective - w * (mean disagreement of the members' pairs).
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain, combinations, islice
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import combinations, compress, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nni_hypens.errors import InputError
+from nni_hypens.selection_limits import Costs, check_costs, pareto_front
+from nni_hypens.selection_scores import OBJECTIVES, Objective, combination_rows
+from nni_hypens.selection_task import Selection, Task, check_combinations, check_count, first_best
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-Objective = str | Callable[[FloatArray, IntArray], float]
-Scorer = Callable[[IntArray], FloatArray]
+__all__ = [
+    "METHODS",
+    "OBJECTIVES",
+    "Selection",
+    "beam",
+    "cost_front",
+    "exhaustive",
+    "greedy",
+    "pareto_front",
+    "select",
+    "top_k",
+]
 
-OBJECTIVES = ("nll", "brier", "error")
-METHODS = ("exhaustive", "greedy", "greedy_with_replacement")
-MAX_COMBINATIONS = 5_000_000
-_PROBABILITY_FLOOR = 1e-12  # the same floor as in the NLL that results report
-_TIE = 1e-12  # scores closer than this differ by the order of summation only
-_CHUNK_VALUES = 1 << 17  # values worked on at once: one megabyte, which stays in the processor's cache
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """The chosen ensemble.
-
-    Attributes:
-        indices: Pool indices in the order of choice, with repeats when chosen with replacement.
-        members: The unique indices, in order of first choice.
-        weights: Weight of each of `members` (its share of `indices`), summing to 1.
-        score: Objective of the weighted mean probabilities; lower is better.
-        method: Name of the method.
-    """
-
-    indices: tuple[int, ...]
-    members: tuple[int, ...]
-    weights: FloatArray
-    score: float
-    method: str
+METHODS = ("exhaustive", "greedy", "greedy_with_replacement", "beam", "top_k", "diversity_weighted")
+BEAM_WIDTH = 10
+DIVERSITY_WEIGHT = 0.1
+"""Of the method `diversity_weighted`: a tenth more disagreement is worth a hundredth of the objective."""
 
 
-def exhaustive(probs: ArrayLike, labels: ArrayLike, size: int, objective: Objective = "nll") -> Selection:
+def exhaustive(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    size: int,
+    objective: Objective = "nll",
+    *,
+    costs: Costs | None = None,
+    limits: Mapping[str, float] | None = None,
+    diversity_weight: float = 0.0,
+) -> Selection:
     """Choose the best of all ensembles of `size` different candidates.
-
-    Scores within 1e-12 of the best count as ties, and the lexicographically first combination of those wins.
 
     Args:
         probs: `P x N x C` validation probabilities of the pool.
@@ -60,33 +65,38 @@ def exhaustive(probs: ArrayLike, labels: ArrayLike, size: int, objective: Object
         size: Number of members, 1..P.
         objective: "nll", "brier", "error", or a function of mean probabilities `N x C` and labels `N` that gives a
             number, lower being better.
+        costs: Name -> `P` costs, each at least 0.
+        limits: Name -> most that the members together may cost.
+        diversity_weight: Reward for the mean disagreement of the members' pairs, at least 0.
 
     Returns:
         The selection; its indices are increasing and its weights equal.
 
     Raises:
-        InputError: If an argument is of the wrong form, or there are more than 5 million combinations.
+        InputError: If an argument is of the wrong form, nothing keeps the limits, or there are more than 5 million
+            combinations.
     """
-    p, y = _check(probs, labels, size, with_replacement=False)
-    pool = len(p)
-    total = math.comb(pool, size)
-    if total > MAX_COMBINATIONS:
-        raise InputError(
-            "size",
-            f"{size} of {pool} candidates, {total} combinations",
-            f"at most {MAX_COMBINATIONS}, or method greedy",
-        )
-    scorer, values_per_combination = _scorer(p, y, objective)
-    chunk = max(1, _CHUNK_VALUES // values_per_combination)
-    stream = combinations(range(pool), size)
-    scores = np.empty(total)
-    for start in range(0, total, chunk):
-        rows = min(chunk, total - start)
-        flat = np.fromiter(chain.from_iterable(islice(stream, rows)), dtype=np.int64, count=rows * size)
-        scores[start : start + rows] = scorer(flat.reshape(rows, size))
-    best = _first_best(scores)
-    chosen = next(islice(combinations(range(pool), size), best, None))
-    return _selection(chosen, scores[best], "exhaustive")
+    task = Task(probs, labels, size, objective, costs, limits, diversity_weight)
+    check_combinations(task.pool, (task.size,))
+    wanted = _promising(task, task.limits.combinations(task.size))
+    scores = task.scorer.every(task.size, wanted)
+    if wanted is not None:
+        scores[~wanted] = np.inf
+    best = first_best(scores)
+    chosen = next(islice(combinations(range(task.pool), task.size), best, None))
+    return task.done(chosen, "exhaustive", [scores[best]])
+
+
+def _promising(task: Task, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Which combinations may be the best: those that are allowed and not surely worse than the greedy choice."""
+    if not task.scorer.bounded:
+        return allowed
+    try:
+        chosen, history = _forward(task)
+    except InputError:  # limits that exclude one another
+        return allowed
+    near = task.scorer.least(task.size, chosen) <= history[-1] + 1e-9  # far above rounding and ties
+    return near if allowed is None else near & allowed
 
 
 def greedy(
@@ -95,10 +105,16 @@ def greedy(
     size: int,
     with_replacement: bool = False,
     objective: Objective = "nll",
+    *,
+    max_members: int | None = None,
+    costs: Costs | None = None,
+    limits: Mapping[str, float] | None = None,
+    diversity_weight: float = 0.0,
 ) -> Selection:
     """Forward selection (Caruana et al. 2004): start with the best candidate, add whichever helps the mean most.
 
-    It always takes `size` steps, even when a step makes the score worse. The lowest index wins ties.
+    It always takes `size` steps, even when a step makes the score worse; `history` tells where that was. Under limits a
+    candidate is chosen only if it leaves room for the cheapest members still to come.
 
     Args:
         probs: `P x N x C` validation probabilities of the pool.
@@ -106,147 +122,258 @@ def greedy(
         size: Number of steps, at least 1, and at most P without replacement.
         with_replacement: Whether a candidate may be chosen again, which raises its weight.
         objective: As for `exhaustive`.
+        max_members: Most different candidates, for choice with replacement.
+        costs: As for `exhaustive`.
+        limits: As for `exhaustive`.
+        diversity_weight: As for `exhaustive`.
 
     Returns:
         The selection, its indices in the order of choice.
 
     Raises:
-        InputError: If an argument is of the wrong form.
+        InputError: If an argument is of the wrong form, or the choice runs into limits that exclude one another.
     """
-    p, y = _check(probs, labels, size, with_replacement)
-    scorer, _ = _scorer(p, y, objective)
+    task = Task(probs, labels, size, objective, costs, limits, diversity_weight, with_replacement)
+    if max_members is not None:
+        check_count("max_members", max_members)
+        if max_members < size and not with_replacement:
+            raise InputError("max_members", max_members, f"at least {size}, the size, without replacement")
+    chosen, history = _forward(task, with_replacement, max_members)
+    return task.done(chosen, "greedy_with_replacement" if with_replacement else "greedy", history)
+
+
+def _forward(
+    task: Task, with_replacement: bool = False, max_members: int | None = None
+) -> tuple[list[int], list[float]]:
+    """The greedy choice and its scores."""
     chosen: list[int] = []
-    score = math.inf
-    for _ in range(size):
-        options = [i for i in range(len(p)) if with_replacement or i not in chosen]
-        # One option at a time bounds memory for the objectives that need every class of every example.
-        scores = np.array([scorer(np.array([[*chosen, option]]))[0] for option in options])
-        best = _first_best(scores)
-        chosen.append(options[best])
-        score = float(scores[best])
-    return _selection(tuple(chosen), score, "greedy_with_replacement" if with_replacement else "greedy")
+    history: list[float] = []
+    state = task.scorer.start()
+    for step in range(task.size):
+        members = tuple(dict.fromkeys(chosen))
+        allowed = task.limits.room(members, 1 if with_replacement else task.size - step)
+        if with_replacement and max_members is not None and len(members) >= max_members:
+            allowed[:] = False
+        allowed[list(members)] = with_replacement  # a member that runs already costs nothing more
+        options = np.flatnonzero(allowed)
+        if not len(options):
+            raise task.limits.infeasible(task.size)
+        scores = task.scorer.options(state, step + 1, options)
+        best = first_best(scores)
+        chosen.append(int(options[best]))
+        history.append(scores[best])
+        state = task.scorer.add(state, chosen[-1])
+    return chosen, history
 
 
-def select(method: str, probs: ArrayLike, labels: ArrayLike, size: int, objective: Objective = "nll") -> Selection:
+def beam(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    size: int,
+    objective: Objective = "nll",
+    *,
+    width: int = BEAM_WIDTH,
+    costs: Costs | None = None,
+    limits: Mapping[str, float] | None = None,
+    diversity_weight: float = 0.0,
+) -> Selection:
+    """Forward selection that keeps the best `width` ensembles of each size: with a width of 1 it is `greedy`.
+
+    Args:
+        probs: `P x N x C` validation probabilities of the pool.
+        labels: `N` integers in 0..C-1.
+        size: Number of different members, 1..P.
+        objective: As for `exhaustive`.
+        width: Ensembles kept of each size, at least 1.
+        costs: As for `exhaustive`.
+        limits: As for `greedy`.
+        diversity_weight: As for `exhaustive`.
+
+    Returns:
+        The selection, its indices in the order of choice.
+
+    Raises:
+        InputError: As for `greedy`.
+    """
+    task = Task(probs, labels, size, objective, costs, limits, diversity_weight)
+    check_count("width", width)
+    history = []
+    for kept, _ in _levels(task, width):
+        history.append(kept[0][0])
+    return task.done(kept[0][1], "beam", history)
+
+
+_Level = list[tuple[float, tuple[int, ...]]]
+
+
+def _levels(task: Task, width: int) -> Iterator[tuple[_Level, _Level]]:
+    """For each size the best `width` ensembles, best first, and all that were scored: (score, order of choice)."""
+    kept: _Level = [(0.0, ())]
+    states = [task.scorer.start()]
+    for step in range(task.size):
+        found: dict[tuple[int, ...], tuple[float, tuple[int, ...], int]] = {}
+        for parent, (_, path) in enumerate(kept):
+            allowed = task.limits.room(path, task.size - step)
+            allowed[list(path)] = False
+            options = np.flatnonzero(allowed)
+            # the same members by another way have the same score
+            fresh = [i for i in options.tolist() if tuple(sorted((*path, i))) not in found]
+            if not fresh:
+                continue
+            scores = task.scorer.options(states[parent], step + 1, np.array(fresh))
+            for index, score in zip(fresh, scores.tolist(), strict=True):
+                found[tuple(sorted((*path, index)))] = (score, (*path, index), parent)
+        if not found:
+            raise task.limits.infeasible(task.size)
+        # rounding first, so that the order of summation does not decide between equals
+        ranked = sorted(found, key=lambda members: (round(found[members][0], 12), members))[:width]
+        best = [found[members] for members in ranked]
+        states = [task.scorer.add(states[parent], path[-1]) for _, path, parent in best]
+        kept = [(score, path) for score, path, _ in best]
+        yield kept, [(score, path) for score, path, _ in found.values()]
+
+
+def top_k(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    size: int,
+    objective: Objective = "nll",
+    *,
+    costs: Costs | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> Selection:
+    """Choose the `size` candidates that are best by themselves, best first.
+
+    Under limits, candidates that leave no room for the cheapest members still to come are passed over.
+
+    Args:
+        probs: `P x N x C` validation probabilities of the pool.
+        labels: `N` integers in 0..C-1.
+        size: Number of members, 1..P.
+        objective: As for `exhaustive`.
+        costs: As for `exhaustive`.
+        limits: As for `exhaustive`.
+
+    Returns:
+        The selection; `history` has the members' own scores.
+
+    Raises:
+        InputError: As for `greedy`.
+    """
+    task = Task(probs, labels, size, objective, costs, limits)
+    singles = task.scorer.options(task.scorer.start(), 1, np.arange(task.pool))
+    chosen: list[int] = []
+    while len(chosen) < task.size:
+        allowed = task.limits.room(tuple(chosen), task.size - len(chosen))
+        allowed[chosen] = False
+        if not allowed.any():
+            raise task.limits.infeasible(task.size)
+        chosen.append(first_best(np.where(allowed, singles, np.inf)))
+    return task.done(chosen, "top_k", singles[chosen])
+
+
+def cost_front(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    costs: ArrayLike,
+    max_size: int,
+    objective: Objective = "nll",
+    *,
+    width: int | None = None,
+) -> list[Selection]:
+    """The front of score against cost over ensembles of 1 to `max_size` different candidates.
+
+    Args:
+        probs: `P x N x C` validation probabilities of the pool.
+        labels: `N` integers in 0..C-1.
+        costs: `P` costs of the candidates, such as parameters; an ensemble costs their sum.
+        max_size: Most members, 1..P.
+        objective: As for `exhaustive`.
+        width: None to look at every ensemble, which gives the true front; else the front of what `beam` of this width
+            scores on its way, for pools that are too large for that.
+
+    Returns:
+        Selections by increasing cost and falling score: no ensemble that was looked at is as good for less.
+
+    Raises:
+        InputError: If an argument is of the wrong form, or there are more than 5 million ensembles to look at.
+    """
+    task = Task(probs, labels, max_size, objective)
+    spent = check_costs("costs", costs, len(np.asarray(probs)))[task.keep]
+    found: list[tuple[float, float, tuple[int, ...]]] = []  # the fronts of each size, score, cost and members
+    if width is None:
+        check_combinations(task.pool, range(1, task.size + 1))
+        for size in range(1, task.size + 1):
+            scores = task.scorer.every(size)
+            totals = np.concatenate([spent[rows].sum(axis=1) for rows in combination_rows(task.pool, size)])
+            best = pareto_front(scores, totals)
+            wanted = np.zeros(len(scores), dtype=bool)
+            wanted[best] = True
+            chosen = dict(
+                zip(np.flatnonzero(wanted), compress(combinations(range(task.pool), size), wanted), strict=True)
+            )
+            found += [(scores[index], totals[index], chosen[index]) for index in best]
+    else:
+        check_count("width", width)
+        for _, scored in _levels(task, width):
+            totals = [spent[list(path)].sum() for _, path in scored]
+            best = pareto_front([score for score, _ in scored], totals)
+            found += [(scored[index][0], totals[index], scored[index][1]) for index in best]
+    method = "exhaustive" if width is None else "beam"
+    front = pareto_front([score for score, _, _ in found], [total for _, total, _ in found])
+    return [dataclasses.replace(task.done(found[i][2], method, [found[i][0]]), cost=float(found[i][1])) for i in front]
+
+
+def select(
+    method: str, probs: ArrayLike, labels: ArrayLike, size: int, objective: Objective = "nll", **options: Any
+) -> Selection:
     """Choose members by a method's name.
 
     Args:
-        method: "exhaustive", "greedy" (without replacement) or "greedy_with_replacement".
+        method: "exhaustive", "greedy" (without replacement), "greedy_with_replacement", "beam", "top_k", or
+            "diversity_weighted": greedy without replacement with a `diversity_weight` of 0.1 when none is given.
         probs: `P x N x C` validation probabilities of the pool.
         labels: `N` integers in 0..C-1.
-        size: Number of members.
+        size: Number of members, or of steps with replacement.
         objective: As for `exhaustive`.
+        **options: More arguments of the method.
 
     Returns:
         The selection.
 
     Raises:
-        InputError: If an argument is of the wrong form.
+        InputError: If an argument is of the wrong form, or not one of the method's.
     """
-    if method not in METHODS:
-        raise InputError("method", repr(method), "one of " + ", ".join(METHODS))
-    if method == "exhaustive":
-        return exhaustive(probs, labels, size, objective)
-    return greedy(probs, labels, size, method == "greedy_with_replacement", objective)
+    check_options(method, options)
+    found = _CALLS[method](probs, labels, size, objective=objective, **options)
+    return dataclasses.replace(found, method=method)
 
 
-def _check(probs: ArrayLike, labels: ArrayLike, size: int, with_replacement: bool) -> tuple[NDArray, IntArray]:
-    p, y = np.asarray(probs), np.asarray(labels)
-    if p.ndim != 3 or p.size == 0 or not np.issubdtype(p.dtype, np.floating):
-        raise InputError(
-            "probs", f"shape {p.shape} of {p.dtype}", "a non-empty float array candidates x examples x classes"
-        )
-    # NaN fails both comparisons, so this refuses it without a temporary array of flags.
-    if not (p.min() >= 0 and p.max() <= 1 + 1e-3):
-        raise InputError("probs", f"values {p.min()}..{p.max()}", "probabilities in 0..1 without NaN")
-    if y.shape != p.shape[1:2] or not np.issubdtype(y.dtype, np.integer):
-        raise InputError("labels", f"shape {y.shape} of {y.dtype}", f"{p.shape[1]} integers, one per example of probs")
-    if y.min() < 0 or y.max() >= p.shape[2]:
-        raise InputError("labels", f"values {y.min()}..{y.max()}", f"values 0..{p.shape[2] - 1}")
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise InputError("size", size, "an integer of at least 1")
-    if size > len(p) and not with_replacement:
-        raise InputError("size", size, f"at most {len(p)}, the number of candidates, without replacement")
-    return p, y.astype(np.int64)
+_CALLS: dict[str, Callable[..., Selection]] = {
+    "exhaustive": exhaustive,
+    "greedy": greedy,
+    "greedy_with_replacement": partial(greedy, with_replacement=True),
+    "beam": beam,
+    "top_k": top_k,
+    "diversity_weighted": partial(greedy, diversity_weight=DIVERSITY_WEIGHT),
+}
 
 
-def _scorer(p: NDArray, y: IntArray, objective: Objective) -> tuple[Scorer, int]:
-    """A function from combinations (`K x S` indices) to `K` scores, and the values it works on per combination."""
-    if callable(objective):
-        return _callable_scorer(p, y, objective), 1
-    if objective not in OBJECTIVES:
-        raise InputError("objective", repr(objective), "one of " + ", ".join(OBJECTIVES) + ", or a function")
-    if objective == "nll":
-        return _nll_scorer(p, y), p.shape[1]
-    if objective == "brier":
-        return _brier_scorer(p, y), len(p)
-    return _error_scorer(p, y), p.shape[1] * p.shape[2]
+def check_options(method: str, options: Mapping[str, object]) -> None:
+    """Check the name of a method and those of further arguments for `select`.
+
+    Raises:
+        InputError: An unknown one, with the nearest.
+    """
+    _check_name("method", method, METHODS)
+    parameters = inspect.signature(_CALLS[method]).parameters.values()
+    fixed = ("with_replacement", "probs", "labels")
+    known = [parameter.name for parameter in parameters if parameter.name not in fixed]
+    for name in options:
+        _check_name(f"option of {method}", name, known)
 
 
-def _nll_scorer(p: NDArray, y: IntArray) -> Scorer:
-    """NLL looks at the true class only, so combinations are sums of `P x N` columns."""
-    true_class = np.ascontiguousarray(p[:, np.arange(len(y)), y], dtype=np.float64)
-
-    def score(combos: IntArray) -> FloatArray:
-        mean = _sum_members(true_class, combos)
-        mean /= combos.shape[1]
-        np.maximum(mean, _PROBABILITY_FLOOR, out=mean)
-        np.log(mean, out=mean)
-        return -mean.mean(axis=1)
-
-    return score
-
-
-def _brier_scorer(p: NDArray, y: IntArray) -> Scorer:
-    """Brier score of a mean from inner products: |p̄|² = Σ_ij <p_i, p_j> / S², so it costs S² per combination."""
-    pool, n, _ = p.shape
-    gram = np.zeros((pool, pool))
-    for start in range(0, n, 4096):
-        block = p[:, start : start + 4096].astype(np.float64).reshape(pool, -1)
-        gram += block @ block.T
-    gram /= n
-    true_class = p[:, np.arange(n), y].astype(np.float64).mean(axis=1)
-
-    def score(combos: IntArray) -> FloatArray:
-        square = gram[combos[:, :, None], combos[:, None, :]].mean(axis=(1, 2))
-        return square - 2 * true_class[combos].mean(axis=1) + 1
-
-    return score
-
-
-def _error_scorer(p: NDArray, y: IntArray) -> Scorer:
-    """Error rate: share of examples whose most probable class, the first of equals, is not the label."""
-
-    def score(combos: IntArray) -> FloatArray:
-        mean = _sum_members(p, combos) / combos.shape[1]
-        return (mean.argmax(axis=2) != y).mean(axis=1)
-
-    return score
-
-
-def _callable_scorer(p: NDArray, y: IntArray, objective: Callable[[FloatArray, IntArray], float]) -> Scorer:
-    def score(combos: IntArray) -> FloatArray:
-        scores = np.array([float(objective(_sum_members(p, combo[None])[0] / len(combo), y)) for combo in combos])
-        if np.isnan(scores).any():
-            raise InputError("objective", "NaN from the function", "a number for every ensemble")
-        return scores
-
-    return score
-
-
-def _sum_members(values: NDArray, combos: IntArray) -> FloatArray:
-    """Sum `P x ...` values over the members of each of `K x S` combinations, giving `K x ...` in float64."""
-    total = values[combos[:, 0]].astype(np.float64)
-    for column in combos.T[1:]:
-        total += values[column]
-    return total
-
-
-def _first_best(scores: FloatArray) -> int:
-    return int(np.argmax(scores <= scores.min() + _TIE))
-
-
-def _selection(chosen: tuple[int, ...], score: float, method: str) -> Selection:
-    counts = Counter(chosen)
-    weights = np.array(list(counts.values())) / len(chosen)
-    return Selection(tuple(chosen), tuple(counts), weights, float(score), method)
+def _check_name(field: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        raise InputError(field, repr(name), f"one of {', '.join(known)}{f'; nearest: {near[0]}' if near else ''}")

@@ -7,6 +7,7 @@ import pytest
 
 from nni_hypens.config import RunConfig, find_object, one_of
 from nni_hypens.errors import InputError
+from nni_hypens.selection import METHODS, check_options
 from search_spaces import OneCell
 
 
@@ -46,6 +47,13 @@ def test_values_that_cannot_be_read(values: dict[str, Any], message: str) -> Non
         ({"weight_decay": -1}, "^weight_decay"),
         ({"diversity": "jensen"}, "^diversity.*nearest: jensen_shannon"),
         ({"selection": "greedi"}, "^selection.*nearest: greedy"),
+        ({"objective": "breir"}, "^objective.*one of nll, brier, error; nearest: brier"),
+        ({"beam_width": 0}, "^beam_width: got 0"),
+        ({"diversity_weight": -0.1}, "^diversity_weight: got -0.1"),
+        ({"diversity_weight": 0.1, "selection": "top_k"}, "^diversity_weight: got 0.1; .* another selection"),
+        ({"selection_steps": 5}, "^selection_steps: got 5; .* greedy_with_replacement"),
+        ({"selection_steps": 0, "selection": "greedy_with_replacement"}, "^selection_steps: got 0"),
+        ({"members": 10, "candidates": 60}, "^members: got 10 of 60 candidates, 75394027566 combinations"),
         ({"warmup_epochs": 40, "base_epochs": 20}, "^warmup_epochs"),
         ({"search_epochs": 1}, "^search_epochs"),
     ],
@@ -61,6 +69,16 @@ def test_text_is_parsed_as_the_field_says() -> None:
     assert (config.members, config.train_size, config.learning_rate, config.base) == (3, None, 1e-3, None)
     assert config.validation_size == 300 and isinstance(config.validation_size, int)
     assert RunConfig.from_mapping({"validation_size": "0.25"}).validation_size == 0.25
+
+
+def test_selection_has_its_options() -> None:
+    assert RunConfig().selection_options() == {"objective": "nll"}
+    wide = RunConfig.from_mapping({"selection": "beam", "beam_width": "20", "diversity_weight": "0.2"})
+    assert wide.selection_options() == {"objective": "nll", "width": 20, "diversity_weight": 0.2}
+    repeated = RunConfig(selection="greedy_with_replacement", selection_steps=20, objective="error")
+    assert repeated.selection_options() == {"objective": "error", "size": 20, "max_members": 3}
+    for method in METHODS:  # whatever the settings give, the method takes
+        check_options(method, RunConfig(selection=method).selection_options())
 
 
 def test_budget_is_shared() -> None:

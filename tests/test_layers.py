@@ -9,7 +9,8 @@ import nni_hypens
 import search_spaces
 
 ORDER = [
-    "errors", "live_trial", "_compat", "files", "architecture", "hypernetwork", "metrics", "selection",
+    "errors", "live_trial", "_compat", "files", "architecture", "hypernetwork", "metrics",
+    "selection_scores", "selection_limits", "selection_task", "selection",
     "sources", "batches", "diversity", "budget", "expected_cost", "supernet", "mixed_operations", "hub_support",
     "inherit", "data", "calibration", "ensemble_files", "ensemble", "sampling", "evaluators", "progress",
     "schedule", "search_checks", "user_module", "search_module", "curves", "live_reports", "search", "training",

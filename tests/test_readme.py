@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -60,10 +61,27 @@ def test_figures_are_those_of_the_results() -> None:
             assert f"{row['time_vs_darts']:.3f}, {row['memory_vs_darts']:.3f}" in README
 
 
-def test_table_of_spaces_is_that_of_the_results() -> None:
-    spec = importlib.util.spec_from_file_location("hub_spaces", ROOT / "tests" / "benchmarks" / "hub_spaces.py")
+def load_benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "benchmarks" / f"{name}.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
+    return benchmark
+
+
+def test_selection_is_that_of_the_results() -> None:
+    benchmark = load_benchmark("selection")
+    results = json.loads(benchmark.OUT.read_text())
+    assert benchmark.table(results) in README
+    text = " ".join(README.split())
+    assert all(said in text for said in benchmark.sentences(results))
+    assert results["pool"]["examples"] == 10_000 and results["pool"]["classes"] == 100
+    assert results["exhaustive"]["vs_loop_probabilities"] >= 20
+    for row in results["deephyper"]:
+        assert row["ours_nll"] <= row["deephyper_nll"] + 1e-6
+
+
+def test_table_of_spaces_is_that_of_the_results() -> None:
+    benchmark = load_benchmark("hub_spaces")
     assert benchmark.table(json.loads(benchmark.OUT.read_text())["spaces"]) in README
 
 

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from nni_hypens.ensemble_files import (
     check_input_spec,
     encode,
     file_in,
+    installed_versions,
     load_member,
     read_index,
     require,
@@ -251,7 +251,7 @@ class Ensemble(nn.Module):
             "labels": list(info.labels),
             "input": encode(info.input_spec),
             "space": {"class": info.space["class"], "args": encode(info.space["args"])},
-            "versions": {"torch": str(torch.__version__), "nni": _version("nni"), "nni_hypens": _version("nni_hypens")},
+            "versions": installed_versions(),
         }
 
     @classmethod
@@ -300,13 +300,6 @@ def evaluation(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _normalised(images: NDArray, spec: dict[str, Any]) -> NDArray[np.float32]:

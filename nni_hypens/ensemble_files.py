@@ -14,6 +14,7 @@ import math
 import re
 import stat
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,17 @@ def check_input_spec(spec: dict[str, Any]) -> None:
         if len(values) != spec["channels"] or not numbers or (key == "std" and min(values) <= 0):
             kind = "positive numbers" if key == "std" else "finite numbers"
             raise InputError(f"input.{key}", values, f"{spec['channels']} {kind}, one per channel")
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Versions of what wrote a file; None for what is not installed as a package."""
+    found: dict[str, str | None] = {"torch": str(torch.__version__)}
+    for name in ("nni", "nni_hypens"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def encode(value: Any) -> Any:

@@ -1,7 +1,8 @@
-"""BatchNorm folded into the convolutions before it, in a graph of an exported program.
+"""BatchNorm folded into the convolutions before it, and other rewrites of the graph of an exported program.
 
 `conv -> norm` becomes one convolution with other weights; so does `cat(conv, conv, ...) -> norm`, as in the factorised
-reduction of DARTS. What the graph computes stays the same up to rounding.
+reduction of DARTS. `sum(stack(...))`, by which NNI adds what enters a node of a cell, becomes additions without the copy.
+What the graph computes stays the same up to rounding.
 """
 
 from __future__ import annotations
@@ -47,10 +48,64 @@ def fold_batch_norm(graph_module: fx.GraphModule) -> int:
         norm.replace_all_uses_with(norm.args[0])
         graph_module.graph.erase_node(norm)
         folded += 1
+    _clean(graph_module)
+    return folded
+
+
+def unstack_sums(graph_module: fx.GraphModule) -> int:
+    """Replace sums over a stack of tensors by additions; in place.
+
+    Args:
+        graph_module: As for `fold_batch_norm`.
+
+    Returns:
+        How many sums are gone.
+    """
+    replaced = 0
+    for total in list(graph_module.graph.find_nodes(op="call_function", target=aten.sum.dim_IntList)):
+        stack = total.args[0]
+        if stack.target is not aten.stack.default or len(stack.users) > 1 or total.kwargs or len(total.args) != 2:
+            continue
+        dim = stack.args[1] if len(stack.args) > 1 else 0
+        if list(total.args[1]) != [dim]:
+            continue
+        first, *others = stack.args[0]
+        with graph_module.graph.inserting_before(total):
+            for other in others:
+                first = graph_module.graph.call_function(aten.add.Tensor, (first, other))
+        total.replace_all_uses_with(first)
+        graph_module.graph.erase_node(total)
+        replaced += 1
+    _clean(graph_module)
+    return replaced
+
+
+def pool_by_mean(graph_module: fx.GraphModule) -> int:
+    """Replace adaptive average pooling to one pixel by a mean, which exporters have a plain form for; in place.
+
+    Args:
+        graph_module: As for `fold_batch_norm`.
+
+    Returns:
+        How many poolings are gone.
+    """
+    replaced = 0
+    for pool in list(graph_module.graph.find_nodes(op="call_function", target=aten.adaptive_avg_pool2d.default)):
+        if list(pool.args[1]) != [1, 1]:
+            continue
+        with graph_module.graph.inserting_before(pool):
+            mean = graph_module.graph.call_function(aten.mean.dim, (pool.args[0], [-2, -1], True))
+        pool.replace_all_uses_with(mean)
+        graph_module.graph.erase_node(pool)
+        replaced += 1
+    graph_module.recompile()
+    return replaced
+
+
+def _clean(graph_module: fx.GraphModule) -> None:
     graph_module.graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
-    return folded
 
 
 def _statistics(graph_module: fx.GraphModule, norm: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -39,6 +39,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.files import write_tensors, write_text
 from nni_hypens.metrics import PROBABILITY_FLOOR
 
+EXPORTED_FILES = ("model.onnx", "model.pt2")
 __all__ = ["Ensemble", "EnsembleInfo", "apply_temperature", "fit_temperature"]
 
 
@@ -220,7 +221,8 @@ class Ensemble(nn.Module):
                 # Copies, because safetensors refuses tensors that share memory.
                 state = {key: value.detach().cpu().contiguous().clone() for key, value in member.state_dict().items()}
                 write_tensors(path, state)
-            (folder / INDEX_FILE).unlink(missing_ok=True)
+            for name in (INDEX_FILE, *EXPORTED_FILES):  # exports of what was here before
+                (folder / name).unlink(missing_ok=True)
             for path, name in zip(staged, names, strict=True):
                 os.replace(path, folder / name)
             write_text(folder / INDEX_FILE, text)

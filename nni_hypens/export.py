@@ -31,7 +31,7 @@ from nni_hypens.ensemble import Ensemble
 from nni_hypens.ensemble_files import encode, installed_versions
 from nni_hypens.errors import InputError
 from nni_hypens.files import replacing
-from nni_hypens.fold import fold_batch_norm, pool_by_mean, unstack_sums
+from nni_hypens.fold import optimise
 
 EXPORT_VERSION = 1
 FORMATS = ("onnx", "pt2")
@@ -151,9 +151,7 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
     with _quiet():
         try:
             graph = torch.export.export(module, example, **sizes).module()
-            folded = fold_batch_norm(graph)
-            unstack_sums(graph)
-            pool_by_mean(graph)
+            folded = optimise(graph)
             program = torch.export.export(graph, example, **sizes)
         except Exception as error:  # whatever torch raises for a network that it cannot trace
             lines = str(error).strip().splitlines() or [""]
@@ -234,7 +232,8 @@ def _difference(ensemble: Ensemble, preprocess: bool, path: Path, format: str) -
     spec = ensemble.info.input_spec
     generator, shape = np.random.default_rng(0), _shape(ensemble, True)
     level = generator.normal(size=(_CHECKED_IMAGES, 1, 1, shape[2]))  # or all images would look alike to a network
-    normal = (level + generator.normal(size=(_CHECKED_IMAGES, *shape))) * np.asarray(spec["std"]) + np.asarray(spec["mean"])
+    noise = level + generator.normal(size=(_CHECKED_IMAGES, *shape))
+    normal = noise * np.asarray(spec["std"]) + np.asarray(spec["mean"])
     raw = np.clip(np.rint(normal * spec["scale"]), 0, 255) if spec["scale"] == 255 else normal * spec["scale"]
     raw = raw.astype(np.float32)
     images = raw

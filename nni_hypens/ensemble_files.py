@@ -33,6 +33,7 @@ MAX_INDEX_BYTES = 8 * 2**20
 MAX_HEADER_BYTES = 8 * 2**20
 """Of JSON, in front of the tensors of a member: about a hundred bytes for each tensor."""
 MAX_DEPTH = 40
+MAX_IMAGE_VALUES = 2**28
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -82,6 +83,9 @@ def check_input_spec(spec: dict[str, Any]) -> None:
     for key in ("channels", "height", "width", "scale"):
         if not (spec[key] > 0 and math.isfinite(spec[key])):
             raise InputError(f"input.{key}", spec[key], "a positive number")
+    values = spec["channels"] * spec["height"] * spec["width"]
+    if values > MAX_IMAGE_VALUES:
+        raise InputError("input", f"images of {values} values", f"at most {MAX_IMAGE_VALUES}")
     for key in ("mean", "std"):
         values = spec[key]
         numbers = all(isinstance(v, _NUMBER) and not isinstance(v, bool) and math.isfinite(v) for v in values)

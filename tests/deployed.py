@@ -18,7 +18,11 @@ from search_spaces.hub_darts import DartsSpace
 SPACES: dict[str, tuple[type[ModelSpace], dict[str, Any], tuple[int, int]]] = {
     "one_cell": (OneCell, {"channels": 8, "in_channels": 1}, (8, 1)),
     "darts": (DartsSpace, {"width": 4, "num_cells": 3, "num_classes": 7}, (32, 3)),
-    "mobilenet": (MobileNetV3Space, {"num_labels": 5}, (32, 3)),
+    "mobilenet": (
+        MobileNetV3Space,
+        {"num_labels": 5, "base_widths": (8,) * 9, "width_multipliers": (1.0, 2.0), "expand_ratios": (1.0, 2.0)},
+        (32, 3),
+    ),
 }
 """Name -> class, arguments, and size and channels of the images."""
 
@@ -38,7 +42,8 @@ def random_ensemble(name: str, members: int = 2, seed: int = 0, **arguments: Any
             }
             for _ in range(members)
         ]
-        networks = [_network(kind, arguments, architecture) for architecture in architectures]
+        shape = (channels, size, size)
+        networks = [_network(kind, arguments, architecture, shape) for architecture in architectures]
         classes = networks[0](torch.zeros(1, channels, size, size)).shape[1]
     info = EnsembleInfo(
         ids=[f"c{i:02d}" for i in range(members)],
@@ -56,16 +61,17 @@ def random_ensemble(name: str, members: int = 2, seed: int = 0, **arguments: Any
     return Ensemble(networks, weights, 0.7, info=info).eval()
 
 
-def _network(kind: type[ModelSpace], arguments: dict[str, Any], architecture: dict[Any, Any]) -> torch.nn.Module:
+def _network(
+    kind: type[ModelSpace], arguments: dict[str, Any], architecture: dict[Any, Any], shape: tuple[int, ...]
+) -> torch.nn.Module:
     with model_context(architecture):
         network = kind(**arguments)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 2)
-            if module.affine:
-                module.weight.data.uniform_(0.5, 2)
-                module.bias.data.normal_(0, 0.2)
-        elif isinstance(module, torch.nn.Linear):
-            module.weight.data.mul_(4)  # answers that differ from image to image
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for module in norms:
+        module.momentum = 1.0
+        if module.affine:
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.2)
+    with torch.no_grad():  # statistics of images, so that the signal neither fades nor grows on its way
+        network.train()(torch.randn(16, *shape) + torch.randn(16, shape[0], 1, 1))
     return network.eval()

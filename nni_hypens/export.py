@@ -148,7 +148,7 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
         parameter.requires_grad_(False)
     example = (torch.zeros(2, *_shape(ensemble, preprocess)),)
     sizes = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
-    with _quiet():
+    with quiet():
         try:
             graph = torch.export.export(module, example, **sizes).module()
             folded = optimise(graph)
@@ -195,7 +195,7 @@ def _shape(ensemble: Ensemble, preprocess: bool) -> tuple[int, ...]:
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
     import onnx
 
-    with _quiet():
+    with quiet():
         exported = torch.onnx.export(
             program, (), None, dynamo=True, verbose=False, opset_version=OPSET, input_names=["images"],
             output_names=["probabilities"],
@@ -255,16 +255,13 @@ def _difference(ensemble: Ensemble, preprocess: bool, path: Path, format: str) -
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch's exporters tell their developers."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Without what torch's exporters log and warn for their developers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

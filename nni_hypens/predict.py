@@ -24,7 +24,7 @@ from torch import nn
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.ensemble_files import INDEX_FILE, brief, check_input_spec, require
 from nni_hypens.errors import InputError
-from nni_hypens.export import EXPORT_VERSION, METADATA_FILE
+from nni_hypens.export import EXPORT_VERSION, METADATA_FILE, quiet
 
 BATCH = 256
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -149,7 +149,7 @@ def _open_onnx(path: Path) -> Predictor:
 def _open_pt2(path: Path) -> Predictor:
     extra = {METADATA_FILE: ""}
     try:
-        with path.open("rb") as file, _no_pickles():
+        with path.open("rb") as file, _no_pickles(), quiet():
             program = torch.export.load(file, extra_files=extra)
     except Exception as error:
         got = f"{path} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''!s:.200})"

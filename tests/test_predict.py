@@ -52,7 +52,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_all_models_say_the_same(folder: Path, capsys) -> None:
     models = [folder, folder / "ensemble", folder / "ensemble/model.onnx", folder / "ensemble/model.pt2"]
     capsys.readouterr()
-    rows = [answers(capsys, model, folder / "a.png", folder / "images.npz") for model in (*models, folder / "plain.onnx")]
+    models.append(folder / "plain.onnx")
+    rows = [answers(capsys, model, folder / "a.png", folder / "images.npz") for model in models]
     ensemble = Ensemble.load(folder / "ensemble")
     expected = ensemble.predict(np.load(folder / "images.npz")["images"])
     for found in rows:
@@ -65,7 +66,8 @@ def test_all_models_say_the_same(folder: Path, capsys) -> None:
     members = ensemble.predict_members(np.load(folder / "images.npz")["images"])[:, 0].astype(float)
     mean = ensemble.weights.numpy() @ members
     alone = -(members * np.log(members)).sum(1)
-    assert rows[0][0]["epistemic"] == pytest.approx(-(mean * np.log(mean)).sum() - ensemble.weights.numpy() @ alone, abs=1e-5)
+    information = -(mean * np.log(mean)).sum() - ensemble.weights.numpy() @ alone
+    assert rows[0][0]["epistemic"] == pytest.approx(information, abs=1e-5)
     assert rows[2][0]["epistemic"] is None
 
 

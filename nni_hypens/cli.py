@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nni_hypens import deploy
 from nni_hypens.errors import CommandError, InputError
 from nni_hypens.live_trial import TRIAL_COMMAND
 
@@ -31,6 +32,8 @@ EXAMPLES = """examples:
   nni-hypens run settings.yaml --seed 1                   settings from a file; flags come before it
   nni-hypens run --out runs/my --resume                   go on with an interrupted run
   nni-hypens run --live                                   with the search, too, in NNI's web UI
+  nni-hypens export runs/my                               the ensemble as one ONNX file, runs/my/ensemble/model.onnx
+  nni-hypens predict runs/my a.png b.png                  labels, probabilities and uncertainty
   nni-hypens watch -- python my_search.py                 a search of your own script in NNI's web UI
 """
 
@@ -78,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
                 help="add N candidates to those of a run, finished or not; then `nni-hypens run --out DIR --resume` "
                 "trains them alone and selects among all",
             )
+    deploy.add_commands(commands)
     _add_watch(commands)
     inside = commands.add_parser(TRIAL_COMMAND)  # without help it is not listed
     inside.add_argument("--out", type=Path, required=True)
@@ -326,9 +330,10 @@ def finish(run: Any, arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    sys.path.insert(0, os.getcwd())  # module:Class and module:callable of the user, as for a trial
     parser = build_parser()
     arguments = parser.parse_args(argv)
+    if arguments.command not in deploy.COMMANDS:  # these open what others made, perhaps where it was unpacked
+        sys.path.insert(0, os.getcwd())  # module:Class and module:callable of the user, as for a trial
     run = None
     try:
         from nni_hypens._compat import quiet_logging, quiet_training
@@ -337,6 +342,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet_logging()
         if arguments.command == "watch":
             return watch(arguments)
+        if arguments.command in deploy.COMMANDS:
+            deploy.run_command(arguments)
+            return EXIT_DONE
         if arguments.command == TRIAL_COMMAND:
             search_in_trial(arguments)
             return EXIT_DONE
@@ -357,7 +365,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         return error.code
     except KeyboardInterrupt:
-        if arguments.command == "watch":
+        if arguments.command in ("watch", *deploy.COMMANDS):
             return EXIT_INTERRUPTED
         out = shlex.quote(str(run.out if run else arguments.out))
         print(f"\n{parser.prog}: interrupted; go on with: nni-hypens run --out {out} --resume", file=sys.stderr)

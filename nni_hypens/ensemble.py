@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from nni_hypens.ensemble_files import (
     INDEX_FILE,
     PLAIN_NAME,
     SPACE_TYPES,
-    build_network,
+    brief,
     check_input_spec,
     encode,
-    load_weights,
+    file_in,
+    installed_versions,
+    load_member,
     read_index,
     require,
     trusted_class,
@@ -37,6 +39,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.files import write_tensors, write_text
 from nni_hypens.metrics import PROBABILITY_FLOOR
 
+EXPORTED_FILES = ("model.onnx", "model.pt2")
 __all__ = ["Ensemble", "EnsembleInfo", "apply_temperature", "fit_temperature"]
 
 
@@ -77,11 +80,11 @@ class EnsembleInfo:
                 raise InputError(f"info.{name}", f"{len(getattr(self, name))} entries", f"{members}, one per member")
         for member in self.ids:
             if not (isinstance(member, str) and PLAIN_NAME.fullmatch(member)):
-                raise InputError("info.ids", repr(member), "a name of letters, digits, '.', '_' and '-'")
+                raise InputError("info.ids", brief(member), "a name of letters, digits, '.', '_' and '-'")
         if len({member.lower() for member in self.ids}) != members:
-            raise InputError("info.ids", self.ids, "unique names, also where upper and lower case are one")
+            raise InputError("info.ids", brief(self.ids), "unique names, also where upper and lower case are one")
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
-            raise InputError("info.labels", self.labels, "a list of class names")
+            raise InputError("info.labels", brief(self.labels), "a list of class names")
         check_input_spec(self.input_spec)
         require(self.space, SPACE_TYPES, "space")
 
@@ -124,7 +127,7 @@ class Ensemble(nn.Module):
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Probabilities of images that are already scaled and normalised.
+        """Probabilities of images that are already scaled and normalised; this is what an export computes.
 
         The mean is taken in log space, with the floor of `apply_temperature`, and is the same function of it.
 
@@ -134,9 +137,20 @@ class Ensemble(nn.Module):
         Returns:
             `B x C` probabilities.
         """
-        log_p = torch.stack([torch.log_softmax(member(x), dim=1) for member in self.members])  # M x B x C
+        log_p = self.member_log_probabilities(x)
         log_mean = torch.logsumexp(log_p + self.weights.log().view(-1, 1, 1), dim=0)  # B x C
         return torch.softmax(log_mean.clamp(min=math.log(PROBABILITY_FLOOR)) / self.temperature, dim=1)
+
+    def member_log_probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """What each member says, before average and temperature.
+
+        Args:
+            x: `B x C_in x H x W` float images, normalised as the members were trained.
+
+        Returns:
+            `M x B x C` logarithms of probabilities.
+        """
+        return torch.stack([torch.log_softmax(member(x), dim=1) for member in self.members])
 
     def predict(self, images: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
         """Probabilities of raw images, in evaluation mode and without gradients.
@@ -153,19 +167,33 @@ class Ensemble(nn.Module):
         Raises:
             InputError: If `images` is not what the input spec describes.
         """
-        x = torch.from_numpy(_normalised(np.asarray(images), self.info.input_spec))
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            with torch.no_grad():
-                parts = [self(batch.to(self.weights.device)).cpu() for batch in x.split(batch_size)]
-        finally:
-            for module, mode in modes:
-                module.training = mode
-        probs = torch.cat(parts).numpy()
+        probs = np.concatenate(self._batches(self, images, batch_size))
         if probs.shape[1] != len(self.info.labels):
             raise InputError("info.labels", f"{len(self.info.labels)} names", f"{probs.shape[1]}, one per class")
         return probs
+
+    def predict_members(self, images: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
+        """Probabilities of each member for raw images, before average and temperature.
+
+        Args:
+            images: As for `predict`.
+            batch_size: Images per forward pass.
+
+        Returns:
+            `M x N x C` probabilities.
+
+        Raises:
+            InputError: If `images` is not what the input spec describes.
+        """
+        parts = self._batches(lambda x: self.member_log_probabilities(x).exp(), images, batch_size)
+        return np.concatenate(parts, axis=1)
+
+    def _batches(
+        self, function: Callable[[torch.Tensor], torch.Tensor], images: ArrayLike, batch_size: int
+    ) -> list[NDArray[np.float32]]:
+        x = torch.from_numpy(_normalised(np.asarray(images), self.info.input_spec))
+        with evaluation(self), torch.no_grad():
+            return [function(batch.to(self.weights.device)).cpu().numpy() for batch in x.split(batch_size)]
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `member-ID.safetensors` files and `ensemble.json` into a folder, which is made if it is missing.
@@ -193,7 +221,8 @@ class Ensemble(nn.Module):
                 # Copies, because safetensors refuses tensors that share memory.
                 state = {key: value.detach().cpu().contiguous().clone() for key, value in member.state_dict().items()}
                 write_tensors(path, state)
-            (folder / INDEX_FILE).unlink(missing_ok=True)
+            for name in (INDEX_FILE, *EXPORTED_FILES):  # exports of what was here before
+                (folder / name).unlink(missing_ok=True)
             for path, name in zip(staged, names, strict=True):
                 os.replace(path, folder / name)
             write_text(folder / INDEX_FILE, text)
@@ -224,7 +253,7 @@ class Ensemble(nn.Module):
             "labels": list(info.labels),
             "input": encode(info.input_spec),
             "space": {"class": info.space["class"], "args": encode(info.space["args"])},
-            "versions": {"torch": str(torch.__version__), "nni": _version("nni"), "nni_hypens": _version("nni_hypens")},
+            "versions": installed_versions(),
         }
 
     @classmethod
@@ -240,7 +269,8 @@ class Ensemble(nn.Module):
             The ensemble on the CPU, in evaluation mode.
 
         Raises:
-            InputError: If a file is missing, malformed, or does not fit the network it is for.
+            InputError: If a file is missing, malformed, or does not fit the network it is for; the network does not
+                fit input or labels; weights are not finite.
         """
         folder = Path(directory)
         index = read_index(folder)
@@ -256,20 +286,22 @@ class Ensemble(nn.Module):
         )
         info.check(len(entries))
         build = space if space is not None else trusted_class(info.space["class"])
-        members = []
-        for i, entry in enumerate(entries):
-            network = build_network(build, info.space["args"], entry["architecture"], f"members[{i}].architecture")
-            load_weights(network, folder / entry["file"])
-            members.append(network)
+        files = [file_in(folder, entry["file"]) for entry in entries]  # all of them, before anything is built
+        members = [load_member(build, index, i, path) for i, path in enumerate(files)]
         weights = [entry["weight"] for entry in entries]
         return cls(members, weights, float(index["temperature"]), info=info).eval()
 
 
-def _version(package: str) -> str | None:
+@contextmanager
+def evaluation(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a block; afterwards every part is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def _normalised(images: NDArray, spec: dict[str, Any]) -> NDArray[np.float32]:

@@ -1,7 +1,9 @@
 """The folder of a saved ensemble, read as untrusted: every key, shape and type is checked, and nothing is unpickled.
 
-File names must stay inside the folder, and only model spaces of `search_spaces` and `nni.nas.hub.pytorch` are imported
-by name.
+What a folder from somebody else can do: name a model space of `search_spaces` or `nni.nas.hub.pytorch` and arguments
+for it, which that class then sees; be large. What it cannot do: make anything else be imported, called or unpickled, or
+read a file outside the folder (neither by its name nor by a link). Sizes are compared on networks without memory before
+one with memory is built, where the space can be built without.
 """
 
 from __future__ import annotations
@@ -10,14 +12,15 @@ import importlib
 import json
 import math
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from nni_hypens.errors import InputError
@@ -26,6 +29,15 @@ FORMAT_VERSION = 1
 INDEX_FILE = "ensemble.json"
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+MAX_INDEX_BYTES = 8 * 2**20
+MAX_HEADER_BYTES = 8 * 2**20
+"""Of JSON, in front of the tensors of a member: about a hundred bytes for each tensor."""
+MAX_DEPTH = 40
+MAX_IMAGE_VALUES = 2**28
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 _NUMBER, _NONE = (int, float), type(None)
 SPACE_TYPES = {"class": str, "args": dict}
 _INPUT_TYPES = {"channels": int, "height": int, "width": int, "scale": _NUMBER, "mean": list, "std": list}
@@ -48,7 +60,7 @@ _MEMBER_TYPES = {
 
 
 def require(mapping: dict[str, Any], types: dict[str, Any], where: str) -> None:
-    """Check that every key is there and of its type; bool does not pass for a number."""
+    """Check that every key is there and of its type; bool does not pass for a number, nor what is not finite."""
     for key, kind in types.items():
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
@@ -56,7 +68,14 @@ def require(mapping: dict[str, Any], types: dict[str, Any], where: str) -> None:
             raise InputError(f"{where}.{key}", "nothing", f"a value of type {names}")
         value = mapping[key]
         if not isinstance(value, kinds) or isinstance(value, bool):
-            raise InputError(f"{where}.{key}", f"{value!r:.80}", f"a value of type {names}")
+            raise InputError(f"{where}.{key}", brief(value), f"a value of type {names}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}.{key}", value, "a finite number")
+
+
+def brief(value: Any) -> str:
+    """A value for an error of one line, however long it is."""
+    return f"{value!r:.80}"
 
 
 def check_input_spec(spec: dict[str, Any]) -> None:
@@ -64,12 +83,26 @@ def check_input_spec(spec: dict[str, Any]) -> None:
     for key in ("channels", "height", "width", "scale"):
         if not (spec[key] > 0 and math.isfinite(spec[key])):
             raise InputError(f"input.{key}", spec[key], "a positive number")
+    values = spec["channels"] * spec["height"] * spec["width"]
+    if values > MAX_IMAGE_VALUES:
+        raise InputError("input", f"images of {values} values", f"at most {MAX_IMAGE_VALUES}")
     for key in ("mean", "std"):
         values = spec[key]
         numbers = all(isinstance(v, _NUMBER) and not isinstance(v, bool) and math.isfinite(v) for v in values)
         if len(values) != spec["channels"] or not numbers or (key == "std" and min(values) <= 0):
             kind = "positive numbers" if key == "std" else "finite numbers"
             raise InputError(f"input.{key}", values, f"{spec['channels']} {kind}, one per channel")
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Versions of what wrote a file; None for what is not installed as a package."""
+    found: dict[str, str | None] = {"torch": str(torch.__version__)}
+    for name in ("nni", "nni_hypens"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def encode(value: Any) -> Any:
@@ -85,8 +118,17 @@ def encode(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _decode(mapping: dict[str, Any]) -> Any:
+def _repeated(names: Sequence[str]) -> str | None:
+    """A name that is there twice, or None."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+
+
+def _decode(pairs: list[tuple[str, Any]]) -> Any:
     """The inverse of `encode` for one JSON object, whose values are decoded already."""
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise ValueError(f"the key {brief(_repeated([key for key, _ in pairs]))} twice in one object")
     if list(mapping) == ["__items__"]:
         return dict(mapping["__items__"])
     return tuple(mapping["__tuple__"]) if list(mapping) == ["__tuple__"] else mapping
@@ -98,45 +140,112 @@ def _decode_int(digits: str) -> int:
     return int(digits)
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """Read `ensemble.json` and check its keys, types and file names."""
-    path = folder / INDEX_FILE
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name}, which is not JSON")
+
+
+def _check_depth(content: Any) -> None:
+    level: list[Any] = [content]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += [*value, *value.values()]
+            elif isinstance(value, list | tuple):
+                inner += value
+        level = inner
+    if level:
+        raise ValueError(f"objects or lists more than {MAX_DEPTH} deep")
+
+
+def file_in(folder: Path, name: str) -> Path:
+    """The path of an ordinary file that is in a folder by name and, where it is a link, by target.
+
+    Raises:
+        InputError: It is a folder, a pipe, a device or a link that leads out of the folder.
+    """
+    path = folder / name
     try:
-        index = json.loads(path.read_text(encoding="utf-8"), object_hook=_decode, parse_int=_decode_int)
+        mode, target = path.stat().st_mode, path.resolve(strict=True)
+    except FileNotFoundError:
+        return path  # who reads it says what is missing
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(str(path), error, "a file") from error
+    if target.parent != folder.resolve():
+        raise InputError(str(path), f"a link to {target}", "a file of its own in the same folder")
+    if not stat.S_ISREG(mode):
+        raise InputError(str(path), "something that is not an ordinary file", "a file")
+    return path
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_INDEX_BYTES + 1)
+        if len(content) > MAX_INDEX_BYTES:
+            raise ValueError(f"more than {MAX_INDEX_BYTES // 2**20} MB")
+        index = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_decode, parse_int=_decode_int, parse_constant=_no_constant
+        )
+        _check_depth(index)
     except FileNotFoundError as error:
         raise InputError(str(path), "no file", "a folder that holds a saved ensemble") from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(str(path), error, "a readable JSON file") from error
+        raise InputError(str(path), f"{error!s:.200}", "a readable JSON file") from error
+    return index
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Read `ensemble.json` and check its keys, types, file names and weights; keys it does not know are left alone."""
+    path = file_in(folder, INDEX_FILE)
+    index = _read_json(path)
     if not isinstance(index, dict):
         raise InputError(str(path), f"a {type(index).__name__}", "a JSON object")
-    if index.get("format_version") != FORMAT_VERSION:
+    found = index.get("format_version")
+    if type(found) is not int or found != FORMAT_VERSION:
         expected = f"{FORMAT_VERSION}; use the nni_hypens that wrote it, or a newer one"
-        raise InputError(f"{INDEX_FILE}.format_version", repr(index.get("format_version")), expected)
+        raise InputError(f"{INDEX_FILE}.format_version", brief(found), expected)
     require(index, _INDEX_TYPES, INDEX_FILE)
     require(index["space"], SPACE_TYPES, "space")
+    if not all(isinstance(value, str | _NONE) for value in index["versions"].values()):
+        raise InputError(f"{INDEX_FILE}.versions", brief(index["versions"]), "texts or null")
     if not index["members"]:
         raise InputError("members", "none", "at least one member")
     for i, entry in enumerate(index["members"]):
         if not isinstance(entry, dict):
-            raise InputError(f"members[{i}]", f"{entry!r:.80}", "an object")
+            raise InputError(f"members[{i}]", brief(entry), "an object")
         require(entry, _MEMBER_TYPES, f"members[{i}]")
-        if not PLAIN_NAME.fullmatch(entry["file"]):
-            raise InputError(f"members[{i}].file", repr(entry["file"]), "the plain name of a file in the same folder")
+        if not (PLAIN_NAME.fullmatch(entry["file"]) and len(entry["file"]) <= 255):
+            raise InputError(f"members[{i}].file", brief(entry["file"]), "the plain name of a file in the same folder")
+        if entry["shared_edges"] is not None and entry["shared_edges"] < 0:
+            raise InputError(f"members[{i}].shared_edges", entry["shared_edges"], "a number of edges")
+    twice = _repeated([entry["file"] for entry in index["members"]])
+    if twice is not None:
+        raise InputError("members", f"{twice} for two members", "a file for each member")
+    weights = [entry["weight"] for entry in index["members"]]
+    if min(weights) <= 0 or not abs(math.fsum(weights) - 1) <= 1e-4:
+        raise InputError("weights", f"{weights!s:.80}, sum {math.fsum(weights):g}", "positive numbers that sum to 1")
     return index
 
 
 def trusted_class(name: str) -> Callable[..., nn.Module]:
-    """Import "module:Class", only if it is a network defined in a trusted package."""
+    """Import "module:Class", only if it is a model space defined in a trusted package; nothing is called.
+
+    Raises:
+        InputError: The name is of another package, of no class, or of a class that is no model space.
+    """
     module_name, _, class_name = name.partition(":")
     if not (_is_trusted(module_name) and class_name.isidentifier()):
         raise InputError(
-            "space.class", repr(name), f"a class of {' or '.join(TRUSTED_PACKAGES)}; pass space= the class"
+            "space.class", brief(name), f"a class of {' or '.join(TRUSTED_PACKAGES)}; pass space= the class"
         )
+    from nni.nas.nn.pytorch import ModelSpace  # here, so that an ensemble in memory works without NNI
+
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise InputError("space.class", f"{name!r} ({error})", "an installed model space; or pass space= it") from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module) and _is_trusted(found.__module__)):
+    if not (isinstance(found, type) and issubclass(found, ModelSpace) and _is_trusted(found.__module__)):
         raise InputError("space.class", repr(name), "a model space defined in that module; or pass space= the class")
     return found
 
@@ -156,28 +265,115 @@ def build_network(
         with torch.random.fork_rng(devices=[]), model_context(architecture):
             return build(**args)
     except Exception as error:  # whatever a space raises for arguments or choices that it does not know
-        got = f"{type(error).__name__} from the model space ({error})"
+        got = f"{type(error).__name__} from the model space ({error!s:.300})"
         raise InputError(field, got, "an architecture and space.args that the space accepts") from error
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file whose names, shapes and types are exactly those of the network."""
+def load_member(
+    build: Callable[..., nn.Module],
+    index: dict[str, Any],
+    position: int,
+    path: Path,
+) -> nn.Module:
+    """Build one member and load its weights.
+
+    Args:
+        build: The model space's class.
+        index: What `read_index` gave.
+        position: Which member.
+        path: Its weights.
+
+    Raises:
+        InputError: Arguments or architecture that the space refuses; weights of another network, or not finite; a
+            network that does not map the images of `input` to a logit for each of `labels`.
+    """
+    field = f"members[{position}].architecture"
+    arguments = (index["space"]["args"], index["members"][position]["architecture"], field)
     try:
-        tensors = load_file(path)
+        with torch.device("meta"):
+            skeleton = build_network(build, *arguments)
+    except InputError as error:
+        if "meta" not in str(error):
+            raise
+        skeleton = None  # a space that computes with tensors while it is built
+    if skeleton is not None:
+        _read_weights(skeleton, path, compare_only=True)
+        _check_output(skeleton, index["input"], index["labels"])
+    network = build_network(build, *arguments)
+    load_weights(network, path)
+    return network
+
+
+def _check_output(skeleton: nn.Module, spec: dict[str, Any], labels: Sequence[str]) -> None:
+    """Run a network without memory on images without memory: input and labels must be its own."""
+    shape = (2, spec["channels"], spec["height"], spec["width"])
+    try:
+        with torch.no_grad():
+            output = skeleton.eval()(torch.zeros(shape, device="meta"))
+    except (RuntimeError, ValueError, TypeError) as error:
+        if "meta" in str(error) or isinstance(error, NotImplementedError):
+            return  # it looks at values; the first prediction will tell
+        got = f"{shape[1]} x {shape[2]} x {shape[3]} ({str(error).splitlines()[0]:.200})"
+        raise InputError("input", got, "channels, height and width that the network takes") from error
+    if tuple(output.shape) != (2, len(labels)):
+        classes = output.shape[-1] if output.ndim == 2 else f"outputs of shape {tuple(output.shape)}"
+        raise InputError("labels", f"{len(labels)} names", f"one for each class of the network ({classes})")
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a safetensors file whose names, shapes and types are exactly those of the network.
+
+    Raises:
+        InputError: Not such a file, or numbers in it that are not finite.
+    """
+    network.load_state_dict(_read_weights(network, path))
+
+
+def _read_weights(network: nn.Module, path: Path, compare_only: bool = False) -> dict[str, torch.Tensor]:
+    """The tensors of a file, once its header fits the network; none of them if only that is asked."""
+    wanted = network.state_dict()
+    try:
+        _check_start(path)
+        with safe_open(path, framework="pt") as file:
+            found = {name: file.get_slice(name) for name in file.keys()}
+            _compare({name: (part.get_shape(), part.get_dtype()) for name, part in found.items()}, wanted, path)
+            tensors = {} if compare_only else {name: file.get_tensor(name) for name in found}
     except FileNotFoundError as error:
         raise InputError(str(path), "no file", "the member's weights") from error
-    except (OSError, SafetensorError) as error:
-        raise InputError(str(path), f"not a safetensors file ({error})", "weights that Ensemble.save wrote") from error
-    wanted = network.state_dict()
-    differences = [f"{key} is missing" for key in wanted if key not in tensors]
-    differences += [f"{key} is not in the network" for key in tensors if key not in wanted]
-    for key in wanted.keys() & tensors.keys():
-        in_file, in_network = tensors[key], wanted[key]
-        if in_file.shape != in_network.shape:
-            differences.append(f"{key} has shape {tuple(in_file.shape)}, not {tuple(in_network.shape)}")
-        elif in_file.dtype != in_network.dtype:
-            differences.append(f"{key} has type {in_file.dtype}, not {in_network.dtype}")
+    except InputError:
+        raise
+    except (OSError, SafetensorError, ValueError, OverflowError) as error:
+        got = f"not a safetensors file ({error!s:.200})"
+        raise InputError(str(path), got, "weights that Ensemble.save wrote") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(str(path), f"NaN or infinity in {name}", "finite weights")
+    return tensors
+
+
+def _check_start(path: Path) -> None:
+    """What is no safetensors file is told apart here, by its first bytes: pickles are not opened to find out."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[:4] == b"PK\x03\x04":
+        raise ValueError("a zip archive, such as torch.save makes; it is not opened")
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 9 or start[8:] != b"{":
+        kind = "a pickle; it is not opened" if start[:1] == b"\x80" else "no header"
+        raise ValueError(kind)
+    if length > min(MAX_HEADER_BYTES, path.stat().st_size - 8):
+        raise ValueError(f"a header of {length} bytes")
+
+
+def _compare(found: dict[str, tuple[Sequence[int], str]], wanted: dict[str, torch.Tensor], path: Path) -> None:
+    differences = [f"{key} is missing" for key in wanted if key not in found]
+    differences += [f"{key:.80} is not in the network" for key in found if key not in wanted]
+    for key in wanted.keys() & found.keys():
+        shape, kind = tuple(found[key][0]), _DTYPES.get(found[key][1], found[key][1])
+        if shape != tuple(wanted[key].shape):
+            differences.append(f"{key} has shape {shape}, not {tuple(wanted[key].shape)}")
+        elif kind != wanted[key].dtype:
+            differences.append(f"{key} has type {kind}, not {wanted[key].dtype}")
     if differences:
         more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
         raise InputError(str(path), "; ".join(sorted(differences)[:5]) + more, "the weights of this architecture")
-    network.load_state_dict(tensors)

@@ -15,7 +15,7 @@ ORDER = [
     "inherit", "data", "calibration", "ensemble_files", "ensemble", "sampling", "evaluators", "progress",
     "schedule", "search_checks", "user_module", "search_module", "curves", "live_reports", "search", "training",
     "experiments", "live", "evaluation", "config", "plot_data", "plots", "report_reading", "report_tables",
-    "report", "plan", "search_stage", "sample_stage", "pipeline", "api", "cli",
+    "report", "plan", "search_stage", "sample_stage", "pipeline", "api", "fold", "export", "predict", "deploy", "cli",
 ]  # fmt: skip
 
 

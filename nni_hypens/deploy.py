@@ -1,0 +1,125 @@
+"""The commands `nni-hypens export` and `nni-hypens predict`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nni_hypens.errors import InputError
+
+COMMANDS = ("export", "predict")
+
+
+def add_commands(commands: Any) -> None:
+    """Add both to the subparsers of the command line."""
+    export = commands.add_parser(
+        "export",
+        help="write the ensemble as one ONNX or PT2 file",
+        description="Write an ensemble as one file that needs neither NNI nor nni_hypens. Input `images`, float32: raw "
+        "values N x H x W x C, or with --no-preprocess N x C x H x W, scaled and normalised. Output `probabilities`.",
+        allow_abbrev=False,
+    )
+    export.add_argument("folder", type=Path, metavar="DIR", help="run folder, or an ensemble's folder")
+    export.add_argument("--format", default="onnx", help="onnx, or pt2 for torch.export.load (default: onnx)")
+    export.add_argument(
+        "--preprocess",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="scale and normalise inside the file (default: yes)",
+    )
+    export.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file (default: model.onnx or model.pt2 beside the members)"
+    )
+    predict = commands.add_parser(
+        "predict",
+        help="what an ensemble says of some images",
+        description="Labels, probabilities and uncertainty in nats: entropy, and the part of it that is the members' "
+        "disagreement. Open a PT2 file only if you trust who wrote it.",
+        allow_abbrev=False,
+    )
+    predict.add_argument("model", type=Path, metavar="MODEL", help="run folder, ensemble's folder, .onnx or .pt2")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, .npy or .npz")
+    predict.add_argument("--resize", action="store_true", help="resize image files of another size")
+    for command in (export, predict):
+        command.add_argument(
+            "--space", metavar="MODULE:CLASS", help="your own space, if the ensemble is of one: its code is run"
+        )
+        command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say.
+
+    Raises:
+        InputError: Bad input.
+    """
+    space = _space(arguments.space)
+    (export if arguments.command == "export" else predict)(arguments, space)
+
+
+def _space(name: str | None) -> Any:
+    """The class that the user named; only then are modules of the working folder found."""
+    if name is None:
+        return None
+    from nni.nas.nn.pytorch import ModelSpace
+
+    from nni_hypens.config import find_object
+
+    sys.path.insert(0, os.getcwd())
+    found = find_object("space", name, {})
+    if not (isinstance(found, type) and issubclass(found, ModelSpace)):
+        raise InputError("space", repr(name), "a subclass of nni.nas.nn.pytorch.ModelSpace")
+    return found
+
+
+def export(arguments: argparse.Namespace, space: Any) -> None:
+    """Write the file and say where it is."""
+    from nni_hypens.ensemble import Ensemble
+    from nni_hypens.export import FORMATS, check_onnx, export_ensemble
+    from nni_hypens.predict import ensemble_folder
+
+    if arguments.format not in FORMATS:
+        raise InputError("format", repr(arguments.format), f"one of {', '.join(FORMATS)}")
+    if arguments.format == "onnx":
+        check_onnx()
+    folder = ensemble_folder(arguments.folder, "DIR")
+    path = arguments.out or folder / f"model.{arguments.format}"
+    if path.suffix != f".{arguments.format}":
+        raise InputError("out", str(path), f"a file name that ends in .{arguments.format}")
+    if path.is_dir():
+        raise InputError("out", f"{path}, which is a folder", "a file")
+    made = export_ensemble(Ensemble.load(folder, space=space), path, arguments.format, arguments.preprocess)
+    size = path.stat().st_size
+    if arguments.json:
+        print(json.dumps({"path": str(path), "bytes": size, "folded": made.folded, "difference": made.difference}))
+        return
+    checked = "not run, as onnxruntime is missing" if made.difference is None else f"{made.difference:.1e}"
+    print(f"{path}: {size / 2**20:.1f} MB, {made.folded} BatchNorms folded; difference from the ensemble: {checked}")
+
+
+def predict(arguments: argparse.Namespace, space: Any) -> None:
+    """Print what the model says."""
+    from nni_hypens.predict import open_model, read_images
+
+    model = open_model(arguments.model, space)
+    names, images = read_images(arguments.images, model.input_spec, arguments.resize)
+    rows = model.rows(names, images)
+    print(json.dumps(rows) if arguments.json else table(rows))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows of `Predictor.rows` for the terminal."""
+    known = rows[0]["epistemic"] is not None
+    header = ["image", "label", "probability", "entropy", *(["epistemic"] if known else [])]
+    lines = [header]
+    for row in rows:
+        numbers = [row[name] for name in header[2:]]
+        lines.append([row["image"], row["label"], *(f"{number:.4f}" for number in numbers)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    pad = [str.ljust, str.ljust, *[str.rjust] * (len(header) - 2)]
+    return "\n".join("  ".join(pad[i](line[i], widths[i]) for i in range(len(header))).rstrip() for line in lines)

@@ -1,0 +1,267 @@
+"""An ensemble as one file, ONNX or PT2, that needs neither NNI nor this package.
+
+The file computes what `Ensemble.forward` computes: every member, average, temperature. BatchNorm is folded into the
+convolutions before it. The input is `images`, float32, the output `probabilities`, `N x C`; N is free.
+
+- With preprocessing, the default: raw images `N x H x W x C_in` with the values of the data's source, as
+  `Ensemble.predict` takes them (uint8 converted to float32). The file scales and normalises.
+- Without: `N x C_in x H x W`, scaled and normalised by the caller, as `Ensemble.forward` takes them.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nni_hypens.ensemble import Ensemble
+from nni_hypens.ensemble_files import encode, installed_versions
+from nni_hypens.errors import InputError
+from nni_hypens.files import replacing
+from nni_hypens.fold import optimise
+
+EXPORT_VERSION = 1
+FORMATS = ("onnx", "pt2")
+METADATA_FILE = "nni_hypens.json"
+"""Name of the metadata in a PT2 file (`torch.export.load(..., extra_files={METADATA_FILE: ""})`)."""
+TOLERANCE = 1e-5
+MAX_ONNX_BYTES = 2**31 - 2**20  # of protobuf, less the graph
+OPSET = 20
+_CHECKED_IMAGES = 3
+
+
+@dataclass
+class Exported:
+    """What an export made.
+
+    Attributes:
+        path: The file.
+        folded: BatchNorms that are part of a convolution now.
+        difference: Largest difference from `Ensemble.predict` in a probability, on random images; None where the file
+            could not be run, because onnxruntime is not installed.
+    """
+
+    path: Path
+    folded: int
+    difference: float | None
+
+
+class _Deployed(nn.Module):
+    """Preprocessing and ensemble; the buffers are of the shape that `N x C x H x W` is multiplied with."""
+
+    def __init__(self, ensemble: Ensemble, preprocess: bool) -> None:
+        super().__init__()
+        self.ensemble = ensemble
+        self.preprocess = preprocess
+        spec = ensemble.info.input_spec
+        mean, std = np.asarray(spec["mean"], dtype=np.float64), np.asarray(spec["std"], dtype=np.float64)
+        for name, values in (("factor", 1 / (spec["scale"] * std)), ("shift", -mean / std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.preprocess:
+            images = images.permute(0, 3, 1, 2) * self.factor + self.shift
+        return self.ensemble(images)
+
+
+def export_ensemble(
+    ensemble: Ensemble, path: str | os.PathLike[str], format: str = "onnx", preprocess: bool = True
+) -> Exported:
+    """Write an ensemble as one file and compare it with the original; the file appears whole or not at all.
+
+    Args:
+        ensemble: The ensemble; it is not changed.
+        path: The file.
+        format: "onnx", or "pt2" for `torch.export.load` of plain torch.
+        preprocess: Whether the file scales and normalises; see above for the layouts.
+
+    Returns:
+        Path, BatchNorms folded, and the largest difference on random images.
+
+    Raises:
+        InputError: An unknown format, packages that are missing for it, or weights too large for ONNX.
+        RuntimeError: The members cannot be exported by torch, or the file computes something else.
+    """
+    if format not in FORMATS:
+        raise InputError("format", repr(format), f"one of {', '.join(FORMATS)}")
+    path = Path(path)
+    if format == "onnx":
+        check_onnx(ensemble)
+    program, folded = export_program(ensemble, preprocess)
+    metadata = describe(ensemble, preprocess)
+    with replacing(path) as temporary:
+        if format == "onnx":
+            _write_onnx(program, temporary, metadata)
+        else:
+            _write_pt2(program, temporary, metadata)
+        difference = _difference(ensemble, preprocess, temporary, format)
+        if difference is not None and not difference <= TOLERANCE:
+            raise RuntimeError(f"the exported file differs from the ensemble by {difference:.1e}; nothing was written")
+    return Exported(path, folded, difference)
+
+
+def check_onnx(ensemble: Ensemble | None = None) -> None:
+    """Whether ONNX can be written here, and of this ensemble.
+
+    Raises:
+        InputError: With the pip command, or the limit.
+    """
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        got = f"'onnx' without the package{'s' * (len(missing) > 1)} {' and '.join(missing)}"
+        raise InputError("format", got, "pip install 'nni-hypens[export]', or --format pt2")
+    if ensemble is not None:
+        size = sum(value.numel() * value.element_size() for value in ensemble.state_dict().values())
+        if size > MAX_ONNX_BYTES:
+            got = f"'onnx' for {size / 2**30:.1f} GB of weights"
+            raise InputError("format", got, "at most 2 GB, what one ONNX file can hold; or --format pt2")
+
+
+def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.export.ExportedProgram, int]:
+    """The graph of an ensemble on the CPU, in evaluation mode, with BatchNorm folded.
+
+    Args:
+        ensemble: The ensemble; it is not changed.
+        preprocess: As for `export_ensemble`.
+
+    Returns:
+        The program, and how many BatchNorms were folded.
+
+    Raises:
+        RuntimeError: torch cannot trace a member.
+    """
+    module = _Deployed(copy.deepcopy(ensemble).cpu(), preprocess).eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    example = (torch.zeros(2, *_shape(ensemble, preprocess)),)
+    sizes = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    with quiet():
+        try:
+            graph = torch.export.export(module, example, **sizes).module()
+            folded = optimise(graph)
+            program = torch.export.export(graph, example, **sizes)
+        except Exception as error:  # whatever torch raises for a network that it cannot trace
+            lines = str(error).strip().splitlines() or [""]
+            raise RuntimeError(f"torch.export cannot trace the ensemble: {type(error).__name__}: {lines[0]}") from error
+    for node in program.graph.nodes:  # paths of the machine that exports, and names of NNI's classes
+        for key in ("stack_trace", "nn_module_stack", "from_node", "source_fn_stack"):
+            node.meta.pop(key, None)
+    return program, folded
+
+
+def describe(ensemble: Ensemble, preprocess: bool) -> dict[str, Any]:
+    """What the file says of itself, as plain data: the same in ONNX (one JSON text for each key) and in PT2.
+
+    Args:
+        ensemble: The ensemble.
+        preprocess: As for `export_ensemble`.
+
+    Returns:
+        `format_version`, `class_names`, `input` (the input spec), `input_layout` ("NHWC" or "NCHW"), `input_values`
+        ("raw" or "normalised"), `members` (ids), `weights`, `temperature`, `versions`.
+    """
+    return {
+        "format_version": EXPORT_VERSION,
+        "class_names": list(ensemble.info.labels),
+        "input": encode(ensemble.info.input_spec),
+        "input_layout": "NHWC" if preprocess else "NCHW",
+        "input_values": "raw" if preprocess else "normalised",
+        "members": list(ensemble.info.ids),
+        "weights": ensemble.weights.tolist(),
+        "temperature": ensemble.temperature.tolist(),
+        "versions": installed_versions(),
+    }
+
+
+def _shape(ensemble: Ensemble, preprocess: bool) -> tuple[int, ...]:
+    spec = ensemble.info.input_spec
+    height, width, channels = spec["height"], spec["width"], spec["channels"]
+    return (height, width, channels) if preprocess else (channels, height, width)
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
+    import onnx
+
+    with quiet():
+        exported = torch.onnx.export(
+            program, (), None, dynamo=True, verbose=False, opset_version=OPSET, input_names=["images"],
+            output_names=["probabilities"],
+        )  # fmt: skip
+    model = exported.model_proto
+    graph = model.graph
+    for message in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        message.doc_string = ""  # traces of the exporter, which name files of this machine
+        del message.metadata_props[:]
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del graph.value_info[:]  # sizes in between, which onnxruntime infers, under the batch's old name
+    model.producer_name, model.producer_version = "nni_hypens", metadata["versions"].get("nni_hypens") or ""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    _sync(path)
+
+
+def _write_pt2(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
+    with path.open("wb") as file:
+        torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(metadata)})
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _difference(ensemble: Ensemble, preprocess: bool, path: Path, format: str) -> float | None:
+    """Run the file on random images, and the ensemble on the same."""
+    spec = ensemble.info.input_spec
+    generator, shape = np.random.default_rng(0), _shape(ensemble, True)
+    level = generator.normal(size=(_CHECKED_IMAGES, 1, 1, shape[2]))  # or all images would look alike to a network
+    noise = level + generator.normal(size=(_CHECKED_IMAGES, *shape))
+    normal = noise * np.asarray(spec["std"]) + np.asarray(spec["mean"])
+    raw = np.clip(np.rint(normal * spec["scale"]), 0, 255) if spec["scale"] == 255 else normal * spec["scale"]
+    raw = raw.astype(np.float32)
+    images = raw
+    if not preprocess:
+        scaled = (raw / spec["scale"] - np.asarray(spec["mean"])) / np.asarray(spec["std"])
+        images = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+    if format == "pt2":
+        with path.open("rb") as file:
+            result = torch.export.load(file).module()(torch.from_numpy(images)).detach().numpy()
+    elif importlib.util.find_spec("onnxruntime") is not None:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        result = session.run(None, {"images": images})[0]
+    else:
+        return None
+    difference = float(np.abs(result - ensemble.predict(raw)).max())
+    return math.inf if math.isnan(difference) else difference
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what torch's exporters log and warn for their developers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

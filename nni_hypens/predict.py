@@ -1,0 +1,309 @@
+"""A quick look at what an ensemble says: a folder, an ONNX file or a PT2 file, and images.
+
+A folder and an ONNX file may come from anybody: the first is checked as `Ensemble.load` says, the second holds no code.
+A PT2 file is read by `torch.export.load`, for which torch gives no such promise: open only those that you trust.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nni_hypens.ensemble import Ensemble
+from nni_hypens.ensemble_files import INDEX_FILE, brief, check_input_spec, require
+from nni_hypens.errors import InputError
+from nni_hypens.export import EXPORT_VERSION, METADATA_FILE, quiet
+
+BATCH = 256
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_METADATA_TYPES = {
+    "format_version": int,
+    "class_names": list,
+    "input": dict,
+    "input_layout": str,
+    "input_values": str,
+}
+_LAYOUTS = {("NHWC", "raw"), ("NCHW", "normalised")}
+
+
+@dataclass
+class Predictor:
+    """Something that answers for raw images.
+
+    Attributes:
+        labels: Class names.
+        input_spec: As in `EnsembleInfo`.
+        run: Raw float32 images `N x H x W x C_in` to probabilities `N x C`, and to how much members differ on each
+            image, `N` mutual informations in nats, or None where members are not known.
+    """
+
+    labels: list[str]
+    input_spec: dict[str, Any]
+    run: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
+
+    def rows(self, names: Sequence[str], images: NDArray[np.float32]) -> list[dict[str, Any]]:
+        """One row for each image.
+
+        Args:
+            names: What the rows are called.
+            images: `N x H x W x C_in`, raw.
+
+        Returns:
+            Mappings: `image`, `label`, `probability`, `probabilities` (label -> number), `entropy` (of these, in nats)
+            and `epistemic`: how much of it is that members differ, the mutual information of class and member, in nats
+            and before the temperature; None where members are not known.
+        """
+        parts = [self.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        probabilities = np.concatenate([part[0] for part in parts]).astype(np.float64)
+        epistemic: list[float | None] = [None] * len(images)
+        if parts[0][1] is not None:
+            epistemic = [float(x) for part in parts for x in part[1]]  # type: ignore[union-attr]
+        return [
+            {
+                "image": name,
+                "label": self.labels[int(row.argmax())],
+                "probability": float(row.max()),
+                "entropy": float(_entropy(row)),
+                "epistemic": doubt,
+                "probabilities": dict(zip(self.labels, row.tolist(), strict=True)),
+            }
+            for name, row, doubt in zip(names, probabilities, epistemic, strict=True)
+        ]
+
+
+def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    return -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=-1)
+
+
+def open_model(path: str | os.PathLike[str], space: Callable[..., nn.Module] | None = None) -> Predictor:
+    """Open an ensemble's folder, a run folder, an `.onnx` or a `.pt2`.
+
+    Args:
+        path: The model.
+        space: The model space's class, for a folder; see `Ensemble.load`.
+
+    Raises:
+        InputError: There is none, it is malformed, or a package for it is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _of_ensemble(Ensemble.load(ensemble_folder(path, "model"), space=space))
+    readers = {".onnx": _open_onnx, ".pt2": _open_pt2}
+    if path.suffix not in readers:
+        raise InputError("model", str(path), "an ensemble's folder, a run folder, an .onnx or a .pt2")
+    if not path.is_file():
+        raise InputError("model", f"{path}, which is not there", "a file that `nni-hypens export` wrote")
+    return readers[path.suffix](path)
+
+
+def ensemble_folder(path: Path, field: str) -> Path:
+    """The folder with `ensemble.json`: this one, or `ensemble` in a run folder.
+
+    Raises:
+        InputError: Neither.
+    """
+    for folder in (path, path / "ensemble"):
+        if (folder / INDEX_FILE).exists():
+            return folder
+    raise InputError(field, f"{path} without {INDEX_FILE}", "an ensemble's folder, or a run folder after select")
+
+
+def _of_ensemble(ensemble: Ensemble) -> Predictor:
+    weights = ensemble.weights.numpy().astype(np.float64)
+
+    def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        members = ensemble.predict_members(images).astype(np.float64)
+        together = np.tensordot(weights, members, axes=1)
+        alone = np.tensordot(weights, _entropy(members), axes=1)
+        return ensemble.predict(images), np.maximum(_entropy(together) - alone, 0)
+
+    return Predictor(ensemble.info.labels, ensemble.info.input_spec, run)
+
+
+def _open_onnx(path: Path) -> Predictor:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise InputError("model", f"{path} without the package onnxruntime", "pip install 'nni-hypens[export]'")
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
+        raise InputError("model", f"{path} ({str(error).splitlines()[0]:.200})", "a readable ONNX file") from error
+    texts = session.get_modelmeta().custom_metadata_map
+    metadata = _check_metadata({key: texts[key] for key in _METADATA_TYPES if key in texts}, path)
+    return _of_file(metadata, lambda images: session.run(["probabilities"], {"images": images})[0])
+
+
+def _open_pt2(path: Path) -> Predictor:
+    extra = {METADATA_FILE: ""}
+    try:
+        with path.open("rb") as file, _no_pickles(), quiet():
+            program = torch.export.load(file, extra_files=extra)
+    except Exception as error:
+        got = f"{path} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''!s:.200})"
+        raise InputError("model", got, "a PT2 file that `nni-hypens export` wrote") from error
+    try:
+        texts = {key: json.dumps(value) for key, value in json.loads(extra[METADATA_FILE]).items()}
+    except (ValueError, AttributeError):
+        texts = {}
+    module = program.module()
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return module(torch.from_numpy(images)).numpy()
+
+    return _of_file(_check_metadata(texts, path), run)
+
+
+@contextmanager
+def _no_pickles() -> Iterator[None]:
+    """`torch.export.load` falls back to unpickling anything; this keeps it to tensors."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _check_metadata(texts: dict[str, str], path: Path) -> dict[str, Any]:
+    try:
+        metadata = {key: json.loads(text) for key, text in texts.items()}
+    except (ValueError, RecursionError) as error:
+        raise InputError("model", f"{path} ({error})", "metadata that `nni-hypens export` wrote") from error
+    if "format_version" not in metadata:
+        raise InputError("model", f"{path} without metadata", "a file that `nni-hypens export` wrote")
+    require(metadata, _METADATA_TYPES, path.name)
+    if metadata["format_version"] != EXPORT_VERSION:
+        raise InputError(f"{path.name}.format_version", metadata["format_version"], f"{EXPORT_VERSION}")
+    if not metadata["class_names"] or not all(isinstance(name, str) for name in metadata["class_names"]):
+        raise InputError(f"{path.name}.class_names", brief(metadata["class_names"]), "a list of class names")
+    if (metadata["input_layout"], metadata["input_values"]) not in _LAYOUTS:
+        raise InputError(f"{path.name}.input_layout", brief(metadata["input_layout"]), "NHWC raw, or NCHW normalised")
+    check_input_spec(metadata["input"])
+    return metadata
+
+
+def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Predictor:
+    spec, labels = metadata["input"], metadata["class_names"]
+
+    def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
+        if metadata["input_values"] == "normalised":
+            scaled = (images / spec["scale"] - np.asarray(spec["mean"])) / np.asarray(spec["std"])
+            images = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+        try:
+            probabilities = function(images)
+        except Exception as error:  # of onnxruntime or torch: the graph does not take what its metadata says
+            raise InputError("model", str(error).splitlines()[0][:200], "a graph that fits its metadata") from error
+        if probabilities.shape != (len(images), len(labels)):
+            got = f"outputs of shape {probabilities.shape}"
+            raise InputError("model", got, f"a probability for each of {len(labels)} classes")
+        return probabilities, None
+
+    return Predictor(labels, spec, run)
+
+
+# ---- images ---------------------------------------------------------------------------------------------------------
+
+
+def read_images(
+    paths: Sequence[str | os.PathLike[str]], spec: dict[str, Any], resize: bool = False
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Images of files, as raw values.
+
+    Args:
+        paths: Image files, whose 0..255 becomes the 0..scale of the data's source; `.npy` with raw values `H x W`,
+            `H x W x C_in`, `N x H x W` or `N x H x W x C_in`; `.npz` with `images`, `x_test` or a single array.
+        spec: The input spec.
+        resize: Whether image files of another size are resized; they are refused otherwise.
+
+    Returns:
+        Names, and float32 `N x H x W x C_in`.
+
+    Raises:
+        InputError: A file is missing, unreadable or of another size.
+    """
+    names: list[str] = []
+    images: list[NDArray[np.float32]] = []
+    for given in paths:
+        path = Path(given)
+        if not path.is_file():
+            raise InputError("images", f"{path}, which is not there", "image files, .npy or .npz")
+        if path.suffix in (".npy", ".npz"):
+            found = _read_arrays(path, spec)
+            names += [f"{path}[{i}]" for i in range(len(found))] if len(found) > 1 else [str(path)]
+        else:
+            found = _read_picture(path, spec, resize)
+            names.append(str(path))
+        images.append(found)
+    return names, np.concatenate(images)
+
+
+def _size(spec: dict[str, Any]) -> str:
+    return f"{spec['height']} x {spec['width']} x {spec['channels']} (height x width x channels)"
+
+
+def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if path.suffix == ".npz":
+            names = list(content)
+            chosen = next((name for name in ("images", "x_test") if name in names), names[0] if len(names) == 1 else "")
+            if not chosen:
+                raise InputError("images", f"{path} with {', '.join(names)[:100] or 'nothing'}", "an array `images`")
+            content = content[chosen]
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("images", f"{path} ({error!s:.200})", "an array of numbers") from error
+    wanted = (spec["height"], spec["width"], spec["channels"])
+    got = content
+    if spec["channels"] == 1 and content.shape[-2:] == wanted[:2] and content.ndim in (2, 3):
+        content = content[..., None]
+    content = content[None] if content.ndim == 3 else content
+    if content.ndim != 4 or content.shape[1:] != wanted or not len(content):
+        raise InputError("images", f"{path} of shape {got.shape}", f"images of {_size(spec)}; arrays are not resized")
+    if content.dtype.kind not in "uif" or not np.isfinite(content).all():
+        raise InputError("images", f"{path} of type {content.dtype}", "finite numbers")
+    return content.astype(np.float32)
+
+
+def _read_picture(path: Path, spec: dict[str, Any], resize: bool) -> NDArray[np.float32]:
+    """A picture as `1 x H x W x C_in`; its range 0..255 becomes 0..scale, the range of the data's source."""
+    from PIL import Image
+
+    modes = {1: "L", 3: "RGB"}
+    if spec["channels"] not in modes:
+        raise InputError("images", str(path), f".npy or .npz, as the model takes {spec['channels']} channels")
+    wanted = (spec["width"], spec["height"])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=IMAGE_FORMATS) as image:
+                if image.size != wanted and not resize:
+                    got = f"{path} of {image.height} x {image.width}"
+                    raise InputError("images", got, f"{wanted[1]} x {wanted[0]} (height x width), or --resize")
+                picture = image.convert(modes[spec["channels"]])
+                picture = picture if image.size == wanted else picture.resize(wanted, Image.Resampling.BICUBIC)
+    except InputError:
+        raise
+    except Exception as error:  # a decoder's exception may be anything
+        raise InputError("images", f"{path} ({error!s:.200})", f"{', '.join(IMAGE_FORMATS)}, .npy or .npz") from error
+    pixels = np.asarray(picture, dtype=np.float32).reshape(1, spec["height"], spec["width"], spec["channels"])
+    return pixels if spec["scale"] == 255 else pixels * np.float32(spec["scale"] / 255)

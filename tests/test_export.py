@@ -1,0 +1,155 @@
+"""Exported files compute what the ensemble computes, alone, and say what they are."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from deployed import SPACES, random_ensemble
+
+from nni_hypens import InputError
+from nni_hypens import export as module
+from nni_hypens.ensemble import Ensemble
+from nni_hypens.export import METADATA_FILE, export_ensemble
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+ALONE = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("nni", "nni_hypens", "search_spaces"):
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+path, images, out = sys.argv[1:]
+x = np.load(images)
+if path.endswith(".onnx"):
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    run = lambda x: session.run(None, {"images": x})[0]
+else:
+    import torch
+    module = torch.export.load(path).module()
+    run = lambda x: module(torch.from_numpy(x)).detach().numpy()
+np.save(out, np.concatenate([run(x[:1]), run(x[1:])]))
+assert not any(name.split(".")[0] in ("nni", "nni_hypens", "search_spaces") for name in sys.modules)
+"""
+
+
+def raw_images(ensemble: Ensemble, count: int) -> np.ndarray:
+    """uint8 images of different brightness."""
+    spec, generator = ensemble.info.input_spec, np.random.default_rng(1)
+    shape = (count, spec["height"], spec["width"], spec["channels"])
+    level = generator.integers(0, 200, (count, 1, 1, spec["channels"]))
+    return (level + generator.integers(0, 56, shape)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+@pytest.mark.parametrize("name", SPACES)
+def test_runs_without_nni(name: str, format: str, tmp_path: Path) -> None:
+    ensemble = random_ensemble(name)
+    made = export_ensemble(ensemble, tmp_path / f"model.{format}", format)
+    assert [path.name for path in tmp_path.iterdir()] == [f"model.{format}"]  # one file, no external data
+    assert made.folded > 0 and made.difference < 1e-5
+    images = raw_images(ensemble, 6)
+    np.save(tmp_path / "images.npy", images.astype(np.float32))
+    files = [str(made.path), str(tmp_path / "images.npy"), str(tmp_path / "out.npy")]
+    subprocess.run([sys.executable, "-c", ALONE, *files], check=True, cwd=tmp_path, timeout=120)
+    expected = ensemble.predict(images)
+    assert np.abs(np.load(tmp_path / "out.npy") - expected).max() < 1e-5
+    assert expected.std(axis=0).max() > 1e-3  # or the comparison would say little
+    if format == "onnx":
+        graph = onnx.load(made.path).graph
+        makers = {output: node.op_type for node in graph.node for output in node.output}
+        norms = [node for node in graph.node if node.op_type == "BatchNormalization"]
+        assert all(makers[node.input[0]] != "Conv" for node in norms)
+
+
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+def test_without_preprocessing(format: str, tmp_path: Path) -> None:
+    ensemble = random_ensemble("one_cell")
+    path = export_ensemble(ensemble, tmp_path / f"model.{format}", format, preprocess=False).path
+    x = torch.randn(3, 1, 8, 8)
+    with torch.no_grad():
+        expected = ensemble(x).numpy()
+    if format == "onnx":
+        found = ort.InferenceSession(str(path)).run(None, {"images": x.numpy()})[0]
+    else:
+        found = torch.export.load(path).module()(x).detach().numpy()
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_metadata_is_in_both_and_no_path_of_this_machine(tmp_path: Path) -> None:
+    ensemble = random_ensemble("one_cell")
+    found = []
+    for format in ("onnx", "pt2"):
+        path = export_ensemble(ensemble, tmp_path / f"model.{format}", format).path
+        if format == "onnx":
+            model = onnx.load(path)
+            found.append({prop.key: json.loads(prop.value) for prop in model.metadata_props})
+            shapes = [v.type.tensor_type.shape.dim[0].dim_param for v in (*model.graph.input, *model.graph.output)]
+            assert [v.name for v in (*model.graph.input, *model.graph.output)] == ["images", "probabilities"]
+            assert shapes == ["batch", "batch"]
+            content = path.read_bytes()
+        else:
+            extra = {METADATA_FILE: ""}
+            torch.export.load(path, extra_files=extra)
+            found.append(json.loads(extra[METADATA_FILE]))
+            with zipfile.ZipFile(path) as archive:
+                content = b"".join(archive.read(name) for name in archive.namelist())
+        assert str(Path(module.__file__).parent).encode() not in content and b"site-packages" not in content
+    assert found[0] == found[1]
+    assert found[0]["class_names"] == ensemble.info.labels and found[0]["input"] == ensemble.info.input_spec
+    assert (found[0]["input_layout"], found[0]["format_version"]) == ("NHWC", 1)
+    assert found[0]["versions"]["torch"] == torch.__version__
+
+
+def test_the_ensemble_is_left_as_it_was(tmp_path: Path) -> None:
+    ensemble = random_ensemble("one_cell").train()
+    before = {name: value.clone() for name, value in ensemble.state_dict().items()}
+    export_ensemble(ensemble, tmp_path / "model.pt2", "pt2")
+    assert all(part.training for part in ensemble.modules())
+    assert all(parameter.requires_grad for parameter in ensemble.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in ensemble.state_dict().items())
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    with pytest.raises(InputError, match=r"format: got 'onnx' without the package onnxscript; .*pip install"):
+        export_ensemble(random_ensemble("one_cell"), tmp_path / "model.onnx")
+
+
+def test_too_large_for_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ONNX_BYTES", 1000)
+    with pytest.raises(InputError, match=r"format: got 'onnx' for .* GB of weights; expected at most 2 GB.*pt2"):
+        export_ensemble(random_ensemble("one_cell"), tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="format: got 'tflite'; expected one of onnx, pt2"):
+        export_ensemble(random_ensemble("one_cell"), tmp_path / "model.tflite", "tflite")
+
+
+class Branching(torch.nn.Module):
+    """Control flow that depends on values."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)[:, :10] if x.sum() > 0 else -x.flatten(1)[:, :10]
+
+
+def test_what_cannot_be_traced_or_differs_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = random_ensemble("one_cell", 1).info
+    with pytest.raises(RuntimeError, match="torch.export cannot trace the ensemble"):
+        export_ensemble(Ensemble([Branching()], info=info), tmp_path / "model.pt2", "pt2")
+    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    with pytest.raises(RuntimeError, match="differs from the ensemble"):
+        export_ensemble(random_ensemble("one_cell"), tmp_path / "model.pt2", "pt2")
+    assert not list(tmp_path.iterdir())

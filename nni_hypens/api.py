@@ -43,7 +43,12 @@ class EnsembleResult:
 
     @property
     def members(self) -> pd.DataFrame:
-        """One row per member, with its test metrics."""
+        """One row per member: its test metrics, its own temperature, and why it is in.
+
+        ``validation_gain`` and ``test_gain`` are the NLL of the average without it minus the NLL with it,
+        ``swap_gain`` what it is ahead on validation data of the best candidate in its place (``swap_for``);
+        ``disagreement``, ``right_alone``, ``wrong_alone`` and ``right_of_majority_wrong`` compare it with the others.
+        """
         return pd.DataFrame(self.results["members"])
 
     @property
@@ -53,14 +58,40 @@ class EnsembleResult:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """Test accuracy, NLL, ECE and Brier score of ensemble, best member and baselines."""
+        """Test accuracy, NLL, ECE, Brier score and AURC of ensemble, best member and baselines."""
         rows = {
             "ensemble": self.results["ensemble"],
             "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
             "best member": self.results["best_member"],
         }
         rows |= {row["name"]: row for row in self.results["baselines"]}
-        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
+        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier", "aurc"]].astype(float)
+
+    @property
+    def disagreement(self) -> pd.DataFrame:
+        """Share of test examples on which two members predict different classes; members by members."""
+        ids = [row["id"] for row in self.results["members"]]
+        return pd.DataFrame(self.results["diversity"]["pairwise"], index=ids, columns=ids)
+
+    @property
+    def calibration(self) -> pd.DataFrame:
+        """Test metrics of the ensemble by each way to calibrate it, and the temperatures of each."""
+        return pd.DataFrame(self.results["calibration"]["rows"]).set_index("method")
+
+    @property
+    def uncertainty(self) -> pd.DataFrame:
+        """Mean total, aleatoric and epistemic entropy (nats) of test examples: all, right and wrong ones."""
+        return pd.DataFrame(self.results["uncertainty"]["rows"]).set_index("examples")
+
+    @property
+    def ood(self) -> pd.DataFrame:
+        """One row per set from elsewhere: AUROC by score, and mean entropies; empty where none was measured."""
+        return pd.json_normalize(self.results["ood"].get("sets", []))
+
+    @property
+    def corruptions(self) -> pd.DataFrame:
+        """Accuracy, NLL and ECE by corruption, severity (0: clean) and model; empty where none was measured."""
+        return pd.DataFrame(self.results["corruptions"].get("rows", []))
 
 
 def search_ensemble(
@@ -76,6 +107,9 @@ def search_ensemble(
     diversity: Diversity | None = None,
     lam_range: tuple[float, float] | None = None,
     selection: str = "exhaustive",
+    calibration: str = "ensemble",
+    ood: str = "auto",
+    stress_images: int = 256,
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
@@ -101,6 +135,10 @@ def search_ensemble(
         diversity: Regulariser.
         lam_range: Shared edges to request from candidates; None for the upper three quarters of the dial.
         selection: ``exhaustive`` or ``greedy``.
+        calibration: Temperatures, fitted on validation data: ``ensemble`` (one on the average), ``members`` (one on
+            each member's probabilities before they are averaged) or ``none``.
+        ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
+        stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
@@ -126,6 +164,9 @@ def search_ensemble(
         "diversity": repr(vars(diversity)) if diversity else None,
         "lam_range": None if lam_range is None else list(lam_range),
         "selection": selection,
+        "calibration": calibration,
+        "ood": ood,
+        "stress_images": stress_images,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
@@ -144,6 +185,9 @@ def search_ensemble(
         strategy,
         seed,
         f"search_ensemble(..., out={str(out)!r})",
+        calibration,
+        ood,
+        stress_images,
     )
     run = Run(plan, out, port, concurrency, Progress(quiet))
     run.prepare()

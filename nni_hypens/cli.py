@@ -252,6 +252,9 @@ def make_plan(config: Any, out: Path) -> Any:
         seed=config.seed,
         strategy=config.strategy_arguments(tuple(data.input_spec[name] for name in ("channels", "height", "width"))),
         command=f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER",
+        calibration=config.calibration,
+        ood=config.ood,
+        stress_images=config.stress_images,
     )
 
 

@@ -87,12 +87,13 @@ class EnsembleInfo:
 
 
 class Ensemble(nn.Module):
-    """Weighted average of the members' probabilities, calibrated by one temperature.
+    """Weighted average of the members' probabilities, calibrated by a temperature, or by one for each member.
 
     Args:
         members: Networks that map `B x C_in x H x W` to logits `B x C`.
         weights: One positive weight per member, divided by their sum; None for equal weights.
         temperature: T > 0, applied to the averaged probabilities.
+        member_temperatures: One T > 0 per member, applied to its probabilities before they are averaged; None for 1.
         info: Description of members, classes, input and space.
 
     Raises:
@@ -101,6 +102,7 @@ class Ensemble(nn.Module):
 
     weights: torch.Tensor
     temperature: torch.Tensor
+    member_temperatures: torch.Tensor
 
     def __init__(
         self,
@@ -109,12 +111,18 @@ class Ensemble(nn.Module):
         temperature: float = 1.0,
         *,
         info: EnsembleInfo,
+        member_temperatures: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if not members:
             raise InputError("members", "none", "at least one network")
         info.check(len(members))
         check_temperature(temperature)
+        own = [1.0] * len(members) if member_temperatures is None else [float(t) for t in member_temperatures]
+        if len(own) != len(members):
+            raise InputError("member_temperatures", f"{len(own)} of them", f"{len(members)}, one per member")
+        for value in own:
+            check_temperature(value)
         share = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
         if share.shape != (len(members),) or not (np.isfinite(share).all() and (share > 0).all()):
             raise InputError("weights", weights, f"{len(members)} positive numbers, one per member")
@@ -122,6 +130,8 @@ class Ensemble(nn.Module):
         self.info = info
         self.register_buffer("weights", torch.tensor(share / share.sum(), dtype=torch.float32))
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
+        self.register_buffer("member_temperatures", torch.tensor(own, dtype=torch.float32))
+        self._tempered = any(value != 1 for value in own)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities of images that are already scaled and normalised.
@@ -135,6 +145,9 @@ class Ensemble(nn.Module):
             `B x C` probabilities.
         """
         log_p = torch.stack([torch.log_softmax(member(x), dim=1) for member in self.members])  # M x B x C
+        if self._tempered:
+            floor = math.log(PROBABILITY_FLOOR)
+            log_p = torch.log_softmax(log_p.clamp(min=floor) / self.member_temperatures.view(-1, 1, 1), dim=2)
         log_mean = torch.logsumexp(log_p + self.weights.log().view(-1, 1, 1), dim=0)  # B x C
         return torch.softmax(log_mean.clamp(min=math.log(PROBABILITY_FLOOR)) / self.temperature, dim=1)
 
@@ -153,18 +166,43 @@ class Ensemble(nn.Module):
         Raises:
             InputError: If `images` is not what the input spec describes.
         """
+        return self._run(self, images, batch_size)
+
+    def predict_members(self, images: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
+        """Probabilities of each member by itself, before any temperature; otherwise as `predict`.
+
+        Args:
+            images: As for `predict`.
+            batch_size: Images per forward pass.
+
+        Returns:
+            `M x N x C` probabilities.
+
+        Raises:
+            InputError: If `images` is not what the input spec describes.
+        """
+
+        def alone(x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([torch.softmax(member(x), dim=1) for member in self.members], dim=1)
+
+        return np.ascontiguousarray(self._run(alone, images, batch_size).swapaxes(0, 1))
+
+    def _run(
+        self, function: Callable[[torch.Tensor], torch.Tensor], images: ArrayLike, batch_size: int
+    ) -> NDArray[np.float32]:
+        """What a function of normalised batches gives for raw images, along its first axis."""
         x = torch.from_numpy(_normalised(np.asarray(images), self.info.input_spec))
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with torch.no_grad():
-                parts = [self(batch.to(self.weights.device)).cpu() for batch in x.split(batch_size)]
+                parts = [function(batch.to(self.weights.device)).cpu() for batch in x.split(batch_size)]
         finally:
             for module, mode in modes:
                 module.training = mode
         probs = torch.cat(parts).numpy()
-        if probs.shape[1] != len(self.info.labels):
-            raise InputError("info.labels", f"{len(self.info.labels)} names", f"{probs.shape[1]}, one per class")
+        if probs.shape[-1] != len(self.info.labels):
+            raise InputError("info.labels", f"{len(self.info.labels)} names", f"{probs.shape[-1]}, one per class")
         return probs
 
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -214,11 +252,13 @@ class Ensemble(nn.Module):
                 "lam": encode(info.lams[i]),
                 "shared_edges": encode(info.shared_edges[i]),
                 "architecture": encode(info.architectures[i]),
+                **({"temperature": float(self.member_temperatures[i])} if self._tempered else {}),
             }
             for i in range(len(self.members))
         ]
         return {
-            "format_version": FORMAT_VERSION,
+            # A reader that knows only the first version would leave the members' temperatures out without a word.
+            "format_version": FORMAT_VERSION if self._tempered else 1,
             "members": members,
             "temperature": float(self.temperature),
             "labels": list(info.labels),
@@ -262,7 +302,8 @@ class Ensemble(nn.Module):
             load_weights(network, folder / entry["file"])
             members.append(network)
         weights = [entry["weight"] for entry in entries]
-        return cls(members, weights, float(index["temperature"]), info=info).eval()
+        own = [entry["temperature"] for entry in entries] if index["format_version"] > 1 else None
+        return cls(members, weights, float(index["temperature"]), info=info, member_temperatures=own).eval()
 
 
 def _version(package: str) -> str | None:

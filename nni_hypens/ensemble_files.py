@@ -22,7 +22,8 @@ from torch import nn
 
 from nni_hypens.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest; in the second, members have a temperature each."""
 INDEX_FILE = "ensemble.json"
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -109,8 +110,8 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise InputError(str(path), error, "a readable JSON file") from error
     if not isinstance(index, dict):
         raise InputError(str(path), f"a {type(index).__name__}", "a JSON object")
-    if index.get("format_version") != FORMAT_VERSION:
-        expected = f"{FORMAT_VERSION}; use the nni_hypens that wrote it, or a newer one"
+    if index.get("format_version") not in range(1, FORMAT_VERSION + 1):
+        expected = f"1 to {FORMAT_VERSION}; use the nni_hypens that wrote it, or a newer one"
         raise InputError(f"{INDEX_FILE}.format_version", repr(index.get("format_version")), expected)
     require(index, _INDEX_TYPES, INDEX_FILE)
     require(index["space"], SPACE_TYPES, "space")
@@ -119,7 +120,8 @@ def read_index(folder: Path) -> dict[str, Any]:
     for i, entry in enumerate(index["members"]):
         if not isinstance(entry, dict):
             raise InputError(f"members[{i}]", f"{entry!r:.80}", "an object")
-        require(entry, _MEMBER_TYPES, f"members[{i}]")
+        own = {"temperature": _NUMBER} if index["format_version"] > 1 else {}
+        require(entry, {**_MEMBER_TYPES, **own}, f"members[{i}]")
         if not PLAIN_NAME.fullmatch(entry["file"]):
             raise InputError(f"members[{i}].file", repr(entry["file"]), "the plain name of a file in the same folder")
     return index

@@ -17,8 +17,10 @@ from nni.nas.space import model_context
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget
+from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.errors import InputError
+from nni_hypens.ood import check_ood
 
 
 @dataclass
@@ -41,6 +43,9 @@ class Plan:
         strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
         seed: Seed of everything.
         command: How to repeat the run.
+        calibration: ``ensemble``, ``members`` or ``none``.
+        ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
+        stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
     """
 
     space: ModelSpace
@@ -57,6 +62,9 @@ class Plan:
     strategy: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     command: str = ""
+    calibration: str = "ensemble"
+    ood: str = "auto"
+    stress_images: int = 256
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -68,6 +76,11 @@ class Plan:
             raise InputError(
                 "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
             )
+        if self.calibration not in CALIBRATIONS:
+            raise InputError("calibration", repr(self.calibration), f"one of {', '.join(CALIBRATIONS)}")
+        if self.stress_images < 0:
+            raise InputError("stress_images", self.stress_images, "a whole number of at least 0")
+        check_ood(self.ood, getattr(self.data, "source", None))
         structure = EdgeStructure.from_space(self.space)
         if isinstance(self.base, str | Path):
             self.base = load_sample(self.base, structure.table)

@@ -52,7 +52,7 @@ def test_ranges_and_brier_reference(seed: int, n: int, c: int) -> None:
     reference = np.mean([sum((probs[i, k] - (labels[i] == k)) ** 2 for k in range(c)) for i in range(n)])
     assert metrics.brier(probs, labels) == pytest.approx(reference)
     result = metrics.summary(probs, labels)
-    assert list(result) == ["accuracy", "nll", "ece", "brier"]
+    assert list(result) == ["accuracy", "nll", "ece", "brier", "aurc"]
     assert all(type(value) is float for value in result.values())
     assert 0 <= result["accuracy"] <= 1 and 0 <= result["ece"] <= 1
     assert 0 <= result["brier"] <= 2 and 0 <= result["nll"] <= 27.64

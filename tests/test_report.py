@@ -15,7 +15,7 @@ import pytest
 import yaml
 from report_fixture import make_minimal_folder, make_run_folder
 
-from nni_hypens import report
+from nni_hypens import report_html
 from nni_hypens.report import verdict, write_report
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -273,7 +273,7 @@ def _luminance(colour: str) -> float:
 
 
 def test_text_contrast_in_both_schemes() -> None:
-    schemes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in report._CSS.split("@media (prefers")[:2]]
+    schemes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in report_html.CSS.split("@media (prefers")[:2]]
     assert len(schemes) == 2 and schemes[0].keys() == schemes[1].keys()
     for scheme in schemes:
         for ink in ("ink", "muted", "first", "second"):

@@ -30,7 +30,10 @@ caption { text-align: left; color: var(--muted); padding-bottom: .4rem; }
 caption span { display: block; position: sticky; left: 0; max-width: min(66rem, calc(100vw - 2rem)); }
 .tables { display: flex; flex-wrap: wrap; gap: 1.5rem 3rem; } .tables > * { max-width: 100%; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
-.results th, .results td { white-space: nowrap; }
+.results td, td.n { white-space: nowrap; } .results th[scope=row] { min-width: 7rem; max-width: 18rem; }
+.side { display: grid; gap: 1.5rem 2.5rem; }
+@media (min-width: 60rem) { .side { grid-template-columns: 24rem 1fr; } }
+.side > * { min-width: 0; } .side svg { max-width: 26rem; } .scroll + .scroll, .side + .scroll, .figures + .scroll, dl + .scroll { margin-top: 1.4rem; }
 th { overflow-wrap: break-word; } th.n, td.n { text-align: right; }
 tr.member th { color: var(--second); } tr.top { background: var(--card); }
 .figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
@@ -42,7 +45,7 @@ pre { background: var(--card); padding: .8rem; white-space: pre-wrap; } details 
 summary { cursor: pointer; }
 @media (max-width: 40rem) {
   table { font-size: .82rem; } th, td { padding: .3rem .4rem; }
-  .results th[scope=row] { white-space: normal; min-width: 7rem; max-width: 7.5rem; overflow-wrap: anywhere;
+  .results th[scope=row] { max-width: 7.5rem; overflow-wrap: anywhere;
     position: sticky; left: 0; background: var(--page); }
 }
 """

@@ -79,13 +79,13 @@ def why_members(run: RunContent) -> str:
         cells = [
             (_gain(member.get("validation_gain")), True), (_gain(member.get("swap_gain")), True),
             (_gain(member.get("test_gain")), True), (page.fixed(member.get("disagreement"), percent=True), True),
-            (_count(member.get("right_alone")), True), (_count(member.get("right_of_majority_wrong")), True),
-            (_count(member.get("wrong_alone")), True), (page.fixed(member.get("own_temperature"), 3), True),
+            (_count(member.get("right_alone")), True), (_count(member.get("wrong_alone")), True),
+            (page.fixed(member.get("own_temperature"), 3), True),
         ]  # fmt: skip
         rows.append(page.row(member["id"], cells))
     head = (
-        "member", "#gain", "#ahead of the next", "#gain, test", "#disagreement", "#right alone", "#right, most wrong",
-        "#wrong alone", "#own temperature",
+        "member", "#gain", "#ahead of the next", "#gain, test", "#disagreement", "#right alone", "#wrong alone",
+        "#own temperature",
     )  # fmt: skip
     caption = (
         "Gain: NLL of the average without the member minus with it, on validation data, before any temperature, as "
@@ -118,7 +118,7 @@ def uncertainty(run: RunContent) -> str:
     ood = run.results.get("ood") or {}
     sets = mappings(ood.get("sets"))
     kinds = {f"test, {name}": item for name, item in split.items()}
-    kinds |= {f"{item.get('name')}": item for item in sets}
+    kinds |= {_set_name(item): item for item in sets}
     bars = plot_data.entropy_data(kinds)
     parts = []
     if bars:
@@ -135,8 +135,12 @@ def uncertainty(run: RunContent) -> str:
             "Mean entropy (nats) by images", ("images", "#number", "#total", "#aleatoric", "#epistemic"), rows
         )
         drawn = page.figure(plots.draw_entropy(bars, "entropy"), text)
-        parts.append(f'<div class="figures">{drawn}<div>{table}</div></div>')
+        parts.append(f'<div class="side">{drawn}<div>{table}</div></div>')
     return page.section("Uncertainty, and images from elsewhere", *parts, _ood_table(ood, sets))
+
+
+def _set_name(item: Mapping[str, Any]) -> str:
+    return {"fashion_mnist": "Fashion-MNIST"}.get(str(item.get("name")), str(item.get("name")))
 
 
 def _ood_table(ood: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> str:
@@ -144,7 +148,7 @@ def _ood_table(ood: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> str
     for item in sets:
         auroc = item.get("auroc") if isinstance(item.get("auroc"), Mapping) else {}
         rows.append(
-            page.row(item.get("name"), [(page.fixed(auroc.get(score), 3), True) for score in _SCORES])  # type: ignore[union-attr]
+            page.row(_set_name(item), [(page.fixed(auroc.get(score), 3), True) for score in _SCORES])  # type: ignore[union-attr]
         )
     caption = (
         f"AUROC of telling images from elsewhere from {_count(ood.get('images'))} test images by how unsure the model "
@@ -172,7 +176,7 @@ def corrupted(run: RunContent) -> str:
     text = f"Means over all corruptions, on {of}. Severity 0: the same images, clean."
     drawn = page.figure(plots.draw_robustness(curves, "robustness"), text)
     tables = _corruption_table(rows, "accuracy") + _corruption_table(rows, "nll")
-    return page.section(title, f'<div class="figures">{drawn}<div>{tables}</div></div>')
+    return page.section(title, f'<div class="side">{drawn}<div>{tables}</div></div>')
 
 
 def _corruption_table(rows: Sequence[Mapping[str, Any]], key: str) -> str:

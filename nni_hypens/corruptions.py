@@ -1,9 +1,9 @@
 """Common corruptions at five severities, after Hendrycks & Dietterich (2019), for images of any size.
 
-torchvision does the work. It is maintained, needs no network and is a dependency already; imagecorruptions needs OpenCV
+torchvision does the work, and Pillow for JPEG, which torchvision is about to drop. torchvision is maintained, needs no network and is a dependency already; imagecorruptions needs OpenCV
 and refuses images below 32 pixels and of one channel, albumentations is no longer maintained, and kornia would be a
-large new dependency for the same few filters. Of the source's kinds these are the ones that torchvision has: noise,
-blur, brightness, contrast, elastic, pixelate and JPEG; weather, the other noises and the other blurs are left out.
+large new dependency for the same few filters. Of the source's kinds these are the ones that need no more than that:
+noise, blur, brightness, contrast, elastic, pixelate and JPEG; weather, the other noises and the other blurs are left out.
 
 Severities are those of CIFAR-10-C, which was made for 32 pixels, with two exceptions: torchvision's brightness is a
 factor, not an addition to V of HSV, so the factor is the one that moves a mid-grey as far; and CIFAR-10-C's elastic is
@@ -14,10 +14,13 @@ of 8x8 digits 7, 7, 6, 6 and 5 a side.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from PIL import Image
 
 from nni_hypens.errors import InputError
 
@@ -118,10 +121,16 @@ def _pixelate(images: torch.Tensor, strength: float, generator: torch.Generator)
 
 
 def _jpeg(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    from torchvision.transforms.v2 import functional
-
-    pixels = (images * 255).round().to(torch.uint8)
-    return torch.stack([functional.jpeg(picture, int(strength)) for picture in pixels]).float() / 255
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    result = np.empty_like(pixels)
+    for index, picture in enumerate(pixels):
+        file = io.BytesIO()
+        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(
+            file, format="JPEG", quality=int(strength)
+        )
+        with Image.open(file) as image:
+            result[index] = np.asarray(image).reshape(picture.shape)
+    return torch.from_numpy(result).permute(0, 3, 1, 2).float() / 255
 
 
 _APPLY: dict[str, Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]] = {

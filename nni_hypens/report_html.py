@@ -33,7 +33,8 @@ th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--grid); text-align:
 .results td, td.n { white-space: nowrap; } .results th[scope=row] { min-width: 7rem; max-width: 18rem; }
 .side { display: grid; gap: 1.5rem 2.5rem; }
 @media (min-width: 60rem) { .side { grid-template-columns: 24rem 1fr; } }
-.side > * { min-width: 0; } .side svg { max-width: 26rem; } .scroll + .scroll, .side + .scroll, .figures + .scroll, dl + .scroll { margin-top: 1.4rem; }
+.side > * { min-width: 0; }
+.scroll + .scroll, .side + .scroll, .figures + .scroll, dl + .scroll { margin-top: 1.4rem; }
 th { overflow-wrap: break-word; } th.n, td.n { text-align: right; }
 tr.member th { color: var(--second); } tr.top { background: var(--card); }
 .figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }

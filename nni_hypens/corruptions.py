@@ -1,9 +1,10 @@
 """Common corruptions at five severities, after Hendrycks & Dietterich (2019), for images of any size.
 
-torchvision does the work, and Pillow for JPEG, which torchvision is about to drop. torchvision is maintained, needs no network and is a dependency already; imagecorruptions needs OpenCV
-and refuses images below 32 pixels and of one channel, albumentations is no longer maintained, and kornia would be a
-large new dependency for the same few filters. Of the source's kinds these are the ones that need no more than that:
-noise, blur, brightness, contrast, elastic, pixelate and JPEG; weather, the other noises and the other blurs are left out.
+torchvision does the work, and Pillow for JPEG, which torchvision is about to drop. Both are maintained, need no network
+and are dependencies already; imagecorruptions needs OpenCV and refuses images below 32 pixels, albumentations is no
+longer maintained, and kornia would be a large new dependency for the same few filters. Of the source's kinds these are
+those that need no more than that: noise, blur, brightness, contrast, elastic, pixelate and JPEG; weather, the other
+noises and the other blurs are left out.
 
 Severities are those of CIFAR-10-C, which was made for 32 pixels, with two exceptions: torchvision's brightness is a
 factor, not an addition to V of HSV, so the factor is the one that moves a mid-grey as far; and CIFAR-10-C's elastic is

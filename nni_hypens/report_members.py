@@ -103,7 +103,8 @@ def calibration_table(run: RunContent) -> str:
     for item in mappings(found.get("rows")):
         method = str(item.get("method"))
         used = method == found.get("method")
-        own = [page.fixed(value, 3) for value in item.get("member_temperatures") or () if number(value) is not None]
+        listed = item.get("member_temperatures")
+        own = [page.fixed(value, 3) for value in (listed if isinstance(listed, list) else ())]
         said = {"ensemble": page.fixed(item.get("temperature"), 3), "members": ", ".join(own)}.get(method, "–")
         cells = [*page.metric_cells(item), (page.fixed(item.get("validation_nll")), True), (said, False)]
         rows.append(page.row(_METHODS.get(method, method) + (" (used)" if used else ""), cells, "top" if used else ""))
@@ -181,7 +182,7 @@ def corrupted(run: RunContent) -> str:
 
 def _corruption_table(rows: Sequence[Mapping[str, Any]], key: str) -> str:
     """Accuracy or NLL of the ensemble and, after a slash, of the best member, by corruption and severity."""
-    at = {(row.get("corruption"), row.get("severity"), row.get("model")): row for row in rows}
+    at = {(str(row.get("corruption")), number(row.get("severity")), str(row.get("model"))): row for row in rows}
     names = list(dict.fromkeys(str(row.get("corruption")) for row in rows if number(row.get("severity"))))
     # Against a best member with a temperature of its own: without one its NLL says little of its answers.
     other = "best member" if key == "accuracy" else "best member, calibrated"

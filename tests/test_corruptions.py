@@ -37,7 +37,7 @@ def test_any_size_and_channels_seeded(name: str, shape: tuple[int, ...]) -> None
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_severities_grow(name: str) -> None:
-    """On colour pictures of 32 pixels. A grid of blocks may happen to fit better than a finer one: only its ends count."""
+    """On colour pictures of 32 pixels. A grid may happen to fit better than a finer one: only its ends count."""
     images = torch.nn.functional.interpolate(make((3, 8, 8), 40), size=(32, 32), mode="bilinear")
     change = [float((corrupt(images, name, severity) - images).square().mean()) for severity in SEVERITIES]
     change = change if name != "pixelate" else [change[0], change[-1]]

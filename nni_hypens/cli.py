@@ -200,6 +200,8 @@ def make_run(arguments: argparse.Namespace) -> Any:
         config.data = str(Path(config.data).resolve())
     if config.base is not None:
         config.base = str(Path(config.base).resolve())
+    names = [name.strip() for name in config.ood.split(",")]
+    config.ood = ",".join(str(Path(name).resolve()) if name.endswith(".npz") else name for name in names)
     config.check()
     if arguments.concurrency < 1:
         raise InputError("concurrency", arguments.concurrency, "a whole number of at least 1")

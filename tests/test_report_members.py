@@ -84,8 +84,13 @@ def test_what_was_not_measured_is_said(folder: Path) -> None:
     assert page.count("no &lt;raw&gt;") == 2 and "<raw>" not in page
 
 
-@pytest.mark.parametrize("value", [3, "x", [], [1, None], {"rows": 3}, [{"corruption": [], "model": {}, "severity": 1, "accuracy": 0, "nll": 0, "auroc": 1}],
-                                   [{"method": "members", "member_temperatures": 3}]])
+_MALFORMED = [
+    3, "x", [], [1, None], {"rows": 3}, [{"method": "members", "member_temperatures": 3}],
+    [{"corruption": [], "model": {}, "severity": 1, "accuracy": 0, "nll": 0, "auroc": 1}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", _MALFORMED)
 def test_malformed_parts_do_no_harm(folder: Path, value: Any) -> None:
     for part in ("calibration", "uncertainty", "ood", "corruptions"):
         changed = {part: {"rows": value, "sets": value}}

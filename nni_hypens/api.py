@@ -44,7 +44,12 @@ class EnsembleResult:
 
     @property
     def members(self) -> pd.DataFrame:
-        """One row per member, with its test metrics."""
+        """One row per member: its test metrics, its own temperature, and why it is in.
+
+        ``validation_gain`` and ``test_gain`` are the NLL of the average without it minus the NLL with it,
+        ``swap_gain`` what it is ahead on validation data of the best candidate in its place (``swap_for``);
+        ``disagreement``, ``right_alone``, ``wrong_alone`` and ``right_of_majority_wrong`` compare it with the others.
+        """
         return pd.DataFrame(self.results["members"])
 
     @property
@@ -54,14 +59,40 @@ class EnsembleResult:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """Test accuracy, NLL, ECE and Brier score of ensemble, best member and baselines."""
+        """Test accuracy, NLL, ECE, Brier score and AURC of ensemble, best member and baselines."""
         rows = {
             "ensemble": self.results["ensemble"],
             "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
             "best member": self.results["best_member"],
         }
         rows |= {row["name"]: row for row in self.results["baselines"]}
-        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
+        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier", "aurc"]].astype(float)
+
+    @property
+    def disagreement(self) -> pd.DataFrame:
+        """Share of test examples on which two members predict different classes; members by members."""
+        ids = [row["id"] for row in self.results["members"]]
+        return pd.DataFrame(self.results["diversity"]["pairwise"], index=ids, columns=ids)
+
+    @property
+    def calibration(self) -> pd.DataFrame:
+        """Test metrics of the ensemble by each way to calibrate it, and the temperatures of each."""
+        return pd.DataFrame(self.results["calibration"]["rows"]).set_index("method")
+
+    @property
+    def uncertainty(self) -> pd.DataFrame:
+        """Mean total, aleatoric and epistemic entropy (nats) of test examples: all, right and wrong ones."""
+        return pd.DataFrame(self.results["uncertainty"]["rows"]).set_index("examples")
+
+    @property
+    def ood(self) -> pd.DataFrame:
+        """One row per set from elsewhere: AUROC by score, and mean entropies; empty where none was measured."""
+        return pd.json_normalize(self.results["ood"].get("sets", []))
+
+    @property
+    def corruptions(self) -> pd.DataFrame:
+        """Accuracy, NLL and ECE by corruption, severity (0: clean) and model; empty where none was measured."""
+        return pd.DataFrame(self.results["corruptions"].get("rows", []))
 
 
 def search_ensemble(
@@ -79,6 +110,9 @@ def search_ensemble(
     selection: str = "exhaustive",
     selection_options: Mapping[str, Any] | None = None,
     warm_start: bool = False,
+    calibration: str = "ensemble",
+    ood: str = "auto",
+    stress_images: int = 256,
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
@@ -107,6 +141,10 @@ def search_ensemble(
         selection: How members are chosen on validation data, a method of :func:`nni_hypens.selection.select`.
         selection_options: Its other arguments, such as ``{"objective": "brier"}``.
         warm_start: Whether candidates begin with the weights of their path in the supernet.
+        calibration: Temperatures, fitted on validation data: ``ensemble`` (one on the average), ``members`` (one on
+            each member's probabilities before they are averaged) or ``none``.
+        ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
+        stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
@@ -135,6 +173,9 @@ def search_ensemble(
         "selection": selection,
         "selection_options": {name: repr(value) for name, value in (selection_options or {}).items()},
         "warm_start": warm_start,
+        "calibration": calibration,
+        "ood": ood,
+        "stress_images": stress_images,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
@@ -155,6 +196,9 @@ def search_ensemble(
         f"search_ensemble(..., out={str(out)!r})",
         warm_start,
         dict(selection_options or {}),
+        calibration,
+        ood,
+        stress_images,
     )
     run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
     run.prepare()

@@ -1,18 +1,34 @@
-"""One temperature on an ensemble's averaged probabilities: pool, then calibrate."""
+"""Temperatures: one on an ensemble's averaged probabilities (pool, then calibrate), or one on each member's."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics import PROBABILITY_FLOOR, check_labels, check_probabilities
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+CALIBRATIONS = ("ensemble", "members", "none")
+"""One temperature on the averaged probabilities; one on each member's before they are averaged; or none."""
+
+
+class Temperatures(NamedTuple):
+    """What an ensemble is calibrated with; 1 changes nothing.
+
+    Attributes:
+        ensemble: Applied to the averaged probabilities.
+        members: Applied to each member's probabilities before they are averaged.
+    """
+
+    ensemble: float
+    members: tuple[float, ...]
 
 
 def apply_temperature(probs: ArrayLike, temperature: float) -> NDArray[np.float64]:
@@ -33,15 +49,17 @@ def apply_temperature(probs: ArrayLike, temperature: float) -> NDArray[np.float6
 
 
 def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | None = 0.5) -> float:
-    """The temperature of an ensemble, fitted to its averaged probabilities ("pool then calibrate").
+    """The temperature of an ensemble's averaged probabilities ("pool then calibrate") or of one member, by L-BFGS.
 
     Minimises the NLL of `softmax(ln p / T)` (Rahaman & Thiery 2021, section 4), summed over the examples, plus
     `(ln T)^2 / (2 prior_scale^2)`. The source has no such term. It is worth about one example, so a thousand examples
     outweigh it; but where an ensemble is right on every one of a few hundred, the NLL alone has no minimum and sends T
     to its bound, which costs dearly on the first error in test data.
 
+    The variable is ln T, so that the bounds and the prior are those of a scale; the gradient is exact.
+
     Args:
-        probs: `N x C` averaged validation probabilities.
+        probs: `N x C` validation probabilities.
         labels: `N` integers in 0..C-1.
         prior_scale: Standard deviation of ln T before any data is seen; None for none of it (maximum likelihood).
 
@@ -58,17 +76,22 @@ def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | No
     log_p, rows = _log(p), np.arange(len(y))
     precision = 0.0 if prior_scale is None else 1 / (prior_scale**2 * len(y))
 
-    def loss(log_temperature: float) -> float:
-        nll = -log_softmax(log_p / math.exp(log_temperature), axis=1)[rows, y].mean()
-        return float(nll + precision * log_temperature**2 / 2)
+    def loss(log_temperature: float) -> tuple[float, float]:
+        """Mean loss and its derivative by ln T: with z = ln p / T, d z / d ln T = -z."""
+        z = log_p / math.exp(log_temperature)
+        log_q = log_softmax(z, axis=1)
+        slope = z[rows, y].mean() - (np.exp(log_q) * z).sum(axis=1).mean() + precision * log_temperature
+        return float(-log_q[rows, y].mean() + precision * log_temperature**2 / 2), float(slope)
 
     low, high = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
-    grid = np.linspace(low, high, 25)
-    near = int(np.argmin([loss(value) for value in grid]))
-    around = (grid[max(near - 1, 0)], grid[min(near + 1, len(grid) - 1)])
-    inner = float(minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-6}).x)
-    # min() keeps the first of equals, so T = 1 stays where nothing improves on it; the search never tries its ends.
-    best = min((0.0, inner, low, high), key=loss)
+    # L-BFGS finds the nearest minimum and the loss is flat far from it, so it starts at the best of a few.
+    start = min(np.linspace(low, high, 9), key=lambda value: loss(value)[0])
+    found = minimize(
+        lambda x: loss(x[0]), [start], jac=True, method="L-BFGS-B", bounds=[(low, high)],
+        options={"ftol": 1e-14, "gtol": 1e-9},
+    )  # fmt: skip
+    # min() keeps the first of equals, so T = 1 stays where nothing improves on it.
+    best = min((0.0, float(found.x[0]), low, high), key=lambda value: loss(value)[0])
     return min(max(math.exp(best), MIN_TEMPERATURE), MAX_TEMPERATURE)
 
 
@@ -79,3 +102,61 @@ def _log(probs: NDArray[np.float64]) -> NDArray[np.float64]:
 def check_temperature(temperature: float) -> None:
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError("temperature", temperature, "a finite number above 0")
+
+
+def calibrate(method: str, probs: ArrayLike, weights: Sequence[float], labels: ArrayLike) -> Temperatures:
+    """Fit the temperatures of one way to calibrate.
+
+    Args:
+        method: One of `CALIBRATIONS`.
+        probs: `M x N x C` validation probabilities of the members.
+        weights: Weight of each member; they sum to 1.
+        labels: `N` integers in 0..C-1.
+
+    Returns:
+        The temperatures, 1 where the method has none.
+
+    Raises:
+        InputError: If an argument is not of that form.
+    """
+    p = check_probabilities(probs, ndim=3)
+    nothing = Temperatures(1.0, (1.0,) * len(p))
+    if method == "none":
+        return nothing
+    if method == "members":
+        return nothing._replace(members=tuple(fit_temperature(member, labels) for member in p))
+    if method == "ensemble":
+        return nothing._replace(ensemble=fit_temperature(np.tensordot(np.asarray(weights), p, axes=1), labels))
+    raise InputError("calibration", repr(method), f"one of {', '.join(CALIBRATIONS)}")
+
+
+def combine(probs: ArrayLike, weights: Sequence[float], temperatures: Temperatures) -> NDArray[np.float64]:
+    """The ensemble's probabilities from those of its members.
+
+    Args:
+        probs: `M x N x C` probabilities of the members.
+        weights: Weight of each member; they sum to 1.
+        temperatures: Of the ensemble and of each member.
+
+    Returns:
+        `N x C` probabilities.
+
+    Raises:
+        InputError: If an argument is not of that form.
+    """
+    p = np.tensordot(np.asarray(weights), temper_members(probs, temperatures), axes=1)
+    return p if temperatures.ensemble == 1 else apply_temperature(p, temperatures.ensemble)
+
+
+def temper_members(probs: ArrayLike, temperatures: Temperatures) -> NDArray[np.float64]:
+    """Members' probabilities with the temperature of each, `M x N x C` to `M x N x C`.
+
+    Raises:
+        InputError: If an argument is not of that form.
+    """
+    p = check_probabilities(probs, ndim=3)
+    if len(temperatures.members) != len(p):
+        raise InputError("temperatures.members", f"{len(temperatures.members)} of them", f"{len(p)}, one per member")
+    # A temperature of 1 is left out altogether: taking the logarithm with its floor would change the last digits.
+    pairs = zip(p, temperatures.members, strict=True)
+    return np.stack([member if t == 1 else apply_temperature(member, t) for member, t in pairs])

@@ -224,6 +224,8 @@ def make_run(arguments: argparse.Namespace) -> Any:
     for name in ("base", "supernet"):
         if getattr(config, name) is not None:
             setattr(config, name, str(Path(getattr(config, name)).resolve()))
+    names = [name.strip() for name in config.ood.split(",")]
+    config.ood = ",".join(str(Path(name).resolve()) if name.endswith(".npz") else name for name in names)
     config.check()
     least = (("concurrency", 1), ("per_trial", 1), ("more", 0))
     for name, low in least:
@@ -281,6 +283,9 @@ def make_plan(config: Any, out: Path) -> Any:
         warm_start=config.warm_start,
         strategy=config.strategy_arguments(tuple(data.input_spec[name] for name in ("channels", "height", "width"))),
         command=f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER",
+        calibration=config.calibration,
+        ood=config.ood,
+        stress_images=config.stress_images,
     )
 
 

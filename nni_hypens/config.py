@@ -16,8 +16,10 @@ import yaml
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.budget import check_limits
+from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
 from nni_hypens.errors import InputError
+from nni_hypens.ood import ood_names
 from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection_task import check_combinations
 
@@ -82,6 +84,15 @@ class RunConfig:
     diversity_weight: float | None = setting(
         None, "reward for disagreement of the members in the choice (0; 0.1 for diversity_weighted)"
     )
+    calibration: str = setting(
+        "ensemble", "temperatures, fitted on validation data: ensemble (one on the average), members (one each), none"
+    )
+    ood: str = setting(
+        "auto",
+        "images from elsewhere for the report: digits, fashion_mnist, noise, paths of .npz files with x_test, commas "
+        "between them; auto: noise, and fashion_mnist for digits or digits for fashion_mnist if on disk; none",
+    )
+    stress_images: int = setting(256, "test images to corrupt and to hold against those from elsewhere; 0 for none")
     seed: int = setting(0, "seed of everything that is drawn")
 
     @classmethod
@@ -123,7 +134,7 @@ class RunConfig:
     def check(self) -> None:
         """Everything that can be said without opening data or building the space."""
         at_least = {"members": 1, "candidates": 1, "search_epochs": 2, "epochs": 1, "batch_size": 1, "seed": 0}
-        at_least |= {"beam_width": 1}
+        at_least |= {"beam_width": 1, "stress_images": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InputError(name, getattr(self, name), f"a whole number of at least {least}")
@@ -147,6 +158,8 @@ class RunConfig:
             raise InputError("supernet", self.supernet, "a safetensors file written by a search")
         one_of("diversity", self.diversity, DIVERSITIES)
         self._check_selection()
+        one_of("calibration", self.calibration, CALIBRATIONS)
+        ood_names(self.ood, self.data)
         self.schedule_epochs()
 
     def _check_selection(self) -> None:

@@ -90,12 +90,13 @@ class EnsembleInfo:
 
 
 class Ensemble(nn.Module):
-    """Weighted average of the members' probabilities, calibrated by one temperature.
+    """Weighted average of the members' probabilities, calibrated by a temperature, or by one for each member.
 
     Args:
         members: Networks that map `B x C_in x H x W` to logits `B x C`.
         weights: One positive weight per member, divided by their sum; None for equal weights.
         temperature: T > 0, applied to the averaged probabilities.
+        member_temperatures: One T > 0 per member, applied to its probabilities before they are averaged; None for 1.
         info: Description of members, classes, input and space.
 
     Raises:
@@ -104,6 +105,7 @@ class Ensemble(nn.Module):
 
     weights: torch.Tensor
     temperature: torch.Tensor
+    member_temperatures: torch.Tensor
 
     def __init__(
         self,
@@ -112,12 +114,18 @@ class Ensemble(nn.Module):
         temperature: float = 1.0,
         *,
         info: EnsembleInfo,
+        member_temperatures: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if not members:
             raise InputError("members", "none", "at least one network")
         info.check(len(members))
         check_temperature(temperature)
+        own = [1.0] * len(members) if member_temperatures is None else [float(t) for t in member_temperatures]
+        if len(own) != len(members):
+            raise InputError("member_temperatures", f"{len(own)} of them", f"{len(members)}, one per member")
+        for value in own:
+            check_temperature(value)
         share = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
         if share.shape != (len(members),) or not (np.isfinite(share).all() and (share > 0).all()):
             raise InputError("weights", weights, f"{len(members)} positive numbers, one per member")
@@ -125,6 +133,8 @@ class Ensemble(nn.Module):
         self.info = info
         self.register_buffer("weights", torch.tensor(share / share.sum(), dtype=torch.float32))
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
+        self.register_buffer("member_temperatures", torch.tensor(own, dtype=torch.float32))
+        self._tempered = any(value != 1 for value in own)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities of images that are already scaled and normalised; this is what an export computes.
@@ -138,6 +148,9 @@ class Ensemble(nn.Module):
             `B x C` probabilities.
         """
         log_p = self.member_log_probabilities(x)
+        if self._tempered:
+            floor = math.log(PROBABILITY_FLOOR)
+            log_p = torch.log_softmax(log_p.clamp(min=floor) / self.member_temperatures.view(-1, 1, 1), dim=2)
         log_mean = torch.logsumexp(log_p + self.weights.log().view(-1, 1, 1), dim=0)  # B x C
         return torch.softmax(log_mean.clamp(min=math.log(PROBABILITY_FLOOR)) / self.temperature, dim=1)
 
@@ -243,11 +256,13 @@ class Ensemble(nn.Module):
                 "lam": encode(info.lams[i]),
                 "shared_edges": encode(info.shared_edges[i]),
                 "architecture": encode(info.architectures[i]),
+                **({"temperature": float(self.member_temperatures[i])} if self._tempered else {}),
             }
             for i in range(len(self.members))
         ]
         return {
-            "format_version": FORMAT_VERSION,
+            # A reader that knows only the first version would leave the members' temperatures out without a word.
+            "format_version": FORMAT_VERSION if self._tempered else 1,
             "members": members,
             "temperature": float(self.temperature),
             "labels": list(info.labels),
@@ -289,7 +304,8 @@ class Ensemble(nn.Module):
         files = [file_in(folder, entry["file"]) for entry in entries]  # all of them, before anything is built
         members = [load_member(build, index, i, path) for i, path in enumerate(files)]
         weights = [entry["weight"] for entry in entries]
-        return cls(members, weights, float(index["temperature"]), info=info).eval()
+        own = [entry["temperature"] for entry in entries] if index["format_version"] > 1 else None
+        return cls(members, weights, float(index["temperature"]), info=info, member_temperatures=own).eval()
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from torch import nn
 
 from nni_hypens.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest; in the second, members have a temperature each."""
 INDEX_FILE = "ensemble.json"
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -202,8 +203,8 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise InputError(str(path), f"a {type(index).__name__}", "a JSON object")
     found = index.get("format_version")
-    if type(found) is not int or found != FORMAT_VERSION:
-        expected = f"{FORMAT_VERSION}; use the nni_hypens that wrote it, or a newer one"
+    if type(found) is not int or found not in range(1, FORMAT_VERSION + 1):
+        expected = f"1 to {FORMAT_VERSION}; use the nni_hypens that wrote it, or a newer one"
         raise InputError(f"{INDEX_FILE}.format_version", brief(found), expected)
     require(index, _INDEX_TYPES, INDEX_FILE)
     require(index["space"], SPACE_TYPES, "space")
@@ -214,7 +215,8 @@ def read_index(folder: Path) -> dict[str, Any]:
     for i, entry in enumerate(index["members"]):
         if not isinstance(entry, dict):
             raise InputError(f"members[{i}]", brief(entry), "an object")
-        require(entry, _MEMBER_TYPES, f"members[{i}]")
+        own = {"temperature": _NUMBER} if found > 1 else {}
+        require(entry, {**_MEMBER_TYPES, **own}, f"members[{i}]")
         if not (PLAIN_NAME.fullmatch(entry["file"]) and len(entry["file"]) <= 255):
             raise InputError(f"members[{i}].file", brief(entry["file"]), "the plain name of a file in the same folder")
         if entry["shared_edges"] is not None and entry["shared_edges"] < 0:

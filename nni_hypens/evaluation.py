@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from nni_hypens import metrics
-from nni_hypens.calibration import apply_temperature, fit_temperature
+from nni_hypens import metrics, uncertainty
+from nni_hypens.calibration import (
+    CALIBRATIONS,
+    Temperatures,
+    apply_temperature,
+    calibrate,
+    combine,
+    fit_temperature,
+)
 
 RANDOM_SUBSETS = 200
 Predictions = dict[str, list[np.ndarray]]
@@ -20,9 +27,10 @@ def evaluate_pool(
     validation_labels: np.ndarray,
     test_labels: np.ndarray,
     members: list[tuple[str, float]],
-    temperature: float,
+    temperatures: Temperatures | float,
     records: list[dict[str, Any]],
     trials: dict[str, dict[str, Any] | None],
+    calibration: str = "ensemble",
 ) -> dict[str, Any]:
     """The measured part of ``results.json``.
 
@@ -33,53 +41,136 @@ def evaluate_pool(
         validation_labels: ``Nv``.
         test_labels: ``Nt``.
         members: (id, weight) of each member.
-        temperature: Of the ensemble.
+        temperatures: Of the ensemble and its members; a number stands for that of the ensemble alone.
         records: The content of ``candidates.json``.
         trials: id -> the content of its ``metrics.json``, or None.
+        calibration: The method that the temperatures were fitted by, one of `CALIBRATIONS`.
     """
-    by_id = {record["id"]: record for record in records}
     ids = [name for name, _ in members]
     weights = np.array([weight for _, weight in members])
-    test = np.stack([pool[name][1] for name in ids]).astype(np.float64)
-    average = np.tensordot(weights, test, axes=1)
-    calibrated = apply_temperature(average, temperature)
+    if not isinstance(temperatures, Temperatures):
+        temperatures = Temperatures(float(temperatures), (1.0,) * len(ids))
+    validation, test = (np.stack([pool[name][part] for name in ids]).astype(np.float64) for part in (0, 1))
+    calibrated = combine(test, weights, temperatures)
     validation_nll = {name: metrics.nll(pool[name][0], validation_labels) for name in pool}
     best = min(ids, key=lambda name: (validation_nll[name], name))
-    rows = []
-    for name, weight in members:
-        rows.append(
-            {
-                "id": name,
-                "weight": weight,
-                "lam": by_id[name]["lam"],
-                "shared_edges": by_id[name]["shared_edges"],
-                **metrics.summary(pool[name][1], test_labels),
-                "validation_nll": validation_nll[name],
-            }
-        )
-    pairwise = metrics.pairwise_disagreement(test)
-    off_diagonal = pairwise[~np.eye(len(ids), dtype=bool)]
+    own = {name: fit_temperature(pool[name][0], validation_labels) for name in ids}
+    variants = _variants(validation, validation_labels, test, test_labels, weights)
     return {
         "ensemble": metrics.summary(calibrated, test_labels),
-        "ensemble_uncalibrated": metrics.summary(average, test_labels),
-        "temperature": temperature,
+        "ensemble_uncalibrated": metrics.summary(np.tensordot(weights, test, axes=1), test_labels),
+        "temperature": temperatures.ensemble,
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},
-        "members": rows,
+        "members": _members(pool, validation_labels, test_labels, members, records, own),
         "candidates": [_candidate(record, trials.get(record["id"]), pool, ids, test_labels) for record in records],
-        "diversity": {
-            "disagreement": float(off_diagonal.mean()) if off_diagonal.size else 0.0,
-            "pairwise": pairwise.tolist(),
-            "oracle_accuracy": metrics.oracle_accuracy(test, test_labels),
-            "base_shared_edges": [by_id[name]["shared_edges"] for name in ids],
-        },
+        "diversity": _diversity(test, test_labels, [_record(records, name)["shared_edges"] for name in ids]),
         "reliability": {
             "ensemble": _reliability(calibrated, test_labels),
             "best_member": _reliability(pool[best][1], test_labels),
         },
+        "calibration": {"method": calibration, "member_temperatures": list(temperatures.members), "rows": variants},
+        "uncertainty": _uncertainty(test, weights, calibrated, pool[best][1], test_labels),
         "baselines": [
-            _calibrated(pool[best], validation_labels, test_labels),
+            _calibrated(pool[best], own[best], test_labels),
             *_baselines(pool, test_labels, len(set(ids)), records),
         ],
+    }
+
+
+def _record(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(record for record in records if record["id"] == name)
+
+
+def _members(
+    pool: Predictions,
+    validation_labels: np.ndarray,
+    test_labels: np.ndarray,
+    members: list[tuple[str, float]],
+    records: list[dict[str, Any]],
+    own: dict[str, float],
+) -> list[dict[str, Any]]:
+    """Row of each member: its metrics, and what the ensemble has from it.
+
+    Gains are those of the average before any temperature, which is what selection compared.
+    """
+    ids, weights = [name for name, _ in members], np.array([weight for _, weight in members])
+    rest = [name for name in pool if name not in ids]
+    validation, test = (np.stack([pool[name][part] for name in ids]).astype(np.float64) for part in (0, 1))
+    others = np.stack([pool[name][0] for name in rest]).astype(np.float64) if rest else np.empty(0)
+    gains = uncertainty.marginal_gains(validation, validation_labels, weights)
+    test_gains = uncertainty.marginal_gains(test, test_labels, weights)
+    swaps = uncertainty.swap_gains(validation, others, validation_labels, weights)
+    knows = uncertainty.contributions(test, test_labels)
+    rows = []
+    for index, (name, weight) in enumerate(members):
+        record, swap = _record(records, name), swaps[index]
+        rows.append(
+            {
+                "id": name,
+                "weight": weight,
+                "lam": record["lam"],
+                "shared_edges": record["shared_edges"],
+                **metrics.summary(pool[name][1], test_labels),
+                "validation_nll": metrics.nll(pool[name][0], validation_labels),
+                "own_temperature": own[name],
+                "validation_gain": gains[index],
+                "test_gain": test_gains[index],
+                "swap_gain": None if swap is None else swap[0],
+                "swap_for": None if swap is None else rest[swap[1]],
+                **knows[index],
+            }
+        )
+    return rows
+
+
+def _variants(
+    validation: np.ndarray,
+    validation_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    weights: np.ndarray,
+) -> list[dict[str, Any]]:
+    """The ensemble by each way to calibrate it: fitted on validation data, measured on test data."""
+    rows = []
+    for method in CALIBRATIONS:
+        fitted = calibrate(method, validation, weights, validation_labels)
+        rows.append(
+            {
+                "method": method,
+                "temperature": fitted.ensemble,
+                "member_temperatures": list(fitted.members),
+                "validation_nll": metrics.nll(combine(validation, weights, fitted), validation_labels),
+                **metrics.summary(combine(test, weights, fitted), test_labels),
+            }
+        )
+    return rows
+
+
+def _diversity(test: np.ndarray, labels: np.ndarray, shared_edges: list[int | None]) -> dict[str, Any]:
+    pairwise = metrics.pairwise_disagreement(test)
+    off_diagonal = pairwise[~np.eye(len(test), dtype=bool)]
+    return {
+        "disagreement": float(off_diagonal.mean()) if off_diagonal.size else 0.0,
+        "pairwise": pairwise.tolist(),
+        "oracle_accuracy": metrics.oracle_accuracy(test, labels),
+        "base_shared_edges": shared_edges,
+    }
+
+
+def _uncertainty(
+    test: np.ndarray, weights: np.ndarray, calibrated: np.ndarray, best: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
+    """Entropy split of the members' mixture, over all test examples and over those it has right and wrong."""
+    split = uncertainty.entropy_split(test, weights)
+    right = calibrated.argmax(axis=1) == labels
+    rows = []
+    for name, kept in (("all", np.ones_like(right)), ("right", right), ("wrong", ~right)):
+        means = {part: float(values[kept].mean()) if kept.any() else None for part, values in split._asdict().items()}
+        rows.append({"examples": name, "count": int(kept.sum()), **means})
+    excess = {"ensemble": calibrated, "best_member": best}
+    return {
+        "rows": rows,
+        "excess_aurc": {name: metrics.aurc(probs, labels, excess=True) for name, probs in excess.items()},
     }
 
 
@@ -101,10 +192,9 @@ def _candidate(
     }
 
 
-def _calibrated(pair: list[np.ndarray], validation_labels: np.ndarray, test_labels: np.ndarray) -> dict[str, Any]:
+def _calibrated(pair: list[np.ndarray], temperature: float, labels: np.ndarray) -> dict[str, Any]:
     """The best member with a temperature of its own: what calibration gives without an ensemble."""
-    temperature = fit_temperature(pair[0], validation_labels)
-    return {"name": "best member, calibrated", **metrics.summary(apply_temperature(pair[1], temperature), test_labels)}
+    return {"name": "best member, calibrated", **metrics.summary(apply_temperature(pair[1], temperature), labels)}
 
 
 def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[float | None]]:

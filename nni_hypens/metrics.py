@@ -1,4 +1,4 @@
-"""Metrics of predicted probabilities: accuracy, NLL, ECE, Brier score, disagreement and oracle accuracy.
+"""Metrics of predicted probabilities: accuracy, NLL, ECE, Brier score, AURC, disagreement and oracle accuracy.
 
 Pure functions of numpy arrays. torchmetrics computes what it has (accuracy, calibration error); the rest is written
 out here with its formula. `N` is the number of examples, `C` of classes, `M` of members.
@@ -182,15 +182,43 @@ def brier(probs: ArrayLike, labels: ArrayLike) -> float:
     return float(np.square(difference).sum(axis=1).mean())
 
 
+def aurc(probs: ArrayLike, labels: ArrayLike, excess: bool = False) -> float:
+    """Area under the risk-coverage curve (Geifman, Uziel & El-Yaniv 2019, section 2): can the sure answers be trusted?
+
+    `mean_k (errors among the k most confident) / k` over k = 1..N, where confidence is the top probability. Examples
+    of equal confidence have no order, so the mean over all their orders is taken: each counts as the tie's mean error.
+    Neither torchmetrics nor scikit-learn has it.
+
+    Args:
+        probs: `N x C` probabilities.
+        labels: `N` integers in 0..C-1.
+        excess: Subtract the AURC of the same errors in the best possible order (E-AURC), computed exactly rather than
+            by the source's approximation `r + (1 - r) ln(1 - r)`.
+
+    Returns:
+        AURC in [0, 1], lower is better; 0 without errors.
+
+    Raises:
+        InputError: If an argument is not of that form.
+    """
+    p, y = _checked(probs, labels)
+    confidence, wrong = p.max(axis=1), (p.argmax(axis=1) != y).astype(np.float64)
+    _, tie, count = np.unique(confidence, return_inverse=True, return_counts=True)
+    expected = (np.bincount(tie, weights=wrong) / count)[tie][np.argsort(-confidence, kind="stable")]
+    k = np.arange(1, len(y) + 1)
+    area = float((np.cumsum(expected) / k).mean())
+    return area - float((np.cumsum(np.sort(wrong)) / k).mean()) if excess else area
+
+
 def summary(probs: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """The four metrics that every result carries.
+    """The metrics that every result carries.
 
     Args:
         probs: `N x C` probabilities.
         labels: `N` integers in 0..C-1.
 
     Returns:
-        `accuracy`, `nll`, `ece` (15 bins) and `brier`, as Python floats.
+        `accuracy`, `nll`, `ece` (15 bins), `brier` and `aurc`, as Python floats.
 
     Raises:
         InputError: If an argument is not of that form.
@@ -200,6 +228,7 @@ def summary(probs: ArrayLike, labels: ArrayLike) -> dict[str, float]:
         "nll": nll(probs, labels),
         "ece": ece(probs, labels),
         "brier": brier(probs, labels),
+        "aurc": aurc(probs, labels),
     }
 
 

@@ -19,13 +19,15 @@ import numpy as np
 import yaml
 from safetensors.torch import load_file
 
-from nni_hypens.ensemble import Ensemble, EnsembleInfo, fit_temperature
+from nni_hypens.calibration import Temperatures, calibrate
+from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
 from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, write_json, write_text
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
 from nni_hypens.progress import Progress
+from nni_hypens.robustness import measure_robustness
 from nni_hypens.sample_stage import draw_candidates, write_initial_weights
 from nni_hypens.search_stage import live_search_stage, search_stage
 from nni_hypens.selection import select as select_members
@@ -253,10 +255,9 @@ class Run:
         )
         options = {"size": plan.members, **plan.selection_options}
         chosen = select_members(plan.selection, probabilities, labels, **options)
-        average = np.tensordot(chosen.weights, probabilities[list(chosen.members)], axes=1)
-        temperature = fit_temperature(average, labels)
+        temperatures = calibrate(plan.calibration, probabilities[list(chosen.members)], chosen.weights, labels)
         names = [ids[index] for index in chosen.members]
-        ensemble = self._build(names, chosen.weights.tolist(), temperature)
+        ensemble = self._build(names, chosen.weights.tolist(), temperatures)
         objective = options.get("objective", "nll")
         objective = objective if isinstance(objective, str) else getattr(objective, "__name__", "function")
         write_json(
@@ -273,7 +274,7 @@ class Run:
         )
         ensemble.save(folder)
 
-    def _build(self, names: list[str], weights: list[float], temperature: float) -> Ensemble:
+    def _build(self, names: list[str], weights: list[float], temperatures: Temperatures) -> Ensemble:
         records = {record["id"]: record for record in self.candidates()}
         chosen = [records[name] for name in names]
         networks = []
@@ -291,7 +292,9 @@ class Run:
             input_spec=data.input_spec,
             space=describe_space(self.plan.space),
         )
-        return Ensemble(networks, weights, temperature, info=info)
+        return Ensemble(
+            networks, weights, temperatures.ensemble, info=info, member_temperatures=temperatures.members
+        )
 
     def evaluate(self) -> None:
         """Measure on test data, for the first time: ``results.json``."""
@@ -308,10 +311,23 @@ class Run:
             data.labels("validation"),
             data.labels("test"),
             [(member["id"], member["weight"]) for member in index["members"]],
-            index["temperature"],
+            Temperatures(index["temperature"], tuple(member.get("temperature", 1.0) for member in index["members"])),
             self.candidates(),
             {record["id"]: self.metrics(record["id"]) for record in self.candidates()},
+            self.plan.calibration,
         )
+        start = time.perf_counter()
+        best = next(row for row in results["members"] if row["id"] == results["best_member"]["id"])
+        results |= measure_robustness(
+            Ensemble.load(self.out / "ensemble", type(self.plan.space)),
+            data,
+            best=best["id"],
+            best_temperature=best["own_temperature"],
+            ood=self.plan.ood,
+            images=self.plan.stress_images,
+            seed=self.plan.seed,
+        )
+        robustness_s = time.perf_counter() - start
         summary, selection = (
             read_json(self.out / "search" / "summary.json"),
             read_json(self.out / "ensemble" / "selection.json"),
@@ -328,6 +344,7 @@ class Run:
             "training_s": sum(metrics["seconds"] for metrics in trained),
             "training_wall_s": read_json(wall)["seconds"] if wall.exists() else None,
             "selection_s": selection["seconds"],
+            "robustness_s": robustness_s,
         }
         results["data"] = data.describe()
         results["versions"] = versions()

@@ -17,8 +17,10 @@ from nni.nas.space import model_context
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget
+from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.errors import InputError
+from nni_hypens.ood import check_ood
 from nni_hypens.selection import check_options
 
 
@@ -44,6 +46,9 @@ class Plan:
         command: How to repeat the run.
         warm_start: Whether candidates begin with the weights of their path in the supernet.
         selection_options: Other arguments of ``select``; ``size`` where it is not ``members``.
+        calibration: ``ensemble``, ``members`` or ``none``.
+        ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
+        stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
     """
 
     space: ModelSpace
@@ -62,6 +67,9 @@ class Plan:
     command: str = ""
     warm_start: bool = False
     selection_options: dict[str, Any] = field(default_factory=dict)
+    calibration: str = "ensemble"
+    ood: str = "auto"
+    stress_images: int = 256
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -74,6 +82,11 @@ class Plan:
                 "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
             )
         check_options(self.selection, self.selection_options)
+        if self.calibration not in CALIBRATIONS:
+            raise InputError("calibration", repr(self.calibration), f"one of {', '.join(CALIBRATIONS)}")
+        if self.stress_images < 0:
+            raise InputError("stress_images", self.stress_images, "a whole number of at least 0")
+        check_ood(self.ood, getattr(self.data, "source", None))
         structure = EdgeStructure.from_space(self.space)
         if isinstance(self.base, str | Path):
             self.base = load_sample(self.base, structure.table)

@@ -84,6 +84,21 @@ class History(NamedTuple):
     phases: tuple[tuple[str, int, int], ...]
 
 
+class RobustnessCurve(NamedTuple):
+    """Mean accuracy (0..1) and NLL (nats) of a model over all corruptions: (severity, accuracy, NLL), 0 for clean."""
+
+    model: str
+    points: tuple[tuple[int, float, float], ...]
+
+
+class EntropyBar(NamedTuple):
+    """Mean aleatoric and epistemic entropy, in nats, of some images."""
+
+    label: str
+    aleatoric: float
+    epistemic: float
+
+
 class GraphEdge(NamedTuple):
     """An edge (node, input, operation); `shared` with the base, or None when there is no base to compare with."""
 
@@ -212,6 +227,39 @@ def disagreement_data(ids: Sequence[str], pairwise: Sequence[Sequence[float]]) -
         shape = f"rows of {', '.join(str(len(row)) for row in values)} values"
         raise InputError("diversity.pairwise", shape, f"{len(ids)} x {len(ids)} finite numbers, one a pair of members")
     return Disagreement(tuple(str(name) for name in ids), values)
+
+
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings in what should be a list of them."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def robustness_data(rows: Sequence[Mapping[str, Any]]) -> tuple[RobustnessCurve, ...]:
+    """Average over the corruptions at each severity.
+
+    Args:
+        rows: One a corruption, severity and model: `model`, `severity`, `accuracy`, `nll`.
+    """
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for row in rows:
+        severity, accuracy, nll = (number(row.get(key)) for key in ("severity", "accuracy", "nll"))
+        if severity is not None and accuracy is not None and nll is not None:
+            found.setdefault(str(row.get("model")), {}).setdefault(int(severity), []).append((accuracy, nll))
+    return tuple(
+        RobustnessCurve(model, tuple((level, *(sum(v) / len(v) for v in zip(*found[model][level], strict=True)))
+                                     for level in sorted(found[model])))
+        for model in found
+    )  # fmt: skip
+
+
+def entropy_data(parts: Mapping[str, Mapping[str, Any]]) -> tuple[EntropyBar, ...]:
+    """Collect label -> mapping with `aleatoric` and `epistemic`; those without both numbers are left out."""
+    bars = []
+    for label, values in parts.items():
+        aleatoric, epistemic = number(values.get("aleatoric")), number(values.get("epistemic"))
+        if aleatoric is not None and epistemic is not None:
+            bars.append(EntropyBar(label, aleatoric, epistemic))
+    return tuple(bars)
 
 
 def history_data(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> History:

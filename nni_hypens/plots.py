@@ -24,9 +24,11 @@ from nni_hypens.plot_data import (
     CellGraph,
     Dial,
     Disagreement,
+    EntropyBar,
     GraphEdge,
     History,
     ReliabilityCurve,
+    RobustnessCurve,
     clean,
     short,
 )
@@ -190,6 +192,48 @@ def draw_disagreement(data: Disagreement, name: str) -> str:
             (low, *_), (high, a, b) = min(pairs), max(pairs)
             label += f" From {low:.1%} to {high:.1%}, most between {a} and {b}."
         return _svg(figure, name, label)
+
+
+def draw_robustness(curves: Sequence[RobustnessCurve], name: str) -> str:
+    """Draw accuracy and, below, NLL against the severity of corruptions; curves with one accuracy are drawn once."""
+    looks = ((FIRST, "o", "-"), (SECOND, "s", "--"), (INK, "^", ":"))
+    with _figure(4.6) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        drawn: list[list[float]] = []
+        for curve, (colour, marker, line) in zip(curves, looks, strict=False):
+            severity, accuracy, nll = (list(values) for values in zip(*curve.points, strict=True))
+            look = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4, "linewidth": 1.5}
+            if accuracy not in drawn:  # a temperature changes no accuracy
+                upper.plot(severity, accuracy, **look)
+                drawn.append(accuracy)
+            lower.plot(severity, nll, label=short(curve.model, 30), **look)
+        upper.set(ylabel="accuracy")
+        upper.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        lower.set(xlabel="severity (0: clean)", ylabel="NLL")
+        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(loc="outside lower center", ncols=2)
+        said = []
+        for curve in curves:
+            (_, first, low), (_, last, high) = curve.points[0], curve.points[-1]
+            said.append(f"{curve.model}: accuracy {first:.1%} to {last:.1%}, NLL {low:.3f} to {high:.3f}.")
+        return _svg(figure, name, "Accuracy and NLL against the severity of corruptions. " + " ".join(said))
+
+
+def draw_entropy(bars: Sequence[EntropyBar], name: str) -> str:
+    """Draw mean entropies as bars of two parts, one bar a kind of images."""
+    with _figure(1.3 + 0.35 * len(bars)) as figure:
+        axes = figure.add_subplot(xlabel="mean entropy (nats)")
+        places, labels = range(len(bars)), [short(bar.label, 22) for bar in bars]
+        first, second = [bar.aleatoric for bar in bars], [bar.epistemic for bar in bars]
+        axes.barh(places, first, color=FIRST, height=0.6, label="aleatoric")
+        axes.barh(places, second, left=first, color=SECOND, height=0.6, label="epistemic")
+        axes.set_yticks(places, labels)
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.grid(False, axis="y")
+        figure.legend(loc="outside lower center", ncols=2)
+        said = [f"{bar.label}: aleatoric {bar.aleatoric:.3f}, epistemic {bar.epistemic:.3f}." for bar in bars]
+        return _svg(figure, name, "Mean entropy. " + " ".join(said))
 
 
 def draw_history(data: History, columns: Mapping[str, str], title: str, name: str) -> str:

@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nni_hypens import plot_data, plots
+from nni_hypens import report_html as page
 from nni_hypens.files import write_text
-from nni_hypens.plot_data import clean, number
+from nni_hypens.plot_data import number
+from nni_hypens.report_members import calibration_table, corrupted, uncertainty, why_members
 from nni_hypens.report_reading import RunContent, read_run
 
-_METRICS = ("accuracy", "nll", "ece", "brier")
 _STAGES = {
     "base_search_s": "search of the base", "search_s": "search of the hypernetwork", "training_s": "training",
-    "selection_s": "selection and calibration",
+    "selection_s": "selection and calibration", "robustness_s": "corrupted images and images from elsewhere",
 }  # fmt: skip
-_NUMERIC = ' class="n"'
 _SHOWN_SETTINGS = ("data", "space", "members", "candidates", "seed")
-
-_CSS = """
-:root { color-scheme: light dark; --page: #fff; --card: #f3f5f8; --ink: #1b2026; --muted: #5f6873; --grid: #d5dae1;
-  --first: #0b62b8; --second: #b8480a; --good: #1a7f37; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --page: #14171b; --card: #1f242a; --ink: #e7eaee; --muted: #9ba5b0;
-  --grid: #39404a; --first: #6db3ff; --second: #ffa25c; --good: #56d364; --bad: #ff8f86; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 68rem; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
-.verdict { border-left: .35rem solid var(--muted); background: var(--card); padding: .8rem 1rem; font-size: 1.1rem; }
-.verdict.better { border-color: var(--good); } .verdict.worse { border-color: var(--bad); }
-.verdict p { margin: 0; } .verdict p + p { margin-top: .5rem; font-size: .95rem; color: var(--muted); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--muted); padding-bottom: .4rem; }
-caption span { display: block; position: sticky; left: 0; max-width: min(66rem, calc(100vw - 2rem)); }
-.tables { display: flex; flex-wrap: wrap; gap: 1.5rem 3rem; } .tables > * { max-width: 100%; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
-.results th, .results td { white-space: nowrap; }
-th { overflow-wrap: break-word; } th.n, td.n { text-align: right; }
-tr.member th { color: var(--second); } tr.top { background: var(--card); }
-.figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
-figure { margin: 0; } figure svg { display: block; width: 100%; height: auto; max-width: 34rem; }
-figcaption, .note { font-size: .88rem; color: var(--muted); }
-.shared { color: var(--first); } .differs { color: var(--second); }
-pre { background: var(--card); padding: .8rem; white-space: pre-wrap; } details { margin: .6rem 0; }
-summary { cursor: pointer; }
-@media (max-width: 40rem) {
-  table { font-size: .82rem; } th, td { padding: .3rem .4rem; }
-  .results th[scope=row] { white-space: normal; min-width: 7rem; max-width: 7.5rem; overflow-wrap: anywhere;
-    position: sticky; left: 0; background: var(--page); }
-}
-"""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -71,63 +35,9 @@ def write_report(run_dir: Path) -> Path:
         InputError: If a required file is missing or a file cannot be read as what it should be.
     """
     run_dir = Path(run_dir)
-    page = _page(read_run(run_dir))
     path = run_dir / "report.html"
-    write_text(path, page)
+    write_text(path, _page(read_run(run_dir)))
     return path
-
-
-def _esc(value: object) -> str:
-    return html.escape(clean(value))
-
-
-def _fixed(value: Any, digits: int = 4, percent: bool = False) -> str:
-    """Write a number, or a dash where there is none."""
-    found = number(value)
-    if found is None:
-        return "–"
-    return f"{found:.2%}" if percent else f"{found:.{digits}f}"
-
-
-def _plain(value: Any) -> str:
-    """Write a value from a settings or data mapping in one line."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(item) for item in value[:12]) + (" …" if len(value) > 12 else "")
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "none" if value is None else str(value)
-
-
-def _table(caption: str, head: Sequence[str], rows: Iterable[str], name: str = "plain") -> str:
-    """Lay out a table whose head's numeric columns start with "#"; `rows` are finished <tr> elements."""
-    heads = [(text.removeprefix("#"), _NUMERIC if text.startswith("#") else "") for text in head]
-    cells = "".join(f'<th scope="col"{numeric}>{_esc(text)}</th>' for text, numeric in heads)
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{_esc(caption)}"><table class="{name}">'
-        f"<caption><span>{_esc(caption)}</span></caption><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _row(head: object, cells: Iterable[tuple[str, bool]], name: str = "") -> str:
-    """Lay out a table row: its heading, then (text, whether it is a number) cells."""
-    body = "".join(f"<td{_NUMERIC if numeric else ''}>{_esc(text)}</td>" for text, numeric in cells)
-    return f'<tr class="{name}"><th scope="row">{_esc(head)}</th>{body}</tr>'
-
-
-def _pairs(caption: str, pairs: Mapping[str, Any]) -> str:
-    rows = [_row(key, [(_plain(value), False)]) for key, value in pairs.items()]
-    return _table(caption, ("what", "value"), rows)
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{_esc(caption)}</figcaption></figure>"
-
-
-def _section(title: str, *parts: str) -> str:
-    body = "\n".join(part for part in parts if part)
-    return f"<section>\n<h2>{_esc(title)}</h2>\n{body}\n</section>" if body else ""
 
 
 def verdict(results: Mapping[str, Any], n_test: int | None) -> tuple[str, str]:
@@ -182,10 +92,9 @@ def _caveats(run: RunContent) -> list[str]:
 
 def _verdict_html(run: RunContent) -> str:
     outcome, sentence = verdict(run.results, run.n_test)
-    notes = "".join(f"<p>{_esc(note)}</p>" for note in _caveats(run))
-    return (
-        f'<div class="verdict {outcome}"><p><strong>{outcome.capitalize()}.</strong> {_esc(sentence)}</p>{notes}</div>'
-    )
+    notes = "".join(f"<p>{page.esc(note)}</p>" for note in _caveats(run))
+    said = f"<p><strong>{outcome.capitalize()}.</strong> {page.esc(sentence)}</p>"
+    return f'<div class="verdict {outcome}">{said}{notes}</div>'
 
 
 def _what_was_run(run: RunContent) -> str:
@@ -205,12 +114,12 @@ def _what_was_run(run: RunContent) -> str:
     folded = [("All other settings", rest), ("Versions", config.get("versions")), ("Base architecture", run.base)]
     found = {key: value for key, value in (outcome | extra).items() if value is not None}
     data = results.get("data")
-    data_table = _pairs("Data", data) if isinstance(data, dict) and data else ""
-    return _section(
+    data_table = page.pairs("Data", data) if isinstance(data, dict) and data else ""
+    return page.section(
         "What was run",
-        f'<div class="tables">{_pairs("Task and outcome", settings | found)}{data_table}</div>',
+        f'<div class="tables">{page.pairs("Task and outcome", settings | found)}{data_table}</div>',
         *(
-            f"<details><summary>{title}</summary>{_pairs(title, content)}</details>"
+            f"<details><summary>{title}</summary>{page.pairs(title, content)}</details>"
             for title, content in folded
             if isinstance(content, dict) and content
         ),
@@ -226,10 +135,6 @@ def _selection(found: Any) -> str | None:
     return said if nll is None else f"{said}, {nll:.4f}"
 
 
-def _metric_cells(metrics: Mapping[str, Any] | None) -> list[tuple[str, bool]]:
-    return [(_fixed((metrics or {}).get(key), percent=key == "accuracy"), True) for key in _METRICS]
-
-
 def _results_table(run: RunContent) -> str:
     results = run.results
     best = results["best_member"]
@@ -238,15 +143,15 @@ def _results_table(run: RunContent) -> str:
 
     def own(row: Mapping[str, Any]) -> list[tuple[str, bool]]:
         shared = number(row.get("shared_edges"))
-        return [(_fixed(row.get("lam"), 2), True), ("–" if shared is None else f"{shared:.0f}", True)]
+        return [(page.fixed(row.get("lam"), 2), True), ("–" if shared is None else f"{shared:.0f}", True)]
 
     none = own({})
-    rows = [_row("Ensemble", [*_metric_cells(results["ensemble"]), *none, ("", False)], "top")]
+    rows = [page.row("Ensemble", [*page.metric_cells(results["ensemble"]), *none, ("", False)], "top")]
     if results.get("ensemble_uncalibrated"):
-        cells = _metric_cells(results["ensemble_uncalibrated"])
-        rows.append(_row("Ensemble before temperature", [*cells, *none, ("", False)], "top"))
-    cells = [*_metric_cells(best), *own(by_id.get(best.get("id"), {}))]
-    rows.append(_row(f"Best member ({best.get('id', 'unnamed')})", [*cells, ("", False)], "top"))
+        cells = page.metric_cells(results["ensemble_uncalibrated"])
+        rows.append(page.row("Ensemble before temperature", [*cells, *none, ("", False)], "top"))
+    cells = [*page.metric_cells(best), *own(by_id.get(best.get("id"), {}))]
+    rows.append(page.row(f"Best member ({best.get('id', 'unnamed')})", [*cells, ("", False)], "top"))
 
     def order(row: Mapping[str, Any]) -> tuple[bool, float]:
         nll = number((row.get("test") or {}).get("nll"))
@@ -254,15 +159,15 @@ def _results_table(run: RunContent) -> str:
 
     for row in sorted(run.trained, key=order):
         is_member = row["id"] in weights
-        said = _fixed(weights[row["id"]], 3) if is_member else "–"
-        cells = [*_metric_cells(row.get("test")), *own(row), (said, True)]
-        rows.append(_row(row["id"], cells, "member" if is_member else ""))
+        said = page.fixed(weights[row["id"]], 3) if is_member else "–"
+        cells = [*page.metric_cells(row.get("test")), *own(row), (said, True)]
+        rows.append(page.row(row["id"], cells, "member" if is_member else ""))
     for row in results.get("baselines") or ():
-        rows.append(_row(f"Baseline: {row.get('name', 'unnamed')}", [*_metric_cells(row), *none, ("", False)]))
-    head = ("what", "#accuracy", "#NLL", "#ECE", "#Brier", "#lam", "#shared edges", "#weight")
-    return _section("Results on test data", _table(
-        "Accuracy: higher is better; NLL (nats), ECE and Brier (0 to 2): lower is better. Candidates: members first, "
-        "then by NLL.", head, rows, "results",
+        rows.append(page.row(f"Baseline: {row.get('name', 'unnamed')}", [*page.metric_cells(row), *none, ("", False)]))
+    head = ("what", "#accuracy", "#NLL", "#ECE", "#Brier", "#AURC", "#lam", "#shared edges", "#weight")
+    return page.section("Results on test data", page.table(
+        "Accuracy: higher is better; NLL (nats), ECE, Brier (0 to 2) and AURC: lower is better. Candidates: members "
+        "first, then by NLL.", head, rows, "results",
     ))  # fmt: skip
 
 
@@ -286,13 +191,13 @@ def _dial_figures(run: RunContent) -> str:
         text = f"Shared edges against lam. Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
         if dial.omitted:
             text += f" Candidates without a lam, such as the base, are left out: {dial.omitted}."
-        figures.append(_figure(plots.draw_dial(dial, "dial"), text))
+        figures.append(page.figure(plots.draw_dial(dial, "dial"), text))
     if accuracy.points:
         text = "Accuracy of each trained candidate against its lam: circles on test data, squares on validation data."
-        figures.append(_figure(plots.draw_accuracy(accuracy, "accuracy"), text))
+        figures.append(page.figure(plots.draw_accuracy(accuracy, "accuracy"), text))
     if not figures:
         return ""
-    return _section("The diversity dial", f'<div class="figures">{"".join(figures)}</div>')
+    return page.section("The diversity dial", f'<div class="figures">{"".join(figures)}</div>')
 
 
 def _prediction_figures(run: RunContent) -> str:
@@ -303,13 +208,14 @@ def _prediction_figures(run: RunContent) -> str:
     curves = [plot_data.reliability_data(text, reliability[key]) for key, text in names.items() if reliability.get(key)]
     if curves:
         text = "Reliability on test data: below the diagonal the model is too sure of itself, above it too unsure."
-        figures.append(_figure(plots.draw_reliability(curves, "reliability"), text))
+        figures.append(page.figure(plots.draw_reliability(curves, "reliability"), text))
     pairwise = (run.results.get("diversity") or {}).get("pairwise")
     if pairwise and len(run.members) > 1:
         data = plot_data.disagreement_data([item["id"] for item in run.members], pairwise)
         text = "Pairwise disagreement: the share of test examples on which two members predict different classes."
-        figures.append(_figure(plots.draw_disagreement(data, "disagreement"), text))
-    return _section("Calibration and disagreement", f'<div class="figures">{"".join(figures)}</div>') if figures else ""
+        figures.append(page.figure(plots.draw_disagreement(data, "disagreement"), text))
+    body = f'<div class="figures">{"".join(figures)}</div>' if figures else ""
+    return page.section("Calibration and disagreement", body, calibration_table(run))
 
 
 def _architectures(run: RunContent) -> str:
@@ -324,18 +230,19 @@ def _architectures(run: RunContent) -> str:
         graphs, choices = plot_data.cell_graphs(edges[member["id"]], base_edges, pool)
         wide = wide or len(graphs) > 1 or bool(choices)
         figures = "".join(
-            _figure(plots.draw_cell(graph, f"cell{position}-{index}"), graph.name) for index, graph in enumerate(graphs)
+            page.figure(plots.draw_cell(graph, f"cell{position}-{index}"), graph.name)
+            for index, graph in enumerate(graphs)
         )
         rows = []
         for choice in choices:
             said = {None: "–", True: "shared", False: "differs"}[choice.shared]
-            rows.append(_row(choice.label, [(choice.value, False), (said, False)]))
+            rows.append(page.row(choice.label, [(choice.value, False), (said, False)]))
         shared = number(member.get("shared_edges"))
         plural = "" if shared == 1 else "s"
         title = member["id"] + ("" if shared is None else f": {shared:.0f} edge{plural} shared with the base")
-        table = _table(f"Choices of {member['id']}", ("label", "value", "base"), rows) if rows else ""
+        table = page.table(f"Choices of {member['id']}", ("label", "value", "base"), rows) if rows else ""
         figures = f'<div class="figures">{figures}</div>' if figures else ""
-        parts.append(f"<article><h3>{_esc(title)}</h3>{figures}{table}</article>")
+        parts.append(f"<article><h3>{page.esc(title)}</h3>{figures}{table}</article>")
     legend = (
         '<p class="note">Each line is an edge: it leaves an input or a node and enters a node through the named '
         'operation. <strong class="shared">Solid</strong>: shared with the base. '
@@ -343,7 +250,7 @@ def _architectures(run: RunContent) -> str:
     )
     layout = "" if wide else ' class="figures"'
     body = f"<div{layout}>{''.join(parts)}</div>"
-    return _section("Architectures of the members", legend, body) if parts else ""
+    return page.section("Architectures of the members", legend, body) if parts else ""
 
 
 def _history(run: RunContent) -> str:
@@ -361,7 +268,7 @@ def _history(run: RunContent) -> str:
     if not figures:
         return ""
     note = '<p class="note">Means over the steps of each epoch; epochs are counted through all phases.</p>'
-    return _section("Search history", note, f'<div class="figures">{"".join(figures)}</div>')
+    return page.section("Search history", note, f'<div class="figures">{"".join(figures)}</div>')
 
 
 def _cost(run: RunContent) -> str:
@@ -373,38 +280,40 @@ def _cost(run: RunContent) -> str:
     rows = []
     for key, value in stages.items():
         name = _STAGES.get(key, key.removesuffix("_s").replace("_", " "))
-        rows.append(_row(name, [(f"{value:.1f}", True), (f"{value / total:.1%}" if total else "–", True)]))
+        rows.append(page.row(name, [(f"{value:.1f}", True), (f"{value / total:.1%}" if total else "–", True)]))
     if rows:
-        rows.append(_row("all stages", [(f"{total:.1f}", True), ("100.0%" if total else "–", True)], "top"))
+        rows.append(page.row("all stages", [(f"{total:.1f}", True), ("100.0%" if total else "–", True)], "top"))
     for key in clocks:
         if number(cost[key]) is not None:
             name = f"{key.removesuffix('wall_s').replace('_', ' ')}by the clock"
-            rows.append(_row(name, [(_fixed(cost[key], 1), True), ("", True)]))
+            rows.append(page.row(name, [(page.fixed(cost[key], 1), True), ("", True)]))
     others = {key: value for key, value in cost.items() if not key.endswith("_s")}
     caption, head = "Seconds by stage, and the share of all stages", ("stage", "#seconds", "#share")
-    return _section(
-        "Cost", _table(caption, head, rows) if rows else "", _pairs("Further figures", others) if others else ""
+    return page.section(
+        "Cost", page.table(caption, head, rows) if rows else "", page.pairs("Further figures", others) if others else ""
     )
 
 
 def _failed(run: RunContent) -> str:
-    rows = [_row(row["id"], [(str(row.get("error") or "no error was recorded"), False)]) for row in run.failed]
+    rows = [page.row(row["id"], [(str(row.get("error") or "no error was recorded"), False)]) for row in run.failed]
     if not rows:
         return ""
-    return _section("Failed candidates", _table("Candidates that could not be trained", ("id", "error"), rows))
+    return page.section("Failed candidates", page.table("Candidates that could not be trained", ("id", "error"), rows))
 
 
 def _page(run: RunContent) -> str:
     command = run.config.get("command") or f"nni-hypens run {run.name}/config.yaml"
-    repeat = f"<p>The settings are in the run folder's config.yaml. This repeats the run:</p><pre>{_esc(command)}</pre>"
+    repeat = "<p>The settings are in the run folder's config.yaml. This repeats the run:</p>"
+    repeat += f"<pre>{page.esc(command)}</pre>"
     title = f"Ensemble search on {run.config.get('data', 'unnamed data')}"
     sections = (
-        _what_was_run(run), _results_table(run), _dial_figures(run), _prediction_figures(run), _architectures(run),
-        _history(run), _cost(run), _failed(run), _section("How to repeat", repeat),
+        _what_was_run(run), _results_table(run), why_members(run), _dial_figures(run), _prediction_figures(run),
+        uncertainty(run), corrupted(run), _architectures(run),
+        _history(run), _cost(run), _failed(run), page.section("How to repeat", repeat),
     )  # fmt: skip
     body = "\n".join(section for section in sections if section)
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_esc(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_CSS}</style>\n</head>\n'
-        f"<body>\n<main>\n<h1>{_esc(title)}</h1>\n{_verdict_html(run)}\n{body}\n</main>\n</body>\n</html>\n"
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{page.esc(title)}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{page.CSS}</style>\n</head>\n'
+        f"<body>\n<main>\n<h1>{page.esc(title)}</h1>\n{_verdict_html(run)}\n{body}\n</main>\n</body>\n</html>\n"
     )

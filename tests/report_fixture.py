@@ -39,6 +39,7 @@ def _metrics(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "nll": float(-np.log(np.clip(probs[np.arange(len(labels)), labels], 1e-12, 1)).mean()),
         "ece": float(sum(gaps) / len(labels)),
         "brier": float(((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(1).mean()),
+        "aurc": float((np.cumsum(~right[np.argsort(-confidence)]) / np.arange(1, len(labels) + 1)).mean()),
     }
 
 
@@ -78,6 +79,39 @@ def _history_rows() -> list[dict[str, Any]]:
                             "regularizer": 0.5 * 0.9**epoch, "dial_error": 1.2 * 0.9**epoch}  # fmt: skip
                 rows.append(row)
     return rows
+
+
+def _contribution(index: int, alone: bool) -> dict[str, Any]:
+    """What a member gives; the second one of the fixture gives nothing."""
+    return {
+        "own_temperature": 0.9 + 0.1 * index, "validation_gain": None if alone else 0.02 - 0.03 * (index == 1),
+        "test_gain": None if alone else 0.01, "swap_gain": 0.005 * (index + 1), "swap_for": "c000",
+        "disagreement": None if alone else 0.1, "right_alone": None if alone else 3 + index,
+        "wrong_alone": None if alone else index, "right_of_majority_wrong": None if alone else 4,
+    }  # fmt: skip
+
+
+def _measured(mean: np.ndarray, sharp: np.ndarray, truth: np.ndarray, members: int) -> dict[str, Any]:
+    """The parts of results.json on calibration, entropy, corrupted images and images from elsewhere."""
+    entropy = {"total": 1.5, "aleatoric": 1.25, "epistemic": 0.25}
+    own, ones = [0.9] * members, [1.0] * members
+    variants = [("ensemble", 1 / 1.2, ones, sharp), ("members", 1.0, own, mean), ("none", 1.0, ones, mean)]
+    levels = [("none", 0), *((name, level) for name in ("gaussian_noise", "jpeg") for level in range(1, 6))]
+    models = {"ensemble": 0.0, "best member": 0.1, "best member, calibrated": 0.1}
+    return {
+        "calibration": {"method": "ensemble", "member_temperatures": ones, "rows": [
+            {"method": name, "temperature": t, "member_temperatures": each, "validation_nll": 0.3,
+             **_metrics(probs, truth)} for name, t, each, probs in variants]},
+        "uncertainty": {"rows": [{"examples": name, "count": 50, **entropy} for name in ("all", "right", "wrong")],
+                        "excess_aurc": {"ensemble": 0.01, "best_member": 0.02}},
+        "ood": {"images": 100, "of": _N_TEST, "skipped": [{"name": "fashion_mnist", "reason": "it is not here"}],
+                "sets": [{"name": "noise", "images": 100, **entropy, "auroc": {
+                    "entropy": 0.875, "mutual_information": 0.75, "confidence": 0.8125,
+                    "best_member_confidence": 0.5625}}]},
+        "corruptions": {"images": 100, "of": _N_TEST, "rows": [
+            {"corruption": name, "severity": level, "model": model, "accuracy": 0.95 - 0.1 * level - loss,
+             "nll": 0.2 + 0.3 * level + loss, "ece": 0.1} for name, level in levels for model, loss in models.items()]},
+    }  # fmt: skip
 
 
 _HISTORY_COLUMNS = (
@@ -134,8 +168,8 @@ def make_run_folder(
         "ensemble": _metrics(sharp, truth), "ensemble_uncalibrated": _metrics(mean, truth), "temperature": 1 / 1.2,
         "best_member": {"id": chosen[0]["id"], **chosen[0]["test"]},
         "members": [{"id": row["id"], "weight": 1 / len(chosen), "lam": row["lam"], **row["test"],
-                     "shared_edges": row["shared_edges"], "validation_nll": row["validation"]["nll"]}
-                    for row in chosen],
+                     "shared_edges": row["shared_edges"], "validation_nll": row["validation"]["nll"],
+                     **_contribution(index, len(chosen) == 1)} for index, row in enumerate(chosen)],
         "candidates": rows,
         "diversity": {"disagreement": float(np.mean(off)) if off else 0.0, "pairwise": pairwise,
                       "oracle_accuracy": float((stack.argmax(2) == truth).any(0).mean()),
@@ -146,6 +180,7 @@ def make_run_folder(
         "data": {"source": "digits", "sizes": {"train": 1077, "validation": _N_VALIDATION, "test": _N_TEST},
                  "num_classes": 10, "class_names": [str(i) for i in range(10)],
                  "input_spec": {"channels": 1, "height": 8, "width": 8, "scale": 16, "mean": [0.305], "std": [0.376]}},
+        **_measured(mean, sharp, truth, len(chosen)),
         "n_edges": len(base), "baselines": [{"name": "deep ensemble", **_metrics(mean, truth)}],
     }  # fmt: skip
     config = {"data": "digits", "space": cells, "members": n_members, "candidates": n_candidates, "seed": seed,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from nni_hypens import metrics
+from nni_hypens.calibration import CALIBRATIONS, Temperatures, calibrate, combine
 from nni_hypens.ensemble import apply_temperature, fit_temperature
 from nni_hypens.errors import InputError
 
@@ -88,3 +89,27 @@ def test_applied_temperature_is_a_power(seed: int, temperature: float) -> None:
     assert result == pytest.approx(powers / powers.sum(1, keepdims=True), abs=1e-9)
     assert np.array_equal(result.argmax(1), probs.argmax(1))
     assert apply_temperature(probs, 1.0) == pytest.approx(probs, abs=1e-11)
+
+
+def test_ways_to_calibrate() -> None:
+    pool = [draw(seed, 300, 4, sharpness) for seed, sharpness in ((0, 0.5), (0, 3.0))]
+    labels = pool[0][1]
+    probs, weights = np.stack([p for p, _ in pool]), [0.25, 0.75]
+    average = np.tensordot(weights, probs, axes=1)
+    found = {method: calibrate(method, probs, weights, labels) for method in CALIBRATIONS}
+    assert found["none"] == Temperatures(1.0, (1.0, 1.0))
+    assert found["ensemble"] == Temperatures(fit_temperature(average, labels), (1.0, 1.0))
+    assert found["members"] == Temperatures(1.0, tuple(fit_temperature(p, labels) for p in probs))
+    assert found["members"].members[0] < 1 < found["members"].members[1]
+    assert np.array_equal(combine(probs, weights, found["none"]), average)
+    assert combine(probs, weights, found["ensemble"]) == pytest.approx(
+        apply_temperature(average, found["ensemble"].ensemble)
+    )
+    tempered = [apply_temperature(p, t) for p, t in zip(probs, found["members"].members, strict=True)]
+    assert combine(probs, weights, found["members"]) == pytest.approx(np.tensordot(weights, tempered, axes=1))
+    nll = {method: metrics.nll(combine(probs, weights, found[method]), labels) for method in CALIBRATIONS}
+    assert nll["ensemble"] <= nll["none"] and nll["members"] <= nll["none"]
+    with pytest.raises(InputError, match="calibration: got 'both'"):
+        calibrate("both", probs, weights, labels)
+    with pytest.raises(InputError, match="one per member"):
+        combine(probs, weights, Temperatures(1.0, (1.0,)))

@@ -85,6 +85,21 @@ def test_budget_is_shared() -> None:
     assert RunConfig(budget=100, candidates=8).epochs_each == 12
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"calibration": "member"}, "^calibration: .*nearest: members"),
+        ({"ood": "svhn"}, "^ood: got 'svhn'"),
+        ({"ood": "noise,digits"}, "^ood: got 'digits'; expected another set"),
+        ({"stress_images": -1}, "^stress_images"),
+    ],
+)
+def test_settings_of_the_evaluation(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RunConfig.from_mapping(values).check()
+    RunConfig(calibration="members", ood="noise,some.npz", stress_images=0).check()
+
+
 def test_lam_range() -> None:
     assert RunConfig().lam_range(4) == (1.0, 4.0)
     assert RunConfig(lam_low=2, lam_high=3).lam_range(4) == (2, 3)

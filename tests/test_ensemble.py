@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from nni_hypens.calibration import Temperatures, combine
 from nni_hypens.ensemble import Ensemble, EnsembleInfo, apply_temperature, fit_temperature
 from nni_hypens.errors import InputError
 
@@ -102,6 +103,38 @@ def test_forward_is_the_calibrated_weighted_mean(temperature: float) -> None:
         result = ensemble(x).numpy()
     assert result == pytest.approx(apply_temperature(mean.numpy(), temperature), abs=1e-6)
     assert result.sum(1) == pytest.approx(1, abs=1e-6)
+
+
+def test_member_temperatures_come_before_the_mean(images: np.ndarray, tmp_path: Path) -> None:
+    plain = make(weights=[2, 1, 1]).eval()
+    ensemble = Ensemble(
+        list(plain.members), [2, 1, 1], 1.5, info=plain.info, member_temperatures=[0.5, 1.0, 3.0]
+    ).eval()
+    members = ensemble.predict_members(images)
+    assert members.shape == (3, 7, 3) and np.array_equal(members, plain.predict_members(images))
+    expected = combine(members, [0.5, 0.25, 0.25], Temperatures(1.5, (0.5, 1.0, 3.0)))
+    assert ensemble.predict(images) == pytest.approx(expected, abs=1e-6)
+    assert np.abs(plain.predict(images) - expected).max() > 1e-3
+    ensemble.save(tmp_path)
+    index = json.loads((tmp_path / "ensemble.json").read_text())
+    assert index["format_version"] == 2 and [m["temperature"] for m in index["members"]] == [0.5, 1.0, 3.0]
+    loaded = Ensemble.load(tmp_path, TinySpace)
+    assert np.array_equal(loaded.predict(images), ensemble.predict(images))
+    with pytest.raises(InputError, match="member_temperatures: got 2"):
+        Ensemble(list(plain.members), info=plain.info, member_temperatures=[1.0, 2.0])
+    with pytest.raises(InputError, match="temperature: got"):
+        Ensemble(list(plain.members), info=plain.info, member_temperatures=[1.0, 2.0, -1.0])
+
+
+def test_a_first_version_has_no_temperatures_of_members(saved: Path) -> None:
+    index = json.loads((saved / "ensemble.json").read_text())
+    index["members"][0]["temperature"] = 9.0
+    (saved / "ensemble.json").write_text(json.dumps(index))
+    assert Ensemble.load(saved, TinySpace).member_temperatures.tolist() == [1.0, 1.0, 1.0]
+    index["format_version"] = 2
+    (saved / "ensemble.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"members\[1\].temperature: got nothing"):
+        Ensemble.load(saved, TinySpace)
 
 
 class Constant(nn.Module):

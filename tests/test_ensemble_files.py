@@ -115,7 +115,7 @@ def test_a_missing_or_mistyped_member_key_is_named(saved: Path, key: str) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda i: i.update(format_version=2), r"ensemble\.json\.format_version: got 2; expected 1"),
+        (lambda i: i.update(format_version=3), r"ensemble\.json\.format_version: got 3; expected 1 to 2"),
         (lambda i: i.pop("format_version"), r"ensemble\.json\.format_version: got None; expected 1"),
         (lambda i: i.update(members=[]), "members: got none"),
         (lambda i: i.update(members=[3]), r"members\[0\]: got 3; expected an object"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nni_hypens import metrics
+from nni_hypens.calibration import Temperatures
 from nni_hypens.ensemble import apply_temperature, fit_temperature
 from nni_hypens.evaluation import evaluate_pool
 
@@ -51,6 +52,10 @@ def test_every_number_is_what_it_says() -> None:
         (pool["c01"][1].argmax(1) != pool["c03"][1].argmax(1)).mean()
     )
     assert results["diversity"]["base_shared_edges"] == [1, 3]
+    assert results["uncertainty"]["rows"][0]["count"] == 40
+    assert [row["count"] for row in results["uncertainty"]["rows"][1:]] == [
+        round(results["ensemble"]["accuracy"] * 40), 40 - round(results["ensemble"]["accuracy"] * 40)
+    ]  # fmt: skip
     failed = results["candidates"][-1]
     assert failed["status"] == "failed" and failed["error"] == "killed" and "test" not in failed
     assert [row["is_member"] for row in results["candidates"][:-1]] == [False, True, False, True]
@@ -79,3 +84,35 @@ def test_baselines_at_hand() -> None:
     pool.pop("c00")
     rows = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)["baselines"]
     assert "base architecture alone" not in {row["name"] for row in rows}
+
+
+def test_why_each_member_is_in_and_what_it_would_be_without() -> None:
+    pool, validation, test, records, trials = make()
+    results = evaluate_pool(pool, validation, test, [("c01", 0.75), ("c03", 0.25)], 1.0, records, trials)
+    first, second = results["members"]
+    for part, labels, key in ((0, validation, "validation_gain"), (1, test, "test_gain")):
+        whole = metrics.nll(0.75 * pool["c01"][part] + 0.25 * pool["c03"][part], labels)
+        assert first[key] == pytest.approx(metrics.nll(pool["c03"][part], labels) - whole)
+        assert second[key] == pytest.approx(metrics.nll(pool["c01"][part], labels) - whole)
+    swapped = {name: metrics.nll(0.75 * pool["c01"][0] + 0.25 * pool[name][0], validation) for name in ("c00", "c02")}
+    whole = metrics.nll(0.75 * pool["c01"][0] + 0.25 * pool["c03"][0], validation)
+    assert second["swap_for"] == min(swapped, key=swapped.get)
+    assert second["swap_gain"] == pytest.approx(min(swapped.values()) - whole)
+    assert first["own_temperature"] == fit_temperature(pool["c01"][0], validation)
+    alone = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)["members"][0]
+    assert alone["validation_gain"] is alone["test_gain"] is alone["disagreement"] is None
+
+
+def test_each_way_to_calibrate_is_measured() -> None:
+    pool, validation, test, records, trials = make()
+    own = tuple(fit_temperature(pool[name][0], validation) for name in ("c01", "c03"))
+    arguments = (pool, validation, test, [("c01", 0.5), ("c03", 0.5)], Temperatures(1.0, own), records, trials)
+    results = evaluate_pool(*arguments, calibration="members")
+    rows = {row["method"]: row for row in results["calibration"]["rows"]}
+    assert list(rows) == ["ensemble", "members", "none"] and results["calibration"]["method"] == "members"
+    tempered = [apply_temperature(pool[name][1], t) for name, t in zip(("c01", "c03"), own, strict=True)]
+    assert results["ensemble"] == pytest.approx(metrics.summary(np.mean(tempered, axis=0), test))
+    assert {key: rows["members"][key] for key in results["ensemble"]} == pytest.approx(results["ensemble"])
+    assert {key: rows["none"][key] for key in results["ensemble"]} == pytest.approx(results["ensemble_uncalibrated"])
+    average = (pool["c01"][0] + pool["c03"][0]) / 2
+    assert rows["ensemble"]["temperature"] == pytest.approx(fit_temperature(average, validation))

@@ -52,7 +52,7 @@ def test_ranges_and_brier_reference(seed: int, n: int, c: int) -> None:
     reference = np.mean([sum((probs[i, k] - (labels[i] == k)) ** 2 for k in range(c)) for i in range(n)])
     assert metrics.brier(probs, labels) == pytest.approx(reference)
     result = metrics.summary(probs, labels)
-    assert list(result) == ["accuracy", "nll", "ece", "brier"]
+    assert list(result) == ["accuracy", "nll", "ece", "brier", "aurc"]
     assert all(type(value) is float for value in result.values())
     assert 0 <= result["accuracy"] <= 1 and 0 <= result["ece"] <= 1
     assert 0 <= result["brier"] <= 2 and 0 <= result["nll"] <= 27.64
@@ -61,7 +61,7 @@ def test_ranges_and_brier_reference(seed: int, n: int, c: int) -> None:
 def test_extremes_are_hand_worked() -> None:
     right, wrong = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
     labels = np.array([0, 1])
-    assert metrics.summary(right, labels) == {"accuracy": 1.0, "nll": 0.0, "ece": 0.0, "brier": 0.0}
+    assert metrics.summary(right, labels) == {"accuracy": 1.0, "nll": 0.0, "ece": 0.0, "brier": 0.0, "aurc": 0.0}
     assert metrics.brier(wrong, labels) == 2.0
     assert metrics.nll(wrong, labels) == pytest.approx(12 * np.log(10))
     assert metrics.ece(wrong, labels) == pytest.approx(1.0)
@@ -145,3 +145,27 @@ def test_bad_bins_and_shapes_are_named() -> None:
         metrics.oracle_accuracy(GOOD, LABELS)
     with pytest.raises(InputError, match="members x examples x classes"):
         metrics.pairwise_disagreement(GOOD)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_aurc_matches_a_plain_loop_and_bounds(seed: int) -> None:
+    probs, labels = make(seed, n=60)
+    order = np.argsort(-probs.max(1))
+    wrong = [int(probs[i].argmax() != labels[i]) for i in order]
+    risks = [sum(wrong[:k]) / k for k in range(1, len(wrong) + 1)]
+    assert metrics.aurc(probs, labels) == pytest.approx(np.mean(risks))
+    best = [sum(sorted(wrong)[:k]) / k for k in range(1, len(wrong) + 1)]
+    assert metrics.aurc(probs, labels, excess=True) == pytest.approx(np.mean(risks) - np.mean(best))
+
+
+def test_aurc_by_hand() -> None:
+    """The error is the least sure, the surest, or as sure as the others: then the mean over the three orders."""
+    labels = np.zeros(3, dtype=int)
+    last = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6]])
+    assert metrics.aurc(last, labels) == pytest.approx(1 / 9)
+    assert metrics.aurc(last, labels, excess=True) == pytest.approx(0)
+    first = np.array([[0.6, 0.4], [0.7, 0.3], [0.1, 0.9]])
+    assert metrics.aurc(first, labels) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    tied = np.array([[0.8, 0.2], [0.8, 0.2], [0.2, 0.8]])
+    orders = [(0 + 0 + 1 / 3) / 3, (0 + 1 / 2 + 1 / 3) / 3, (1 + 1 / 2 + 1 / 3) / 3]
+    assert metrics.aurc(tied, labels) == pytest.approx(np.mean(orders))

@@ -106,6 +106,22 @@ def test_drawings_are_whole_and_name_their_content() -> None:
     assert "best: no examples." in parsed.first["aria-label"]
 
 
+def test_robustness_and_entropy() -> None:
+    rows = [
+        {"model": model, "severity": severity, "accuracy": 0.9 - severity * 0.1 * k, "nll": severity * k}
+        for model in ("ensemble", "best member") for severity in (0, 1, 1) for k in (1, 2)
+    ]  # fmt: skip
+    curves = plot_data.robustness_data([*rows, {"model": "x", "severity": None}, {}])
+    assert [curve.model for curve in curves] == ["ensemble", "best member"]
+    assert curves[0].points == ((0, pytest.approx(0.9), 0.0), (1, pytest.approx(0.75), 1.5))
+    parsed = _check(plots.draw_robustness(curves, "r"), "r")
+    assert "ensemble: accuracy 90.0% to 75.0%, NLL 0.000 to 1.500." in parsed.first["aria-label"]
+    assert {"ensemble", "best member", "NLL"} <= set(parsed.text)
+    bars = plot_data.entropy_data({"test": {"aleatoric": 0.5, "epistemic": 0.25}, "none": {"aleatoric": None}})
+    assert bars == (plot_data.EntropyBar("test", 0.5, 0.25),)
+    assert "test: aleatoric 0.500, epistemic 0.250." in _check(plots.draw_entropy(bars, "e"), "e").first["aria-label"]
+
+
 def test_drawings_of_next_to_nothing() -> None:
     _check(plots.draw_disagreement(plot_data.Disagreement(("a", "b"), ((0, 0), (0, 0))), "h"), "h")
     _check(plots.draw_dial(plot_data.Dial((DialPoint("a", 0.0, 0, "", "pool"),), 0, 0, 0.0), "d"), "d")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from report_fixture import make_minimal_folder, make_run_folder
 
-from nni_hypens import report
+from nni_hypens import report_html
 from nni_hypens.report import verdict, write_report
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -62,8 +62,8 @@ class _Page(HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
     def row(self, head: str) -> list[str]:
-        (found,) = [row for row in self.rows if row[0] == head]
-        return found[1:]
+        """The cells of the first row with that heading; a member has one in the table of reasons, too."""
+        return next(row[1:] for row in self.rows if row[0] == head)
 
 
 def _edit(path: Path, change: Callable[[Any], Any]) -> None:
@@ -112,30 +112,31 @@ def test_page_is_accessible(page: _Page) -> None:
 def test_every_section_is_there(page: _Page) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", page.source)
     assert titles == [
-        "What was run", "Results on test data", "The diversity dial", "Calibration and disagreement",
+        "What was run", "Results on test data", "Why each member is in", "The diversity dial",
+        "Calibration and disagreement", "Uncertainty, and images from elsewhere", "Corrupted test images",
         "Architectures of the members", "Search history", "Cost", "Failed candidates", "How to repeat",
     ]  # fmt: skip
-    assert len(page.named("svg")) == 2 + 2 + 3 + 5
+    assert len(page.named("svg")) == 2 + 2 + 2 + 3 + 5
 
 
 def test_numbers_are_those_of_the_files(page: _Page, run_dir: Path) -> None:
     results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
 
     def shown(metrics: dict[str, float]) -> list[str]:
-        return [f"{metrics['accuracy']:.2%}", *(f"{metrics[key]:.4f}" for key in ("nll", "ece", "brier"))]
+        return [f"{metrics['accuracy']:.2%}", *(f"{metrics[key]:.4f}" for key in ("nll", "ece", "brier", "aurc"))]
 
-    assert page.row("Ensemble")[:4] == shown(results["ensemble"])
-    assert page.row("Ensemble before temperature")[:4] == shown(results["ensemble_uncalibrated"])
+    assert page.row("Ensemble")[:5] == shown(results["ensemble"])
+    assert page.row("Ensemble before temperature")[:5] == shown(results["ensemble_uncalibrated"])
     best = results["best_member"]
-    assert page.row(f"Best member ({best['id']})")[:4] == shown(best)
-    assert page.row("Baseline: deep ensemble")[:4] == shown(results["baselines"][0])
+    assert page.row(f"Best member ({best['id']})")[:5] == shown(best)
+    assert page.row("Baseline: deep ensemble")[:5] == shown(results["baselines"][0])
     trained = [row for row in results["candidates"] if "test" in row]
     assert len(trained) == 7
     for row in trained:
         cells = page.row(row["id"])
-        assert cells[:4] == shown(row["test"])
-        assert cells[4:6] == ["–" if row["lam"] is None else f"{row['lam']:.2f}", str(row["shared_edges"])]
-        assert cells[6] == ("0.333" if row["is_member"] else "–")
+        assert cells[:5] == shown(row["test"])
+        assert cells[5:7] == ["–" if row["lam"] is None else f"{row['lam']:.2f}", str(row["shared_edges"])]
+        assert cells[7] == ("0.333" if row["is_member"] else "–")
     heads = [row[0] for row in page.rows]
     members = [heads.index(row["id"]) for row in results["members"]]
     assert max(members) < min(heads.index(row["id"]) for row in trained if not row["is_member"])
@@ -184,7 +185,7 @@ def test_better_members_and_baselines_are_named(copy: Path) -> None:
 def test_minimal_folder(tmp_path: Path) -> None:
     page = _Page(write_report(make_minimal_folder(tmp_path / "small")))
     assert "Equal. The ensemble is as accurate as its best member (50.00% against 50.00%)" in page.text
-    assert page.row("Ensemble") == ["50.00%", "1.2500", "–", "–", "–", "–", ""]
+    assert page.row("Ensemble") == ["50.00%", "1.2500", "–", "–", "–", "–", "–", ""]
     assert "nni-hypens run small/config.yaml" in page.text and not page.named("svg")
 
 
@@ -256,7 +257,7 @@ def test_hostile_text_is_escaped(copy: Path) -> None:
     page = _Page(write_report(copy))
     assert not {"script", "img"} & {tag for tag, _ in page.elements}
     assert not any(key.startswith("on") or key == "src" for _, attrs in page.elements for key in attrs)
-    assert page.named("table") and len(page.named("svg")) == 2 + 2 + 3 + 1
+    assert page.named("table") and len(page.named("svg")) == 2 + 2 + 2 + 3 + 1
     assert page.text.count('<script>alert("x")</script>') > 20  # as text, where it does no harm
 
 
@@ -273,7 +274,7 @@ def _luminance(colour: str) -> float:
 
 
 def test_text_contrast_in_both_schemes() -> None:
-    schemes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in report._CSS.split("@media (prefers")[:2]]
+    schemes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in report_html.CSS.split("@media (prefers")[:2]]
     assert len(schemes) == 2 and schemes[0].keys() == schemes[1].keys()
     for scheme in schemes:
         for ink in ("ink", "muted", "first", "second"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nni_hypens import metrics
-from nni_hypens.calibration import fit_temperature
+from nni_hypens.calibration import Temperatures, fit_temperature
 from nni_hypens.config import RunConfig
 from nni_hypens.pipeline import Run
 from nni_hypens.selection import METHODS, OBJECTIVES, select
@@ -25,14 +25,15 @@ def stage(out: Path, probs: np.ndarray, labels: np.ndarray, config: RunConfig) -
         (out / "candidates" / name).mkdir(parents=True)
         np.savez(out / "candidates" / name / "predictions.npz", val=values, test=values)
 
-    def build(members: list[str], weights: list[float], temperature: float) -> SimpleNamespace:
-        made.update(members=members, weights=weights, temperature=temperature)
+    def build(members: list[str], weights: list[float], temperatures: Temperatures) -> SimpleNamespace:
+        made.update(members=members, weights=weights, temperature=temperatures.ensemble)
         return SimpleNamespace(save=lambda folder: made.update(folder=folder))
 
     plan = SimpleNamespace(
         members=config.members,
         selection=config.selection,
         selection_options=config.selection_options(),
+        calibration=config.calibration,
         data=SimpleNamespace(labels=lambda split: labels),
     )
     Run.select(SimpleNamespace(out=out, plan=plan, trained=lambda: names, _build=build))

@@ -1,0 +1,142 @@
+"""Images from elsewhere, on which a network should be unsure of itself.
+
+Nothing is downloaded for them. Each set is brought to the size and channels of the data it is held against.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nni_hypens.errors import InputError
+from nni_hypens.sources import DEBIAN_FASHION_MNIST, Digits, FashionMnist, cache_folder, check_arrays
+
+NAMED_SETS = ("digits", "fashion_mnist", "noise")
+_FORMS = f"auto, none, or a comma-separated list of {', '.join(NAMED_SETS)} and paths to .npz files with x_test"
+_OTHER = {"digits": "fashion_mnist", "fashion_mnist": "digits"}
+
+
+def ood_names(setting: str, source: str | None) -> list[str]:
+    """The sets that a setting stands for; opens nothing.
+
+    Args:
+        setting: `auto`: noise, and Fashion-MNIST for digits or digits for Fashion-MNIST; `none`; or a comma-separated
+            list of `NAMED_SETS` and paths ending in `.npz`.
+        source: Name of the data that they are held against, where it has one.
+
+    Raises:
+        InputError: If the setting is none of these, or names the data itself.
+    """
+    if setting == "none":
+        return []
+    if setting == "auto":
+        return ["noise", *([_OTHER[source]] if source in _OTHER else [])]
+    names = [name.strip() for name in setting.split(",")]
+    for name in names:
+        if name not in NAMED_SETS and not name.endswith(".npz"):
+            raise InputError("ood", repr(name), _FORMS)
+        if name == source:
+            raise InputError("ood", repr(name), "another set than the data of the run")
+    return list(dict.fromkeys(names))
+
+
+def check_ood(setting: str, source: str | None) -> None:
+    """Check a setting, and that every set it names is there; what `auto` adds may be missing.
+
+    Raises:
+        InputError: Naming `ood`.
+    """
+    for name in ood_names(setting, source):
+        if setting != "auto" and name != "noise":
+            read_ood(name)
+
+
+def read_ood(name: str) -> np.ndarray:
+    """Read a set that is not noise.
+
+    Args:
+        name: `digits`, `fashion_mnist` or the path of an .npz file with `x_test` (`N x H x W` or `N x H x W x C`).
+
+    Returns:
+        `N x H x W x C` float32 in [0, 1]: uint8 divided by 255, other values brought there from the range they have.
+
+    Raises:
+        InputError: If it is not on this computer, or not of that form.
+    """
+    if name == "digits":
+        return (Digits().load("test")[0][..., None] / 16).astype(np.float32)
+    if name == "fashion_mnist":
+        return (_fashion_mnist()[..., None] / 255).astype(np.float32)
+    path = Path(name).expanduser()
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            images = archive["x_test"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError("ood", f"{path} ({error})", "an .npz file with the array x_test") from error
+    try:
+        images, _ = check_arrays(images, np.zeros(len(images), dtype=np.int64), "test")
+    except InputError as error:
+        raise InputError("ood", f"{path} with {error.got}", error.expected) from None
+    values = images.astype(np.float32)
+    low, high = (0.0, 255.0) if images.dtype == np.uint8 else (min(0.0, values.min()), max(1.0, values.max()))
+    return (values - low) / (high - low)
+
+
+def _fashion_mnist() -> np.ndarray:
+    # A folder that is given is never filled by a download.
+    for folder in (DEBIAN_FASHION_MNIST, cache_folder()):
+        try:
+            return FashionMnist(folder).load("test")[0]
+        except InputError:
+            continue
+    expected = f"its files in {DEBIAN_FASHION_MNIST} (Debian's dataset-fashion-mnist) or {cache_folder()}"
+    raise InputError("ood", "fashion_mnist, which is not on this computer", expected)
+
+
+def fit_images(images: np.ndarray, channels: int, height: int, width: int) -> torch.Tensor:
+    """Bring images to the size and the channels of other data.
+
+    Args:
+        images: `N x H x W x C` float32 in [0, 1].
+        channels: Channels wanted: grey is repeated, colour averaged.
+        height: Height wanted.
+        width: Width wanted.
+
+    Returns:
+        `N x channels x height x width` float32 in [0, 1].
+    """
+    from torchvision.transforms.v2 import functional
+
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    if tensor.shape[1] != channels:
+        tensor = tensor.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+    return functional.resize(tensor, [height, width], antialias=True).clamp(0, 1).contiguous()
+
+
+def ood_images(name: str, count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Images of a set, as other data has them.
+
+    Args:
+        name: `noise` (each value uniform in [0, 1]), `digits`, `fashion_mnist` or the path of an .npz file.
+        count: Most images to draw, at least 1; a smaller set is taken whole.
+        channels: Channels wanted.
+        height: Height wanted.
+        width: Width wanted.
+        seed: Of the draw.
+
+    Returns:
+        `N x channels x height x width` float32 in [0, 1], `N <= count`.
+
+    Raises:
+        InputError: If the set is not on this computer, or not of that form.
+    """
+    rng = np.random.RandomState([seed, 6])  # numpy promises that its stream never changes
+    if name == "noise":
+        return torch.from_numpy(rng.random_sample((count, channels, height, width)).astype(np.float32))
+    images = read_ood(name)
+    rows = np.sort(rng.permutation(len(images))[:count])
+    return fit_images(images[rows], channels, height, width)

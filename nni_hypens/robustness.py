@@ -1,0 +1,161 @@
+"""Run an ensemble on images that are not what it was trained on: corrupted test images, and images from elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from nni_hypens import metrics
+from nni_hypens.calibration import Temperatures, apply_temperature, combine
+from nni_hypens.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from nni_hypens.ensemble import Ensemble
+from nni_hypens.errors import InputError
+from nni_hypens.ood import ood_images, ood_names
+from nni_hypens.sources import stratified_subset
+from nni_hypens.uncertainty import entropy_split, ood_auroc, ood_scores
+
+
+class Bench:
+    """An ensemble, a sample of test images in [0, 1], and the way back to the values that networks expect.
+
+    Args:
+        ensemble: The ensemble.
+        data: Data module with `labels`, `raw` and `input_spec`, as :class:`nni_hypens.data.ImageData` has them.
+        images: Most test images to use, at least 1; drawn in the proportions of the classes.
+        best: Id of the member that the ensemble is compared with.
+        best_temperature: Its own temperature.
+        seed: Of the draw, the corruptions and the noise.
+    """
+
+    def __init__(
+        self, ensemble: Ensemble, data: pl.LightningDataModule, images: int, best: str, best_temperature: float,
+        seed: int,
+    ) -> None:  # fmt: skip
+        self.ensemble = ensemble
+        self.best = ensemble.info.ids.index(best)
+        self.best_temperature = best_temperature
+        self.seed = seed
+        self.weights = ensemble.weights.double().numpy() / float(ensemble.weights.double().sum())
+        self.temperatures = Temperatures(float(ensemble.temperature), tuple(ensemble.member_temperatures.tolist()))
+        labels = data.labels("test")
+        rows = stratified_subset(labels, min(images, len(labels)), seed=(seed, 5))
+        self.labels = labels[rows]
+        raw = data.raw("test", rows).astype(np.float32) / data.input_spec["scale"]
+        # 0..1 for images as they come; data that somebody has standardised keeps a range of its own.
+        self.low, self.high = min(0.0, float(raw.min())), max(1.0, float(raw.max()))
+        unit = ((raw - self.low) / (self.high - self.low)).clip(0, 1)
+        self.images = torch.from_numpy(np.ascontiguousarray(unit.transpose(0, 3, 1, 2)))
+
+    def members(self, images: torch.Tensor) -> np.ndarray:
+        """Probabilities of each member, `M x N x C` float64, for `N x C_in x H x W` images in [0, 1]."""
+        raw = (images * (self.high - self.low) + self.low) * self.ensemble.info.input_spec["scale"]
+        return self.ensemble.predict_members(raw.permute(0, 2, 3, 1).numpy()).astype(np.float64)
+
+    def models(self, members: np.ndarray) -> dict[str, np.ndarray]:
+        """Probabilities `N x C` of what is compared."""
+        alone = members[self.best]
+        return {
+            "ensemble": combine(members, self.weights, self.temperatures),
+            "best member": alone,
+            "best member, calibrated": apply_temperature(alone, self.best_temperature),
+        }
+
+
+def measure_robustness(
+    ensemble: Ensemble,
+    data: pl.LightningDataModule,
+    *,
+    best: str,
+    best_temperature: float,
+    ood: str = "auto",
+    images: int = 256,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The parts `corruptions` and `ood` of ``results.json``.
+
+    Args:
+        ensemble: The ensemble.
+        data: Its data module.
+        best: Id of the best member.
+        best_temperature: Its own temperature, from validation data.
+        ood: As for :func:`nni_hypens.ood.ood_names`.
+        images: Most test images to use; 0 for no measurement.
+        seed: Of everything drawn.
+
+    Raises:
+        InputError: If `ood` names a set that is not there; what `auto` adds is skipped, with the reason.
+    """
+    reason = None
+    if images == 0:
+        reason = "not asked for (stress_images is 0)"
+    elif not hasattr(data, "raw"):
+        reason = f"{type(data).__name__} has no raw(split, indices) to take images from"
+    if reason is not None:
+        return {"corruptions": {"skipped": reason}, "ood": {"skipped": [{"name": "all", "reason": reason}]}}
+    bench = Bench(ensemble, data, images, best, best_temperature, seed)
+    clean = bench.members(bench.images)
+    count = {"images": len(bench.labels), "of": len(data.labels("test"))}
+    return {
+        "corruptions": {**count, "rows": _corruptions(bench, clean)},
+        "ood": {**count, **_ood(bench, clean, ood, getattr(data, "source", None))},
+    }
+
+
+def _corruptions(bench: Bench, clean: np.ndarray) -> list[dict[str, Any]]:
+    rows = _rows(bench, clean, "none", 0)
+    for name in CORRUPTIONS:
+        for severity in SEVERITIES:
+            rows += _rows(bench, bench.members(corrupt(bench.images, name, severity, bench.seed)), name, severity)
+    return rows
+
+
+def _rows(bench: Bench, members: np.ndarray, corruption: str, severity: int) -> list[dict[str, Any]]:
+    split = entropy_split(members, bench.weights)
+    rows = []
+    for model, probs in bench.models(members).items():
+        row = {
+            "corruption": corruption,
+            "severity": severity,
+            "model": model,
+            "accuracy": metrics.accuracy(probs, bench.labels),
+            "nll": metrics.nll(probs, bench.labels),
+            "ece": metrics.ece(probs, bench.labels),
+        }
+        if model == "ensemble":
+            row |= {"aleatoric": float(split.aleatoric.mean()), "epistemic": float(split.epistemic.mean())}
+        rows.append(row)
+    return rows
+
+
+def _ood(bench: Bench, clean: np.ndarray, setting: str, source: Any) -> dict[str, Any]:
+    inside = _scores(bench, clean)
+    shape = bench.images.shape[1:]
+    sets, skipped = [], []
+    for name in ood_names(setting, source if isinstance(source, str) else None):
+        try:
+            images = ood_images(name, len(bench.labels), *shape, seed=bench.seed)
+        except InputError as error:
+            if setting != "auto":
+                raise
+            skipped.append({"name": name, "reason": f"{error.got}; wanted: {error.expected}"})
+            continue
+        members = bench.members(images)
+        outside, split = _scores(bench, members), entropy_split(members, bench.weights)
+        sets.append(
+            {
+                "name": name,
+                "images": len(images),
+                "auroc": {score: ood_auroc(inside[score], outside[score]) for score in inside},
+                **{part: float(values.mean()) for part, values in split._asdict().items()},
+            }
+        )
+    return {"sets": sets, "skipped": skipped}
+
+
+def _scores(bench: Bench, members: np.ndarray) -> dict[str, np.ndarray]:
+    models = bench.models(members)
+    scores = ood_scores(members, bench.weights, models["ensemble"])
+    return {**scores, "best_member_confidence": 1 - models["best member"].max(axis=1)}

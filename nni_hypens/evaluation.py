@@ -7,6 +7,7 @@ from math import comb
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from nni_hypens import metrics, uncertainty
 from nni_hypens.calibration import (
@@ -63,6 +64,7 @@ def evaluate_pool(
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},
         "members": _members(pool, validation_labels, test_labels, members, records, own),
         "candidates": [_candidate(record, trials.get(record["id"]), pool, ids, test_labels) for record in records],
+        "ranking": _ranking(records, validation_nll),
         "diversity": _diversity(test, test_labels, [_record(records, name)["shared_edges"] for name in ids]),
         "reliability": {
             "ensemble": _reliability(calibrated, test_labels),
@@ -75,6 +77,16 @@ def evaluate_pool(
             *_baselines(pool, test_labels, len(set(ids)), records),
         ],
     }
+
+
+def _ranking(records: list[dict[str, Any]], validation_nll: dict[str, float]) -> dict[str, Any]:
+    """How well the supernet's NLL put the candidates in order: Spearman's correlation with their NLL after training, on
+    validation data; None for fewer than three candidates, or where all are alike."""
+    trained = [record for record in records if record["id"] in validation_nll]
+    pairs = [(record["supernet_nll"], validation_nll[record["id"]]) for record in trained]
+    before, after = ([pair[i] for pair in pairs] for i in (0, 1))
+    known = len(pairs) > 2 and len(set(before)) > 1 and len(set(after)) > 1
+    return {"spearman": float(spearmanr(before, after).statistic) if known else None, "candidates": len(pairs)}
 
 
 def _record(records: list[dict[str, Any]], name: str) -> dict[str, Any]:

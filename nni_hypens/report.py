@@ -22,6 +22,10 @@ _STAGES = {
 _SHOWN_SETTINGS = ("data", "space", "members", "candidates", "seed")
 
 
+USEFUL_RANKING = 0.3
+"""Spearman correlation below which the supernet's ranking is called little better than chance."""
+
+
 def write_report(run_dir: Path) -> Path:
     """Write DIR/report.html from the files of a run folder.
 
@@ -81,6 +85,13 @@ def _caveats(run: RunContent) -> list[str]:
             f"One standard error of this accuracy on {run.n_test} test examples is {100 * error:.2f} points: "
             "differences of that size may be chance."
         )
+    ranking = run.results.get("ranking") or {}
+    rank = number(ranking.get("spearman"))
+    if rank is not None and rank < USEFUL_RANKING:
+        notes.append(
+            f"The supernet's order of the {ranking['candidates']} candidates says little about how they trained "
+            f"(Spearman {rank:+.2f}): which of them to train was close to chance."
+        )
     for name, rows, bar in (("members", run.members, best), ("baselines", run.results.get("baselines") or (), ours)):
         better = [row for row in rows if (nll := number(row.get("nll"))) is not None and nll < bar["nll"]]
         if better:
@@ -106,7 +117,9 @@ def _what_was_run(run: RunContent) -> str:
         "selection": _selection(results.get("selection")), "temperature": results.get("temperature"),
     }  # fmt: skip
     diversity = results.get("diversity") or {}
+    rank = number((results.get("ranking") or {}).get("spearman"))
     extra = {
+        "supernet's ranking (Spearman)": None if rank is None else f"{rank:+.2f} with the NLL after training",
         "mean disagreement": diversity.get("disagreement"), "oracle accuracy": diversity.get("oracle_accuracy"),
         "edges shared with the base": diversity.get("base_shared_edges"),
     }  # fmt: skip

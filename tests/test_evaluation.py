@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from nni_hypens import metrics
 from nni_hypens.calibration import Temperatures
@@ -24,7 +25,7 @@ def make(
             "id": f"c{i:02d}",
             "lam": None if i == 0 else float(i),
             "shared_edges": i,
-            "supernet_nll": 1.0,
+            "supernet_nll": (1.0, 0.7, 1.3, 0.9, 0.8)[i],
             "source": "base" if i == 0 else "draw",
         }
         for i in range(n + 1)
@@ -59,6 +60,20 @@ def test_every_number_is_what_it_says() -> None:
     failed = results["candidates"][-1]
     assert failed["status"] == "failed" and failed["error"] == "killed" and "test" not in failed
     assert [row["is_member"] for row in results["candidates"][:-1]] == [False, True, False, True]
+
+
+def test_ranking_of_the_supernet() -> None:
+    """Spearman against scipy, over trained candidates alone."""
+    pool, validation, test, records, trials = make()
+    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)
+    trained = [record for record in records if record["id"] in pool]
+    after = [metrics.nll(pool[record["id"]][0], validation) for record in trained]
+    wanted = spearmanr([record["supernet_nll"] for record in trained], after).statistic
+    assert len(trained) == len(records) - 1  # one failed
+    assert results["ranking"] == {"spearman": pytest.approx(wanted), "candidates": len(trained)}
+    alike = [{**record, "supernet_nll": 1.0} for record in records]
+    for some in (alike, records[:2]):
+        assert evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, some, trials)["ranking"]["spearman"] is None
 
 
 def test_best_member_is_chosen_on_validation_data_alone() -> None:

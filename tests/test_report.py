@@ -182,6 +182,15 @@ def test_better_members_and_baselines_are_named(copy: Path) -> None:
     assert re.search(rf"these members have a lower NLL than the best member: [^.]*{name} \(", text)
 
 
+@pytest.mark.parametrize(("spearman", "said"), [(0.71, False), (0.05, True), (-0.4, True), (None, False)])
+def test_a_ranking_that_says_little_is_warned_of(copy: Path, spearman: float | None, said: bool) -> None:
+    _edit(copy / "results.json", lambda value: {**value, "ranking": {"spearman": spearman, "candidates": 7}})
+    page = _Page(write_report(copy))
+    assert ("close to chance" in page.text) == said and (spearman is None) == ("supernet's ranking" not in page.text)
+    if spearman is not None:
+        assert f"{spearman:+.2f} with the NLL after training" in page.text
+
+
 def test_minimal_folder(tmp_path: Path) -> None:
     page = _Page(write_report(make_minimal_folder(tmp_path / "small")))
     assert "Equal. The ensemble is as accurate as its best member (50.00% against 50.00%)" in page.text

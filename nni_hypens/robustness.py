@@ -13,8 +13,8 @@ from nni_hypens.calibration import Temperatures, apply_temperature, combine
 from nni_hypens.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.errors import InputError
+from nni_hypens.image_arrays import stratified_subset
 from nni_hypens.ood import ood_images, ood_names
-from nni_hypens.sources import stratified_subset
 from nni_hypens.uncertainty import entropy_split, ood_auroc, ood_scores
 
 

@@ -10,7 +10,8 @@ import search_spaces
 
 ORDER = [
     "errors", "live_trial", "_compat", "files", "architecture", "hypernetwork", "metrics", "selection_scores",
-    "selection_limits", "selection_task", "selection", "uncertainty", "corruptions", "sources", "ood", "batches",
+    "selection_limits", "selection_task", "selection", "uncertainty", "corruptions", "image_arrays",
+    "sources", "ood", "batches",
     "diversity", "budget", "expected_cost", "supernet", "mixed_operations", "hub_support", "inherit", "data",
     "calibration", "ensemble_files", "ensemble", "robustness", "sampling", "evaluators", "progress", "schedule",
     "search_checks", "user_module", "search_module", "curves", "live_reports", "search", "training", "experiments",

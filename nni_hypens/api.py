@@ -113,6 +113,7 @@ def search_ensemble(
     calibration: str = "ensemble",
     ood: str = "auto",
     stress_images: int = 256,
+    threads: int = 1,
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
@@ -145,6 +146,7 @@ def search_ensemble(
             each member's probabilities before they are averaged) or ``none``.
         ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
+        threads: Threads of torch in the search and in each trial.
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
@@ -176,6 +178,7 @@ def search_ensemble(
         "calibration": calibration,
         "ood": ood,
         "stress_images": stress_images,
+        "threads": threads,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
@@ -199,6 +202,7 @@ def search_ensemble(
         calibration,
         ood,
         stress_images,
+        threads,
     )
     run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
     run.prepare()

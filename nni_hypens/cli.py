@@ -281,6 +281,7 @@ def make_plan(config: Any, out: Path) -> Any:
         diversity=config.build_diversity(),
         seed=config.seed,
         warm_start=config.warm_start,
+        threads=config.threads,
         strategy=config.strategy_arguments(tuple(data.input_spec[name] for name in ("channels", "height", "width"))),
         command=f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER",
         calibration=config.calibration,

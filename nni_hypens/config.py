@@ -93,6 +93,9 @@ class RunConfig:
         "between them; auto: noise, and fashion_mnist for digits or digits for fashion_mnist if on disk; none",
     )
     stress_images: int = setting(256, "test images to corrupt and to hold against those from elsewhere; 0 for none")
+    threads: int = setting(
+        1, "threads of torch in the search and in each trial (more help large networks, and stall on busy cores)"
+    )
     seed: int = setting(0, "seed of everything that is drawn")
 
     @classmethod
@@ -134,7 +137,7 @@ class RunConfig:
     def check(self) -> None:
         """Everything that can be said without opening data or building the space."""
         at_least = {"members": 1, "candidates": 1, "search_epochs": 2, "epochs": 1, "batch_size": 1, "seed": 0}
-        at_least |= {"beam_width": 1, "stress_images": 0}
+        at_least |= {"threads": 1, "beam_width": 1, "stress_images": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InputError(name, getattr(self, name), f"a whole number of at least {least}")

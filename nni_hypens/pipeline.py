@@ -223,7 +223,9 @@ class Run:
         self.progress.start("train", len(records), "candidate", len(done))
         start = time.perf_counter()
         folder, at_once = self.out / "candidates", (self.concurrency, self.per_trial)
-        strategy = CandidateTraining(specs, plan.evaluator, plan.data, folder, *at_once, on_progress=self._on_trial)
+        strategy = CandidateTraining(
+            specs, plan.evaluator, plan.data, folder, *at_once, plan.threads, on_progress=self._on_trial
+        )
         try:
             run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
         finally:

@@ -49,6 +49,7 @@ class Plan:
         calibration: ``ensemble``, ``members`` or ``none``.
         ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
+        threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
     """
 
     space: ModelSpace
@@ -70,6 +71,7 @@ class Plan:
     calibration: str = "ensemble"
     ood: str = "auto"
     stress_images: int = 256
+    threads: int = 1
 
     def check(self) -> None:
         """Find what is wrong before any long work.

@@ -12,6 +12,7 @@ import torch
 
 from nni_hypens.architecture import EdgeStructure
 from nni_hypens.errors import InputError
+from nni_hypens.experiments import torch_threads
 from nni_hypens.files import read_json, write_json, write_tensors
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
@@ -87,9 +88,10 @@ def _predict(plan: Plan, folder: Path, pool: Sequence[Candidate], progress: Prog
     strategy = trained_strategy(plan, folder)
     progress.start("sample", len(pool), "architecture")
     batches, predictions = list(plan.data.val_dataloader()), []
-    for candidate in pool:
-        predictions.append(strategy.trained_supernet.predict([candidate.architecture], batches)[0].numpy())
-        progress.step()
+    with torch_threads(plan.threads):
+        for candidate in pool:
+            predictions.append(strategy.trained_supernet.predict([candidate.architecture], batches)[0].numpy())
+            progress.step()
     progress.stop()
     return np.stack(predictions)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from nni_hypens.errors import CommandError
-from nni_hypens.experiments import run_search
+from nni_hypens.experiments import run_search, torch_threads
 from nni_hypens.files import write_json, write_text
 from nni_hypens.live import watch_stage
 from nni_hypens.live_trial import TRIAL_COMMAND
@@ -42,7 +42,8 @@ def search_stage(plan: Plan, out: Path, progress: Progress) -> None:
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.seed, **plan.strategy)
     evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
     pl.seed_everything(plan.seed, verbose=False)  # the supernet's initial weights
-    run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(progress)])
+    with torch_threads(plan.threads):
+        run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(progress)])
     module = strategy.oneshot_module
     base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]
     rest = [row["seconds"] for row in strategy.history if row["phase"] not in (WARMUP, BASE)]

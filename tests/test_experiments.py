@@ -8,10 +8,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from nni_hypens._compat import manager_environment
 from nni_hypens.errors import InputError
-from nni_hypens.experiments import free_port, stop_orphan, versions
+from nni_hypens.experiments import free_port, stop_orphan, torch_threads, versions
 from nni_hypens.files import write_json
 
 
@@ -77,3 +78,11 @@ def test_servers_of_the_manager_listen_on_loopback(arguments: str, address: str)
 
 def test_versions_are_plain_text() -> None:
     assert all(type(name) is str and type(value) is str for name, value in versions().items())
+
+
+def test_threads_are_those_asked_for_and_then_as_before() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from nni.nas.oneshot.pytorch.supermodule.operation import MixedBatchNorm2d, MixedLayerNorm
 
-from nni_hypens.supernet import _weighted_operation
+from nni_hypens.supernet import weighted_operation
 
 
 class SlimBatchNorm2d(MixedBatchNorm2d):
@@ -40,4 +40,4 @@ class SlimLayerNorm(MixedLayerNorm):
 
 def repaired_hooks() -> list[Callable[..., Any]]:
     """Mutation hooks of these operations, to stand before those of NNI's."""
-    return [_weighted_operation(operation) for operation in (SlimBatchNorm2d, SlimLayerNorm)]
+    return [weighted_operation(operation) for operation in (SlimBatchNorm2d, SlimLayerNorm)]

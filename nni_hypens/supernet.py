@@ -231,7 +231,7 @@ def _with_weights(module: Any, memo: dict[str, Any]) -> Any:
     return module
 
 
-def _weighted_operation(operation: type) -> Callable[..., Any]:
+def weighted_operation(operation: type) -> Callable[..., Any]:
     """Mutation hook of one of NNI's mixed operations, with its output scaled by the weights of its arguments."""
 
     def mutate(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
@@ -248,7 +248,7 @@ def _weighted_operation(operation: type) -> Callable[..., Any]:
 def mutation_hooks() -> list[Callable[..., Any]]:
     """Hooks, in NNI's sense, that turn each primitive of a model space into its weighted path-sampling module."""
     hooks = [WeightedLayer.mutate, WeightedInput.mutate, WeightedRepeat.mutate, WeightedCell.mutate]
-    return [*hooks, *(_weighted_operation(operation) for operation in NATIVE_MIXED_OPERATIONS), no_default_hook]
+    return [*hooks, *(weighted_operation(operation) for operation in NATIVE_MIXED_OPERATIONS), no_default_hook]
 
 
 class Supernet:

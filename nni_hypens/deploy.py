@@ -38,8 +38,8 @@ def add_commands(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="what an ensemble says of some images",
-        description="Labels, probabilities and uncertainty in nats: entropy, and the part of it that is the members' "
-        "disagreement. Open a PT2 file only if you trust who wrote it.",
+        description="Labels, probabilities and uncertainty in nats: entropy, and `epistemic`, the disagreement of the "
+        "members before any temperature. Open a PT2 file only if you trust who wrote it.",
         allow_abbrev=False,
     )
     predict.add_argument("model", type=Path, metavar="MODEL", help="run folder, ensemble's folder, .onnx or .pt2")

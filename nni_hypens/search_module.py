@@ -70,7 +70,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         self.accepts = accepts
         self.penalty = penalty
         self.supernet, self.structure, self.diversity, self.settings = supernet, structure, diversity, settings
-        self.layout = ChoiceLayout(structure.table)
+        self.layout = self._layout_there = ChoiceLayout(structure.table)
         self.base = base
         self.base_given = base is not None
         self.schedule: Schedule | None = None
@@ -301,9 +301,9 @@ class EdgeNESModule(BaseOneShotLightningModule):
         return self.diversity(lam, self.hypernetwork(lam), temperature, generator)
 
     def _device_layout_cached(self) -> ChoiceLayout:
-        if self.layout.mask.device != self.device:
-            self.layout = self._device_layout()
-        return self.layout
+        if self._layout_there.mask.device != self.device:  # the weight step draws on the CPU, by self.layout
+            self._layout_there = self._device_layout()
+        return self._layout_there
 
     def _note(self, name: str, value: torch.Tensor) -> None:
         """Keep a number of this step; read only at the end of the epoch, so that no step waits for the device."""

@@ -103,6 +103,16 @@ def test_steps_on_the_regulariser_alone(tiny_cell: OneCell) -> None:
     assert not torch.equal(results[0][0], results[1][0]) and results[3][2] < 0.3 * results[3][1]
 
 
+def test_the_layout_of_another_device_is_one_more(tiny_cell: OneCell) -> None:
+    """Paths of the weight step are drawn on the CPU, whatever device the architecture step is on."""
+    found = module(EdgeNES(), tiny_cell)
+    assert found._device_layout_cached() is found.layout
+    found.to("meta")
+    there = found._device_layout_cached()
+    assert there.mask.device.type == "meta" and found.layout.mask.device.type == "cpu"
+    assert found._device_layout_cached() is there
+
+
 def test_the_state_holds_what_is_no_tensor(tiny_cell: OneCell) -> None:
     found = module(EdgeNES(), tiny_cell)
     found.history, found.base_ranking = [{"epoch": 0, "loss": math.nan}], [{"loss": 1.0}]

@@ -49,6 +49,9 @@ def test_figures_are_those_of_the_results() -> None:
     seeds = json.loads((results / "default_run.json").read_text())["seeds"]
     for row in seeds:
         assert f"| {row['seed']} | {row['ensemble']:.4f} | {row['best_member']:.4f} |" in README
+    for row in json.loads((results / "warm_start.json").read_text())["mean"].values():
+        figures = [row[name] for name in ("mean_candidate", "best_member", "disagreement", "ensemble")]
+        assert " | ".join(f"{figure:.4f}" for figure in figures) + f" | {row['accuracy']:.2%} |" in README
     dial = json.loads((results / "dial.json").read_text())
     for row in dial["summary"]:
         assert f"| {row['error']:.3f} | {row['error_share']:.1%} | {row['worst_error']:.3f} |" in README

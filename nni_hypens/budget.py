@@ -88,6 +88,17 @@ class Budget:
         return None
 
 
+def budget_for(
+    space: ModelSpace,
+    max_params: float | None = None,
+    max_flops: float | None = None,
+    input_shape: Sequence[int] | None = None,
+) -> Budget | None:
+    """A :class:`Budget` with these limits, or None where there is none."""
+    limited = max_params is not None or max_flops is not None
+    return Budget(space, max_params, max_flops, input_shape) if limited else None
+
+
 def check_limits(max_params: object, max_flops: object, input_shape: object) -> None:
     """Check the limits as they come from a user.
 

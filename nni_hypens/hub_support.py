@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from nni.nas.nn.pytorch import Cell, InputChoice, ModelSpace, MutableModule, Repeat
+from nni.nas.nn.pytorch import Cell, InputChoice, ModelSpace, MutableModule
 from nni.nas.oneshot.pytorch.strategy import no_default_hook
 from torch import nn
 
 from nni_hypens.errors import InputError
 from nni_hypens.mixed_operations import repaired_hooks
-from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, WeightedCell, WeightedRepeat, mutation_hooks
+from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, WeightedCell, mutation_hooks
 
 NASNET = "nni.nas.hub.pytorch.nasnet"
 NASBENCH101 = "nni.nas.hub.pytorch.modules.nasbench101"
@@ -77,20 +77,6 @@ class LooseEndCell(WeightedCell):
         return super().forward(*inputs)
 
 
-class RepeatFromZero(WeightedRepeat):
-    """``Repeat`` that may be skipped altogether: NNI's path-sampling one has no output at depth 0."""
-
-    @classmethod
-    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
-        if isinstance(module, Repeat) and module.min_depth == 0:
-            return super().mutate(module, name, memo, mutate_kwargs)
-        return None
-
-    def forward(self, x: Any) -> Any:
-        skipped = self._sampled == 0 and self.path_weights.mixture is None
-        return self._reduction([x], [0]) if skipped else super().forward(x)
-
-
 def mutate_stage(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
     """Mutation hook of ``NDSStage``: as NNI's path sampling has it, its output scaled by the weight of its depth."""
     sampling = hub_class(NASNET, "NDSStagePathSampling")
@@ -135,7 +121,7 @@ def refuse_unsupported(module: nn.Module, name: str, memo: dict[str, Any], mutat
 def all_hooks() -> list[Callable[..., Any]]:
     """Mutation hooks of the primitives and of the hub; what they leave is refused."""
     primitives = [hook for hook in mutation_hooks() if hook is not no_default_hook]
-    ours = [LooseEndCell.mutate, RepeatFromZero.mutate, mutate_stage, *repaired_hooks()]
+    ours = [LooseEndCell.mutate, mutate_stage, *repaired_hooks()]
     return [*ours, *primitives, refuse_unsupported]
 
 

@@ -16,7 +16,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import model_context
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
-from nni_hypens.budget import Budget
+from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.errors import InputError
@@ -108,8 +108,7 @@ class Plan:
     def budget(self) -> Budget | None:
         """The limits that sampled architectures keep, or None."""
         limits = {name: self.strategy.get(name) for name in ("max_params", "max_flops", "input_shape")}
-        limited = limits["max_params"] is not None or limits["max_flops"] is not None
-        return Budget(fresh(self.space), **limits) if limited else None
+        return budget_for(fresh(self.space), **limits)
 
     def _try_space(self, structure: EdgeStructure) -> None:
         """Run one architecture on two blank images: data and space must fit."""

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
-from nni_hypens.budget import Budget, check_limits
+from nni_hypens.budget import Budget, budget_for, check_limits
 from nni_hypens.curves import ProbabilityCurves
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges
 from nni_hypens.errors import InputError
@@ -163,9 +163,8 @@ class EdgeNES(OneShotStrategy):
         elif self.base is not None:
             self.base = self._structure.table.validate(self.base)
         self._inheritance = Inheritance(model)
-        if self.limits["max_params"] is not None or self.limits["max_flops"] is not None:
-            self.budget = Budget(model, **self.limits)
-            self._check_base()
+        self.budget = budget_for(model, **self.limits)
+        self._check_base()
         with torch.random.fork_rng(devices=[]):  # NNI builds cells anew, with new weights
             torch.manual_seed(self.settings.seed)
             mutated = super().mutate_model(model)

@@ -177,9 +177,6 @@ class EdgeNESModule(BaseOneShotLightningModule):
             self.structure, self.hypernetwork, self.base, self.diversity.counts_edges, self.accepts
         )
 
-    def _device_layout(self) -> ChoiceLayout:
-        return ChoiceLayout(self.structure.table, self.device)
-
     # ---- steps --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
@@ -225,7 +222,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         optimizer = self.architecture_optimizers()
         temperature = self.settings.path_temperature.at(progress)
         logits, _ = self._logits(phase, self._generator(batch_idx, 2))
-        draw = self._draw(logits, self._device_layout_cached(), temperature, self._generator(batch_idx, 3))
+        draw = self._draw(logits, self._device_layout(), temperature, self._generator(batch_idx, 3))
         for weight in self._weights:  # the weights stay: their gradients would be a third of this step's cost
             weight.requires_grad_(False)
         try:
@@ -271,7 +268,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
 
     def _penalized(self, loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """The loss with NNI's penalty on the expectation under alpha(lam)."""
-        probabilities = self._device_layout_cached().masked(logits).softmax(-1)
+        probabilities = self._device_layout().masked(logits).softmax(-1)
         options = self.structure.table.options
         at = {label: row[: len(values)] for (label, values), row in zip(options.items(), probabilities, strict=True)}
         loss, details = self.penalty(loss, at)
@@ -300,9 +297,9 @@ class EdgeNESModule(BaseOneShotLightningModule):
         temperature = self.diversity.temperature.at(progress)
         return self.diversity(lam, self.hypernetwork(lam), temperature, generator)
 
-    def _device_layout_cached(self) -> ChoiceLayout:
+    def _device_layout(self) -> ChoiceLayout:
         if self._layout_there.mask.device != self.device:  # the weight step draws on the CPU, by self.layout
-            self._layout_there = self._device_layout()
+            self._layout_there = ChoiceLayout(self.structure.table, self.device)
         return self._layout_there
 
     def _note(self, name: str, value: torch.Tensor) -> None:

@@ -125,7 +125,8 @@ class WeightedInput(PathSamplingInput):
 
 
 class WeightedRepeat(PathSamplingRepeat):
-    """``Repeat`` of sampled depth, its output scaled by the weight of the depth."""
+    """``Repeat`` of sampled depth, its output scaled by the weight of the depth; it may be skipped altogether, where
+    NNI's path-sampling one has no output."""
 
     @classmethod
     def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
@@ -136,7 +137,7 @@ class WeightedRepeat(PathSamplingRepeat):
 
     def forward(self, x: Any) -> Any:
         if self.path_weights.mixture is None:
-            return super().forward(x)
+            return self._reduction([x], [0]) if self._sampled == 0 else super().forward(x)
         shares = distribution_of(self.depth_choice, self.path_weights.mixture)
         total = _times(x, shares[0]) if 0 in shares else None
         for depth, block in enumerate(self.blocks, start=1):

@@ -106,11 +106,11 @@ def test_steps_on_the_regulariser_alone(tiny_cell: OneCell) -> None:
 def test_the_layout_of_another_device_is_one_more(tiny_cell: OneCell) -> None:
     """Paths of the weight step are drawn on the CPU, whatever device the architecture step is on."""
     found = module(EdgeNES(), tiny_cell)
-    assert found._device_layout_cached() is found.layout
+    assert found._device_layout() is found.layout
     found.to("meta")
-    there = found._device_layout_cached()
+    there = found._device_layout()
     assert there.mask.device.type == "meta" and found.layout.mask.device.type == "cpu"
-    assert found._device_layout_cached() is there
+    assert found._device_layout() is there
 
 
 def test_the_state_holds_what_is_no_tensor(tiny_cell: OneCell) -> None:

@@ -1,0 +1,340 @@
+"""Methods that are compared, each a recipe over the same parts: search, train, choose.
+
+A recipe gets a workbench, the members wanted and a budget in seconds of computing, and gives the networks it has trained
+in the order in which it trained them. Where its members are chosen, they are chosen in the same way by validation NLL,
+and every ensemble is calibrated in the same way; so methods differ in what they train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nni_hypens.adaptive import AdaptiveTraining, neighbours, random_architectures
+from nni_hypens.architecture import Sample
+from nni_hypens.diversity import JensenShannon
+from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search, nni_search
+from nni_hypens.sample_stage import OVERSAMPLE
+from nni_hypens.sampling import choose_pool
+from nni_hypens.selection import select
+from nni_hypens.workbench import Network, Workbench
+
+MANY = 400
+"""More networks than any budget here pays for."""
+POPULATION = 10
+"""Networks that evolution keeps (Zaidi et al. 2021 keep 50 of 400)."""
+DEVIATION = 2
+"""Edges in which random deviations differ from the base."""
+
+
+@dataclass
+class Trained:
+    """What a method has trained.
+
+    Args:
+        networks: In the order of training.
+        search_s: Seconds of search and ranking.
+        choose: Whether members are chosen among the networks; else the first ones are the members.
+        supernet_nll: Of each network's architecture on the method's supernet, where it has one.
+    """
+
+    networks: list[Network]
+    search_s: float = 0.0
+    choose: bool = True
+    supernet_nll: dict[int, float] = field(default_factory=dict)
+
+
+Recipe = Callable[[Workbench, int, float], Trained]
+Next = tuple[Sample, int]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a comparison.
+
+    Args:
+        title: For tables.
+        recipe: What it does.
+        about: One sentence.
+        fills: Whether it spends the budget; else it has a cost of its own.
+    """
+
+    title: str
+    recipe: Recipe
+    about: str
+    fills: bool = True
+
+
+def fill(bench: Workbench, members: int, budget: float, trainings: Iterator[Next]) -> list[Network]:
+    """Train one after the other while the next is expected to fit into the budget, ``members`` at least."""
+    networks: list[Network] = []
+    spent = 0.0
+    while True:
+        if len(networks) >= members and spent + spent / len(networks) > budget:
+            return networks
+        following = next(trainings, None)
+        if following is None:
+            return networks
+        networks.append(bench.network(*following))
+        spent += networks[-1].cost
+
+
+def replicas(sample: Sample, first: int = 0) -> Iterator[Next]:
+    """One architecture, again and again."""
+    return ((sample, replica) for replica in range(first, MANY))
+
+
+# ---- one architecture ---------------------------------------------------------------------------------------------
+
+
+def single(strategy: str) -> Recipe:
+    """One network of the architecture that a strategy of NNI finds."""
+
+    def recipe(bench: Workbench, members: int, budget: float) -> Trained:
+        sample, seconds = nni_search(bench, strategy)
+        return Trained([bench.network(sample)], seconds, choose=False)
+
+    return recipe
+
+
+def random_single(bench: Workbench, members: int, budget: float) -> Trained:
+    """One network of a random architecture."""
+    return Trained([bench.network(random_architectures(bench.structure, 1, bench.seed)[0])], choose=False)
+
+
+def deep_ensemble(strategy: str) -> Recipe:
+    """Several seeds of the architecture that a strategy of NNI finds (Lakshminarayanan et al. 2017)."""
+
+    def recipe(bench: Workbench, members: int, budget: float) -> Trained:
+        sample, seconds = nni_search(bench, strategy)
+        return Trained([bench.network(sample, replica) for replica in range(members)], seconds, choose=False)
+
+    return recipe
+
+
+def search_ensemble_of(strategy: str) -> Recipe:
+    """Several searches, one network of each choice."""
+
+    def recipe(bench: Workbench, members: int, budget: float) -> Trained:
+        found = [nni_search(bench, strategy, index) for index in range(members)]
+        networks: list[Network] = []
+        for sample, _ in found:
+            key = bench.structure.key(sample)
+            twins = sum(bench.structure.key(other.sample) == key for other in networks)
+            networks.append(bench.network(sample, twins))  # the same choice twice still makes two networks
+        return Trained(networks, sum(seconds for _, seconds in found), choose=False)
+
+    return recipe
+
+
+def random_deep_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
+    """Half of the budget on random architectures, the rest on new seeds of the best of them."""
+    pool = fill(
+        bench, 1, budget / 2, ((sample, 0) for sample in random_architectures(bench.structure, MANY, bench.seed))
+    )
+    best = min(pool, key=lambda network: network.nll)
+    rest = budget - sum(network.cost for network in pool)
+    return Trained([*pool, *fill(bench, members - 1, rest, replicas(best.sample, 1))])
+
+
+# ---- pools of different architectures -----------------------------------------------------------------------------
+
+
+def random_pool(bench: Workbench, members: int, budget: float) -> Trained:
+    """Random architectures (Random-NES of the papers; NES-RS of Zaidi et al. 2021 but for how members are chosen)."""
+    samples = random_architectures(bench.structure, MANY, bench.seed)
+    return Trained(fill(bench, members, budget, ((sample, 0) for sample in samples)))
+
+
+def random_deviations(bench: Workbench, members: int, budget: float) -> Trained:
+    """The base of EdgeNES and random architectures that differ from it in two edges (RandomD-NES of the papers)."""
+    search = hypernetwork_search(bench)
+    generator = np.random.default_rng(bench.seed)
+    base, structure = search.sampler.base, bench.structure
+    wanted = max(structure.n_edges - DEVIATION, 0)
+
+    def deviations() -> Iterator[Next]:
+        seen = {structure.key(base)}
+        yield base, 0
+        for _ in range(100 * MANY):
+            sample = base
+            while structure.shared_edges(base, sample) > wanted:
+                near = neighbours(structure, sample)
+                sample = near[int(generator.integers(len(near)))]
+            if structure.shared_edges(base, sample) == wanted and structure.key(sample) not in seen:
+                seen.add(structure.key(sample))
+                yield sample, 0
+
+    seconds = search.clock.seconds
+    return Trained(fill(bench, members, budget - seconds, deviations()), seconds)
+
+
+def evolution(bench: Workbench, members: int, budget: float) -> Trained:
+    """NES-RE (Zaidi et al. 2021, algorithm 1): a population ages; parents are the members that forward selection takes
+    from it, and a child differs from its parent in one choice."""
+    networks: list[Network] = []
+    generator = np.random.default_rng(bench.seed)
+
+    def children() -> Iterator[Next]:
+        for sample in random_architectures(bench.structure, POPULATION, bench.seed):
+            yield sample, 0
+        while len(networks) < MANY:
+            alive = [network for network in networks[-POPULATION:] if network.finite]
+            probs = np.stack([network.validation for network in alive])
+            chosen = select("greedy", probs, bench.validation_labels, size=min(members, len(alive))).members
+            parent = alive[chosen[int(generator.integers(len(chosen)))]].sample
+            near = neighbours(bench.structure, parent)
+            sample = near[int(generator.integers(len(near)))]
+            key = bench.structure.key(sample)
+            yield sample, sum(bench.structure.key(network.sample) == key for network in networks)
+
+    def remembered() -> Iterator[Next]:
+        for following in children():
+            yield following
+            networks.append(bench.network(*following))
+
+    return Trained(fill(bench, members, budget, remembered()))
+
+
+# ---- EdgeNES ------------------------------------------------------------------------------------------------------
+
+
+def edgenes(name: str, **changes: Any) -> Recipe:
+    """The papers' EdgeNES: base and hypernetwork candidates, ranked on the supernet, as many as the budget pays for."""
+
+    def recipe(bench: Workbench, members: int, budget: float) -> Trained:
+        search = hypernetwork_search(bench, name, **changes)
+        first = bench.network(search.sampler.base)
+        wanted = max(members, int((budget - search.clock.seconds) / first.cost))
+        ranked = _ranked(bench, search, wanted)
+        seconds = search.clock.seconds
+        networks = fill(bench, members, budget - seconds, ((sample, 0) for sample in ranked.samples))
+        return Trained(networks, seconds, supernet_nll=ranked.nll_of(networks))
+
+    return recipe
+
+
+@dataclass
+class _Ranked:
+    """Candidates in the order of training, all that were looked at, and their supernet NLL."""
+
+    samples: list[Sample]
+    everything: list[Sample]
+    nll: list[float]
+
+    def nll_of(self, networks: list[Network]) -> dict[int, float]:
+        """Position of a network -> NLL of its architecture on the supernet, where it was ranked."""
+        return {
+            place: self.nll[self.everything.index(network.sample)]
+            for place, network in enumerate(networks)
+            if network.sample in self.everything
+        }
+
+
+def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranked:
+    pool = search.sampler.pool(OVERSAMPLE * wanted, search.plan.lam_range, bench.seed, at_least=1)
+    everything = [candidate.architecture for candidate in pool]
+    probs, labels = search.predict(everything), bench.validation_labels
+    nll = -np.log(np.clip(probs[:, np.arange(len(labels)), labels], 1e-12, None)).mean(axis=1)
+    chosen = choose_pool(pool, probs, labels, min(wanted, len(pool)))
+    return _Ranked([everything[index] for index in chosen], everything, nll.tolist())
+
+
+def adaptive_edgenes(start: int = 5, name: str = "edgenes", **changes: Any) -> Recipe:
+    """EdgeNES with adaptive training: the base and ``start - 1`` candidates spread over the dial, then whatever is
+    expected to help the ensemble most."""
+
+    def recipe(bench: Workbench, members: int, budget: float) -> Trained:
+        search = hypernetwork_search(bench, name, **changes)
+        ranked = _ranked(bench, search, start)
+        seconds = search.clock.seconds
+        networks = _adaptively(bench, members, budget - seconds, ranked.samples, ranked.everything)
+        return Trained(networks, seconds, supernet_nll=ranked.nll_of(networks))
+
+    return recipe
+
+
+def adaptive_random(start: int = 5) -> Recipe:
+    """Adaptive training alone, begun with random architectures and without any search."""
+
+    def recipe(bench: Workbench, members: int, budget: float) -> Trained:
+        return Trained(
+            _adaptively(bench, members, budget, random_architectures(bench.structure, start, bench.seed), [])
+        )
+
+    return recipe
+
+
+def _adaptively(
+    bench: Workbench, members: int, budget: float, start: list[Sample], pool: list[Sample]
+) -> list[Network]:
+    rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, members, bench.seed)
+    networks: list[Network] = []
+
+    def proposals() -> Iterator[Next]:
+        while len(networks) < MANY:
+            known = [network for network in networks if network.finite]
+            probs = np.stack([network.validation for network in known]) if known else np.empty((0, 0, 0))
+            failed = [network.sample for network in networks if not network.finite]
+            proposal = rule.propose([network.sample for network in known], probs, failed)
+            yield proposal.sample, proposal.replica
+            networks.append(bench.network(proposal.sample, proposal.replica))
+
+    return fill(bench, members, budget, proposals())
+
+
+def best_architecture_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
+    """The hardest baseline: told for nothing which architecture adaptive EdgeNES found best, it spends all that adaptive
+    EdgeNES spends on training on new seeds of that one."""
+    ours = adaptive_edgenes()(bench, members, budget)
+    groups: dict[object, list[Network]] = {}
+    for network in ours.networks:
+        groups.setdefault(bench.structure.key(network.sample), []).append(network)
+    best = min(groups.values(), key=lambda group: float(np.mean([network.nll for network in group])))
+    networks = fill(bench, members, budget - ours.search_s, replicas(best[0].sample))
+    return Trained(networks, ours.search_s)
+
+
+def base_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
+    """New seeds of the base of EdgeNES, as many as the budget pays for."""
+    search = hypernetwork_search(bench)
+    seconds = search.clock.seconds
+    return Trained(fill(bench, members, budget - seconds, replicas(search.sampler.base)), seconds)
+
+
+METHODS: dict[str, Method] = {
+    "adaptive": Method(
+        "EdgeNES, adaptive", adaptive_edgenes(), "hypernetwork search, then each training for the ensemble's sake"
+    ),
+    "edgenes": Method("EdgeNES", edgenes("edgenes"), "hypernetwork candidates, ranked on the supernet"),
+    "edgenes_js": Method(
+        "EdgeNES, Jensen-Shannon", edgenes("edgenes_js", diversity=JensenShannon()), "the papers' other regulariser"
+    ),
+    "adaptive_random": Method(
+        "adaptive, no search", adaptive_random(), "adaptive training begun with random architectures"
+    ),
+    "best_architecture": Method(
+        "DeepEns of our best", best_architecture_ensemble, "seeds of the architecture that adaptive EdgeNES found best"
+    ),
+    "base_ensemble": Method("DeepEns of the base", base_ensemble, "seeds of the base of EdgeNES"),
+    "darts": Method("DARTS, single", single("darts"), "one network of NNI's DARTS", fills=False),
+    "gumbel_darts": Method(
+        "GumbelDARTS, single", single("gumbel_darts"), "one network of NNI's GumbelDARTS", fills=False
+    ),
+    "random": Method("random, single", random_single, "one network of a random architecture", fills=False),
+    "darts_deep_ensemble": Method(
+        "DeepEns of DARTS", deep_ensemble("darts"), "seeds of the architecture of one DARTS run", fills=False
+    ),
+    "darts_ensemble": Method(
+        "DartsEns", search_ensemble_of("darts"), "one network of each of several DARTS runs", fills=False
+    ),
+    "random_deep_ensemble": Method(
+        "DeepEns of the best random", random_deep_ensemble, "half random architectures, half seeds of the best of them"
+    ),
+    "random_pool": Method("Random-NES", random_pool, "random architectures"),
+    "random_deviations": Method("RandomD-NES", random_deviations, "random deviations from the base by two edges"),
+    "evolution": Method("NES-RE", evolution, "regularised evolution with forward selection"),
+}

@@ -1,0 +1,264 @@
+"""Methods against one another: every method on every data set and seed, at equal cost, kept in a folder.
+
+A cell is one data set and one seed. The reference of a cell, by default a deep ensemble of NNI's DARTS, sets the budget
+of its other methods: what the reference spent on search and training together. A method that has a cost of its own is
+run whatever that is, and the table shows it.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from nni_hypens import metrics
+from nni_hypens.baselines import METHODS, Trained
+from nni_hypens.calibration import calibrate, combine
+from nni_hypens.config import RunConfig
+from nni_hypens.errors import InputError
+from nni_hypens.files import read_json, write_json, write_text
+from nni_hypens.plan import Plan
+from nni_hypens.progress import Progress
+from nni_hypens.selection import select
+from nni_hypens.selection_task import MAX_COMBINATIONS
+from nni_hypens.workbench import Network, Workbench
+
+EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
+"""Choices of members that are all looked at; beam search above."""
+COLUMNS = (
+    "data", "seed", "members", "method", "nll", "accuracy", "ece", "brier", "nll_uncalibrated", "validation_nll",
+    "temperature", "networks", "architectures", "member_architectures", "search_s", "training_s", "total_s", "budget_s",
+    "supernet_spearman",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared.
+
+    Args:
+        settings: Data, space, search and training, as for a run; ``data`` and ``seed`` are those of ``data_sets`` and
+            ``seeds``.
+        data_sets: Sources of data.
+        seeds: Seeds; each splits the data anew, so that methods are paired by split.
+        methods: Names in :data:`nni_hypens.baselines.METHODS`.
+        sizes: Numbers of members.
+        reference: The method that sets the budget.
+        budget: Seconds for each method in place of the reference's cost.
+
+    Raises:
+        InputError: Naming the field.
+    """
+
+    settings: RunConfig
+    data_sets: Sequence[str]
+    seeds: Sequence[int]
+    methods: Sequence[str]
+    sizes: Sequence[int] = (3, 5)
+    reference: str = "darts_deep_ensemble"
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in (("data", self.data_sets), ("seeds", self.seeds), ("sizes", self.sizes)):
+            if not values or len(set(values)) < len(values):
+                raise InputError(name, str(list(values)), "one or more, all different")
+        for method in (*self.methods, self.reference):
+            if method not in METHODS:
+                raise InputError("methods", repr(method), f"some of {', '.join(METHODS)}")
+        if min(self.sizes) < 2:
+            raise InputError("sizes", min(self.sizes), "ensembles of 2 members or more")
+        if self.budget is None and METHODS[self.reference].fills:
+            fixed = [name for name, method in METHODS.items() if not method.fills]
+            raise InputError("reference", self.reference, f"a method with a cost of its own: {', '.join(fixed)}")
+        if self.budget is not None and not 0 < self.budget < math.inf:
+            raise InputError("budget", self.budget, "a number of seconds above 0")
+
+    @property
+    def cells(self) -> list[tuple[str, int]]:
+        """Data sets and seeds, seed by seed."""
+        return [(data, seed) for seed in self.seeds for data in self.data_sets]
+
+    def identity(self) -> dict[str, Any]:
+        """What another run must share to go on in the same folder; methods, seeds and data may be added."""
+        own = {name: value for name, value in self.settings.to_mapping().items() if name not in ("data", "seed")}
+        return {**own, "sizes": list(self.sizes), "reference": self.reference, "seconds": self.budget}
+
+
+def run_cell(
+    comparison: Comparison, make_plan: Callable[[RunConfig], Plan], data: str, seed: int, folder: Path
+) -> list[dict[str, Any]]:
+    """Every method on one data set and seed; what is done already is read.
+
+    Args:
+        comparison: What is compared.
+        make_plan: Builds data, space and evaluators of the settings.
+        data: The data set.
+        seed: The seed.
+        folder: Of the comparison.
+
+    Returns:
+        One row of :data:`COLUMNS` for each method and size.
+    """
+    plan = make_plan(replace(comparison.settings, data=data, seed=seed))
+    bench = Workbench(plan, folder / cell_name(data, seed))
+    rows = []
+    for size in comparison.sizes:
+        budget = comparison.budget
+        if budget is None:
+            reference = METHODS[comparison.reference].recipe(bench, size, math.inf)
+            budget = reference.search_s + sum(network.cost for network in reference.networks)
+        for name in comparison.methods:
+            path = bench.folder / "outcomes" / f"{name}-{size}.json"
+            if not path.exists():
+                trained = METHODS[name].recipe(bench, max(size, 1), budget)
+                about = {"data": data, "seed": seed, "members": size, "method": name, "budget_s": budget}
+                write_json(path, {**about, **outcome(bench, trained, size)})
+            rows.append(read_json(path))
+    return rows
+
+
+def cell_name(data: str, seed: int) -> str:
+    """Name of a cell's folder."""
+    return f"{Path(data.rsplit(':', 1)[-1]).stem}-{seed}"
+
+
+def outcome(bench: Workbench, trained: Trained, size: int) -> dict[str, Any]:
+    """Choose, calibrate and measure.
+
+    Raises:
+        RuntimeError: Too few of its networks are finite.
+    """
+    networks = [network for network in trained.networks if network.finite]
+    if not networks or (trained.choose and len(networks) < size):
+        raise RuntimeError(f"{len(networks)} networks did not diverge, too few for {size} members")
+    labels = bench.validation_labels
+    chosen, weights = (
+        _choose(networks, labels, size) if trained.choose else (networks, [1 / len(networks)] * len(networks))
+    )
+    validation = np.stack([network.validation for network in chosen])
+    temperatures = calibrate("ensemble", validation, weights, labels)
+    test = np.stack([network.test for network in chosen])
+    summary = metrics.summary(combine(test, weights, temperatures), bench.test_labels)
+    training = sum(network.cost for network in trained.networks)
+    key = bench.structure.key
+    return {
+        **{name: summary[name] for name in ("accuracy", "nll", "ece", "brier")},
+        "nll_uncalibrated": metrics.nll(np.average(test, axis=0, weights=weights), bench.test_labels),
+        "validation_nll": metrics.nll(np.average(validation, axis=0, weights=weights), labels),
+        "temperature": temperatures.ensemble,
+        "networks": len(trained.networks),
+        "architectures": len({key(network.sample) for network in trained.networks}),
+        "member_architectures": len({key(network.sample) for network in chosen}),
+        "search_s": trained.search_s,
+        "training_s": training,
+        "total_s": trained.search_s + training,
+        "supernet_spearman": _spearman(trained),
+        "chosen": [bench.structure.describe(network.sample) for network in chosen],
+    }
+
+
+def _choose(networks: list[Network], labels: np.ndarray, size: int) -> tuple[list[Network], list[float]]:
+    probs = np.stack([network.validation for network in networks])
+    method = "exhaustive" if math.comb(len(networks), size) <= EXHAUSTIVE else "beam"
+    found = select(method, probs, labels, size=size)
+    return [networks[index] for index in found.members], found.weights.tolist()
+
+
+def _spearman(trained: Trained) -> float | None:
+    """Of the supernet's ranking with the validation NLL of trained networks; None below four."""
+    places = [place for place in trained.supernet_nll if trained.networks[place].finite]
+    if len(places) < 4:
+        return None
+    found = spearmanr([trained.supernet_nll[place] for place in places], [trained.networks[p].nll for p in places])[0]
+    return None if np.isnan(found) else float(found)
+
+
+def run_comparison(
+    comparison: Comparison,
+    make_plan: Callable[[RunConfig], Plan],
+    folder: Path,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Run what is missing and write ``results.csv``.
+
+    Args:
+        comparison: What is compared.
+        make_plan: As for :func:`run_cell`; importable by name, where there are several jobs.
+        folder: Where everything is kept.
+        jobs: Cells at once, each in a process of its own.
+        progress: Where progress is shown.
+
+    Returns:
+        One row per data set, seed, size and method.
+
+    Raises:
+        RuntimeError: Some cells failed; the others are done and kept.
+    """
+    progress = progress or Progress()
+    check_folder(comparison, folder)
+    progress.start("compare", len(comparison.cells), "cell")
+    rows, failed = [], {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        waiting = {
+            pool.submit(run_cell, comparison, make_plan, data, seed, folder): cell_name(data, seed)
+            for data, seed in comparison.cells
+        }
+        try:
+            for done in as_completed(waiting):
+                try:
+                    rows += done.result()
+                except InputError:
+                    raise
+                except Exception as error:  # the other cells are worth having
+                    failed[waiting[done]] = f"{type(error).__name__}: {error}"
+                progress.step()
+                if rows:
+                    write_results(rows, folder)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    progress.stop()
+    if failed:
+        cell, error = next(iter(failed.items()))
+        raise RuntimeError(f"{len(failed)} of {len(comparison.cells)} cells failed; {cell}: {error}")
+    return write_results(rows, folder)
+
+
+def check_folder(comparison: Comparison, folder: Path) -> None:
+    """Claim a folder for a comparison, or find that it holds this one.
+
+    Raises:
+        InputError: It holds another one.
+    """
+    path, identity = folder / "comparison.json", comparison.identity()
+    if path.exists():
+        known = read_json(path)
+        other = [name for name in identity if known.get(name) != identity[name]]
+        if other:
+            raise InputError(other[0], identity[other[0]], f"{known.get(other[0])}, as in {folder}, or another folder")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError("out", f"{folder}, which holds other files", "an empty or new folder")
+    write_json(path, identity)
+
+
+def write_results(rows: Sequence[dict[str, Any]], folder: Path) -> pd.DataFrame:
+    """``results.csv``, sorted."""
+    order = {name: place for place, name in enumerate(METHODS)}
+    table = pd.DataFrame(rows)[list(COLUMNS)]
+    table = table.sort_values(
+        ["data", "members", "method", "seed"],
+        key=lambda column: column.map(order) if column.name == "method" else column,
+    ).reset_index(drop=True)
+    write_text(folder / "results.csv", table.to_csv(index=False))
+    return table

@@ -1,0 +1,120 @@
+"""What a comparison says: means, paired differences with intervals, and the tests behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap, ttest_rel
+
+from nni_hypens.baselines import METHODS
+from nni_hypens.errors import InputError
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+MEASURES = ("nll", "accuracy", "ece", "brier")
+
+
+def method_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds, per data set, size and method.
+
+    Args:
+        results: As :func:`nni_hypens.comparison.run_comparison` gives them.
+
+    Returns:
+        Indexed by (data, members, method), in the order of :data:`nni_hypens.baselines.METHODS`; columns ``MEASURE``
+        and ``MEASURE_sd`` of the four measures, means of networks, search_s, training_s and total_s, and seeds.
+    """
+    groups = results.groupby(["data", "members", "method"], sort=False)
+    table = pd.DataFrame({"seeds": groups["seed"].nunique()})
+    for name in MEASURES:
+        table[name] = groups[name].mean()
+        table[f"{name}_sd"] = groups[name].std(ddof=1)
+    for name in ("networks", "architectures", "search_s", "training_s", "total_s"):
+        table[name] = groups[name].mean()
+    order = {name: place for place, name in enumerate(METHODS)}
+    return table.sort_index(key=lambda level: level.map(order) if level.name == "method" else level)
+
+
+def paired_differences(
+    results: pd.DataFrame, ours: str = "adaptive", measure: str = "nll", relative: bool = True, seed: int = 0
+) -> pd.DataFrame:
+    """One method against each other, paired by data set, seed and size.
+
+    The interval is the percentile bootstrap over pairs (10,000 resamples, 95%); the p-value is that of the two-sided
+    paired t-test. With five pairs both are rough: the bootstrap of so few is too narrow, the test assumes normal
+    differences.
+
+    Args:
+        results: As :func:`nni_hypens.comparison.run_comparison` gives them.
+        ours: The method that is compared with the others.
+        measure: A column of ``results``.
+        relative: Differences as shares of the other method's value, (ours - other) / other; else ours - other.
+        seed: Of the resampling.
+
+    Returns:
+        Indexed by (data, members, other method): difference, low, high, p, pairs, and wins (pairs where ours is
+        lower).
+
+    Raises:
+        InputError: ``ours`` is not among the results.
+    """
+    if ours not in set(results["method"]):
+        raise InputError("ours", repr(ours), f"one of {', '.join(sorted(set(results['method'])))}")
+    wide = results.pivot_table(index=["data", "members", "seed"], columns="method", values=measure)
+    rows = []
+    for (data, members), block in wide.groupby(level=["data", "members"]):
+        for other in [name for name in METHODS if name in block and name != ours]:
+            pairs = block[[ours, other]].dropna()
+            if pairs.empty:
+                continue
+            mine, theirs = pairs[ours].to_numpy(), pairs[other].to_numpy()
+            rows.append({"data": data, "members": members, "other": other, **_compared(mine, theirs, relative, seed)})
+    return pd.DataFrame(rows).set_index(["data", "members", "other"])
+
+
+def _compared(mine: np.ndarray, theirs: np.ndarray, relative: bool, seed: int) -> dict[str, float]:
+    difference = (mine - theirs) / theirs if relative else mine - theirs
+    low = high = p = float("nan")
+    if len(difference) > 1:
+        if np.ptp(difference) > 0:
+            found = bootstrap(
+                (difference,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile", rng=seed
+            ).confidence_interval
+            low, high = float(found.low), float(found.high)
+            p = float(ttest_rel(mine, theirs).pvalue)
+        else:
+            low = high = float(difference[0])
+    wins = int((mine < theirs).sum())
+    return {"difference": float(difference.mean()), "low": low, "high": high, "p": p, "pairs": len(mine), "wins": wins}
+
+
+def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
+    """Both tables for a terminal."""
+    lines = []
+    table = method_table(results)
+    differences = paired_differences(results, ours) if ours in set(results["method"]) else None
+    for (data, members), block in table.groupby(level=["data", "members"], sort=False):
+        lines.append(f"{data}, ensembles of {members}, {int(block['seeds'].max())} seeds")
+        shown = pd.DataFrame(
+            {
+                "test NLL": [f"{row.nll:.4f} ± {row.nll_sd:.4f}" for row in block.itertuples()],
+                "accuracy": [f"{100 * row.accuracy:.2f}%" for row in block.itertuples()],
+                "search s": [f"{row.search_s:.0f}" for row in block.itertuples()],
+                "training s": [f"{row.training_s:.0f}" for row in block.itertuples()],
+                "networks": [f"{row.networks:.1f}" for row in block.itertuples()],
+            },
+            index=[METHODS[name].title for name in block.index.get_level_values("method")],
+        )
+        if differences is not None:
+            shown[f"{METHODS[ours].title} against it"] = [
+                _difference_text(differences, data, members, name) for name in block.index.get_level_values("method")
+            ]
+        lines += [shown.to_string(), ""]
+    return "\n".join(lines)
+
+
+def _difference_text(differences: pd.DataFrame, data: str, members: int, other: str) -> str:
+    if (data, members, other) not in differences.index:
+        return ""
+    row = differences.loc[(data, members, other)]
+    return f"{100 * row.difference:+.1f}% [{100 * row.low:+.1f}, {100 * row.high:+.1f}] p={row.p:.3f}"

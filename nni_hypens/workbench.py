@@ -1,0 +1,159 @@
+"""One space, data set and seed on which methods are compared: what is searched or trained there is done once, and kept
+with what it cost.
+
+Two methods that train the same architecture with the same seed share the network, and each is charged its whole cost,
+as if it had trained it alone. So the costs of a method do not depend on which others are compared with it, and a
+comparison that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import nni
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from nni_hypens import metrics
+from nni_hypens.architecture import EdgeStructure, Sample
+from nni_hypens.experiments import torch_threads
+from nni_hypens.files import read_arrays, read_json, write_arrays, write_json
+from nni_hypens.plan import Plan, fixed_network, fresh
+from nni_hypens.training import predict
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network, as far as an ensemble is concerned.
+
+    Args:
+        sample: Its architecture.
+        seed: Seed of its training.
+        validation: Probabilities ``N x C`` on validation images.
+        test: The same on test images.
+        nll: On validation images; infinite where its training diverged.
+        cost: Seconds that its training and its predictions on validation images took.
+    """
+
+    sample: Sample
+    seed: int
+    validation: np.ndarray
+    test: np.ndarray
+    nll: float
+    cost: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether it can be a member: its training has not diverged."""
+        return self.nll < float("inf")
+
+
+@dataclass
+class Clock:
+    """Seconds of computing: CPU time of this process, or wall time where a GPU does the work."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Add what the block takes."""
+        gpu = torch.cuda.is_available()
+        now = time.perf_counter if gpu else time.process_time
+        start = now()
+        try:
+            yield
+        finally:
+            if gpu:
+                torch.cuda.synchronize()
+            self.seconds += now() - start
+
+
+class Workbench:
+    """Trains and searches for the methods of a comparison; everything is kept in a folder.
+
+    Args:
+        plan: Space, data, evaluators and seed; its ``evaluator`` trains a network, its ``search_evaluator`` a supernet.
+        folder: Where results are kept. It belongs to this plan alone.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.structure = EdgeStructure.from_space(plan.space)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the plan."""
+        return self.plan.seed
+
+    @cached_property
+    def validation_labels(self) -> np.ndarray:
+        """Labels ``N`` of the validation images."""
+        return self.plan.data.labels("validation")
+
+    @cached_property
+    def test_labels(self) -> np.ndarray:
+        """Labels ``N`` of the test images."""
+        return self.plan.data.labels("test")
+
+    def network(self, sample: Sample, replica: int = 0) -> Network:
+        """The architecture, trained; trained now if it has not been yet.
+
+        Args:
+            sample: An architecture of the space.
+            replica: Which of its networks; each has a seed of its own, and so has each seed of the plan.
+        """
+        seed = 10_000 * self.plan.seed + replica
+        text = f"{self.structure.key(sample)} {seed}"
+        path = self.folder / "networks" / hashlib.sha256(text.encode()).hexdigest()[:20]
+        arrays, about = path.with_suffix(".npz"), path.with_suffix(".json")
+        if not about.exists():
+            validation, test, cost = self._train(sample, seed)
+            finite = bool(np.isfinite(validation).all())
+            nll = metrics.nll(validation, self.validation_labels) if finite else None
+            write_arrays(arrays, {"validation": validation, "test": test})
+            write_json(about, {"architecture": sample, "seed": seed, "nll": nll, "cost": cost})
+        record = read_json(about)
+        validation, test = read_arrays(arrays, "validation", "test")
+        nll = float("inf") if record["nll"] is None else record["nll"]
+        return Network(sample, seed, validation, test, nll, record["cost"])
+
+    def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+        data, clock = self.plan.data, Clock()
+        data.prepare()
+        data.labels("test")  # reading files is no part of the training
+        with torch_threads(self.plan.threads):
+            with clock.running():
+                pl.seed_everything(seed, verbose=False)
+                model = fixed_network(self.plan.space, sample)
+                evaluator = nni.load(nni.dump(self.plan.evaluator))  # a trainer serves once
+                evaluator.datamodule = data
+                evaluator.evaluate(model)
+                validation, _ = predict(model, data.val_dataloader())
+            test, _ = predict(model, data.test_dataloader())  # what reports is no cost of a method
+        return validation, test, clock.seconds
+
+    def search(self, name: str, run: Callable[[Any, Any], Any]) -> tuple[Any, float]:
+        """The result of a search, and its seconds; it is run when there is none yet.
+
+        Args:
+            name: Name of the search, without its seed.
+            run: Takes a fresh space and a fresh search evaluator; what it gives must be plain data for JSON.
+        """
+        path = self.folder / "searches" / f"{name}.json"
+        if not path.exists():
+            evaluator, clock = nni.load(nni.dump(self.plan.search_evaluator)), Clock()
+            evaluator.datamodule.prepare()  # a copy of the data: NNI's strategies replace loaders on it
+            with torch_threads(self.plan.threads), clock.running():
+                result = run(fresh(self.plan.space), evaluator)
+            write_json(path, {"result": result, "cost": clock.seconds})
+        record = read_json(path)
+        return record["result"], record["cost"]

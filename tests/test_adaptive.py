@@ -1,0 +1,172 @@
+"""Adaptive training: what it expects is checked against brute force, what it does against a simulated truth."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from nni_hypens import metrics
+from nni_hypens.adaptive import (
+    AdaptiveTraining,
+    architecture_features,
+    ensemble_nll,
+    forecast,
+    neighbours,
+    pair_gains,
+    predicted_nll,
+    random_architectures,
+)
+from nni_hypens.architecture import EdgeStructure
+from search_spaces import OneCell, darts
+
+LABELS = np.arange(120) % 4
+VALUE = {"sep_conv_5x5": -0.3, "sep_conv_3x3": -0.2, "dil_conv_5x5": -0.1, "skip_connect": 0.2, "avg_pool_3x3": 0.3}
+"""Of an operation, in the simulated truth."""
+
+
+@pytest.fixture(scope="module")
+def structure() -> EdgeStructure:
+    return EdgeStructure.from_space(OneCell(channels=2, nodes=4))
+
+
+def truth(structure: EdgeStructure, sample: dict) -> float:
+    """Logit of the true class in a simulated network of an architecture."""
+    return 1.5 - sum(VALUE.get(edge[2], 0.0) for edge in structure.edges(sample))
+
+
+def train(structure: EdgeStructure, sample: dict, seed: int) -> np.ndarray:
+    """Validation probabilities of a simulated network: the better the architecture, the surer of the true class."""
+    text = f"{structure.key(sample)} {seed}"
+    generator = np.random.default_rng([*text.encode()])
+    logits = generator.normal(size=(len(LABELS), 4))
+    logits[np.arange(len(LABELS)), LABELS] += truth(structure, sample)
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def pool(structure: EdgeStructure, n: int, seed: int = 0) -> tuple[list[dict], np.ndarray]:
+    samples = random_architectures(structure, n, seed)
+    return samples, np.stack([train(structure, sample, 0) for sample in samples])
+
+
+def test_random_architectures_are_different_and_repeat_with_the_seed(structure: EdgeStructure) -> None:
+    first = random_architectures(structure, 50, seed=3)
+    assert first == random_architectures(structure, 50, seed=3) != random_architectures(structure, 50, seed=4)
+    assert len({structure.key(sample) for sample in first}) == 50
+    small = EdgeStructure.from_space(OneCell(channels=2, nodes=1, operations=["skip_connect", "sep_conv_3x3"]))
+    assert len(random_architectures(small, 50, seed=0)) == 2  # all there are
+
+
+@pytest.mark.parametrize("space", [OneCell(channels=2), darts("tiny")], ids=["one_cell", "darts"])
+def test_neighbours_are_all_one_choice_changes(space) -> None:
+    structure = EdgeStructure.from_space(space)
+    sample = random_architectures(structure, 1, seed=0)[0]
+    found = neighbours(structure, sample)
+    keys = {structure.key(other) for other in found}
+    assert len(keys) == len(found) and structure.key(sample) not in keys
+    for other in found:
+        assert sum(other[label] != sample[label] for label in sample) == 1
+        assert structure.table.validate(other) == other
+    wanted = set()
+    for label, options in structure.table.options.items():
+        for value in options:
+            kind = [value] if label in structure.table.multiple else value
+            wanted.add(structure.key({**sample, label: kind}))
+    if all(n == 1 for n in structure.table.n_chosen.values()):
+        assert keys == wanted - {structure.key(sample)}
+
+
+@pytest.mark.parametrize("space", [OneCell(channels=2), darts("tiny")], ids=["one_cell", "darts"])
+def test_features_count_shared_edges_and_operations(space) -> None:
+    structure = EdgeStructure.from_space(space)
+    samples = random_architectures(structure, 12, seed=1)
+    features, shared = architecture_features(structure, samples)
+    for one, first in enumerate(samples):
+        for two, second in enumerate(samples):
+            edges = structure.shared_edges(first, second)
+            bags = [Counter(str(edge[2]) for edge in structure.edges(sample)) for sample in (first, second)]
+            operations = (bags[0] & bags[1]).total()
+            assert shared[one, two] == pytest.approx(edges / structure.n_edges)
+            assert features[one] @ features[two] == pytest.approx((edges + operations) / (2 * structure.n_edges))
+
+
+def test_gains_of_pairs_and_what_they_say_of_an_average(structure: EdgeStructure) -> None:
+    _, probs = pool(structure, 5)
+    true = probs[:, np.arange(len(LABELS)), LABELS]
+    gains = pair_gains(true)
+    nll = np.array([metrics.nll(one, LABELS) for one in probs])
+    for one in range(5):
+        for two in range(5):
+            joint = metrics.nll((probs[one] + probs[two]) / 2, LABELS)
+            assert gains[one, two] == pytest.approx((nll[one] + nll[two]) / 2 - joint, abs=1e-6)
+    pair = [0, 3]  # exact for two, near for more
+    assert ensemble_nll(nll[pair], gains[np.ix_(pair, pair)]) == pytest.approx(
+        metrics.nll(probs[pair].mean(axis=0), LABELS), abs=1e-6
+    )
+    assert ensemble_nll(nll, gains) == pytest.approx(metrics.nll(probs.mean(axis=0), LABELS), abs=0.05)
+    assert ensemble_nll(nll[:1], gains[:1, :1]) == pytest.approx(nll[0])
+
+
+def test_quality_is_carried_to_architectures_that_were_not_trained(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 60)
+    features, _ = architecture_features(structure, samples)
+    nll = np.array([metrics.nll(one, LABELS) for one in probs])
+    mean, std = predicted_nll(features, np.arange(20), nll[:20])
+    assert spearmanr(mean[20:], nll[20:])[0] > 0.6
+    assert (std > 0).all() and std[20:].mean() > std[:20].mean()  # surer of what it has seen
+
+
+def test_the_expected_gain_agrees_with_what_happens(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 60)
+    features, shared = architecture_features(structure, samples)
+    found = forecast(features, shared, list(range(15)), probs[:15], LABELS, members=3)
+    assert (found.gain >= 0).all()
+
+    def best(n: list[int]) -> float:
+        from nni_hypens.selection import select
+
+        return select("exhaustive", probs[n], LABELS, size=3).score
+
+    now = best(list(range(15)))
+    real = np.array([now - best([*range(15), other]) for other in range(15, 60)])
+    top = np.argsort(-found.gain[15:])[:10]
+    assert real[top].mean() > 2 * real.mean() > 0
+
+
+def run(structure: EdgeStructure, n: int, members: int = 3, seed: int = 0) -> list[tuple[dict, int, str]]:
+    start = random_architectures(structure, 4, seed=seed + 100)
+    rule = AdaptiveTraining(structure, start, [], LABELS, members, seed)
+    trained: list[tuple[dict, int, str]] = []
+    while len(trained) < n:
+        probs = (
+            np.stack([train(structure, sample, replica) for sample, replica, _ in trained]) if trained else np.empty(0)
+        )
+        proposal = rule.propose([sample for sample, _, _ in trained], probs)
+        trained.append((proposal.sample, proposal.replica, proposal.source))
+    return trained
+
+
+def test_it_begins_with_the_start_and_repeats(structure: EdgeStructure) -> None:
+    first = run(structure, 10)
+    assert first == run(structure, 10)
+    start = random_architectures(structure, 4, seed=100)
+    assert [sample for sample, _, _ in first[:4]] == start and {source for *_, source in first[:4]} == {"start"}
+    assert "start" not in {source for *_, source in first[4:]}
+    keys = [(structure.key(sample), replica) for sample, replica, _ in first]
+    assert len(set(keys)) == len(keys)  # no network twice
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_finds_better_networks_than_chance(structure: EdgeStructure, seed: int) -> None:
+    chosen = [truth(structure, sample) for sample, _, _ in run(structure, 16, seed=seed)[4:]]
+    chance = [truth(structure, sample) for sample in random_architectures(structure, 200, seed=seed)]
+    assert np.mean(chosen) > np.quantile(chance, 0.8)
+
+
+def test_what_is_in_training_is_not_proposed_again(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 8)
+    rule = AdaptiveTraining(structure, samples[:2], samples[2:], LABELS, 3)
+    first = rule.propose(samples, probs)
+    second = rule.propose(samples, probs, pending=[first.sample])
+    assert structure.key(first.sample) != structure.key(second.sample)
+    assert first.gain is not None and second.gain is not None and first.gain >= second.gain

@@ -1,0 +1,76 @@
+"""Tables of a comparison, against numpy and scipy on the same numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+
+from nni_hypens.comparison import COLUMNS
+from nni_hypens.comparison_tables import method_table, paired_differences, text_tables
+from nni_hypens.errors import InputError
+
+
+def results(seeds: int = 5, ours: float = 0.9) -> pd.DataFrame:
+    """Ours at ``ours`` of the reference's NLL, but for noise."""
+    generator, rows = np.random.default_rng(0), []
+    for seed in range(seeds):
+        level = generator.uniform(0.4, 0.6)
+        for method, factor in (("darts_deep_ensemble", 1.0), ("adaptive", ours), ("random_pool", 1.1)):
+            row = dict.fromkeys(COLUMNS, 1.0)
+            nll = level * factor * generator.uniform(0.99, 1.01)
+            rows.append({**row, "data": "digits", "seed": seed, "members": 3, "method": method, "nll": nll})
+    return pd.DataFrame(rows)
+
+
+def test_means_and_deviations() -> None:
+    table, given = method_table(results()), results()
+    own = given[given["method"] == "adaptive"]["nll"]
+    row = table.loc[("digits", 3, "adaptive")]
+    assert row["nll"] == pytest.approx(own.mean()) and row["nll_sd"] == pytest.approx(own.std(ddof=1))
+    assert row["seeds"] == 5
+    assert list(table.index.get_level_values("method")) == ["adaptive", "darts_deep_ensemble", "random_pool"]
+
+
+def test_differences_are_paired_by_seed() -> None:
+    given = results()
+    found = paired_differences(given).loc[("digits", 3, "darts_deep_ensemble")]
+    mine = given[given["method"] == "adaptive"].sort_values("seed")["nll"].to_numpy()
+    theirs = given[given["method"] == "darts_deep_ensemble"].sort_values("seed")["nll"].to_numpy()
+    share = (mine - theirs) / theirs
+    assert found["difference"] == pytest.approx(share.mean())
+    assert found["p"] == pytest.approx(ttest_rel(mine, theirs).pvalue)
+    assert share.min() <= found["low"] < found["difference"] < found["high"] <= share.max()
+    assert found["wins"] == 5 and found["pairs"] == 5
+    absolute = paired_differences(given, relative=False).loc[("digits", 3, "darts_deep_ensemble")]
+    assert absolute["difference"] == pytest.approx((mine - theirs).mean())
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    generator, held = np.random.default_rng(1), 0
+    for trial in range(40):
+        rows = []
+        for seed in range(20):
+            for method, mean in (("adaptive", 0.9), ("random_pool", 1.0)):
+                row = dict.fromkeys(COLUMNS, 1.0)
+                rows.append({**row, "data": "d", "seed": seed, "members": 3, "method": method,
+                             "nll": mean + generator.normal(0, 0.05)})  # fmt: skip
+        found = paired_differences(pd.DataFrame(rows), relative=False, seed=trial).loc[("d", 3, "random_pool")]
+        held += found["low"] <= -0.1 <= found["high"]
+    assert held >= 33  # 38 of 40 expected
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = paired_differences(results(seeds=1)).loc[("digits", 3, "random_pool")]
+    assert np.isnan(found["low"]) and np.isnan(found["p"]) and found["pairs"] == 1
+
+
+def test_an_unknown_method_is_named() -> None:
+    with pytest.raises(InputError, match="ours: got 'edgenes'; expected one of adaptive"):
+        paired_differences(results(), "edgenes")
+
+
+def test_text_shows_every_method_and_the_difference() -> None:
+    text = text_tables(results())
+    assert "digits, ensembles of 3, 5 seeds" in text
+    assert all(name in text for name in ("EdgeNES, adaptive", "DeepEns of DARTS", "Random-NES"))
+    assert "-10" in text and "p=" in text

@@ -206,7 +206,11 @@ def _pairs(items: Sequence[str]) -> dict[str, Any]:
         name, separator, value = item.partition("=")
         if not separator or not name:
             raise InputError("space_args", repr(item), "NAME=VALUE, such as channels=8")
-        result[name.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            result[name.replace("-", "_")] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError("space_args", repr(item), f"NAME=VALUE, with a value in YAML ({reason})") from None
     return result
 
 
@@ -357,6 +361,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = make_run(arguments)
         if arguments.command == "run":
             if run.finished:
+                run.results()  # that cannot be read is said first
                 print(f"{run.out} is finished; nothing was changed", file=sys.stderr)
             else:
                 run.run()

@@ -121,16 +121,7 @@ class RunConfig:
         Raises:
             InputError: The file is missing, or no mapping.
         """
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError("config", str(path), f"a readable YAML file ({error.strerror})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError("config", str(path), f"valid YAML ({str(error).splitlines()[0]})") from None
-        if content is None:
-            return {}
-        if not isinstance(content, dict):
-            raise InputError("config", f"{path} holding {type(content).__name__}", "a mapping from settings to values")
+        content = read_yaml(path)
         # a run folder's own file also says with which versions and command it was made
         return {name: value for name, value in content.items() if name not in ("versions", "command")}
 
@@ -149,10 +140,9 @@ class RunConfig:
             raise InputError(
                 "budget", f"{self.budget} epochs", f"at least one epoch for each of {self.candidates} candidates"
             )
-        for name in ("learning_rate",):
-            if not getattr(self, name) > 0:
-                raise InputError(name, getattr(self, name), "a number above 0")
-        if self.weight_decay < 0:
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError("learning_rate", self.learning_rate, "a number above 0")
+        if not 0 <= self.weight_decay < float("inf"):
             raise InputError("weight_decay", self.weight_decay, "a number of at least 0")
         check_limits(self.max_params, self.max_flops, (1, 1, 1))
         if self.paths != "all" and not (self.paths.isdecimal() and int(self.paths) >= 1):
@@ -228,6 +218,8 @@ class RunConfig:
         """
         hub = {} if ":" in self.space or self.space in SPACES else hub_spaces()
         factory = find_object("space", self.space, {**SPACES, **hub})
+        if not callable(factory):
+            raise InputError("space", f"{self.space}, a {type(factory).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
         accepted = _parameters(factory)
         sizes = (("in_channels", in_channels), ("num_classes", num_classes), ("num_labels", num_classes))
         arguments = {name: value for name, value in sizes if name in accepted}
@@ -243,10 +235,10 @@ class RunConfig:
             space = factory(**{**arguments, **self.space_args})
         except InputError as error:
             raise InputError(f"space_args.{error.field}", error.got, error.expected) from None
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                "space_args", str(self.space_args), f"arguments that {self.space} takes ({error})"
-            ) from None
+        except Exception as error:  # a space of the user's may raise anything
+            field, got = ("space_args", str(self.space_args)) if self.space_args else ("space", self.space)
+            raised = f"{type(error).__name__}: {error!s:.200}"
+            raise InputError(field, got, f"a space, and arguments that it takes ({raised})") from None
         if not isinstance(space, ModelSpace):
             raise InputError("space", f"{self.space}, a {type(space).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
         return space
@@ -301,13 +293,30 @@ def coerce(entry: dataclasses.Field, value: Any) -> Any:
         if isinstance(value, bool) or (want is int and isinstance(value, float) and value != int(value)):
             raise ValueError
         number = want(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(entry.name, repr(value), f"{name}: {entry.metadata['help']}") from None
     if want is float and number != number:
         raise InputError(entry.name, "NaN", f"{name}: {entry.metadata['help']}")
     # counts and shares are written alike: 300 images, or 0.2 of them
     whole = entry.name == "validation_size" and number >= 1 and number == int(number)
     return int(number) if whole else number
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; empty for an empty file.
+
+    Raises:
+        InputError: The file is missing, or no mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("config", str(path), f"a readable YAML file ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError("config", str(path), f"valid YAML ({str(error).splitlines()[0]})") from None
+    if content is not None and not isinstance(content, dict):
+        raise InputError("config", f"{path} holding {type(content).__name__}", "a mapping from settings to values")
+    return content or {}
 
 
 def hub_spaces() -> dict[str, str]:
@@ -344,8 +353,9 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
     module_name, attribute = path.split(":", 1)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(field_name, repr(name), f"an importable module ({error})") from None
+    except Exception as error:  # the module's own lines run here
+        raised = f"{type(error).__name__}: {error!s:.200}"
+        raise InputError(field_name, repr(name), f"an importable module ({raised})") from None
     if not hasattr(module, attribute):
         near = difflib.get_close_matches(attribute, dir(module), n=1)
         raise InputError(

@@ -17,15 +17,14 @@ from typing import Any
 
 import numpy as np
 import yaml
-from safetensors.torch import load_file
 
 from nni_hypens.calibration import Temperatures, calibrate
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
 from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
-from nni_hypens.files import read_arrays, read_json, write_json, write_text
-from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
+from nni_hypens.files import read_arrays, read_json, read_tensors, write_json, write_text
+from nni_hypens.plan import MAX_SEED, Plan, check_folder, describe_space, fixed_network, fresh
 from nni_hypens.progress import Progress
 from nni_hypens.robustness import measure_robustness
 from nni_hypens.sample_stage import draw_candidates, write_initial_weights
@@ -208,7 +207,7 @@ class Run:
                 record["architecture"],
                 record["lam"],
                 record["shared_edges"],
-                plan.seed * 10_000 + index,
+                (plan.seed * 10_000 + index) % (MAX_SEED + 1),
                 record["text"],
                 plan.warm_start,
             )
@@ -282,7 +281,7 @@ class Run:
         networks = []
         for record in chosen:
             network = fixed_network(self.plan.space, record["architecture"])
-            network.load_state_dict(load_file(self.out / "candidates" / record["id"] / "weights.safetensors"))
+            network.load_state_dict(read_tensors(self.out / "candidates" / record["id"] / "weights.safetensors"))
             networks.append(network)
         data = self.plan.data
         info = EnsembleInfo(

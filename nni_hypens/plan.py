@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import yaml
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
@@ -18,10 +17,16 @@ from nni.nas.space import model_context
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
+from nni_hypens.config import read_yaml
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.errors import InputError
+from nni_hypens.files import check_place
 from nni_hypens.ood import check_ood
+from nni_hypens.search import EdgeNES
 from nni_hypens.selection import check_options
+
+MAX_SEED = 2**32 - 1
+"""The largest that numpy takes."""
 
 
 @dataclass
@@ -83,6 +88,8 @@ class Plan:
             raise InputError(
                 "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
             )
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError("seed", self.seed, f"a whole number in 0..{MAX_SEED}")
         check_options(self.selection, self.selection_options)
         if self.calibration not in CALIBRATIONS:
             raise InputError("calibration", repr(self.calibration), f"one of {', '.join(CALIBRATIONS)}")
@@ -104,6 +111,8 @@ class Plan:
         if hasattr(self.data, "check"):
             self.data.check()
         self._try_space(structure)
+        if self.strategy.get("supernet") is not None:  # whether the weights are of this space
+            EdgeNES(supernet=self.strategy["supernet"]).mutate_model(fresh(self.space))
 
     def budget(self) -> Budget | None:
         """The limits that sampled architectures keep, or None."""
@@ -142,13 +151,13 @@ def check_folder(out: Path, identity: dict[str, Any]) -> None:
     """
     if out.exists() and not out.is_dir():
         raise InputError("out", f"{out}, which is a file", "a folder")
+    check_place(out, "out", "a folder, or the place for a new one")
     config = out / "config.yaml"
     if not config.exists():
         if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
             raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
         return
-    theirs = yaml.safe_load(config.read_text(encoding="utf-8"))
-    theirs = theirs if isinstance(theirs, dict) else {}
+    theirs = read_yaml(config)
     for name, value in identity.items():
         if theirs.get(name) != value:
             raise InputError(

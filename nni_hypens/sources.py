@@ -263,7 +263,13 @@ class FromCallable:
 
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Call it and take one part."""
-        arrays = self._callable()()
+        try:
+            arrays = self._callable()()
+        except InputError:
+            raise
+        except Exception as error:  # the user's own lines run here
+            got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
+            raise InputError("data", got, f"a dict of {', '.join(_ARRAY_KEYS)}") from error
         if not isinstance(arrays, Mapping):
             raise InputError("data", f"{type(arrays).__name__} from {self.name}", f"a dict of {', '.join(_ARRAY_KEYS)}")
         _check_keys(arrays, self.name)
@@ -272,16 +278,17 @@ class FromCallable:
     def _array(self, arrays: Mapping[str, Any], key: str) -> np.ndarray:
         try:
             return np.asarray(arrays[key])
-        except (ValueError, TypeError) as error:
-            raise InputError(f"data.{key}", f"{type(arrays[key]).__name__} ({error})", "an array of numbers") from error
+        except Exception as error:  # a mapping of the user's may read on access
+            got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
+            raise InputError(f"data.{key}", got, "an array of numbers") from error
 
     def _callable(self) -> Any:
         module_name, _, attribute = self.name.partition(":")
         expected = "module:callable, importable from here"
         try:
             module = importlib.import_module(module_name)
-        except (ImportError, ValueError) as error:
-            raise InputError("data", f"{self.name!r} ({error})", expected) from error
+        except Exception as error:  # the module's own lines run here
+            raise InputError("data", f"{self.name!r} ({type(error).__name__}: {error!s:.200})", expected) from error
         function = getattr(module, attribute, None)
         if not callable(function):
             raise InputError("data", f"{self.name!r}, where {attribute!r} is no callable of the module", expected)

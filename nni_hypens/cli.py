@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import os
 import shlex
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nni_hypens import deploy
-from nni_hypens.errors import CommandError, InputError
+from nni_hypens.errors import CommandError, InputError, explain
 from nni_hypens.live_trial import TRIAL_COMMAND
 
 EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -338,6 +339,13 @@ def finish(run: Any, arguments: argparse.Namespace) -> None:
     print(f"report:   {run.out / 'report.html'}\nensemble: {run.out / 'ensemble'}")
 
 
+def _goes_on(run: Any, arguments: argparse.Namespace) -> str:
+    """The command that goes on with a run; nothing where there is none to go on with."""
+    out = run.out if run is not None else getattr(arguments, "out", None)
+    begun = arguments.command not in deploy.COMMANDS and out is not None and (out / "config.yaml").exists()
+    return f"nni-hypens run --out {shlex.quote(str(out))} --resume" if begun else ""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     parser = build_parser()
@@ -350,6 +358,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         quiet_training()
         quiet_logging()
+        logging.raiseExceptions = False  # a log on a full disk is no reason for a page of tracebacks
         if arguments.command == "watch":
             return watch(arguments)
         if arguments.command in deploy.COMMANDS:
@@ -376,16 +385,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         return error.code
     except KeyboardInterrupt:
-        if arguments.command in ("watch", *deploy.COMMANDS):
-            return EXIT_INTERRUPTED
-        out = shlex.quote(str(run.out if run else arguments.out))
-        print(f"\n{parser.prog}: interrupted; go on with: nni-hypens run --out {out} --resume", file=sys.stderr)
+        goes_on = _goes_on(run, arguments)
+        print(f"\n{parser.prog}: interrupted{f'; go on with: {goes_on}' if goes_on else ''}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (RuntimeError, OSError) as error:
-        print(
-            f"{parser.prog}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            file=sys.stderr,
-        )
+    except (OSError, MemoryError) as error:
+        print(f"{parser.prog}: {explain(error, _goes_on(run, arguments))}", file=sys.stderr)
+        return EXIT_FAILED
+    except RuntimeError as error:
+        print(f"{parser.prog}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 

@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from nni_hypens.calibration import Temperatures, calibrate
+from nni_hypens.candidate_files import damage
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
@@ -181,7 +182,9 @@ class Run:
     def train(self) -> None:
         """Train what is not trained yet, as NNI trials; what fails is tried once more, in a second experiment."""
         records = self.candidates()
-        if len(self.trained()) == len(records) or (self.out / "ensemble" / "ensemble.json").exists():
+        damaged = self._forget_damaged(records)
+        chosen = (self.out / "ensemble" / "ensemble.json").exists()
+        if len(self.trained()) == len(records) or (chosen and not damaged):
             return
         failed: dict[str, str] = {}
         for _ in range(ATTEMPTS):
@@ -197,6 +200,19 @@ class Run:
                 f"only {len(self.trained())} of {len(records)} candidates could be trained, too few for "
                 f"{self.plan.members} members; the first failed with: {cause}"
             )
+        for candidate, error in failed.items():
+            self.progress.warn(f"candidate {candidate} failed twice and is left out: {error}")
+
+    def _forget_damaged(self, records: list[dict[str, Any]]) -> bool:
+        """Whether files of finished candidates are missing or cut off, and still needed: those train anew."""
+        if (self.out / "results.json").exists():
+            return False
+        found = {record["id"]: damage(self.out / "candidates" / record["id"]) for record in records}
+        for candidate, what in found.items():
+            if what is not None:
+                self.progress.warn(f"candidate {candidate} is trained anew: {what}")
+                (self.out / "candidates" / candidate / "metrics.json").unlink()
+        return any(found.values())
 
     def _train_once(self, records: list[dict[str, Any]], done: list[str]) -> dict[str, str]:
         """One NNI experiment over the candidates that are not done; id -> error of those that failed in it."""

@@ -154,7 +154,9 @@ def check_folder(out: Path, identity: dict[str, Any]) -> None:
     check_place(out, "out", "a folder, or the place for a new one")
     config = out / "config.yaml"
     if not config.exists():
-        if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+        # kill -9 may leave a config.yaml that has not got its name yet
+        ours = (".lock", ".config.yaml.*.tmp")
+        if out.exists() and not all(any(map(path.match, ours)) for path in out.iterdir()):
             raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
         return
     theirs = read_yaml(config)

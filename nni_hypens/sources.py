@@ -277,10 +277,14 @@ class FromCallable:
 
     def _array(self, arrays: Mapping[str, Any], key: str) -> np.ndarray:
         try:
-            return np.asarray(arrays[key])
+            values = arrays[key]
         except Exception as error:  # a mapping of the user's may read on access
             got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
             raise InputError(f"data.{key}", got, "an array of numbers") from error
+        try:
+            return np.asarray(values)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"data.{key}", f"{type(values).__name__} ({error})", "an array of numbers") from error
 
     def _callable(self) -> Any:
         module_name, _, attribute = self.name.partition(":")

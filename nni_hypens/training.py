@@ -304,7 +304,7 @@ class CandidateTraining(Strategy):
             mine = not parameter.exists() or f'"{candidate}"' in parameter.read_text(errors="replace")
             if lines and mine:
                 return lines[-1][:500]
-        return "the trial ended without a result"
+        return "the trial ended without a result or a reason: something has killed it, such as a lack of memory"
 
     # ---- events, on the engine's thread ---------------------------------------------------------------------------
 

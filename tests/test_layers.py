@@ -9,8 +9,8 @@ import nni_hypens
 import search_spaces
 
 ORDER = [
-    "errors", "live_trial", "_compat", "files", "architecture", "hypernetwork", "metrics", "selection_scores",
-    "selection_limits", "selection_task", "selection", "uncertainty", "corruptions", "image_arrays",
+    "errors", "live_trial", "_compat", "files", "candidate_files", "architecture", "hypernetwork", "metrics",
+    "selection_scores", "selection_limits", "selection_task", "selection", "uncertainty", "corruptions", "image_arrays",
     "sources", "ood", "batches",
     "diversity", "budget", "expected_cost", "supernet", "mixed_operations", "hub_support", "inherit", "data",
     "calibration", "ensemble_files", "ensemble", "robustness", "sampling", "evaluators", "progress", "schedule",

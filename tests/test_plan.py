@@ -63,5 +63,5 @@ def test_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="data: 'digits' there, 'cifar10' here"):
         check_folder(tmp_path, {"seed": 0, "data": "cifar10"})
     (tmp_path / "config.yaml").write_text("[]")
-    with pytest.raises(InputError, match="another run"):
+    with pytest.raises(InputError, match="config: .*holding list"):
         check_folder(tmp_path, {"seed": 0})

@@ -187,10 +187,10 @@ class Run:
         if len(self.trained()) == len(records) or (chosen and not damaged):
             return
         failed: dict[str, str] = {}
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             done = self.trained()
-            if len(done) < len(records):
-                failed = self._train_once(records, done)
+            if len(done) < len(records):  # one that kills its trial must not take others with it again
+                failed = self._train_once(records, done, self.per_trial if attempt == 0 else 1)
         for candidate, error in failed.items():
             record = {"id": candidate, "status": "failed", "error": error}
             write_json(self.out / "candidates" / candidate / "metrics.json", record)
@@ -214,7 +214,7 @@ class Run:
                 (self.out / "candidates" / candidate / "metrics.json").unlink()
         return any(found.values())
 
-    def _train_once(self, records: list[dict[str, Any]], done: list[str]) -> dict[str, str]:
+    def _train_once(self, records: list[dict[str, Any]], done: list[str], per_trial: int) -> dict[str, str]:
         """One NNI experiment over the candidates that are not done; id -> error of those that failed in it."""
         plan = self.plan
         specs = [
@@ -237,7 +237,7 @@ class Run:
         self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
         self.progress.start("train", len(records), "candidate", len(done))
         start = time.perf_counter()
-        folder, at_once = self.out / "candidates", (self.concurrency, self.per_trial)
+        folder, at_once = self.out / "candidates", (self.concurrency, per_trial)
         strategy = CandidateTraining(
             specs, plan.evaluator, plan.data, folder, *at_once, plan.threads, on_progress=self._on_trial
         )

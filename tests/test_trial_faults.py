@@ -1,4 +1,4 @@
-"""Candidates that fail in training: tried twice, marked, shown, and left out. The other faults are in test_faults.py."""
+"""Candidates that fail in training: tried twice, marked, shown, left out. The other faults are in test_faults.py."""
 
 from __future__ import annotations
 
@@ -86,20 +86,20 @@ def test_all_candidates_fail(whole: Path, tmp_path: Path) -> None:
 
 @pytest.mark.end_to_end
 def test_failures_under_the_manager_of_nni(whole: Path, tmp_path: Path) -> None:
-    """One raises, one is killed, one runs out of memory, one is not a number; two are left for the ensemble."""
-    out, text = tmp_path / "run", "1=raise,2=kill,3=memory,4=nan"
-    command_line = [sys.executable, "-m", "nni_hypens.cli", "run", *FAULTY, "--candidates=6", "--out", str(out)]
+    """One is killed, one runs out of memory; two are left for the ensemble."""
+    out, text = tmp_path / "run", "1=kill,2=memory"
+    command_line = [sys.executable, "-m", "nni_hypens.cli", "run", *FAULTY, "--candidates=4", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **faults(tmp_path, text)}
     with (tmp_path / "out").open("w+") as output, (tmp_path / "err").open("w+") as errors:
         code = subprocess.run(
-            command_line, cwd=Path(__file__).parent, env=environment, stdout=output, stderr=errors, timeout=240
+            command_line, cwd=Path(__file__).parent, env=environment, stdout=output, stderr=errors, timeout=300
         ).returncode
     said = (tmp_path / "err").read_text()
-    assert code == 0 and said.count("failed twice and is left out") == 4 and "Traceback" not in said, said
+    assert code == 0 and said.count("failed twice and is left out") == 2 and "Traceback" not in said, said
     rows = {row["id"]: row for row in json.loads((out / "results.json").read_text())["candidates"]}
-    reasons = {"c01": "too hot", "c02": "killed", "c03": "MemoryError", "c04": "diverged"}
+    reasons = {"c01": "killed", "c02": "MemoryError"}
     for name, reason in reasons.items():
         assert rows[name]["status"] == "failed" and reason in rows[name]["error"], rows[name]
         assert reason in (out / "report.html").read_text()
-    assert {name for name in rows if rows[name]["status"] == "trained"} == {"c00", "c05"}
-    assert sorted((tmp_path / "tried").read_text().split()) == sorted(["raise", "kill", "memory"] * 2)
+    assert {name for name in rows if rows[name]["status"] == "trained"} == {"c00", "c03"}
+    assert sorted((tmp_path / "tried").read_text().split()) == ["kill", "kill", "memory", "memory"]

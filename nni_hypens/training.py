@@ -33,6 +33,10 @@ from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_arrays, write_json, write_tensors
 
 INITIAL = "initial.safetensors"
+NO_REASON = (
+    "its trial gave no reason: something has killed it, such as a lack of memory, or it could not start; see the files "
+    "trial.stderr below nni in the run folder"
+)
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,6 @@ class _CandidateEvaluator(Evaluator):
                 last = None
                 last = self._train(model, spec)
             except Exception as error:
-                if len(self.candidates) == 1:
-                    raise
                 first_error = first_error or error
                 text = f"{type(error).__name__}: {error}"[:500]
                 nni.report_intermediate_result({"default": 0.0, "candidate": spec["id"], "error": text})
@@ -293,18 +295,8 @@ class CandidateTraining(Strategy):
             if found.get("status") == "trained":
                 self.results[candidate] = found
             else:
-                self.failed[candidate] = self._errors.get(candidate) or self._error_of(candidate)
+                self.failed[candidate] = self._errors.get(candidate, NO_REASON)
             self._tell(candidate, None, True)
-
-    def _error_of(self, candidate: str) -> str:
-        """The last line that the candidate's trial wrote to its standard error, from NNI's trial folders."""
-        for path in sorted(self.directory.parent.glob("nni/*/trials/*/stderr"), key=lambda file: -file.stat().st_mtime):
-            lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-            parameter = path.parent / "parameter.cfg"
-            mine = not parameter.exists() or f'"{candidate}"' in parameter.read_text(errors="replace")
-            if lines and mine:
-                return lines[-1][:500]
-        return "the trial ended without a result or a reason: something has killed it, such as a lack of memory"
 
     # ---- events, on the engine's thread ---------------------------------------------------------------------------
 

@@ -34,6 +34,10 @@ SETTINGS = (
 ).split()
 
 
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+"""Of real processes in other working folders: they run this very package."""
+
+
 @dataclass
 class Ended:
     """How a command ended: exit code (negative: the signal), standard output and standard error."""
@@ -140,14 +144,12 @@ class ForkedTrials(ExecutionEngine):
 
     def __init__(self, run: Path) -> None:
         super().__init__()
-        self.folder = run / "nni" / f"played-{os.getpid()}" / "trials"
+        self.folder = run / "nni" / f"played-{os.getpid()}" / "environments" / "local-env" / "trials"
 
     def submit_models(self, *models: Any) -> None:
         for model in models:
             own = self.folder / str(len(list(self.folder.glob("*"))))
             own.mkdir(parents=True)
-            names = [spec["id"] for spec in model.evaluator.candidates]
-            (own / "parameter.cfg").write_text(json.dumps(names))
             code = self._trial(nni.dump(model), own)
             sent = (own / "messages").read_text().splitlines() if (own / "messages").exists() else []
             for kind, value in map(json.loads, sent):
@@ -161,7 +163,7 @@ class ForkedTrials(ExecutionEngine):
         if child == 0:
             code = 1
             try:
-                with (own / "stderr").open("w") as errors:
+                with (own / "trial.stderr").open("w") as errors:
                     os.dup2(errors.fileno(), 2)
                 sys.stderr = open(2, "w", buffering=1)
                 set_default_trial_command_channel(_Messages(own / "messages"))

@@ -172,6 +172,8 @@ def test_divergence_is_a_failure(data: ImageData, tmp_path: Path, channel: Chann
     with pytest.raises(RuntimeError, match="c00 diverged"):
         model.execute()
     assert not (tmp_path / "c00" / "metrics.json").exists()
+    kind, value = channel.sent[-1]  # a trial says itself why it fails: NNI's files do not say whose they are
+    assert kind == "PERIODICAL" and value["candidate"] == "c00" and "c00 diverged" in value["error"]
 
 
 def test_reports_keep_dicts_and_hold_the_final_back(channel: Channel) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import SETTINGS, Ended, command, outcome
+from commands import ENVIRONMENT, SETTINGS, Ended, command, outcome
 from faulty_cell import SEED
 
 FAULTY = [*SETTINGS, "--space=faulty_cell:FaultyCell", f"--seed={SEED}", "--quiet"]
@@ -56,7 +56,7 @@ FAULTS = {
     "raise": "ValueError: too hot",
     "nan": "c01 diverged: its validation probabilities are not finite",
     "memory": "MemoryError",
-    "kill": "something has killed it, such as a lack of memory",
+    "kill": "its trial gave no reason: something has killed it, such as a lack of memory",
 }
 
 
@@ -89,7 +89,7 @@ def test_failures_under_the_manager_of_nni(whole: Path, tmp_path: Path) -> None:
     """One is killed, one runs out of memory; two are left for the ensemble."""
     out, text = tmp_path / "run", "1=kill,2=memory"
     command_line = [sys.executable, "-m", "nni_hypens.cli", "run", *FAULTY, "--candidates=4", "--out", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **faults(tmp_path, text)}
+    environment = {**os.environ, **ENVIRONMENT, **faults(tmp_path, text)}
     with (tmp_path / "out").open("w+") as output, (tmp_path / "err").open("w+") as errors:
         code = subprocess.run(
             command_line, cwd=Path(__file__).parent, env=environment, stdout=output, stderr=errors, timeout=300
@@ -97,7 +97,7 @@ def test_failures_under_the_manager_of_nni(whole: Path, tmp_path: Path) -> None:
     said = (tmp_path / "err").read_text()
     assert code == 0 and said.count("failed twice and is left out") == 2 and "Traceback" not in said, said
     rows = {row["id"]: row for row in json.loads((out / "results.json").read_text())["candidates"]}
-    reasons = {"c01": "killed", "c02": "MemoryError"}
+    reasons = {"c01": "something has killed it", "c02": "MemoryError"}
     for name, reason in reasons.items():
         assert rows[name]["status"] == "failed" and reason in rows[name]["error"], rows[name]
         assert reason in (out / "report.html").read_text()

@@ -60,6 +60,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("per_trial", ["1", "3"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_candidate_fails(fault: str, per_trial: str, whole: Path, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_warm_start_begins_with_the_weights_it_is_given(data: ImageData, tmp_p
 def test_one_that_fails_does_not_stop_those_behind_it(
     data: ImageData, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(model: Any, evaluator: Any, data: Any, spec: dict[str, Any], directory: Path) -> dict[str, Any]:
+    def fail(model: Any, evaluator: Any, data: Any, spec: dict[str, Any], directory: Path, *place: Any) -> Any:
         if spec["id"] == "c01":
             raise ValueError("too hot")
         return {"default": 0.5, "candidate": spec["id"]}

@@ -37,7 +37,7 @@ MAX_GREETING_LINES = 200
 FETCH_SECONDS = 1800
 _NUMBER = (int, float)
 _METRICS = {"default": _NUMBER, "validation": dict, "history": list, "seconds": _NUMBER, "cpu_seconds": _NUMBER}
-_MEASURES = ("accuracy", "nll", "ece", "brier")
+_MEASURES = ("accuracy", "nll", "ece", "brier", "aurc")
 
 
 class FetchError(RuntimeError):

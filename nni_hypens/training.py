@@ -100,8 +100,6 @@ class _CandidateEvaluator(Evaluator):
                 last = None
                 last = self._train(model, spec)
             except Exception as error:
-                if len(self.candidates) == 1:
-                    raise
                 first_error = first_error or error
                 text = f"{type(error).__name__}: {error}"[:500]
                 nni.report_intermediate_result({"default": 0.0, "candidate": spec["id"], "error": text})
@@ -314,12 +312,12 @@ class CandidateTraining(Strategy):
             self._tell(candidate, None, True)
 
     def _error_of(self, candidate: str) -> str:
-        """The last line that the candidate's trial wrote to its standard error, from NNI's trial folders."""
-        for path in sorted(self.directory.parent.glob("nni/*/trials/*/stderr"), key=lambda file: -file.stat().st_mtime):
+        """The last line that a trial wrote to its standard error, for trials that died before they could report why;
+        of the last such trial, as NNI does not say which candidate a trial got."""
+        found = self.directory.parent.glob("nni/*/environments/*/trials/*/trial.stderr")
+        for path in sorted(found, key=lambda file: -file.stat().st_mtime):
             lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-            parameter = path.parent / "parameter.cfg"
-            mine = not parameter.exists() or f'"{candidate}"' in parameter.read_text(errors="replace")
-            if lines and mine:
+            if lines:
                 return lines[-1][:500]
         return "the trial ended without a result"
 

@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> Path:
 
 def metrics(**changes: Any) -> dict[str, Any]:
     about = {name: value for name, value in SPEC.items() if name != "architecture"}
-    validation = {"accuracy": 0.5, "nll": 1.0, "ece": 0.1, "brier": 0.2}
+    validation = {"accuracy": 0.5, "nll": 1.0, "ece": 0.1, "brier": 0.2, "aurc": 0.0}
     record = {"default": 0.5, "validation": validation, "history": [{"epoch": 0, "accuracy": 0.5}], "seconds": 1.5}
     return {**about, "status": "trained", **record, "parameters": 8, "cpu_seconds": 1.0, **changes}
 
@@ -82,7 +82,7 @@ def test_a_connection_that_is_cut_leaves_no_half_candidate(
     machines: Machines, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = [(place / "c00" / name).stat().st_size for name in FILES]
-    header = len("hello\n") + len(MARK) + 1 + sum(len(f"{size}\n") for size in sizes)
+    header = len(MARK) + 1 + sum(len(f"{size}\n") for size in sizes)
     total = header + sum(sizes)
     for count in (0, 3, 10, header - 1, header, header + 9, header + sizes[0], total - sizes[2], total - 1):
         monkeypatch.setattr(Machine, "command", lambda self, s, n=count: ["sh", "-c", f"({s}) | head -c {n}"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ssh_server import SshServer, remote_yaml, ssh_server
+from ssh_server import SshServer, key_pair, remote_yaml, ssh_server
 
 from nni_hypens import cli
+from nni_hypens.remote import FetchError, Machine
 
 pytestmark = pytest.mark.end_to_end
 
@@ -54,3 +56,17 @@ def test_remote_trials_give_what_local_ones_give(server: SshServer, tmp_path: Pa
     first, second = (json.loads(found["candidates/c01/metrics.json"]) for found in (trained, again))
     took = dict.fromkeys(("seconds", "cpu_seconds"))
     assert {**first, **took} == {**second, **took}
+
+
+def test_a_host_key_that_has_changed_is_refused(server: SshServer, tmp_path: Path) -> None:
+    machine = Machine("127.0.0.1", server.port, server.user, str(server.key), tmp_path / "a folder" / "known_hosts")
+    assert machine.run('echo "$HOME"').strip() == str(server.home)
+    name, kind, _ = machine.known_hosts.read_text().split()
+    assert machine.run("echo again") == "again\n"
+    other = key_pair(tmp_path / "other")
+    machine.known_hosts.write_text(f"{name} {other.with_suffix('.pub').read_text()}")
+    with pytest.raises(FetchError, match="Host key verification failed"):
+        machine.run("echo again")
+    machine.known_hosts.unlink()
+    with pytest.raises(FetchError, match="Permission denied"):
+        replace(machine, key=str(other)).run("echo again")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from nni.experiment.config import LocalConfig, RemoteConfig, RemoteMachineConfig
+from nni.experiment.config import K8sStorageConfig, KubeflowConfig, LocalConfig, RemoteConfig, RemoteMachineConfig
 
 from nni_hypens import InputError, cli
 from nni_hypens.services import check_service, is_loopback, read_service
@@ -72,6 +74,46 @@ def test_the_manager_is_open_only_when_told(tmp_path: Path, content: dict[str, A
 def test_hosts_of_this_machine() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
     assert not any(map(is_loopback, ("10.0.0.1", "gpu1", "localhost.example.org", "None", "")))
+
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "remote"
+
+
+def test_the_examples(tmp_path: Path) -> None:
+    """As they stand, but for the key, which a user has."""
+    remote = read_service(EXAMPLES / "remote.yaml")
+    assert isinstance(remote, RemoteConfig) and len(remote.machine_list) == 2
+    for machine in remote.machine_list:
+        machine.ssh_key_file = str(tmp_path / "key")
+    (tmp_path / "key").touch()
+    service = check_service(remote)
+    assert service.fetches and not service.public
+    assert service.config.trial_code_directory == str(EXAMPLES / "code")
+
+    service = check_service(read_service(EXAMPLES / "kubernetes.yaml"))
+    assert isinstance(service.config, KubeflowConfig) and isinstance(service.config.storage, K8sStorageConfig)
+    assert service.config.storage.path == "/exports/nni" and service.config.master.memory_size == "4gb"
+    assert service.public and not service.fetches and service.ports == 2
+
+
+def test_commands_of_the_examples_parse() -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", (EXAMPLES / "README.md").read_text(), re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines() if "nni-hypens" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert (EXAMPLES.parent.parent / cli.build_parser().parse_args(shlex.split(line)[1:]).service).exists()
+
+
+def test_a_kubernetes_service_with_keys_that_are_none(tmp_path: Path) -> None:
+    content = yaml.safe_load((EXAMPLES / "kubernetes.yaml").read_text())
+    content["trialCodeDirectory"] = str(EXAMPLES / "code")
+    check_service(read_service(write(tmp_path, content)))
+    with pytest.raises(InputError, match="^service.nniManagerIp: got nothing, and trials on kubeflow"):
+        check_service(read_service(write(tmp_path, {k: v for k, v in content.items() if k != "nniManagerIp"})))
+    with pytest.raises(InputError, match="storage"):
+        check_service(read_service(write(tmp_path, {**content, "storage": {"storageType": "nfs", "sever": "x"}})))
+    with pytest.raises(InputError, match="cpu"):
+        check_service(read_service(write(tmp_path, {**content, "master": {**content["master"], "cpuNumber": "a"}})))
 
 
 MACHINE = {"host": "127.0.0.1", "user": "me", "sshKeyFile": "id_test"}

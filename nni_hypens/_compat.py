@@ -3,14 +3,17 @@ when."""
 
 from __future__ import annotations
 
+import atexit
 import copy
 import logging
 import os
+import shlex
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from nni.experiment.config.training_service import TrainingServiceConfig
@@ -97,6 +100,17 @@ def manager_environment(
                 os.environ[name] = value
 
 
+def end_process() -> NoReturn:
+    """End this process with exit code 0, after what was registered for its end, but without taking modules apart.
+
+    Private: ``atexit._run_exitfuncs``. Can go when Python has an exit that leaves memory to the system.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def load_service(content: Mapping[str, Any], base: Path) -> TrainingServiceConfig | None:
     """NNI's config object of a training service from the content of a YAML file, in which relative paths begin at
     ``base``. None for a platform that NNI does not know.
@@ -131,23 +145,24 @@ def service_fields(platform: str) -> list[str] | None:
 
 
 def trial_config(service: TrainingServiceConfig, remote_python: bool = False) -> NasExperimentConfig:
-    """Configuration of a multi-trial experiment on a training service.
+    """Configuration of a multi-trial experiment on a training service, whose trials begin in
+    :mod:`nni_hypens.trial_process`.
 
     Args:
         service: NNI's config object; copied.
-        remote_python: Run trials with the python that the machine has. NNI puts the path of this process's python into
-            the command of every trial, and only ``_trial_command_params`` (private) changes that. NNI's ssh workers put
-            ``python_path`` in front of ``PATH`` and take ``python`` before ``python3``, and so does this. Threads,
+        remote_python: Run trials with the python that their machine has. NNI puts the path of this process's python
+            into the command of every trial, and only ``_trial_command_params`` (private) changes that. Its ssh workers
+            put ``python_path`` in front of ``PATH`` and take ``python`` before ``python3``, and so does this. Threads,
             which otherwise go by the manager's environment, are set here. Can go when NNI does it on the trial's side.
     """
     from nni.nas.experiment import NasExperimentConfig  # not above: trials import this module, and need no experiment
 
     config = NasExperimentConfig("ts", "simplified", training_service=copy.deepcopy(service))
-    if remote_python:
-        config._trial_command_params = {
-            "envs": "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1",
-            "python": "$(command -v python || command -v python3)",
-        }
+    python = "$(command -v python || command -v python3)" if remote_python else shlex.quote(sys.executable)
+    config._trial_command_params = {
+        "envs": "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1" if remote_python else "",
+        "python": f"{python} -m nni_hypens.trial_process",
+    }
     return config
 
 

@@ -62,8 +62,8 @@ class TrialSpec:
 class _CandidateEvaluator(Evaluator):
     """Trains one or more candidates with the user's evaluator inside a trial, and writes what the ensemble needs.
 
-    A trial takes some five seconds to start, most of it imports, so small candidates are cheaper several at a time; the
-    results are the same. One that fails does not keep the others from being trained.
+    A trial takes some seconds to start, nearly all of it imports, so small candidates are cheaper several at a time;
+    the results are the same. One that fails does not keep the others from being trained.
 
     Args:
         evaluator: The user's evaluator, traced.

@@ -10,6 +10,7 @@ from typing import Any
 import nni
 import pandas as pd
 import pytorch_lightning as pl
+from nni.experiment.config.training_service import TrainingServiceConfig
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
@@ -118,6 +119,7 @@ def search_ensemble(
     port: int | None = None,
     concurrency: int = 1,
     per_trial: int = 1,
+    training_service: TrainingServiceConfig | None = None,
     quiet: bool = False,
     **strategy: Any,
 ) -> EnsembleResult:
@@ -151,6 +153,8 @@ def search_ensemble(
         port: Port of NNI's web UI.
         concurrency: Trials at once.
         per_trial: Candidates that one trial trains, one after the other.
+        training_service: Where trials run, a config object of NNI such as ``RemoteConfig``; None for this machine. It
+            may differ from call to call: the results are the same.
         quiet: Show no progress.
         **strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
 
@@ -204,7 +208,7 @@ def search_ensemble(
         stress_images,
         threads,
     )
-    run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
+    run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial, training_service=training_service)
     run.prepare()
     results = run.results() if run.finished else run.run()
     return EnsembleResult(Path(out), results, type(space))

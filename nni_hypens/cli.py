@@ -156,6 +156,14 @@ def _add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
         metavar="N",
         help="candidates that one trial trains: a trial takes seconds to start (default: %(default)s)",
     )
+    group.add_argument(
+        "--service",
+        type=Path,
+        default=None,
+        metavar="FILE.yaml",
+        help="where trials run: a training service of NNI, such as `platform: remote` with its machineList "
+        "(default: this machine)",
+    )
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument("--json", action="store_true", help="print the results as JSON")
     if not out_required:
@@ -220,8 +228,10 @@ def make_run(arguments: argparse.Namespace) -> Any:
     from nni_hypens.config import RunConfig
     from nni_hypens.pipeline import Run
     from nni_hypens.progress import Progress
+    from nni_hypens.services import read_service
 
     stage = arguments.command
+    service = None if arguments.service is None else read_service(arguments.service)
     settings = settings_of(arguments) if stage in ("run", "search") else _folder_settings(arguments.out)
     config = RunConfig.from_mapping(settings)
     if config.data.endswith(".npz"):
@@ -240,7 +250,7 @@ def make_run(arguments: argparse.Namespace) -> Any:
     out = arguments.out or Path("runs") / f"{name}-{config.space.rsplit(':', 1)[-1]}-{config.seed}"
     progress, live = Progress(arguments.quiet), getattr(arguments, "live", False)
     plan, at_once = make_plan(config, out), arguments.concurrency
-    run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial)
+    run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial, service)
     run.prepare()
     return run
 

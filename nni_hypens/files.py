@@ -47,6 +47,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def move_into_place(source: Path, target: Path) -> None:
+    """Give a finished file of the same file system its name, once it is on the disk."""
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    source.chmod(0o644)
+    os.replace(source, target)
+
+
 def write_text(path: Path, content: str) -> None:
     """Write text as UTF-8."""
     write_bytes(path, content.encode("utf-8"))

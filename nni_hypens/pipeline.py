@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from nni.experiment.config.training_service import TrainingServiceConfig
 
 from nni_hypens.calibration import Temperatures, calibrate
 from nni_hypens.candidate_files import damage
@@ -27,10 +29,13 @@ from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, read_tensors, write_json, write_text
 from nni_hypens.plan import MAX_SEED, Plan, check_folder, describe_space, fixed_network, fresh
 from nni_hypens.progress import Progress
+from nni_hypens.remote import Machines
+from nni_hypens.remote_training import RemoteTraining
 from nni_hypens.robustness import measure_robustness
 from nni_hypens.sample_stage import draw_candidates, write_initial_weights
 from nni_hypens.search_stage import live_search_stage, search_stage
 from nni_hypens.selection import select as select_members
+from nni_hypens.services import check_service
 from nni_hypens.training import CandidateTraining, TrialSpec
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
@@ -51,9 +56,10 @@ class Run:
         live: Show the search in NNI's web UI as well, in a trial of its own; for runs of the command line, whose
             ``config.yaml`` says everything.
         per_trial: Candidates that one trial trains, one after the other; the results do not depend on it.
+        training_service: Where trials run, one of NNI's config objects; None for NNI's local service.
 
     Raises:
-        InputError: The folder holds another run, or something else.
+        InputError: The training service cannot be used as it is.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Run:
         progress: Progress | None = None,
         live: bool = False,
         per_trial: int = 1,
+        training_service: TrainingServiceConfig | None = None,
     ) -> None:
         self.plan = plan
         self.out = Path(out)
@@ -72,11 +79,16 @@ class Run:
         self.concurrency, self.per_trial = concurrency, per_trial
         self.progress = progress or Progress()
         self.live = live
+        self.service = check_service(training_service)
 
     # ---- the folder -----------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Check everything, then claim the folder by writing ``config.yaml``."""
+        """Check everything, then claim the folder by writing ``config.yaml``.
+
+        Raises:
+            InputError: Naming what is wrong; the folder holds another run, or something else.
+        """
         check_folder(self.out, self.plan.identity)
         if self.finished:
             return
@@ -85,10 +97,21 @@ class Run:
             with self.locked():  # it is no orphan while the run that started it goes on
                 stop_orphan(self.out)
         if self.port is not None:
-            free_port(self.port)
+            free_port(self.port, self.service.ports)
+        self._check_service()
         if not (self.out / "config.yaml").exists():
             content = {**self.plan.identity, "versions": versions(), "command": self.plan.command}
             write_text(self.out / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def _check_service(self) -> None:
+        """Whether trials could run on the training service, as far as it can be seen from here."""
+        if not self.service.fetches or (self.out / "ensemble" / "ensemble.json").exists():
+            return
+        if self.plan.warm_start:
+            raise InputError("warm_start", "true with trials on remote machines", "false, or the local service")
+        known = self.out / "nni" / "known_hosts"
+        with tempfile.TemporaryDirectory() as empty:  # the folder is not claimed yet, and may be another's
+            Machines(self.service, known if known.exists() else Path(empty, "known_hosts")).check(versions())
 
     @property
     def finished(self) -> bool:
@@ -233,22 +256,38 @@ class Run:
         if plan.warm_start:
             missing = [record for record in records if record["id"] not in done]
             write_initial_weights(plan, self.out / "search", self.out / "candidates", missing)
-        port = free_port(self.port)
+        port = free_port(self.port, self.service.ports)
         self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
         self.progress.start("train", len(records), "candidate", len(done))
         start = time.perf_counter()
-        folder, at_once = self.out / "candidates", (self.concurrency, per_trial)
-        strategy = CandidateTraining(
-            specs, plan.evaluator, plan.data, folder, *at_once, plan.threads, on_progress=self._on_trial
-        )
+        strategy = self._strategy(specs, per_trial)
         try:
-            run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
+            run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port, self.service)
         finally:
             self.progress.stop()
         wall = self.out / "candidates" / "wall.json"
         before = read_json(wall)["seconds"] if wall.exists() else 0.0
         write_json(wall, {"seconds": before + time.perf_counter() - start})
+        for spec in specs:
+            if spec.id not in strategy.failed and self.metrics(spec.id) is None:
+                where = f"not in {self.out.resolve()}: trials of {self.service.platform} must see it at that path"
+                strategy.failed[spec.id] = f"its trial ended, and its files are {where}"
         return strategy.failed
+
+    def _strategy(self, specs: list[TrialSpec], per_trial: int) -> CandidateTraining:
+        plan, remote = self.plan, self.service.fetches
+        options = {"machines": Machines(self.service, self.out / "nni" / "known_hosts")} if remote else {}
+        return (RemoteTraining if remote else CandidateTraining)(
+            specs,
+            plan.evaluator,
+            plan.data,
+            self.out / "candidates",
+            self.concurrency,
+            per_trial,
+            plan.threads,
+            on_progress=self._on_trial,
+            **options,
+        )
 
     def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
         self.progress.step(

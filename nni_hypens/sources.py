@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from nni_hypens.errors import InputError
 from nni_hypens.image_arrays import read_idx, stratified_subset
@@ -97,6 +96,8 @@ class Digits:
 
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Read one part; the split is stratified by label and always the same."""
+        from sklearn.datasets import load_digits  # not above: trials with other data need not wait for it
+
         data = load_digits()
         test = stratified_subset(data.target, round(len(data.target) / 4), seed=(0, 0))
         rows = test if split == "test" else np.setdiff1d(np.arange(len(data.target)), test)

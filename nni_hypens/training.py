@@ -8,9 +8,10 @@ folder that has it is a finished candidate.
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,15 +66,16 @@ class TrialSpec:
 class _CandidateEvaluator(Evaluator):
     """Trains one or more candidates with the user's evaluator inside a trial, and writes what the ensemble needs.
 
-    A trial takes some five seconds to start, most of it imports, so small candidates are cheaper several at a time; the
-    results are the same. One that fails does not keep the others from being trained.
+    A trial takes some seconds to start, nearly all of it imports, so small candidates are cheaper several at a time;
+    the results are the same. One that fails does not keep the others from being trained.
 
     Args:
         evaluator: The user's evaluator, traced.
         data: The user's data module, traced: ``val_dataloader()`` and ``test_dataloader()`` give (images, labels) in
             order.
         candidates: Fields of a :class:`TrialSpec`, one dict for each candidate; the first is the trial's own sample.
-        directory: Absolute path of the folder that has a folder for each candidate.
+        directory: Absolute path of the folder that has a folder for each candidate; None for the trial's own output
+            folder, where the run folder cannot be seen. Reports then say which it is, as ``place``.
         threads: Threads of torch in the trial; the result depends on it in the last digits, so it is fixed.
     """
 
@@ -82,7 +84,7 @@ class _CandidateEvaluator(Evaluator):
         evaluator: Evaluator,
         data: pl.LightningDataModule,
         candidates: list[dict[str, Any]],
-        directory: str,
+        directory: str | None,
         threads: int = 1,
     ) -> None:
         self.evaluator = evaluator
@@ -117,7 +119,9 @@ class _CandidateEvaluator(Evaluator):
         own = copy.copy(model)
         own.sample = spec["architecture"]
         evaluator = self.evaluator if len(self.candidates) == 1 else nni.load(nni.dump(self.evaluator))
-        return train_candidate(own.executable_model(), evaluator, self.data, spec, Path(self.directory) / spec["id"])
+        place = {} if self.directory is not None else {"place": os.environ["NNI_OUTPUT_DIR"]}
+        folder = Path(self.directory or place["place"]) / spec["id"]
+        return train_candidate(own.executable_model(), evaluator, self.data, spec, folder, place)
 
 
 def train_candidate(
@@ -126,13 +130,14 @@ def train_candidate(
     data: pl.LightningDataModule,
     spec: dict[str, Any],
     directory: Path,
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Train, predict, write; what to report. ``metrics.json`` is written last."""
+    """Train, predict, write; what to report, ``more`` included. ``metrics.json`` is written last."""
     about = {name: value for name, value in spec.items() if name != "architecture"}
     if about["warm_start"]:
         model.load_state_dict(load_file(directory / INITIAL))
     start, cpu = time.perf_counter(), time.process_time()
-    with TrialReports(about["id"]) as reports:
+    with TrialReports(about["id"], more) as reports:
         evaluator.evaluate(model)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     validation, labels = predict(model, data.val_dataloader())
@@ -166,6 +171,7 @@ def train_candidate(
         "seconds": round(seconds, 2),
         "architecture": about["text"],
         **lam,
+        **(more or {}),
     }
 
 
@@ -241,6 +247,11 @@ class CandidateTraining(Strategy):
         self._errors: dict[str, str] = {}
         self._changed = threading.Condition()
 
+    @property
+    def trial_directory(self) -> str | None:
+        """Where trials write: a path, or None for their own output folders."""
+        return str(self.directory)
+
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended the run."""
         return self._status.value == "interrupted"
@@ -265,7 +276,7 @@ class CandidateTraining(Strategy):
             write_json(self.directory / spec.id / "architecture.json", spec.architecture)
         model = self.model_space.freeze(specs[0].architecture)
         about = [asdict(spec) for spec in specs]
-        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, str(self.directory), self.threads)
+        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, self.trial_directory, self.threads)
         self._models.update({spec.id: model for spec in specs})
         self.engine.submit_models(model)
 
@@ -278,13 +289,19 @@ class CandidateTraining(Strategy):
     def _wait(self, ready: Callable[[], bool]) -> None:
         """Until ``ready``; looks at the manager now and then, because a dead one sends no event."""
         last_look = time.monotonic()
-        with self._changed:
-            while not ready():
+        while True:
+            self._collect()
+            with self._changed:
+                if ready():
+                    return
                 self._changed.wait(0.2)
                 if time.monotonic() - last_look > 5:
                     self.engine.budget_available()  # raises ConnectionError when the manager is gone
                     last_look = time.monotonic()
                     self._settle_silent()
+
+    def _collect(self) -> None:
+        """Bring what has finished into the run folder, where trials do not write there; without the lock."""
 
     def _settle_silent(self) -> None:
         """Trials that ended without a report: the folder knows whether they finished (a report can be lost, a file

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from nni_hypens.errors import InputError
 from nni_hypens.files import (
     check_place,
+    move_into_place,
     read_arrays,
     read_json,
     read_tensors,
@@ -87,3 +88,12 @@ def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"x": object()})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_file_takes_its_name(tmp_path: Path) -> None:
+    source, target = tmp_path / "part", tmp_path / "whole"
+    source.write_bytes(b"new")
+    source.chmod(0o600)
+    target.write_bytes(b"old")
+    move_into_place(source, target)
+    assert target.read_bytes() == b"new" and not source.exists() and target.stat().st_mode & 0o777 == 0o644

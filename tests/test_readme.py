@@ -64,6 +64,14 @@ def test_figures_are_those_of_the_results() -> None:
             assert f"{row['time_vs_darts']:.3f}, {row['memory_vs_darts']:.3f}" in README
 
 
+def test_cost_of_a_trial_is_that_of_the_results() -> None:
+    results = json.loads((ROOT / "tests" / "benchmarks" / "results" / "trial_start.json").read_text())
+    ours, nni, alone = (results["median"][name]["cpu_s"] for name in ("ours", "nni", "nni without nni_hypens"))
+    text = " ".join(README.split())
+    assert f"costs {ours:.2f} s of CPU time before and after its training, {ours / nni:.2f} of what it costs" in text
+    assert f"({nni:.2f} s, of which {alone:.2f} s are without nni_hypens)" in text and ours < 0.7 * nni
+
+
 def load_benchmark(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "benchmarks" / f"{name}.py")
     benchmark = importlib.util.module_from_spec(spec)

@@ -149,7 +149,7 @@ def test_a_warm_start_begins_with_the_weights_it_is_given(data: ImageData, tmp_p
 def test_one_that_fails_does_not_stop_those_behind_it(
     data: ImageData, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(model: Any, evaluator: Any, data: Any, spec: dict[str, Any], directory: Path) -> dict[str, Any]:
+    def fail(model: Any, evaluator: Any, data: Any, spec: dict[str, Any], directory: Path, *place: Any) -> Any:
         if spec["id"] == "c01":
             raise ValueError("too hot")
         return {"default": 0.5, "candidate": spec["id"]}
@@ -269,3 +269,30 @@ def test_what_trials_cannot_rebuild_is_refused(data: ImageData, tmp_path: Path) 
         CandidateTraining([], image_evaluator(data, 10, 1), data, tmp_path, concurrency=0)
     with pytest.raises(InputError, match="^per_trial"):
         CandidateTraining([], image_evaluator(data, 10, 1), data, tmp_path, per_trial=0)
+
+
+def test_a_trial_that_fails_says_why(
+    data: ImageData, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a report, which carries the candidate's id."""
+
+    def fail(*arguments: Any) -> Any:
+        raise ValueError("too hot")
+
+    monkeypatch.setattr("nni_hypens.training.train_candidate", fail)
+    with pytest.raises(ValueError, match="too hot"):
+        run_trial(data, tmp_path, specs(1)[0])
+    assert channel.sent == [("PERIODICAL", {"default": 0.0, "candidate": "c00", "error": "ValueError: too hot"})]
+
+
+def test_a_trial_elsewhere_writes_into_its_own_folder(
+    data: ImageData, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNI_OUTPUT_DIR", str(tmp_path / "output"))
+    spec = specs(1)[0]
+    model = SimplifiedModelSpace.from_model(space()).freeze(spec.architecture)
+    model.evaluator = CandidateEvaluator(image_evaluator(data, 10, 1), data, [asdict(spec)], None)
+    final = nni.load(nni.dump(model)).execute()
+    assert (tmp_path / "output" / "c00" / "metrics.json").exists()
+    assert final["place"] == str(tmp_path / "output")
+    assert all(value["place"] == final["place"] for _, value in channel.sent) and len(channel.sent) == 2

@@ -114,6 +114,7 @@ def search_ensemble(
     ood: str = "auto",
     stress_images: int = 256,
     threads: int = 1,
+    ranking: str = "spread",
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
@@ -147,6 +148,8 @@ def search_ensemble(
         ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial.
+        ranking: How the supernet chooses what is trained: ``spread`` (the best of each part of the dial) or
+            ``ensemble`` (greedily, by the ensemble's NLL, wherever on the dial).
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
@@ -179,6 +182,7 @@ def search_ensemble(
         "ood": ood,
         "stress_images": stress_images,
         "threads": threads,
+        "ranking": ranking,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
@@ -203,6 +207,7 @@ def search_ensemble(
         ood,
         stress_images,
         threads,
+        ranking,
     )
     run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
     run.prepare()

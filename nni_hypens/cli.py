@@ -287,6 +287,7 @@ def make_plan(config: Any, out: Path) -> Any:
         calibration=config.calibration,
         ood=config.ood,
         stress_images=config.stress_images,
+        ranking=config.ranking,
     )
 
 

@@ -20,6 +20,7 @@ from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
 from nni_hypens.errors import InputError
 from nni_hypens.ood import ood_names
+from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection_task import check_combinations
 
@@ -61,6 +62,11 @@ class RunConfig:
     diversity: str = setting("shared_edges", "regulariser: shared_edges or jensen_shannon")
     members: int = setting(3, "members of the ensemble")
     candidates: int = setting(8, "architectures to train")
+    ranking: str = setting(
+        "spread",
+        "how the supernet chooses what is trained: spread (the best of each part of the dial) or ensemble (greedily by "
+        "the NLL of the ensemble, wherever on the dial)",
+    )
     lam_low: float | None = setting(None, "fewest shared edges to request from candidates (a quarter of all edges)")
     lam_high: float | None = setting(None, "most shared edges to request from candidates (all edges)")
     search_epochs: int = setting(60, "epochs of the search: warm-up, base and hypernetwork together")
@@ -160,6 +166,7 @@ class RunConfig:
         if self.supernet is not None and not Path(self.supernet).is_file():
             raise InputError("supernet", self.supernet, "a safetensors file written by a search")
         one_of("diversity", self.diversity, DIVERSITIES)
+        one_of("ranking", self.ranking, RANKINGS)
         self._check_selection()
         one_of("calibration", self.calibration, CALIBRATIONS)
         ood_names(self.ood, self.data)

@@ -337,6 +337,7 @@ class Run:
         trained = [metrics for metrics in map(self.metrics, pool) if metrics is not None]
         wall = self.out / "candidates" / "wall.json"
         results["selection"] = selection
+        results["ranking"]["method"] = self.plan.ranking
         results["n_edges"] = summary["n_edges"]
         results["dial"] = summary["dial"]
         results["cost"] = {

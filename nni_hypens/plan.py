@@ -21,6 +21,7 @@ from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.errors import InputError
 from nni_hypens.ood import check_ood
+from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection import check_options
 
 
@@ -50,6 +51,7 @@ class Plan:
         ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
+        ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.
     """
 
     space: ModelSpace
@@ -72,6 +74,7 @@ class Plan:
     ood: str = "auto"
     stress_images: int = 256
     threads: int = 1
+    ranking: str = "spread"
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -86,6 +89,8 @@ class Plan:
         check_options(self.selection, self.selection_options)
         if self.calibration not in CALIBRATIONS:
             raise InputError("calibration", repr(self.calibration), f"one of {', '.join(CALIBRATIONS)}")
+        if self.ranking not in RANKINGS:
+            raise InputError("ranking", repr(self.ranking), f"one of {', '.join(RANKINGS)}")
         if self.stress_images < 0:
             raise InputError("stress_images", self.stress_images, "a whole number of at least 0")
         check_ood(self.ood, getattr(self.data, "source", None))

@@ -19,6 +19,10 @@ _STAGES = {
     "base_search_s": "search of the base", "search_s": "search of the hypernetwork", "training_s": "training",
     "selection_s": "selection and calibration", "robustness_s": "corrupted images and images from elsewhere",
 }  # fmt: skip
+_RANKINGS = {
+    "spread": "spread: the best of each part of the dial on the supernet",
+    "ensemble": "ensemble: greedily by the supernet's NLL of the ensemble",
+}
 _SHOWN_SETTINGS = ("data", "space", "members", "candidates", "seed")
 
 
@@ -117,8 +121,10 @@ def _what_was_run(run: RunContent) -> str:
         "selection": _selection(results.get("selection")), "temperature": results.get("temperature"),
     }  # fmt: skip
     diversity = results.get("diversity") or {}
-    rank = number((results.get("ranking") or {}).get("spearman"))
+    ranking = results.get("ranking") or {}
+    rank = number(ranking.get("spearman"))
     extra = {
+        "candidates chosen by": _RANKINGS.get(str(ranking.get("method"))),
         "supernet's ranking (Spearman)": None if rank is None else f"{rank:+.2f} with the NLL after training",
         "mean disagreement": diversity.get("disagreement"), "oracle accuracy": diversity.get("oracle_accuracy"),
         "edges shared with the base": diversity.get("base_shared_edges"),

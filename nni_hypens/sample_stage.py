@@ -16,7 +16,7 @@ from nni_hypens.experiments import torch_threads
 from nni_hypens.files import read_json, write_json, write_tensors
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
-from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_pool
+from nni_hypens.sampling import RANKINGS, ArchitectureSampler, Candidate
 from nni_hypens.search import EdgeNES
 from nni_hypens.training import INITIAL
 
@@ -49,7 +49,7 @@ def draw_candidates(
     true_class = probabilities[:, np.arange(len(labels)), labels]
     nll = -np.log(np.clip(true_class, 1e-12, None)).mean(axis=1)
     records: list[dict[str, Any]] = []
-    chosen = choose_pool(pool, probabilities, labels, n + bool(known))
+    chosen = RANKINGS[plan.ranking](pool, probabilities, labels, n + bool(known))
     for index in chosen[1:] if known else chosen:  # the base is there already
         candidate = pool[index]
         records.append(

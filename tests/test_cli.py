@@ -54,6 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, out: Path | Non
         (["--train-size", "100000"], "train_size"),
         (["--augment", "mirror"], "augment.*crop_flip"),
         (["--resume", "--seed", "1"], "resume|--resume"),
+        (["--ranking", "ensembel"], "ranking.*ensembel.*nearest: ensemble"),
         (["--sed", "1"], "sed"),
         (["settings.yaml"], "config.*settings.yaml"),
     ],

@@ -182,6 +182,14 @@ def test_better_members_and_baselines_are_named(copy: Path) -> None:
     assert re.search(rf"these members have a lower NLL than the best member: [^.]*{name} \(", text)
 
 
+@pytest.mark.parametrize(("method", "said"), [("spread", "best of each part"), ("ensemble", "greedily"), (None, None)])
+def test_the_report_names_the_ranking(copy: Path, method: str | None, said: str | None) -> None:
+    found = {"spearman": 0.5, "candidates": 7, **({"method": method} if method else {})}
+    _edit(copy / "results.json", lambda value: {**value, "ranking": found})
+    page = _Page(write_report(copy))
+    assert ("candidates chosen by" in page.text) == (said is not None) and (said or "+0.50") in page.text
+
+
 @pytest.mark.parametrize(("spearman", "said"), [(0.71, False), (0.05, True), (-0.4, True), (None, False)])
 def test_a_ranking_that_says_little_is_warned_of(copy: Path, spearman: float | None, said: bool) -> None:
     _edit(copy / "results.json", lambda value: {**value, "ranking": {"spearman": spearman, "candidates": 7}})

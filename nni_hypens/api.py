@@ -115,6 +115,7 @@ def search_ensemble(
     stress_images: int = 256,
     threads: int = 1,
     ranking: str = "spread",
+    halving: bool = False,
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
@@ -150,6 +151,9 @@ def search_ensemble(
         threads: Threads of torch in the search and in each trial.
         ranking: How the supernet chooses what is trained: ``spread`` (the best of each part of the dial) or
             ``ensemble`` (greedily, by the ensemble's NLL, wherever on the dial).
+        halving: Whether candidates are compared by validation NLL at a quarter and at half of their epochs, and only
+            the better half (at least one more than the members) is trained further. The evaluator must be an NNI
+            Lightning evaluator with a number of epochs.
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
@@ -183,6 +187,7 @@ def search_ensemble(
         "stress_images": stress_images,
         "threads": threads,
         "ranking": ranking,
+        "halving": halving,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
@@ -208,6 +213,7 @@ def search_ensemble(
         stress_images,
         threads,
         ranking,
+        halving,
     )
     run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
     run.prepare()

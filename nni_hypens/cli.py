@@ -288,6 +288,7 @@ def make_plan(config: Any, out: Path) -> Any:
         ood=config.ood,
         stress_images=config.stress_images,
         ranking=config.ranking,
+        halving=config.halving,
     )
 
 

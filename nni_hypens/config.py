@@ -81,6 +81,9 @@ class RunConfig:
     learning_rate: float = setting(0.01, "initial learning rate of candidates (AdamW, cosine schedule)")
     weight_decay: float = setting(0.001, "weight decay of candidates")
     warm_start: bool = setting(False, "candidates begin with the weights of their path in the supernet")
+    halving: bool = setting(
+        False, "compare candidates at a quarter and at half of their epochs, and train only the better half further"
+    )
     selection: str = setting("exhaustive", f"how members are chosen on validation data: {', '.join(METHODS)}")
     objective: str = setting("nll", f"what the choice makes small: {', '.join(OBJECTIVES)}")
     selection_steps: int | None = setting(

@@ -23,20 +23,17 @@ from nni_hypens.calibration import Temperatures, calibrate
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
-from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
+from nni_hypens.experiments import free_port, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, write_json, write_text
-from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
+from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network
 from nni_hypens.progress import Progress
 from nni_hypens.robustness import measure_robustness
-from nni_hypens.sample_stage import draw_candidates, write_initial_weights
+from nni_hypens.sample_stage import draw_candidates
 from nni_hypens.search_stage import live_search_stage, search_stage
 from nni_hypens.selection import select as select_members
-from nni_hypens.training import CandidateTraining, TrialSpec
+from nni_hypens.train_stage import TrainStage
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
-ATTEMPTS = 2
-"""Experiments a candidate gets. When a trial dies before it has asked for its parameters, NNI gives them to the next
-trial, so one death can leave the last candidates without a trial: the second experiment trains those as well."""
 
 
 class Run:
@@ -182,63 +179,8 @@ class Run:
     def train(self) -> None:
         """Train what is not trained yet, as NNI trials; what fails is tried once more, in a second experiment."""
         records = self.candidates()
-        if len(self.trained()) == len(records) or (self.out / "ensemble" / "ensemble.json").exists():
-            return
-        failed: dict[str, str] = {}
-        for _ in range(ATTEMPTS):
-            done = self.trained()
-            if len(done) < len(records):
-                failed = self._train_once(records, done)
-        for candidate, error in failed.items():
-            record = {"id": candidate, "status": "failed", "error": error}
-            write_json(self.out / "candidates" / candidate / "metrics.json", record)
-        if len(self.trained()) < self.plan.members:
-            cause = next(iter(failed.values()), "unknown")
-            raise RuntimeError(
-                f"only {len(self.trained())} of {len(records)} candidates could be trained, too few for "
-                f"{self.plan.members} members; the first failed with: {cause}"
-            )
-
-    def _train_once(self, records: list[dict[str, Any]], done: list[str]) -> dict[str, str]:
-        """One NNI experiment over the candidates that are not done; id -> error of those that failed in it."""
-        plan = self.plan
-        specs = [
-            TrialSpec(
-                record["id"],
-                record["architecture"],
-                record["lam"],
-                record["shared_edges"],
-                plan.seed * 10_000 + index,
-                record["text"],
-                plan.warm_start,
-            )
-            for index, record in enumerate(records)
-            if record["id"] not in done
-        ]
-        if plan.warm_start:
-            missing = [record for record in records if record["id"] not in done]
-            write_initial_weights(plan, self.out / "search", self.out / "candidates", missing)
-        port = free_port(self.port)
-        self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
-        self.progress.start("train", len(records), "candidate", len(done))
-        start = time.perf_counter()
-        folder, at_once = self.out / "candidates", (self.concurrency, self.per_trial)
-        strategy = CandidateTraining(
-            specs, plan.evaluator, plan.data, folder, *at_once, plan.threads, on_progress=self._on_trial
-        )
-        try:
-            run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
-        finally:
-            self.progress.stop()
-        wall = self.out / "candidates" / "wall.json"
-        before = read_json(wall)["seconds"] if wall.exists() else 0.0
-        write_json(wall, {"seconds": before + time.perf_counter() - start})
-        return strategy.failed
-
-    def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
-        self.progress.step(
-            1 if done else 0, candidate=candidate, **({} if accuracy is None else {"accuracy": accuracy})
-        )
+        if not (self.out / "ensemble" / "ensemble.json").exists():
+            TrainStage(self.plan, self.out, self.port, self.concurrency, self.per_trial, self.progress).run(records)
 
     def select(self) -> None:
         """Choose members on validation data, fit the temperature, save the ensemble; ``ensemble.json`` comes last."""
@@ -334,7 +276,8 @@ class Run:
             read_json(self.out / "search" / "summary.json"),
             read_json(self.out / "ensemble" / "selection.json"),
         )
-        trained = [metrics for metrics in map(self.metrics, pool) if metrics is not None]
+        # those that were stopped cost as well
+        known = [self.metrics(record["id"]) or {} for record in self.candidates()]
         wall = self.out / "candidates" / "wall.json"
         results["selection"] = selection
         results["ranking"]["method"] = self.plan.ranking
@@ -344,7 +287,7 @@ class Run:
             "base_search_s": summary["base_search_s"],
             "search_s": summary["search_s"],
             "ranking_s": read_json(self.out / "search" / "ranking.json")["seconds"],
-            "training_s": sum(metrics["seconds"] for metrics in trained),
+            "training_s": sum(found.get("seconds", 0.0) for found in known),
             "training_wall_s": read_json(wall)["seconds"] if wall.exists() else None,
             "selection_s": selection["seconds"],
             "robustness_s": robustness_s,

@@ -20,6 +20,7 @@ from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.errors import InputError
+from nni_hypens.halving import epochs_of
 from nni_hypens.ood import check_ood
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection import check_options
@@ -52,6 +53,7 @@ class Plan:
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
         ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.
+        halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.halving`.
     """
 
     space: ModelSpace
@@ -75,6 +77,7 @@ class Plan:
     stress_images: int = 256
     threads: int = 1
     ranking: str = "spread"
+    halving: bool = False
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -91,6 +94,8 @@ class Plan:
             raise InputError("calibration", repr(self.calibration), f"one of {', '.join(CALIBRATIONS)}")
         if self.ranking not in RANKINGS:
             raise InputError("ranking", repr(self.ranking), f"one of {', '.join(RANKINGS)}")
+        if self.halving:
+            epochs_of(self.evaluator, self.members, self.candidates)
         if self.stress_images < 0:
             raise InputError("stress_images", self.stress_images, "a whole number of at least 0")
         check_ood(self.ood, getattr(self.data, "source", None))

@@ -116,7 +116,8 @@ def _what_was_run(run: RunContent) -> str:
     config, results = run.config, run.results
     settings = {key: config[key] for key in _SHOWN_SETTINGS if key in config}
     outcome = {
-        "candidates trained": len(run.trained), "candidates failed": len(run.failed),
+        "candidates trained": len(run.trained), "candidates stopped early": len(run.stopped) or None,
+        "candidates failed": len(run.failed),
         "members chosen": len(run.members), "edges of an architecture": results.get("n_edges"),
         "selection": _selection(results.get("selection")), "temperature": results.get("temperature"),
     }  # fmt: skip
@@ -181,12 +182,18 @@ def _results_table(run: RunContent) -> str:
         said = page.fixed(weights[row["id"]], 3) if is_member else "–"
         cells = [*page.metric_cells(row.get("test")), *own(row), (said, True)]
         rows.append(page.row(row["id"], cells, "member" if is_member else ""))
+    for row in run.stopped:
+        said = f"{row['id']}, stopped after epoch {row.get('epoch')}: "
+        nll = page.fixed((row.get("validation") or {}).get("nll"))
+        cells = [*page.metric_cells(None), *own(row), ("–", True)]
+        rows.append(page.row(f"{said}validation NLL {nll}", cells))
     for row in results.get("baselines") or ():
         rows.append(page.row(f"Baseline: {row.get('name', 'unnamed')}", [*page.metric_cells(row), *none, ("", False)]))
     head = ("what", "#accuracy", "#NLL", "#ECE", "#Brier", "#AURC", "#lam", "#shared edges", "#weight")
+    last = ", then those that halving stopped on validation data, without test metrics" if run.stopped else ""
     return page.section("Results on test data", page.table(
         "Accuracy: higher is better; NLL (nats), ECE, Brier (0 to 2) and AURC: lower is better. Candidates: members "
-        "first, then by NLL.", head, rows, "results",
+        f"first, then by NLL{last}.", head, rows, "results",
     ))  # fmt: skip
 
 

@@ -54,6 +54,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, out: Path | Non
         (["--train-size", "100000"], "train_size"),
         (["--augment", "mirror"], "augment.*crop_flip"),
         (["--resume", "--seed", "1"], "resume|--resume"),
+        (["--halving", "--epochs", "5"], "halving.*5 epochs.*at least 6"),
+        (["--halving", "--members", "7"], "halving.*8 candidates for 7 members"),
         (["--ranking", "ensembel"], "ranking.*ensembel.*nearest: ensemble"),
         (["--sed", "1"], "sed"),
         (["settings.yaml"], "config.*settings.yaml"),

@@ -14,9 +14,11 @@ ORDER = [
     "sources", "ood", "batches",
     "diversity", "budget", "expected_cost", "supernet", "mixed_operations", "hub_support", "inherit", "data",
     "calibration", "ensemble_files", "ensemble", "robustness", "sampling", "evaluators", "progress", "schedule",
-    "search_checks", "user_module", "search_module", "curves", "live_reports", "search", "training", "experiments",
+    "search_checks", "user_module", "search_module", "curves", "live_reports", "search", "halving",
+    "training", "experiments",
     "live", "evaluation", "config", "plot_data", "plots", "report_reading", "report_html", "report_members", "report",
-    "plan", "search_stage", "sample_stage", "pipeline", "api", "fold", "export", "predict", "deploy", "cli",
+    "plan", "search_stage", "sample_stage", "train_stage", "pipeline", "api",
+    "fold", "export", "predict", "deploy", "cli",
 ]  # fmt: skip
 
 

@@ -182,6 +182,18 @@ def test_better_members_and_baselines_are_named(copy: Path) -> None:
     assert re.search(rf"these members have a lower NLL than the best member: [^.]*{name} \(", text)
 
 
+def test_stopped_candidates_are_in_the_table_without_test_metrics(copy: Path) -> None:
+    stopped = {"id": "c001", "status": "stopped", "epoch": 5, "validation": {"nll": 0.4321, "accuracy": 0.9}}
+    _edit(copy / "candidates" / "c001" / "metrics.json", lambda value: {**value, **stopped})
+    _edit(copy / "results.json", lambda value: {
+        **value, "candidates": [stopped if row["id"] == "c001" else row for row in value["candidates"]]
+    })  # fmt: skip
+    page = _Page(write_report(copy))
+    row = page.row("c001, stopped after epoch 5: validation NLL 0.4321")
+    assert row[:5] == ["–"] * 5 and row[-1] == "–" and "candidates stopped early" in page.text
+    assert "c001" not in [cells[0] for cells in page.rows]
+
+
 @pytest.mark.parametrize(("method", "said"), [("spread", "best of each part"), ("ensemble", "greedily"), (None, None)])
 def test_the_report_names_the_ranking(copy: Path, method: str | None, said: str | None) -> None:
     found = {"spearman": 0.5, "candidates": 7, **({"method": method} if method else {})}

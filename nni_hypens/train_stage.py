@@ -1,0 +1,166 @@
+"""The candidates of a run folder, trained as NNI trials: each to its end, or by rungs at which the worse half stops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nni_hypens import halving
+from nni_hypens.experiments import free_port, run_trials
+from nni_hypens.files import read_json, write_json
+from nni_hypens.plan import Plan, fresh
+from nni_hypens.progress import Progress
+from nni_hypens.sample_stage import write_initial_weights
+from nni_hypens.training import CandidateTraining, TrialSpec, reached
+
+ATTEMPTS = 2
+"""Experiments a candidate gets. When a trial dies before it has asked for its parameters, NNI gives them to the next
+trial, so one death can leave the last candidates without a trial: the second experiment trains those as well."""
+Record = dict[str, Any]
+
+
+class TrainStage:
+    """Trains what is not trained yet.
+
+    Args:
+        plan: What the run does.
+        out: The run folder.
+        port: Port of NNI's web UI; None for the first free one.
+        concurrency: Trials at once.
+        per_trial: Candidates that one trial trains, one after the other.
+        progress: Where progress is shown.
+    """
+
+    def __init__(
+        self, plan: Plan, out: Path, port: int | None, concurrency: int, per_trial: int, progress: Progress
+    ) -> None:
+        self.plan, self.out, self.folder = plan, out, out / "candidates"
+        self.port, self.concurrency, self.per_trial = port, concurrency, per_trial
+        self.progress = progress
+        self.records: Sequence[Record] = ()
+
+    def run(self, records: Sequence[Record]) -> None:
+        """Train them; each then has a ``metrics.json`` that says whether it is trained, stopped or failed.
+
+        Args:
+            records: The content of ``candidates.json``; the seed of each follows from its place.
+
+        Raises:
+            RuntimeError: Fewer than the wanted members could be trained.
+        """
+        self.records = records
+        waiting = [record for record in records if not self._settled(record["id"])]
+        failed = self._by_rungs(waiting) if self.plan.halving else self._round(waiting, None)
+        for candidate, error in failed.items():
+            write_json(self._metrics(candidate), {"id": candidate, "status": "failed", "error": error})
+        trained = [record for record in records if self._status(record["id"]) == "trained"]
+        if len(trained) < self.plan.members:
+            cause = next(iter(failed.values()), "unknown")
+            raise RuntimeError(
+                f"only {len(trained)} of {len(records)} candidates could be trained, too few for "
+                f"{self.plan.members} members; the first failed with: {cause}"
+            )
+
+    # ---- successive halving -----------------------------------------------------------------------------------------
+
+    def _by_rungs(self, waiting: Sequence[Record]) -> dict[str, str]:
+        """Train to one rung after the other; id -> error of those that failed."""
+        epochs = halving.epochs_of(self.plan.evaluator, self.plan.members, len(self.records))
+        failed: dict[str, str] = {}
+        for until in halving.rungs(epochs):
+            going = [record for record in waiting if record["id"] not in failed and not self._settled(record["id"])]
+            failed |= self._round(going, until)
+            if until < epochs:
+                self._stop(until)
+        for record in self.records:
+            if self._settled(record["id"]):  # a kill may have left what was needed to go on
+                halving.forget_rung(self.folder / record["id"])
+        return failed
+
+    def _stop(self, until: int) -> None:
+        """Stop those that wait at a rung and are not in the better half of all that ever reached it.
+
+        The choice follows from files alone, so that after a kill in its middle the next run completes it. Candidates
+        added later (``sample --more``) are compared with all that came before; what was stopped stays stopped.
+        """
+        scores = halving.scores_at([found for record in self.records if (found := self._known(record["id"]))], until)
+        kept = halving.survivors(scores, self.plan.members + halving.MARGIN)
+        for name in scores:
+            folder = self.folder / name
+            rung = halving.read_rung(folder)
+            if name in kept or self._settled(name) or rung is None or rung["epoch"] != until:
+                continue
+            write_json(self._metrics(name), {**rung, "status": "stopped"})
+            halving.forget_rung(folder)
+
+    def _known(self, candidate: str) -> Record | None:
+        """What is known of a candidate, at its end or at the rung where it waits."""
+        if self._settled(candidate):
+            return read_json(self._metrics(candidate))
+        return halving.read_rung(self.folder / candidate)
+
+    # ---- experiments ------------------------------------------------------------------------------------------------
+
+    def _metrics(self, candidate: str) -> Path:
+        return self.folder / candidate / "metrics.json"
+
+    def _status(self, candidate: str) -> str | None:
+        return read_json(self._metrics(candidate))["status"] if self._metrics(candidate).exists() else None
+
+    def _settled(self, candidate: str) -> bool:
+        """Whether nothing more is to be done; what failed is tried again by the next run."""
+        return self._status(candidate) in ("trained", "stopped")
+
+    def _round(self, records: Sequence[Record], until: int | None) -> dict[str, str]:
+        """Train candidates to a rung, or to their end; id -> error of those that failed at every attempt."""
+        failed: dict[str, str] = {}
+        for _ in range(ATTEMPTS):
+            missing = [record for record in records if reached(self.folder / record["id"], until) is None]
+            if missing:
+                failed = self._experiment(missing, until, len(records))
+        return failed
+
+    def _experiment(self, records: Sequence[Record], until: int | None, of: int) -> dict[str, str]:
+        """One NNI experiment; id -> error of those that failed in it."""
+        plan = self.plan
+        index = {record["id"]: place for place, record in enumerate(self.records)}
+        specs = [
+            TrialSpec(
+                record["id"],
+                record["architecture"],
+                record["lam"],
+                record["shared_edges"],
+                plan.seed * 10_000 + index[record["id"]],
+                record["text"],
+                plan.warm_start,
+                until,
+            )
+            for record in records
+        ]
+        if plan.warm_start:
+            new = [record for record in records if halving.read_rung(self.folder / record["id"]) is None]
+            write_initial_weights(plan, self.out / "search", self.folder, new)
+        port = free_port(self.port)
+        goal = "" if until is None else f" to epoch {until}"
+        self.progress.say(f"training {len(specs)} candidates{goal}; NNI's web UI: http://127.0.0.1:{port}")
+        self.progress.start("train", of, "candidate", of - len(specs))
+        start = time.perf_counter()
+        at_once = (self.concurrency, self.per_trial)
+        strategy = CandidateTraining(
+            specs, plan.evaluator, plan.data, self.folder, *at_once, plan.threads, on_progress=self._on_trial
+        )
+        try:
+            run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
+        finally:
+            self.progress.stop()
+        wall = self.folder / "wall.json"
+        before = read_json(wall)["seconds"] if wall.exists() else 0.0
+        write_json(wall, {"seconds": before + time.perf_counter() - start})
+        return strategy.failed
+
+    def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
+        self.progress.step(
+            1 if done else 0, candidate=candidate, **({} if accuracy is None else {"accuracy": accuracy})
+        )

@@ -289,6 +289,7 @@ def make_plan(config: Any, out: Path) -> Any:
         stress_images=config.stress_images,
         ranking=config.ranking,
         halving=config.halving,
+        limits=config.total_limits(),
     )
 
 

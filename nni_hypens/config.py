@@ -18,6 +18,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.budget import check_limits
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
+from nni_hypens.ensemble_cost import LIMITS, check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.ood import ood_names
 from nni_hypens.sampling import RANKINGS
@@ -92,6 +93,11 @@ class RunConfig:
     beam_width: int = setting(BEAM_WIDTH, "ensembles of each size that beam keeps")
     diversity_weight: float | None = setting(
         None, "reward for disagreement of the members in the choice (0; 0.1 for diversity_weighted)"
+    )
+    max_total_params: float | None = setting(None, "most parameters of the members together")
+    max_total_flops: float | None = setting(None, "most FLOPs of the members together for one image")
+    max_latency_ms: float | None = setting(
+        None, "most milliseconds of the members one after the other for one image, by one thread of this machine"
     )
     calibration: str = setting(
         "ensemble", "temperatures, fitted on validation data: ensemble (one on the average), members (one each), none"
@@ -171,6 +177,7 @@ class RunConfig:
         one_of("diversity", self.diversity, DIVERSITIES)
         one_of("ranking", self.ranking, RANKINGS)
         self._check_selection()
+        self.total_limits()
         one_of("calibration", self.calibration, CALIBRATIONS)
         ood_names(self.ood, self.data)
         self.schedule_epochs()
@@ -203,6 +210,10 @@ class RunConfig:
         if self.diversity_weight is not None:
             options["diversity_weight"] = self.diversity_weight
         return options
+
+    def total_limits(self) -> dict[str, float]:
+        """The limits on the ensemble that are set, checked."""
+        return check_total_limits({name: getattr(self, name) for name in LIMITS})
 
     def schedule_epochs(self) -> None:
         """Check the epochs of the search's phases, by the rule of the search itself."""

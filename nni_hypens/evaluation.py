@@ -202,7 +202,7 @@ def _candidate(
         "test": metrics.summary(pool[record["id"]][1], labels),
         "validation": trial["validation"],
         "seconds": trial["seconds"],
-        "parameters": trial["parameters"],
+        **{key: trial[key] for key in ("parameters", "flops", "latency_ms") if key in trial},
     }
 
 

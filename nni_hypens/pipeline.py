@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from nni_hypens.calibration import Temperatures, calibrate
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
+from nni_hypens.ensemble_cost import choose, fronts, total_costs
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
 from nni_hypens.experiments import free_port, stop_orphan, versions
@@ -30,7 +31,6 @@ from nni_hypens.progress import Progress
 from nni_hypens.robustness import measure_robustness
 from nni_hypens.sample_stage import draw_candidates
 from nni_hypens.search_stage import live_search_stage, search_stage
-from nni_hypens.selection import select as select_members
 from nni_hypens.train_stage import TrainStage
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
@@ -198,7 +198,8 @@ class Run:
             [read_arrays(self.out / "candidates" / name / "predictions.npz", "val")[0] for name in ids]
         )
         options = {"size": plan.members, **plan.selection_options}
-        chosen = select_members(plan.selection, probabilities, labels, **options)
+        trials = [self.metrics(name) or {} for name in ids]
+        chosen = choose(plan.selection, probabilities, labels, trials, plan.limits, **options)
         temperatures = calibrate(plan.calibration, probabilities[list(chosen.members)], chosen.weights, labels)
         names = [ids[index] for index in chosen.members]
         ensemble = self._build(names, chosen.weights.tolist(), temperatures)
@@ -213,6 +214,8 @@ class Run:
                 **({"validation_nll": chosen.score} if objective == "nll" else {}),
                 "members": names,
                 "weights": chosen.weights.tolist(),
+                "limits": plan.limits,
+                "costs": total_costs([trials[index] for index in chosen.members]),
                 "seconds": time.perf_counter() - start,
             },
         )
@@ -281,6 +284,10 @@ class Run:
         wall = self.out / "candidates" / "wall.json"
         results["selection"] = selection
         results["ranking"]["method"] = self.plan.ranking
+        members = [(member["id"], member["weight"]) for member in index["members"]]
+        trials = {name: self.metrics(name) or {} for name in pool}
+        truth = [data.labels(part) for part in ("validation", "test")]
+        results["cost_front"] = fronts(pool, *truth, trials, members, self.plan.members)
         results["n_edges"] = summary["n_edges"]
         results["dial"] = summary["dial"]
         results["cost"] = {

@@ -19,6 +19,7 @@ from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
+from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.halving import epochs_of
 from nni_hypens.ood import check_ood
@@ -54,6 +55,7 @@ class Plan:
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
         ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.
         halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.halving`.
+        limits: Limits on the ensemble, by the names of :data:`nni_hypens.ensemble_cost.LIMITS`; None for no limit.
     """
 
     space: ModelSpace
@@ -78,6 +80,7 @@ class Plan:
     threads: int = 1
     ranking: str = "spread"
     halving: bool = False
+    limits: dict[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -94,6 +97,7 @@ class Plan:
             raise InputError("calibration", repr(self.calibration), f"one of {', '.join(CALIBRATIONS)}")
         if self.ranking not in RANKINGS:
             raise InputError("ranking", repr(self.ranking), f"one of {', '.join(RANKINGS)}")
+        self.limits = check_total_limits(self.limits)
         if self.halving:
             epochs_of(self.evaluator, self.members, self.candidates)
         if self.stress_images < 0:

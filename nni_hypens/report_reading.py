@@ -19,6 +19,7 @@ from nni_hypens.plot_data import number
 _PARTS = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
     "data": dict, "calibration": dict, "uncertainty": dict, "ood": dict, "corruptions": dict,
+    "cost_front": dict,
 }  # fmt: skip
 
 

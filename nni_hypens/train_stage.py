@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens import halving
+from nni_hypens.ensemble_cost import cheapest, check_affordable
 from nni_hypens.experiments import free_port, run_trials
 from nni_hypens.files import read_json, write_json
 from nni_hypens.plan import Plan, fresh
@@ -48,9 +49,13 @@ class TrainStage:
             records: The content of ``candidates.json``; the seed of each follows from its place.
 
         Raises:
+            InputError: No ensemble of these candidates can keep a limit on parameters or FLOPs.
             RuntimeError: Fewer than the wanted members could be trained.
         """
         self.records = records
+        # with replacement a single member may be chosen again and again
+        least = 1 if self.plan.selection == "greedy_with_replacement" else self.plan.members
+        check_affordable(records, self.plan.limits, least)
         waiting = [record for record in records if not self._settled(record["id"])]
         failed = self._by_rungs(waiting) if self.plan.halving else self._round(waiting, None)
         for candidate, error in failed.items():
@@ -83,10 +88,13 @@ class TrainStage:
         """Stop those that wait at a rung and are not in the better half of all that ever reached it.
 
         The choice follows from files alone, so that after a kill in its middle the next run completes it. Candidates
-        added later (``sample --more``) are compared with all that came before; what was stopped stays stopped.
+        added later (``sample --more``) are compared with all that came before; what was stopped stays stopped. Under a
+        limit on parameters or FLOPs the cheapest go on too, or there might be no ensemble that keeps it.
         """
         scores = halving.scores_at([found for record in self.records if (found := self._known(record["id"]))], until)
         kept = halving.survivors(scores, self.plan.members + halving.MARGIN)
+        there = [record for record in self.records if record["id"] in scores]
+        kept += cheapest(there, self.plan.limits, self.plan.members)
         for name in scores:
             folder = self.folder / name
             rung = halving.read_rung(folder)

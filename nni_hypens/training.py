@@ -29,6 +29,7 @@ from safetensors.torch import load_file
 from nni_hypens import metrics
 from nni_hypens._compat import TrialReports, quiet_training
 from nni_hypens.architecture import Sample
+from nni_hypens.budget import count_flops, measure_latency
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_arrays, write_json, write_tensors
 from nni_hypens.halving import forget_rung, read_rung, train_until, write_rung
@@ -170,6 +171,8 @@ def train_candidate(
         weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
         write_tensors(directory / "weights.safetensors", weights)
         write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
+        image = next(iter(data.val_dataloader()))[0][:1].to(next(model.parameters()).device)
+        record |= {"flops": count_flops(model, image), "latency_ms": measure_latency(model, image)}
         write_json(directory / "metrics.json", record)
         forget_rung(directory)
     (directory / INITIAL).unlink(missing_ok=True)

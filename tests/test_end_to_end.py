@@ -115,6 +115,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     results["selection"].pop("seconds")
     for candidate in results["candidates"]:
         candidate.pop("seconds")
+    fronts = results["cost_front"]
+    for measured in (*results["candidates"], results["selection"]["costs"], fronts["chosen"], *fronts["rows"]):
+        measured.pop("latency_ms")
     return {
         "results": results,
         "candidates": json.loads((folder / "candidates.json").read_text()),

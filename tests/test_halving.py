@@ -135,7 +135,7 @@ def test_who_goes_on_ends_as_if_nothing_had_stopped(
         assert (one["val"] == other["val"]).all() and (one["test"] == other["test"]).all()
     one, other = (json.loads((folder / "metrics.json").read_text()) for folder in (whole, halved))
     assert [rung["epoch"] for rung in other.pop("rungs")] == [3, 6, 12] and len(one["history"]) == 12
-    times = {"seconds": 0, "cpu_seconds": 0}
+    times = {"seconds": 0, "cpu_seconds": 0, "latency_ms": 0}
     assert {**one, **times} == {**other, **times}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nni_hypens import ImageData, image_evaluator
+from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.files import read_json, write_json
 from nni_hypens.halving import read_rung, write_rung
 from nni_hypens.train_stage import TrainStage
@@ -20,7 +20,9 @@ class Played(TrainStage):
     def __init__(self, out: Path, scores: list[float], halving: bool = True, members: int = 1) -> None:
         epochs = 20
         evaluator = image_evaluator(ImageData("digits"), 10, epochs)
-        plan: Any = SimpleNamespace(halving=halving, members=members, evaluator=evaluator, warm_start=False)
+        plan: Any = SimpleNamespace(
+            halving=halving, members=members, evaluator=evaluator, warm_start=False, limits={}, selection="exhaustive"
+        )
         super().__init__(plan, out, None, 1, 1, SimpleNamespace())  # type: ignore[arg-type]
         self.scores, self.epochs, self.fails = scores, epochs, {}
         self.log: list[tuple[str, int | None]] = []
@@ -126,6 +128,26 @@ def test_a_failure_is_tried_twice_and_replaces_nobody(tmp_path: Path) -> None:
     again = Played(tmp_path, SCORES)
     again.run(names(*range(8)))  # it goes on from its rung
     assert again.log == [("c07", 10), ("c07", 20)] and statuses(tmp_path, 8)[-1] == "trained"
+
+
+def test_what_no_ensemble_can_keep_is_refused_before_training(tmp_path: Path) -> None:
+    records = [{**record, "parameters": 100 + i, "flops": 1000} for i, record in enumerate(names(*range(8)))]
+    stage = Played(tmp_path, SCORES, members=3)
+    stage.plan.limits = {"max_total_flops": 3000.0, "max_total_params": 302.0, "max_latency_ms": 1.0}
+    with pytest.raises(InputError, match="^max_total_params: got 302; expected at least 303, .* 3 cheapest"):
+        stage.run(records)
+    assert not stage.log
+    stage.plan.selection = "greedy_with_replacement"
+    stage.run(records)
+    assert len(stage.log) > 8
+
+
+def test_the_cheapest_go_on_under_a_limit(tmp_path: Path) -> None:
+    records = [{**record, "parameters": 100 + i, "flops": 9} for i, record in enumerate(names(*range(8)))]
+    stage = Played(tmp_path, SCORES, members=2)
+    stage.plan.limits = {"max_total_params": 201.0}
+    stage.run(records)
+    assert statuses(tmp_path, 8) == ["trained"] * 2 + ["stopped5"] * 2 + ["stopped10"] + ["trained"] * 3
 
 
 def test_too_few_is_an_error(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 
 Each seed is searched once; then candidates are drawn, trained and chosen with each value of the setting, in run folders
 of their own below DIR, one after the other. Finished folders are kept, so the script may be run again. Trials run one
-at a time, all candidates in one trial: ``training_s`` is the sum of the seconds of the candidates' own training.
+at a time, all candidates in one trial: ``training_s`` is the sum of the seconds of the candidates' own training, by the
+clock, ``training_cpu_s`` the same of the processor, ``training_wall_s`` with the start of NNI and of its trials.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def run_folder(out: Path, search: Path | None = None, **settings: Any) -> Run:
     return run
 
 
-def row(results: dict[str, Any]) -> dict[str, Any]:
+def row(run: Run, results: dict[str, Any]) -> dict[str, Any]:
     """The figures of one run that are compared."""
+    known = [metrics for record in run.candidates() if (metrics := run.metrics(record["id"])) is not None]
     trained = [item for item in results["candidates"] if item["status"] == "trained"]
     return {
         "ensemble": results["ensemble"]["nll"],
@@ -53,6 +55,9 @@ def row(results: dict[str, Any]) -> dict[str, Any]:
         "disagreement": results["diversity"]["disagreement"],
         "spearman_of_the_supernet": results["ranking"]["spearman"],
         "training_s": results["cost"]["training_s"],
+        "training_cpu_s": sum(metrics["cpu_seconds"] for metrics in known),
+        "training_wall_s": results["cost"]["training_wall_s"],
+        "epochs": float(sum(len(metrics["history"]) for metrics in known)),
         "trained": len(trained),
         "members": [member["id"] for member in results["members"]],
     }
@@ -75,7 +80,7 @@ def main() -> None:
             name = str(value).lower()
             out = arguments.work / f"{arguments.setting}-{name}-{seed}"
             run = run_folder(out, first.out / "search", seed=seed, **{arguments.setting: value})
-            found[name] = row(run.results() if run.finished else run.run())
+            found[name] = row(run, run.results() if run.finished else run.run())
             print(seed, name, found[name], flush=True)
         seeds.append(found)
     names = [str(value).lower() for value in SETTINGS[arguments.setting]]

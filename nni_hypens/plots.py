@@ -246,7 +246,7 @@ def draw_cost_front(front: CostFront, name: str) -> str:
         axes.step(costs, losses, where="post", color=MUTED, linewidth=1, linestyle="--")
         axes.scatter(costs, losses, color=FIRST, s=26, zorder=3, label="no other ensemble is as good for less")
         for point in front.points:
-            axes.annotate(str(point.members), (point.cost, point.nll), (4, 4), textcoords="offset points")
+            axes.annotate(str(point.members), (point.cost, point.nll), (6, 6), textcoords="offset points")
         if front.chosen is not None:
             look = {"facecolors": "none", "edgecolors": SECOND, "s": 110, "linewidths": 1.6, "zorder": 4}
             axes.scatter([front.chosen.cost], [front.chosen.nll], label="the chosen ensemble", **look)

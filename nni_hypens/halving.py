@@ -21,7 +21,7 @@ from nni.nas.evaluator.pytorch import Lightning
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from nni_hypens._compat import restart_epoch_data
+from nni_hypens._compat import draw_epoch_data_anew
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, replacing, write_json
 
@@ -124,7 +124,7 @@ class Pause(Callback):
         if self._restore is not None:
             set_random_state(self._restore)
             self._restore = None
-            restart_epoch_data(trainer)
+            draw_epoch_data_anew(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # not trainer.should_stop, which min_epochs overrules, and which tells here whether another callback stopped it

@@ -67,11 +67,11 @@ class Noisy(ImageClassification):
     """Draws from every generator in every step and at the start of every epoch."""
 
     def on_train_epoch_start(self) -> None:
-        torch.rand(1)
+        self.level = 0.1 * float(torch.rand(1)) + 0.1 * random.random()
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         images, labels = batch
-        noise = 0.1 * random.random() + 0.1 * float(np.random.rand())
+        noise = self.level + 0.1 * random.random() + 0.1 * float(np.random.rand())
         return super().training_step((images + noise * torch.randn_like(images), labels), batch_idx)
 
 

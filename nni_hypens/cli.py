@@ -302,6 +302,9 @@ def make_plan(config: Any, out: Path) -> Any:
         calibration=config.calibration,
         ood=config.ood,
         stress_images=config.stress_images,
+        ranking=config.ranking,
+        halving=config.halving,
+        limits=config.total_limits(),
     )
 
 

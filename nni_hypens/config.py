@@ -18,8 +18,10 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.budget import check_limits
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
+from nni_hypens.ensemble_cost import LIMITS, check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.ood import ood_names
+from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection_task import check_combinations
 
@@ -61,6 +63,11 @@ class RunConfig:
     diversity: str = setting("shared_edges", "regulariser: shared_edges or jensen_shannon")
     members: int = setting(3, "members of the ensemble")
     candidates: int = setting(8, "architectures to train")
+    ranking: str = setting(
+        "spread",
+        "how the supernet chooses what is trained: spread (the best of each part of the dial) or ensemble (greedily by "
+        "the NLL of the ensemble, wherever on the dial)",
+    )
     lam_low: float | None = setting(None, "fewest shared edges to request from candidates (a quarter of all edges)")
     lam_high: float | None = setting(None, "most shared edges to request from candidates (all edges)")
     search_epochs: int = setting(60, "epochs of the search: warm-up, base and hypernetwork together")
@@ -75,6 +82,9 @@ class RunConfig:
     learning_rate: float = setting(0.01, "initial learning rate of candidates (AdamW, cosine schedule)")
     weight_decay: float = setting(0.001, "weight decay of candidates")
     warm_start: bool = setting(False, "candidates begin with the weights of their path in the supernet")
+    halving: bool = setting(
+        False, "compare candidates at a quarter and at half of their epochs, and train only the better half further"
+    )
     selection: str = setting("exhaustive", f"how members are chosen on validation data: {', '.join(METHODS)}")
     objective: str = setting("nll", f"what the choice makes small: {', '.join(OBJECTIVES)}")
     selection_steps: int | None = setting(
@@ -83,6 +93,11 @@ class RunConfig:
     beam_width: int = setting(BEAM_WIDTH, "ensembles of each size that beam keeps")
     diversity_weight: float | None = setting(
         None, "reward for disagreement of the members in the choice (0; 0.1 for diversity_weighted)"
+    )
+    max_total_params: float | None = setting(None, "most parameters of the members together")
+    max_total_flops: float | None = setting(None, "most FLOPs of the members together for one image")
+    max_latency_ms: float | None = setting(
+        None, "most milliseconds of the members one after the other for one image, by one thread of this machine"
     )
     calibration: str = setting(
         "ensemble", "temperatures, fitted on validation data: ensemble (one on the average), members (one each), none"
@@ -150,7 +165,9 @@ class RunConfig:
         if self.supernet is not None and not Path(self.supernet).is_file():
             raise InputError("supernet", self.supernet, "a safetensors file written by a search")
         one_of("diversity", self.diversity, DIVERSITIES)
+        one_of("ranking", self.ranking, RANKINGS)
         self._check_selection()
+        self.total_limits()
         one_of("calibration", self.calibration, CALIBRATIONS)
         ood_names(self.ood, self.data)
         self.schedule_epochs()
@@ -183,6 +200,10 @@ class RunConfig:
         if self.diversity_weight is not None:
             options["diversity_weight"] = self.diversity_weight
         return options
+
+    def total_limits(self) -> dict[str, float]:
+        """The limits on the ensemble that are set, checked."""
+        return check_total_limits({name: getattr(self, name) for name in LIMITS})
 
     def schedule_epochs(self) -> None:
         """Check the epochs of the search's phases, by the rule of the search itself."""

@@ -23,25 +23,21 @@ from nni.experiment.config.training_service import TrainingServiceConfig
 from nni_hypens.calibration import Temperatures, calibrate
 from nni_hypens.candidate_files import damage
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
+from nni_hypens.ensemble_cost import choose, fronts, total_costs
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
-from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
+from nni_hypens.experiments import free_port, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, read_tensors, write_json, write_text
-from nni_hypens.plan import MAX_SEED, Plan, check_folder, describe_space, fixed_network, fresh
+from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network
 from nni_hypens.progress import Progress
 from nni_hypens.remote import Machines
-from nni_hypens.remote_training import RemoteTraining
 from nni_hypens.robustness import measure_robustness
-from nni_hypens.sample_stage import draw_candidates, write_initial_weights
+from nni_hypens.sample_stage import draw_candidates
 from nni_hypens.search_stage import live_search_stage, search_stage
-from nni_hypens.selection import select as select_members
 from nni_hypens.services import check_service
-from nni_hypens.training import CandidateTraining, TrialSpec
+from nni_hypens.train_stage import TrainStage
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
-ATTEMPTS = 2
-"""Experiments a candidate gets. When a trial dies before it has asked for its parameters, NNI gives them to the next
-trial, so one death can leave the last candidates without a trial: the second experiment trains those as well."""
 
 
 class Run:
@@ -109,6 +105,8 @@ class Run:
             return
         if self.plan.warm_start:
             raise InputError("warm_start", "true with trials on remote machines", "false, or the local service")
+        if self.plan.halving:  # what is needed to go on from a rung would have to travel
+            raise InputError("halving", "true with trials on remote machines", "false, or the local service")
         known = self.out / "nni" / "known_hosts"
         with tempfile.TemporaryDirectory() as empty:  # the folder is not claimed yet, and may be another's
             Machines(self.service, known if known.exists() else Path(empty, "known_hosts")).check(versions())
@@ -206,25 +204,9 @@ class Run:
         """Train what is not trained yet, as NNI trials; what fails is tried once more, in a second experiment."""
         records = self.candidates()
         damaged = self._forget_damaged(records)
-        chosen = (self.out / "ensemble" / "ensemble.json").exists()
-        if len(self.trained()) == len(records) or (chosen and not damaged):
-            return
-        failed: dict[str, str] = {}
-        for attempt in range(ATTEMPTS):
-            done = self.trained()
-            if len(done) < len(records):  # one that kills its trial must not take others with it again
-                failed = self._train_once(records, done, self.per_trial if attempt == 0 else 1)
-        for candidate, error in failed.items():
-            record = {"id": candidate, "status": "failed", "error": error}
-            write_json(self.out / "candidates" / candidate / "metrics.json", record)
-        if len(self.trained()) < self.plan.members:
-            cause = next(iter(failed.values()), "unknown")
-            raise RuntimeError(
-                f"only {len(self.trained())} of {len(records)} candidates could be trained, too few for "
-                f"{self.plan.members} members; the first failed with: {cause}"
-            )
-        for candidate, error in failed.items():
-            self.progress.warn(f"candidate {candidate} failed twice and is left out: {error}")
+        if damaged or not (self.out / "ensemble" / "ensemble.json").exists():
+            at_once = (self.concurrency, self.per_trial)
+            TrainStage(self.plan, self.out, self.port, *at_once, self.progress, self.service).run(records)
 
     def _forget_damaged(self, records: list[dict[str, Any]]) -> bool:
         """Whether files of finished candidates are missing or cut off, and still needed: those train anew."""
@@ -236,63 +218,6 @@ class Run:
                 self.progress.warn(f"candidate {candidate} is trained anew: {what}")
                 (self.out / "candidates" / candidate / "metrics.json").unlink()
         return any(found.values())
-
-    def _train_once(self, records: list[dict[str, Any]], done: list[str], per_trial: int) -> dict[str, str]:
-        """One NNI experiment over the candidates that are not done; id -> error of those that failed in it."""
-        plan = self.plan
-        specs = [
-            TrialSpec(
-                record["id"],
-                record["architecture"],
-                record["lam"],
-                record["shared_edges"],
-                (plan.seed * 10_000 + index) % (MAX_SEED + 1),
-                record["text"],
-                plan.warm_start,
-            )
-            for index, record in enumerate(records)
-            if record["id"] not in done
-        ]
-        if plan.warm_start:
-            missing = [record for record in records if record["id"] not in done]
-            write_initial_weights(plan, self.out / "search", self.out / "candidates", missing)
-        port = free_port(self.port, self.service.ports)
-        self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
-        self.progress.start("train", len(records), "candidate", len(done))
-        start = time.perf_counter()
-        strategy = self._strategy(specs, per_trial)
-        try:
-            run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port, self.service)
-        finally:
-            self.progress.stop()
-        wall = self.out / "candidates" / "wall.json"
-        before = read_json(wall)["seconds"] if wall.exists() else 0.0
-        write_json(wall, {"seconds": before + time.perf_counter() - start})
-        for spec in specs:
-            if spec.id not in strategy.failed and self.metrics(spec.id) is None:
-                where = f"not in {self.out.resolve()}: trials of {self.service.platform} must see it at that path"
-                strategy.failed[spec.id] = f"its trial ended, and its files are {where}"
-        return strategy.failed
-
-    def _strategy(self, specs: list[TrialSpec], per_trial: int) -> CandidateTraining:
-        plan, remote = self.plan, self.service.fetches
-        options = {"machines": Machines(self.service, self.out / "nni" / "known_hosts")} if remote else {}
-        return (RemoteTraining if remote else CandidateTraining)(
-            specs,
-            plan.evaluator,
-            plan.data,
-            self.out / "candidates",
-            self.concurrency,
-            per_trial,
-            plan.threads,
-            on_progress=self._on_trial,
-            **options,
-        )
-
-    def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
-        self.progress.step(
-            1 if done else 0, candidate=candidate, **({} if accuracy is None else {"accuracy": accuracy})
-        )
 
     def select(self) -> None:
         """Choose members on validation data, fit the temperature, save the ensemble; ``ensemble.json`` comes last."""
@@ -310,7 +235,8 @@ class Run:
             [read_arrays(self.out / "candidates" / name / "predictions.npz", "val")[0] for name in ids]
         )
         options = {"size": plan.members, **plan.selection_options}
-        chosen = select_members(plan.selection, probabilities, labels, **options)
+        trials = [self.metrics(name) or {} for name in ids]
+        chosen = choose(plan.selection, probabilities, labels, trials, plan.limits, **options)
         temperatures = calibrate(plan.calibration, probabilities[list(chosen.members)], chosen.weights, labels)
         names = [ids[index] for index in chosen.members]
         ensemble = self._build(names, chosen.weights.tolist(), temperatures)
@@ -325,6 +251,8 @@ class Run:
                 **({"validation_nll": chosen.score} if objective == "nll" else {}),
                 "members": names,
                 "weights": chosen.weights.tolist(),
+                "limits": plan.limits,
+                "costs": total_costs([trials[index] for index in chosen.members]),
                 "seconds": time.perf_counter() - start,
             },
         )
@@ -388,16 +316,22 @@ class Run:
             read_json(self.out / "search" / "summary.json"),
             read_json(self.out / "ensemble" / "selection.json"),
         )
-        trained = [metrics for metrics in map(self.metrics, pool) if metrics is not None]
+        # those that were stopped cost as well
+        known = [self.metrics(record["id"]) or {} for record in self.candidates()]
         wall = self.out / "candidates" / "wall.json"
         results["selection"] = selection
+        results["ranking"]["method"] = self.plan.ranking
+        members = [(member["id"], member["weight"]) for member in index["members"]]
+        trials = {name: self.metrics(name) or {} for name in pool}
+        truth = [data.labels(part) for part in ("validation", "test")]
+        results["cost_front"] = fronts(pool, *truth, trials, members, self.plan.members)
         results["n_edges"] = summary["n_edges"]
         results["dial"] = summary["dial"]
         results["cost"] = {
             "base_search_s": summary["base_search_s"],
             "search_s": summary["search_s"],
             "ranking_s": read_json(self.out / "search" / "ranking.json")["seconds"],
-            "training_s": sum(metrics["seconds"] for metrics in trained),
+            "training_s": sum(found.get("seconds", 0.0) for found in known),
             "training_wall_s": read_json(wall)["seconds"] if wall.exists() else None,
             "selection_s": selection["seconds"],
             "robustness_s": robustness_s,

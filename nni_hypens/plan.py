@@ -19,9 +19,12 @@ from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.config import read_yaml
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
+from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.files import check_place
+from nni_hypens.halving import epochs_of
 from nni_hypens.ood import check_ood
+from nni_hypens.sampling import RANKINGS
 from nni_hypens.search import EdgeNES
 from nni_hypens.selection import check_options
 
@@ -55,6 +58,9 @@ class Plan:
         ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
+        ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.
+        halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.halving`.
+        limits: Limits on the ensemble, by the names of :data:`nni_hypens.ensemble_cost.LIMITS`; None for no limit.
     """
 
     space: ModelSpace
@@ -77,6 +83,9 @@ class Plan:
     ood: str = "auto"
     stress_images: int = 256
     threads: int = 1
+    ranking: str = "spread"
+    halving: bool = False
+    limits: dict[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -93,6 +102,11 @@ class Plan:
         check_options(self.selection, self.selection_options)
         if self.calibration not in CALIBRATIONS:
             raise InputError("calibration", repr(self.calibration), f"one of {', '.join(CALIBRATIONS)}")
+        if self.ranking not in RANKINGS:
+            raise InputError("ranking", repr(self.ranking), f"one of {', '.join(RANKINGS)}")
+        self.limits = check_total_limits(self.limits)
+        if self.halving:
+            epochs_of(self.evaluator, self.members, self.candidates)
         if self.stress_images < 0:
             raise InputError("stress_images", self.stress_images, "a whole number of at least 0")
         check_ood(self.ood, getattr(self.data, "source", None))

@@ -36,7 +36,8 @@ MAX_METRICS_BYTES = 4 * 2**20
 MAX_GREETING_LINES = 200
 FETCH_SECONDS = 1800
 _NUMBER = (int, float)
-_METRICS = {"default": _NUMBER, "validation": dict, "history": list, "seconds": _NUMBER, "cpu_seconds": _NUMBER}
+_COSTS = ("seconds", "cpu_seconds", "flops", "latency_ms")
+_METRICS = {"default": _NUMBER, "validation": dict, "history": list, **dict.fromkeys(_COSTS, _NUMBER)}
 _MEASURES = ("accuracy", "nll", "ece", "brier", "aurc")
 
 
@@ -220,7 +221,7 @@ class Expected:
             raise ValueError("metrics.json holds no object")
         require(record, _METRICS, "metrics.json")
         require(record["validation"], dict.fromkeys(_MEASURES, _NUMBER), "metrics.json.validation")
-        about = {name: value for name, value in self.spec.items() if name != "architecture"}
+        about = {name: value for name, value in self.spec.items() if name not in ("architecture", "until")}
         for name in ("id", "seed", "text", "status"):
             if record.get(name) != {**about, "status": "trained"}[name]:
                 raise ValueError(f"metrics.json of another candidate: {name} is {record.get(name)!r:.80}")
@@ -233,8 +234,7 @@ class Expected:
             "validation": {name: record["validation"][name] for name in _MEASURES},
             "history": [{name: row[name] for name in ("epoch", "accuracy")} for row in record["history"]],
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
-            "seconds": record["seconds"],
-            "cpu_seconds": record["cpu_seconds"],
+            **{name: record[name] for name in _COSTS},
         }
 
 

@@ -30,8 +30,10 @@ from safetensors.torch import load_file
 from nni_hypens import metrics
 from nni_hypens._compat import TrialReports, quiet_training
 from nni_hypens.architecture import Sample
+from nni_hypens.budget import count_flops, measure_latency
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_arrays, write_json, write_tensors
+from nni_hypens.halving import forget_rung, read_rung, train_until, write_rung
 
 INITIAL = "initial.safetensors"
 NO_REASON = (
@@ -52,6 +54,7 @@ class TrialSpec:
         seed: Seed of its initial weights and of everything drawn in its training.
         text: The architecture in one line, for NNI's web UI.
         warm_start: Whether its initial weights are those in ``initial.safetensors`` in its folder.
+        until: Epoch of its schedule at which it waits to be compared (:mod:`nni_hypens.halving`); None for none.
     """
 
     id: str
@@ -61,6 +64,7 @@ class TrialSpec:
     seed: int
     text: str = ""
     warm_start: bool = False
+    until: int | None = None
 
 
 class _CandidateEvaluator(Evaluator):
@@ -132,43 +136,67 @@ def train_candidate(
     directory: Path,
     more: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Train, predict, write; what to report, ``more`` included. ``metrics.json`` is written last."""
-    about = {name: value for name, value in spec.items() if name != "architecture"}
-    if about["warm_start"]:
+    """Train, predict, write; what to report, ``more`` included. ``metrics.json`` is written last, or ``rung.json``
+    where it will go on."""
+    about = {name: value for name, value in spec.items() if name not in ("architecture", "until")}
+    until = spec["until"]
+    before = (None if until is None else read_rung(directory)) or {}
+    if until is not None and before.get("epoch", 0) >= until:  # by a trial that ended before it could say so
+        return _report(about, before, more)
+    if about["warm_start"] and not before:
         model.load_state_dict(load_file(directory / INITIAL))
-    start, cpu = time.perf_counter(), time.process_time()
+    start, cpu, goes_on = time.perf_counter(), time.process_time(), False
     with TrialReports(about["id"], more) as reports:
-        evaluator.evaluate(model)
+        if until is None:
+            evaluator.evaluate(model)
+        else:
+            epochs = evaluator.trainer.max_epochs
+            pause, save = train_until(evaluator, model, directory, until)
+            goes_on = pause.own_end and until < epochs
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     validation, labels = predict(model, data.val_dataloader())
     if not np.isfinite(validation).all():
         raise RuntimeError(f"candidate {about['id']} diverged: its validation probabilities are not finite")
-    test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not looked at here
     summary = metrics.summary(validation, labels)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_tensors(directory / "weights.safetensors", weights)
-    write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
-    default = summary["accuracy"] if reports.final is None else reports.final
+    history = [*(row["accuracy"] for row in before.get("history", ())), *reports.intermediate]
     record = {
         **about,
         "status": "trained",
-        "default": default,
+        "default": summary["accuracy"] if reports.final is None else reports.final,
         "validation": summary,
-        "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(reports.intermediate)],
+        "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(history)],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
+        "seconds": before.get("seconds", 0.0) + seconds,
+        "cpu_seconds": before.get("cpu_seconds", 0.0) + cpu_seconds,
     }
-    write_json(directory / "metrics.json", record)
+    if until is not None:
+        record["rungs"] = [*before.get("rungs", ()), {"epoch": until, "nll": summary["nll"]}]
+    if goes_on:
+        save()
+        write_rung(directory, {**record, "status": "waiting", "epoch": until})
+    else:
+        test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not looked at here
+        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        write_tensors(directory / "weights.safetensors", weights)
+        write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
+        image = next(iter(data.val_dataloader()))[0][:1].to(next(model.parameters()).device)
+        record |= {"flops": count_flops(model, image), "latency_ms": measure_latency(model, image)}
+        write_json(directory / "metrics.json", record)
+        forget_rung(directory)
     (directory / INITIAL).unlink(missing_ok=True)
+    return _report(about, record, more)
+
+
+def _report(about: dict[str, Any], record: dict[str, Any], more: Mapping[str, str] | None) -> dict[str, Any]:
+    """What a trial tells NNI of a candidate."""
     lam = {} if about["lam"] is None else {"lam": round(about["lam"], 4)}
     return {
-        "default": default,
+        "default": record["default"],
         "candidate": about["id"],
         "shared_edges": about["shared_edges"],
-        "nll": summary["nll"],
-        "ece": summary["ece"],
-        "seconds": round(seconds, 2),
+        "nll": record["validation"]["nll"],
+        "ece": record["validation"]["ece"],
+        "seconds": round(record["seconds"], 2),
         "architecture": about["text"],
         **lam,
         **(more or {}),
@@ -176,6 +204,16 @@ def train_candidate(
 
 
 CandidateEvaluator = nni.trace(_CandidateEvaluator)
+
+
+def reached(directory: Path, until: int | None) -> dict[str, Any] | None:
+    """What a trial wrote of a candidate that is trained, or at least to epoch ``until``; None when it is not."""
+    path = directory / "metrics.json"
+    found = read_json(path) if path.exists() else {}
+    if found.get("status") == "trained":
+        return found
+    rung = None if until is None else read_rung(directory)
+    return rung if rung is not None and rung["epoch"] >= until else None
 
 
 @torch.no_grad()
@@ -241,6 +279,7 @@ class CandidateTraining(Strategy):
         self.threads, self.on_progress = threads, on_progress
         self.results: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
+        self._until = {spec.id: spec.until for spec in self.candidates}
         self._models: dict[str, ExecutableModelSpace] = {}  # strong references: the engine keeps weak ones
         self._claimed: set[str] = set()
         self._ended: set[str] = set()
@@ -307,9 +346,8 @@ class CandidateTraining(Strategy):
         """Trials that ended without a report: the folder knows whether they finished (a report can be lost, a file
         not)."""
         for candidate in self._running() & self._ended:
-            path = self.directory / candidate / "metrics.json"
-            found = read_json(path) if path.exists() else {}
-            if found.get("status") == "trained":
+            found = reached(self.directory / candidate, self._until[candidate])
+            if found is not None:
                 self.results[candidate] = found
             else:
                 self.failed[candidate] = self._errors.get(candidate, NO_REASON)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens._compat import TrialReports
 from nni_hypens.architecture import EdgeStructure
+from nni_hypens.budget import Budget
 from nni_hypens.files import write_json, write_tensors
 from nni_hypens.plan import fixed_network
 from nni_hypens.training import CandidateEvaluator, CandidateTraining, TrialSpec, predict
@@ -89,6 +90,8 @@ def test_a_trial_writes_and_reports(data: ImageData, tmp_path: Path, channel: Ch
     record = json.loads((tmp_path / "c01" / "metrics.json").read_text())
     assert record["status"] == "trained" and [row["epoch"] for row in record["history"]] == [0, 1]
     assert record["default"] == final["default"] == pytest.approx(record["validation"]["accuracy"], abs=1e-6)
+    counted = Budget(space(), input_shape=(1, 8, 8)).cost(spec.architecture)
+    assert (record["parameters"], record["flops"]) == counted and 0 < record["latency_ms"] < 1000
     network = fixed_network(space(), spec.architecture)
     network.load_state_dict(load_file(tmp_path / "c01" / "weights.safetensors"))
     with np.load(tmp_path / "c01" / "predictions.npz") as predictions:
@@ -120,9 +123,8 @@ def test_several_in_one_trial_are_as_each_alone(data: ImageData, tmp_path: Path,
         with np.load(alone / "predictions.npz") as one, np.load(together / "predictions.npz") as other:
             assert (one["val"] == other["val"]).all() and (one["test"] == other["test"]).all()
         records = [json.loads((folder / "metrics.json").read_text()) for folder in (alone, together)]
-        assert [{**record, "seconds": 0, "cpu_seconds": 0} for record in records][0] == {
-            **records[1], "seconds": 0, "cpu_seconds": 0
-        }  # fmt: skip
+        times = dict.fromkeys(("seconds", "cpu_seconds", "latency_ms"), 0)
+        assert {**records[0], **times} == {**records[1], **times}
     finished = [value["candidate"] for kind, value in channel.sent if kind == "PERIODICAL" and "finished" in value]
     assert finished == ["c00", "c01"] and final["candidate"] == "c02"
     assert [kind for kind, _ in channel.sent] == ["PERIODICAL"] * 8 + ["FINAL"]

@@ -11,6 +11,7 @@ import pytest
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.files import read_json, write_json
 from nni_hypens.halving import read_rung, write_rung
+from nni_hypens.services import check_service
 from nni_hypens.train_stage import TrainStage
 
 
@@ -23,12 +24,12 @@ class Played(TrainStage):
         plan: Any = SimpleNamespace(
             halving=halving, members=members, evaluator=evaluator, warm_start=False, limits={}, selection="exhaustive"
         )
-        super().__init__(plan, out, None, 1, 1, SimpleNamespace())  # type: ignore[arg-type]
+        super().__init__(plan, out, None, 1, 1, SimpleNamespace(warn=print), check_service(None))  # type: ignore[arg-type]
         self.scores, self.epochs, self.fails = scores, epochs, {}
         self.log: list[tuple[str, int | None]] = []
         self.dies_after: int | None = None
 
-    def _experiment(self, records: Any, until: int | None, of: int) -> dict[str, str]:
+    def _experiment(self, records: Any, until: int | None, of: int, per_trial: int) -> dict[str, str]:
         failed = {}
         for record in records:
             name = record["id"]

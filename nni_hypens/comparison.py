@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +20,16 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from nni_hypens import metrics
+from nni_hypens._compat import quiet_logging, quiet_training
 from nni_hypens.baselines import METHODS, Trained
 from nni_hypens.calibration import calibrate, combine
 from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_json, write_text
-from nni_hypens.plan import Plan
 from nni_hypens.progress import Progress
 from nni_hypens.selection import select
 from nni_hypens.selection_task import MAX_COMBINATIONS
+from nni_hypens.settings_plan import plan_of
 from nni_hypens.workbench import Network, Workbench
 
 EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
@@ -92,14 +93,11 @@ class Comparison:
         return {**own, "sizes": list(self.sizes), "reference": self.reference, "seconds": self.budget}
 
 
-def run_cell(
-    comparison: Comparison, make_plan: Callable[[RunConfig], Plan], data: str, seed: int, folder: Path
-) -> list[dict[str, Any]]:
+def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list[dict[str, Any]]:
     """Every method on one data set and seed; what is done already is read.
 
     Args:
         comparison: What is compared.
-        make_plan: Builds data, space and evaluators of the settings.
         data: The data set.
         seed: The seed.
         folder: Of the comparison.
@@ -107,7 +105,9 @@ def run_cell(
     Returns:
         One row of :data:`COLUMNS` for each method and size.
     """
-    plan = make_plan(replace(comparison.settings, data=data, seed=seed))
+    quiet_training()
+    quiet_logging()
+    plan = plan_of(replace(comparison.settings, data=data, seed=seed), split_seed=seed)
     bench = Workbench(plan, folder / cell_name(data, seed))
     rows = []
     for size in comparison.sizes:
@@ -183,7 +183,6 @@ def _spearman(trained: Trained) -> float | None:
 
 def run_comparison(
     comparison: Comparison,
-    make_plan: Callable[[RunConfig], Plan],
     folder: Path,
     jobs: int = 1,
     progress: Progress | None = None,
@@ -192,7 +191,6 @@ def run_comparison(
 
     Args:
         comparison: What is compared.
-        make_plan: As for :func:`run_cell`; importable by name, where there are several jobs.
         folder: Where everything is kept.
         jobs: Cells at once, each in a process of its own.
         progress: Where progress is shown.
@@ -204,13 +202,15 @@ def run_comparison(
         RuntimeError: Some cells failed; the others are done and kept.
     """
     progress = progress or Progress()
+    for data in comparison.data_sets:  # what is wrong with data or space shows now
+        plan_of(replace(comparison.settings, data=data)).check()
     check_folder(comparison, folder)
     progress.start("compare", len(comparison.cells), "cell")
     rows, failed = [], {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         waiting = {
-            pool.submit(run_cell, comparison, make_plan, data, seed, folder): cell_name(data, seed)
+            pool.submit(run_cell, comparison, data, seed, folder): cell_name(data, seed)
             for data, seed in comparison.cells
         }
         try:

@@ -124,6 +124,10 @@ class AdaptiveTraining:
         for index in range(self.n_start):
             if index not in begun:
                 return Proposal(self.options[index], 0, "start")
+        if len(owner) < 2:  # so much has failed that there is nothing to learn from
+            rest = (index for index in range(len(self.options)) if index not in begun and self._accepted(index))
+            index = next(rest)
+            return Proposal(self.options[index], 0, self.sources[index])
         for parent in self._best(owner, probs):
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
         features, shared = architecture_features(self.structure, self.options)
@@ -131,13 +135,14 @@ class AdaptiveTraining:
         gain = found.gain.copy()
         gain[sorted(waiting)] = -np.inf
         order = np.argsort(-gain, kind="stable").tolist()
-        best = next(
-            index for index in order if self.accepts is None or index in owner or self.accepts(self.options[index])
-        )
+        best = next(index for index in order if index in owner or self._accepted(index))
         replica = owner.count(best)
         return Proposal(
             self.options[best], replica, "replica" if replica else self.sources[best], float(found.gain[best])
         )
+
+    def _accepted(self, index: int) -> bool:
+        return self.accepts is None or self.accepts(self.options[index])
 
     def _best(self, owner: Sequence[int], probs: NDArray) -> list[int]:
         nll = _nll(_true_class(probs, self.labels))

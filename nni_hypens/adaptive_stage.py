@@ -1,8 +1,8 @@
 """Adaptive training in a run folder: candidates that are decided on while others are trained.
 
-The candidate at place i is decided on when all up to place i - concurrency are trained or have failed, from those
-results alone, whatever else has finished by chance. So the same seed and concurrency give the same candidates, and a
-run that was interrupted goes on with the decisions that ``candidates.json`` holds.
+The candidate at place i is decided on when all up to place i - concurrency (and the first two) are trained or have
+failed, from those results alone, whatever else has finished by chance. So the same seed and concurrency give the same
+candidates, and a run that was interrupted goes on with the decisions that ``candidates.json`` holds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from nni_hypens.adaptive import AdaptiveTraining
 from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.files import read_arrays, read_json, write_json
-from nni_hypens.plan import Plan
+from nni_hypens.plan import MIN_DRAWN, Plan
 from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, trained_strategy
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.training import TrialSpec
@@ -56,7 +56,7 @@ class AdaptiveStage:
     @property
     def _known(self) -> int:
         """How many of the first candidates the next decision knows the results of."""
-        return max(len(self.records) - self.concurrency + 1, 0)
+        return max(len(self.records) - self.concurrency + 1, MIN_DRAWN)
 
     def ready(self, done: Set[str]) -> bool:
         """Whether the results that the next decision needs are there.

@@ -21,11 +21,11 @@ from nni.nas.nn.pytorch import ModelSpace
 from pytorch_lightning.callbacks import Callback
 
 from nni_hypens._compat import manager_environment, quiet_logging, trial_config
+from nni_hypens.candidate_training import CandidateTraining
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_json
 from nni_hypens.search import EdgeNES
 from nni_hypens.services import Service, check_service
-from nni_hypens.training import CandidateTraining
 
 FIRST_PORT = 8080
 

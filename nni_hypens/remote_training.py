@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent
 
+from nni_hypens.candidate_training import CandidateTraining
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_json
 from nni_hypens.remote import Expected, FetchError, Machines
-from nni_hypens.training import CandidateTraining, TrialSpec
+from nni_hypens.training import TrialSpec
 
 PLACE_FILE = "remote.json"
 """In a candidate's folder, from its first report until its files have come: where its trial writes. A run that was

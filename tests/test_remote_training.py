@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_candidate_training as played
 import test_training as local
 from nni.nas.space import SimplifiedModelSpace
 
@@ -48,7 +49,7 @@ class FakeMachines:
         return f"burnt in {experiment}"
 
 
-class Engine(local.Engine):
+class Engine(played.Engine):
     """Trials of another machine: their files are elsewhere, and reports say where."""
 
     id = "abc"

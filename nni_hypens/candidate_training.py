@@ -1,0 +1,236 @@
+"""Candidates become NNI trials: a multi-trial strategy that submits each with the user's evaluator."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence, Set
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+from nni.common.serializer import is_traceable
+from nni.nas.evaluator import Evaluator
+from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, ModelEventType, TrainingEndEvent
+from nni.nas.space import ExecutableModelSpace, ModelStatus
+from nni.nas.strategy.base import Strategy
+
+from nni_hypens.errors import InputError
+from nni_hypens.files import write_json
+from nni_hypens.training import CandidateEvaluator, TrialSpec, reached
+
+NO_REASON = (
+    "its trial gave no reason: something has killed it, such as a lack of memory, or it could not start; see the files "
+    "trial.stderr below nni in the run folder"
+)
+
+
+class Proposals(Protocol):
+    """Candidates that are decided on while others are trained."""
+
+    @property
+    def left(self) -> int:
+        """How many are still to come."""
+
+    def ready(self, done: Set[str]) -> bool:
+        """Whether the next one can be decided on, with these candidates trained or failed."""
+
+    def propose(self) -> TrialSpec:
+        """The next one."""
+
+
+class CandidateTraining(Strategy):
+    """Multi-trial NNI strategy that trains a given list of candidates, each with the user's evaluator.
+
+    NNI's manager hands out parameters in the order they were submitted to whichever trial asks first, so with two
+    trials starting at once each may train the other's architecture under its own name. Here the next candidate is
+    submitted only when the one before has reported, and only the id inside a report says whose result it is.
+
+    Args:
+        candidates: What to train.
+        evaluator: The user's evaluator; it and its parts must be wrapped by ``nni.trace``, as NNI's own are.
+        data: Data module with ``val_dataloader()`` and ``test_dataloader()``, wrapped by ``nni.trace`` too.
+        directory: Folder that gets one folder per candidate.
+        concurrency: Trials at once.
+        per_trial: Candidates that one trial trains, one after the other.
+        threads: Threads of torch in each trial.
+        on_progress: Called after each epoch and at each end with (candidate id, validation accuracy or None, done or
+            not).
+        proposals: Candidates to train after those, each in a trial of its own.
+
+    Raises:
+        InputError: Something that a trial process could not rebuild.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[TrialSpec],
+        evaluator: Evaluator,
+        data: pl.LightningDataModule,
+        directory: str | Path,
+        concurrency: int = 1,
+        per_trial: int = 1,
+        threads: int = 1,
+        on_progress: Callable[[str, float | None, bool], None] | None = None,
+        proposals: Proposals | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("concurrency", concurrency), ("per_trial", per_trial)):
+            if value < 1:
+                raise InputError(name, value, "a whole number of at least 1")
+        for name, value in (("evaluator", evaluator), ("data", data)):
+            if not is_traceable(value):
+                raise InputError(
+                    name,
+                    type(value).__name__,
+                    "an object of a class wrapped by nni.trace, so that trials can rebuild it",
+                )
+        self.candidates = list(candidates)
+        self.evaluator, self.data = evaluator, data
+        self.directory = Path(directory).resolve()
+        self.concurrency, self.per_trial = concurrency, per_trial
+        self.threads, self.on_progress, self.proposals = threads, on_progress, proposals
+        self.results: dict[str, dict[str, Any]] = {}
+        self.failed: dict[str, str] = {}
+        self._until = {spec.id: spec.until for spec in self.candidates}
+        self._models: dict[str, ExecutableModelSpace] = {}  # strong references: the engine keeps weak ones
+        self._claimed: set[str] = set()
+        self._ended: set[str] = set()
+        self._errors: dict[str, str] = {}
+        self._changed = threading.Condition()
+
+    @property
+    def trial_directory(self) -> str | None:
+        """Where trials write: a path, or None for their own output folders."""
+        return str(self.directory)
+
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run."""
+        return self._status.value == "interrupted"
+
+    def _run(self) -> None:
+        handlers = {
+            ModelEventType.IntermediateMetric: self._on_intermediate,
+            ModelEventType.FinalMetric: self._on_final,
+            ModelEventType.TrainingEnd: self._on_end,
+        }
+        for event, handler in handlers.items():
+            self.engine.register_model_event_callback(event, handler)
+        for first in range(0, len(self.candidates), self.per_trial):
+            self._wait(self._free)
+            self._submit(self.candidates[first : first + self.per_trial])
+        more = self.proposals
+        while more is not None and more.left:
+            self._wait(lambda: self._free() and more.ready(self.results.keys() | self.failed.keys()))
+            self._submit([self._added(more.propose())])
+        self._wait(lambda: not self._running())
+        for event, handler in handlers.items():
+            self.engine.unregister_model_event_callback(event, handler)
+
+    def _free(self) -> bool:
+        return self._trials() < self.concurrency and self._running() <= self._claimed
+
+    def _added(self, spec: TrialSpec) -> TrialSpec:
+        self.candidates.append(spec)
+        self._until[spec.id] = spec.until
+        return spec
+
+    def _submit(self, specs: Sequence[TrialSpec]) -> None:
+        for spec in specs:
+            write_json(self.directory / spec.id / "architecture.json", spec.architecture)
+        model = self.model_space.freeze(specs[0].architecture)
+        about = [asdict(spec) for spec in specs]
+        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, self.trial_directory, self.threads)
+        self._models.update({spec.id: model for spec in specs})
+        self.engine.submit_models(model)
+
+    def _trials(self) -> int:
+        return len({id(self._models[candidate]) for candidate in self._running()})
+
+    def _running(self) -> set[str]:
+        return set(self._models) - set(self.results) - set(self.failed)
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        """Until ``ready``; looks at the manager now and then, because a dead one sends no event."""
+        last_look = time.monotonic()
+        while True:
+            self._collect()
+            with self._changed:
+                if ready():
+                    return
+                self._changed.wait(0.2)
+                if time.monotonic() - last_look > 5:
+                    self.engine.budget_available()  # raises ConnectionError when the manager is gone
+                    last_look = time.monotonic()
+                    self._settle_silent()
+
+    def _collect(self) -> None:
+        """Bring what has finished into the run folder, where trials do not write there; without the lock."""
+
+    def _settle_silent(self) -> None:
+        """Trials that ended without a report: the folder knows whether they finished (a report can be lost, a file
+        not)."""
+        for candidate in self._running() & self._ended:
+            found = reached(self.directory / candidate, self._until[candidate])
+            if found is not None:
+                self.results[candidate] = found
+            else:
+                self.failed[candidate] = self._errors.get(candidate, NO_REASON)
+            self._tell(candidate, None, True)
+
+    # ---- events, on the engine's thread ---------------------------------------------------------------------------
+
+    def _candidates_of(self, model: ExecutableModelSpace) -> list[str]:
+        return [name for name, own in self._models.items() if own is model]
+
+    def _reporter(self, event: IntermediateMetricEvent | FinalMetricEvent) -> str | None:
+        """Whose report it is; all candidates of its trial have begun."""
+        named = event.metric.get("candidate") if isinstance(event.metric, dict) else None
+        candidate = named if named in self._models else next(iter(self._candidates_of(event.model)), None)
+        if candidate is not None:
+            self._claimed.update(self._candidates_of(self._models[candidate]))
+        return candidate
+
+    def _on_intermediate(self, event: IntermediateMetricEvent) -> None:
+        with self._changed:
+            candidate, metric = self._reporter(event), event.metric
+            if candidate is not None and isinstance(metric, dict) and "error" in metric:
+                self._errors[candidate] = metric["error"]
+            elif candidate is not None and isinstance(metric, dict) and "finished" in metric:
+                self._finish(candidate, metric)
+            elif candidate is not None:
+                self._tell(candidate, float(metric["default"] if isinstance(metric, dict) else metric), False)
+            self._changed.notify_all()
+
+    def _on_final(self, event: FinalMetricEvent) -> None:
+        with self._changed:
+            candidate = self._reporter(event)
+            if candidate is not None and isinstance(event.metric, dict):
+                self._finish(candidate, event.metric)
+            self._changed.notify_all()
+
+    def _finish(self, candidate: str, metric: dict[str, Any]) -> None:
+        self.results[candidate] = metric
+        self.failed.pop(candidate, None)  # its own trial died, but another one took its parameters
+        self._tell(candidate, float(metric["default"]), True)
+
+    def _on_end(self, event: TrainingEndEvent) -> None:
+        with self._changed:
+            candidates = self._candidates_of(event.model)
+            self._claimed.update(candidates)
+            self._ended.update(candidates)
+            if event.status != ModelStatus.Trained:
+                self._settle_silent()
+            self._changed.notify_all()
+
+    def _tell(self, candidate: str, accuracy: float | None, done: bool) -> None:
+        if self.on_progress is not None:
+            self.on_progress(candidate, accuracy, done)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what is finished is in the run folder."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load; see :meth:`state_dict`."""

@@ -324,12 +324,16 @@ METHODS: dict[str, Method] = {
     "gumbel_darts": Method(
         "GumbelDARTS, single", single("gumbel_darts"), "one network of NNI's GumbelDARTS", fills=False
     ),
+    "enas": Method("ENAS, single", single("enas"), "one network of NNI's ENAS", fills=False),
     "random": Method("random, single", random_single, "one network of a random architecture", fills=False),
     "darts_deep_ensemble": Method(
         "DeepEns of DARTS", deep_ensemble("darts"), "seeds of the architecture of one DARTS run", fills=False
     ),
     "darts_ensemble": Method(
         "DartsEns", search_ensemble_of("darts"), "one network of each of several DARTS runs", fills=False
+    ),
+    "enas_ensemble": Method(
+        "EnasEns", search_ensemble_of("enas"), "one network of each of several ENAS runs", fills=False
     ),
     "random_deep_ensemble": Method(
         "DeepEns of the best random", random_deep_ensemble, "half random architectures, half seeds of the best of them"

@@ -9,12 +9,11 @@ from typing import Any
 
 import nni
 import numpy as np
-import pytorch_lightning as pl
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.strategy import DARTS, GumbelDARTS
 
-from nni_hypens._compat import quiet_logging
+from nni_hypens._compat import Enas, has_tianshou, quiet_logging
 from nni_hypens.architecture import Sample
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_json
@@ -28,9 +27,27 @@ from nni_hypens.workbench import Clock, Workbench
 DARTS_LEARNING_RATE = 0.03
 """Of the architecture, as in EdgeNES. NNI's default, 3e-4, is meant for thousands of steps; in the hundred or so of a
 short search it chose architectures whose networks had a validation NLL of .72 against .65 (Fashion-MNIST, one seed)."""
+ENAS_LEARNING_RATE = 1e-3
+"""Of the controller. NNI's default, 1e-4, is meant for thousands of rewards; a short search has a hundred or so."""
+ENAS_REWARDS = 10
+"""Rewards for each update of the controller, NNI's default being 20, for the same reason."""
+
+
+def enas() -> Enas:
+    """NNI's ENAS, rewarded by the accuracy on a validation batch.
+
+    Raises:
+        InputError: tianshou is not installed.
+    """
+    if not has_tianshou():
+        raise InputError("strategy", "enas without tianshou", "pip install 'nni-hypens[compare]'")
+    return Enas(ENAS_LEARNING_RATE, batches_per_update=ENAS_REWARDS, reward_metric_name="val_acc")
+
+
 STRATEGIES: dict[str, Callable[[], OneShotStrategy]] = {
     "darts": lambda: DARTS(arc_learning_rate=DARTS_LEARNING_RATE),
     "gumbel_darts": lambda: GumbelDARTS(arc_learning_rate=DARTS_LEARNING_RATE),
+    "enas": enas,
 }
 
 
@@ -45,20 +62,24 @@ def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample,
     if strategy not in STRATEGIES:
         raise InputError("strategy", repr(strategy), f"one of {', '.join(STRATEGIES)}")
 
-    def run(space: Any, evaluator: Any) -> Sample:
-        pl.seed_everything(10_000 * bench.seed + index, verbose=False)
-        config = NasExperimentConfig("sequential", "raw", "local")
-        config.experiment_working_directory = str(bench.folder / "nni")
-        experiment = NasExperiment(space, evaluator, STRATEGIES[strategy](), config)
-        quiet_logging()
-        try:
-            experiment.start()
-            return experiment.export_top_models(top_k=1, formatter="dict")[0]
-        finally:
-            quiet_logging()
-            experiment.stop()
+    def prepare() -> Callable[[Any, Any], Sample]:
+        made = STRATEGIES[strategy]()
 
-    found, seconds = bench.search(f"{strategy}-{index}", run)
+        def run(space: Any, evaluator: Any) -> Sample:
+            config = NasExperimentConfig("sequential", "raw", "local")
+            config.experiment_working_directory = str(bench.folder / "nni")
+            experiment = NasExperiment(space, evaluator, made, config)
+            quiet_logging()
+            try:
+                experiment.start()
+                return experiment.export_top_models(top_k=1, formatter="dict")[0]
+            finally:
+                quiet_logging()
+                experiment.stop()
+
+        return run
+
+    found, seconds = bench.search(f"{strategy}-{index}", 10_000 * bench.seed + index, prepare)
     return bench.structure.table.validate(found, strategy), seconds
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 try:
-    # Where tianshou is installed, nni.nas.strategy imports gym, which prints advice that no user of ours can act on. Can
-    # go when NNI imports gymnasium instead.
+    # Where tianshou is installed, nni.nas.strategy imports gym, which prints advice that no user of ours can act on.
+    # Can go when NNI imports gymnasium instead.
     from gym_notices.notices import notices
 
     notices.clear()

@@ -16,7 +16,7 @@ import numpy as np
 from nni_hypens.adaptive import AdaptiveTraining, neighbours, random_architectures
 from nni_hypens.architecture import Sample
 from nni_hypens.diversity import JensenShannon
-from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search, nni_search
+from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.sample_stage import OVERSAMPLE
 from nni_hypens.sampling import choose_pool
 from nni_hypens.selection import select
@@ -120,14 +120,19 @@ def search_ensemble_of(strategy: str) -> Recipe:
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         found = [nni_search(bench, strategy, index) for index in range(members)]
-        networks: list[Network] = []
-        for sample, _ in found:
-            key = bench.structure.key(sample)
-            twins = sum(bench.structure.key(other.sample) == key for other in networks)
-            networks.append(bench.network(sample, twins))  # the same choice twice still makes two networks
+        networks = _one_of_each(bench, [sample for sample, _ in found])
         return Trained(networks, sum(seconds for _, seconds in found), choose=False)
 
     return recipe
+
+
+def _one_of_each(bench: Workbench, samples: list[Sample]) -> list[Network]:
+    networks: list[Network] = []
+    for sample in samples:
+        key = bench.structure.key(sample)
+        twins = sum(bench.structure.key(other.sample) == key for other in networks)
+        networks.append(bench.network(sample, twins))  # the same choice twice still makes two networks
+    return networks
 
 
 def random_deep_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
@@ -298,6 +303,16 @@ def best_architecture_ensemble(bench: Workbench, members: int, budget: float) ->
     return Trained(networks, ours.search_s)
 
 
+def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
+    """EdgeNES without its hypernetwork: a search of its own for each member, at lam spread over 1..n_edges - 1. Each
+    begins with base and supernet of EdgeNES, which is charged as well."""
+    search = hypernetwork_search(bench)
+    lams = np.linspace(1, max(bench.structure.n_edges - 1, 1), members).round(2)
+    found = [fixed_lam_search(bench, search, float(lam)) for lam in lams]
+    networks = _one_of_each(bench, [sample for sample, _ in found])
+    return Trained(networks, search.clock.seconds + sum(seconds for _, seconds in found), choose=False)
+
+
 def base_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
     """New seeds of the base of EdgeNES, as many as the budget pays for."""
     search = hypernetwork_search(bench)
@@ -312,6 +327,9 @@ METHODS: dict[str, Method] = {
     "edgenes": Method("EdgeNES", edgenes("edgenes"), "hypernetwork candidates, ranked on the supernet"),
     "edgenes_js": Method(
         "EdgeNES, Jensen-Shannon", edgenes("edgenes_js", diversity=JensenShannon()), "the papers' other regulariser"
+    ),
+    "fixed_lam": Method(
+        "EdgeNES, no hypernetwork", fixed_lam, "one search for each member, at a lam of its own", fills=False
     ),
     "adaptive_random": Method(
         "adaptive, no search", adaptive_random(), "adaptive training begun with random architectures"

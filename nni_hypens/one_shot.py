@@ -21,6 +21,7 @@ from nni_hypens.plan import Plan
 from nni_hypens.progress import Progress
 from nni_hypens.sample_stage import trained_strategy
 from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.schedule import Schedule
 from nni_hypens.search_stage import search_stage
 from nni_hypens.workbench import Clock, Workbench
 
@@ -125,3 +126,29 @@ def hypernetwork_search(bench: Workbench, name: str = "edgenes", **changes: Any)
         write_json(path, clock.seconds)
     sampler = ArchitectureSampler.load(folder / "search", bench.structure, plan.budget())
     return HypernetworkSearch(sampler, folder / "search", plan, Clock(read_json(path)))
+
+
+def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -> tuple[Sample, float]:
+    """What is found at one lam without a hypernetwork, and the seconds it took.
+
+    Base and first weights are those of a finished search; it is as long as that search's hypernetwork phase.
+
+    Args:
+        bench: Where it searches.
+        search: The finished search.
+        lam: Requested shared edges, 0..n_edges.
+    """
+    plan = search.plan
+    evaluator = nni.load(nni.dump(plan.search_evaluator))
+    given = plan.strategy.get("warmup_epochs"), plan.strategy.get("base_epochs")
+    schedule = Schedule.plan(evaluator.trainer.max_epochs, *given, plan.base is not None)
+    evaluator.trainer.trace_kwargs["max_epochs"] = schedule.end - schedule.hypernetwork
+    weights = search.folder / "supernet.safetensors"
+    found = hypernetwork_search(
+        bench,
+        f"{search.folder.parent.name}-lam-{lam:g}",
+        base=search.sampler.base,
+        strategy={**plan.strategy, "warmup_epochs": 0, "supernet": weights, "lam": lam},
+        search_evaluator=evaluator,
+    )
+    return found.sampler.mode(lam).architecture, found.clock.seconds

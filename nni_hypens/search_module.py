@@ -164,8 +164,10 @@ class EdgeNESModule(BaseOneShotLightningModule):
 
     def dial_error(self, steps: int = 4) -> float:
         """Mean absolute difference between lam and the shared edges of the mode, over lam = 0..n_edges by
-        1/``steps``."""
+        1/``steps``, or at the only lam of the search."""
         lams = torch.arange(0, self.structure.n_edges * steps + 1) / steps
+        if self.settings.lam is not None:
+            lams = torch.tensor([float(self.settings.lam)])
         found = self.sampler().dial(lams.tolist())
         return float((lams - torch.tensor(found)).abs().mean())
 
@@ -213,7 +215,10 @@ class EdgeNESModule(BaseOneShotLightningModule):
         return self.hypernetwork(lam)[0], lam
 
     def _draw_lam(self, generator: torch.Generator, n: int) -> torch.Tensor:
-        """lam ~ U[-eps, n_edges + eps]: without eps the two ends are never learnt (2024 paper, appendix A)."""
+        """lam ~ U[-eps, n_edges + eps]: without eps the two ends are never learnt (2024 paper, appendix A). Or the only
+        lam of the search."""
+        if self.settings.lam is not None:
+            return torch.full((n,), float(self.settings.lam))
         return self.hypernetwork.low + (self.hypernetwork.high - self.hypernetwork.low) * torch.rand(
             n, generator=generator
         )

@@ -16,7 +16,8 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni_hypens import InputError, _compat
 from nni_hypens._compat import quiet_logging
 from nni_hypens.architecture import EdgeStructure
-from nni_hypens.one_shot import hypernetwork_search, nni_search
+from nni_hypens.files import read_json
+from nni_hypens.one_shot import fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.workbench import Workbench
 
 needs_tianshou = pytest.mark.skipif(
@@ -159,3 +160,17 @@ def test_hypernetwork_search_runs_once_and_is_charged_for_rankings(tmp_path: Pat
     assert again.clock.seconds == seconds and again.sampler.base == search.sampler.base
     np.testing.assert_array_equal(again.predict(samples), probs)
     assert again.clock.seconds == search.clock.seconds  # the ranking costs what it cost the first time
+
+
+def test_a_search_at_one_lam_goes_on_from_base_and_supernet(tmp_path: Path) -> None:
+    bench = Workbench(make_plan(replace(SETTINGS, search_epochs=3)), tmp_path)
+    search = hypernetwork_search(bench)
+    sample, seconds = fixed_lam_search(bench, search, 2.0)
+    folder = tmp_path / "searches" / "edgenes-lam-2" / "search"
+    assert EdgeStructure.from_space(bench.plan.space).table.validate(sample) == sample
+    assert read_json(folder / "base.json") == read_json(search.folder / "base.json")
+    assert len((folder / "history.csv").read_text().splitlines()) == 1 + 2  # warm-up is not done again
+    assert seconds == read_json(tmp_path / "searches" / "edgenes-lam-2" / "cost.json") > 0
+    assert fixed_lam_search(bench, search, 2.0) == (sample, seconds)
+    assert bench.plan.search_evaluator.trainer.max_epochs == 3  # the plan is as it was
+    assert "lam" not in bench.plan.strategy

@@ -83,6 +83,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
         self.hypernetwork = Hypernetwork(
             *shape, -settings.epsilon, structure.n_edges + settings.epsilon, settings.pivots, generator=generator
         )
+        if settings.lam is not None:  # the logits at one lam, a table: pivots that moved would be a hypernetwork's
+            self.hypernetwork.gaps.requires_grad_(False)
         self.listeners: list[Callable[[EdgeNESModule], None]] = []  # called after each epoch
         self._sums: dict[str, list[torch.Tensor]] = {}
         self._output: torch.Tensor | None = None

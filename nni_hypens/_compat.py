@@ -3,14 +3,22 @@ when."""
 
 from __future__ import annotations
 
+import atexit
+import copy
 import importlib.util
 import logging
 import os
+import shlex
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from nni.experiment.config.training_service import TrainingServiceConfig
+    from nni.nas.experiment import NasExperimentConfig
 
 try:
     # Where tianshou is installed, nni.nas.strategy imports gym, which prints advice that no user of ours can act on.
@@ -75,6 +83,16 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
         iter(loop._data_fetcher)
 
 
+def draw_epoch_data_anew(trainer: pl.Trainer) -> None:
+    """Let Lightning create the iterator of a resumed run's first epoch when it does so in a run that was not resumed.
+
+    That is after all ``on_train_epoch_start``, whose draws then come before those of the data, as in later epochs.
+    Only for checkpoints saved between two epochs. Private: ``fit_loop._resuming_from_checkpoint``. Can go when
+    ``tests/test_halving.py::test_who_goes_on_ends_as_if_nothing_had_stopped`` passes without it.
+    """
+    trainer.fit_loop._resuming_from_checkpoint = False
+
+
 @contextmanager
 def manager_environment(
     public: bool = False, one_thread: bool = True, more: dict[str, str] | None = None
@@ -106,6 +124,85 @@ def manager_environment(
                 os.environ[name] = value
 
 
+def end_process() -> NoReturn:
+    """End this process with exit code 0, after what was registered for its end, but without taking modules apart.
+
+    Private: ``atexit._run_exitfuncs``. Can go when Python has an exit that leaves memory to the system.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def load_service(content: Mapping[str, Any], base: Path) -> TrainingServiceConfig | None:
+    """NNI's config object of a training service from the content of a YAML file, in which relative paths begin at
+    ``base``. None for a platform that NNI does not know.
+
+    NNI's ``ConfigBase.load`` needs the class beforehand, and after an error keeps the folder for what is loaded next.
+    Private: ``nni.experiment.config.utils``. Can go when ``TrainingServiceConfig.load`` finds the class
+    by ``platform``.
+
+    Raises:
+        AttributeError, TypeError, ValueError: Fields that the class does not have.
+    """
+    from nni.experiment.config import utils as config_utils
+    from nni.experiment.config.training_service import TrainingServiceConfig
+
+    config_utils.set_base_path(base.resolve())
+    try:
+        found = config_utils.load_training_service_config(dict(content))
+    finally:
+        config_utils.unset_base_path()
+    return found if isinstance(found, TrainingServiceConfig) else None
+
+
+def service_fields(platform: str) -> list[str] | None:
+    """Fields of a platform's config class, by the names of its YAML; None for a platform that NNI does not know."""
+    from nni.experiment.config import utils as config_utils
+
+    try:
+        config = config_utils.training_service_config_factory(platform)
+    except ValueError:
+        return None
+    return [config_utils.camel_case(entry.name) for entry in config_utils.fields(config)]
+
+
+def trial_config(service: TrainingServiceConfig, remote_python: bool = False) -> NasExperimentConfig:
+    """Configuration of a multi-trial experiment on a training service, whose trials begin in
+    :mod:`nni_hypens.trial_process`.
+
+    Args:
+        service: NNI's config object; copied.
+        remote_python: Run trials with the python that their machine has. NNI puts the path of this process's python
+            into the command of every trial, and only ``_trial_command_params`` (private) changes that. Its ssh workers
+            put ``python_path`` in front of ``PATH`` and take ``python`` before ``python3``, and so does this. Threads,
+            which otherwise go by the manager's environment, are set here. Can go when NNI does it on the trial's side.
+    """
+    from nni.nas.experiment import NasExperimentConfig  # not above: trials import this module, and need no experiment
+
+    config = NasExperimentConfig("ts", "simplified", training_service=copy.deepcopy(service))
+    python = "$(command -v python || command -v python3)" if remote_python else shlex.quote(sys.executable)
+    config._trial_command_params = {
+        "envs": "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1" if remote_python else "",
+        "python": f"{python} -m nni_hypens.trial_process",
+    }
+    return config
+
+
+def canonical_service(service: TrainingServiceConfig) -> TrainingServiceConfig:
+    """A training service as NNI gives it to its manager: paths absolute, everything checked by NNI.
+
+    Raises:
+        ValueError, AssertionError: What NNI finds wrong.
+    """
+    config = trial_config(service)
+    config.trial_concurrency = config.max_trial_number = 1
+    if not isinstance(config.training_service.nni_manager_ip, str):
+        config.nni_manager_ip = "127.0.0.1"  # or NNI warns; whether it must be given is looked at elsewhere
+    return config.canonical_copy().training_service
+
+
 def distribution_of(expression: Any, weights: Mapping[str, Any]) -> dict[Any, Any]:
     """Value -> probability of an expression over choices, given the weights of each label's options.
 
@@ -128,10 +225,14 @@ class TrialReports(TrialCommandChannel):
 
     Intermediate metrics go on as dicts that carry the candidate's id; the final metric is kept back, because a trial
     may send only one and ours holds more. NNI's own sequential engine exchanges the channel in the same way.
+
+    Args:
+        candidate: The candidate's id.
+        more: More entries of every report.
     """
 
-    def __init__(self, candidate: str) -> None:
-        self.candidate = candidate
+    def __init__(self, candidate: str, more: Mapping[str, str] | None = None) -> None:
+        self.about = {"candidate": candidate, **(more or {})}
         self.intermediate: list[float] = []
         self.final: float | None = None
         self.channel = get_default_trial_command_channel()
@@ -152,7 +253,7 @@ class TrialReports(TrialCommandChannel):
             self.final = float(number)
             return
         self.intermediate.append(float(number))
-        report = {**(value if isinstance(value, dict) else {}), "default": float(number), "candidate": self.candidate}
+        report = {**(value if isinstance(value, dict) else {}), "default": float(number), **self.about}
         self.channel.send_metric(type, parameter_id, trial_job_id, sequence, report)
 
 

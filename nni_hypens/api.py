@@ -10,6 +10,7 @@ from typing import Any
 import nni
 import pandas as pd
 import pytorch_lightning as pl
+from nni.experiment.config.training_service import TrainingServiceConfig
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
@@ -17,6 +18,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.architecture import Sample
 from nni_hypens.diversity import Diversity
 from nni_hypens.ensemble import Ensemble
+from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.pipeline import Run
 from nni_hypens.plan import Plan, describe_space
@@ -85,6 +87,11 @@ class EnsembleResult:
         return pd.DataFrame(self.results["uncertainty"]["rows"]).set_index("examples")
 
     @property
+    def cost_front(self) -> pd.DataFrame:
+        """Ensembles that no other of the candidates beats in validation NLL and a total cost, which ``by`` names."""
+        return pd.DataFrame(self.results["cost_front"]["rows"])
+
+    @property
     def ood(self) -> pd.DataFrame:
         """One row per set from elsewhere: AUROC by score, and mean entropies; empty where none was measured."""
         return pd.json_normalize(self.results["ood"].get("sets", []))
@@ -114,10 +121,16 @@ def search_ensemble(
     ood: str = "auto",
     stress_images: int = 256,
     threads: int = 1,
+    ranking: str = "spread",
+    halving: bool = False,
+    max_total_params: float | None = None,
+    max_total_flops: float | None = None,
+    max_latency_ms: float | None = None,
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
     per_trial: int = 1,
+    training_service: TrainingServiceConfig | None = None,
     quiet: bool = False,
     **strategy: Any,
 ) -> EnsembleResult:
@@ -147,10 +160,21 @@ def search_ensemble(
         ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial.
+        ranking: How the supernet chooses what is trained: ``spread`` (the best of each part of the dial) or
+            ``ensemble`` (greedily, by the ensemble's NLL, wherever on the dial).
+        halving: Whether candidates are compared by validation NLL at a quarter and at half of their epochs, and only
+            the better half (at least one more than the members) is trained further. The evaluator must be an NNI
+            Lightning evaluator with a number of epochs.
+        max_total_params: Most parameters of the members together; None for no limit.
+        max_total_flops: Most FLOPs of the members together for one image, a multiply-add as two.
+        max_latency_ms: Most milliseconds of the members together for one image, by one thread, as measured after each
+            one's training.
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
         per_trial: Candidates that one trial trains, one after the other.
+        training_service: Where trials run, a config object of NNI such as ``RemoteConfig``; None for this machine. It
+            may differ from call to call: the results are the same.
         quiet: Show no progress.
         **strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
 
@@ -162,6 +186,9 @@ def search_ensemble(
         raise InputError(
             "search_evaluator", type(searching).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator"
         )
+    limits = check_total_limits(
+        {"max_total_params": max_total_params, "max_total_flops": max_total_flops, "max_latency_ms": max_latency_ms}
+    )
     identity = {
         "space": describe_space(space),
         "data": nni.dump(data),
@@ -179,6 +206,9 @@ def search_ensemble(
         "ood": ood,
         "stress_images": stress_images,
         "threads": threads,
+        "ranking": ranking,
+        "halving": halving,
+        "limits": limits,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
@@ -203,8 +233,11 @@ def search_ensemble(
         ood,
         stress_images,
         threads,
+        ranking,
+        halving,
+        limits,
     )
-    run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial)
+    run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial, training_service=training_service)
     run.prepare()
     results = run.results() if run.finished else run.run()
     return EnsembleResult(Path(out), results, type(space))

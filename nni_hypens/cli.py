@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import os
 import shlex
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nni_hypens import deploy
-from nni_hypens.errors import CommandError, InputError
+from nni_hypens.errors import CommandError, InputError, explain
 from nni_hypens.live_trial import TRIAL_COMMAND
 
 EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -155,6 +156,14 @@ def _add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
         metavar="N",
         help="candidates that one trial trains: a trial takes seconds to start (default: %(default)s)",
     )
+    group.add_argument(
+        "--service",
+        type=Path,
+        default=None,
+        metavar="FILE.yaml",
+        help="where trials run: a training service of NNI, such as `platform: remote` with its machineList "
+        "(default: this machine)",
+    )
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument("--json", action="store_true", help="print the results as JSON")
     if not out_required:
@@ -206,7 +215,11 @@ def _pairs(items: Sequence[str]) -> dict[str, Any]:
         name, separator, value = item.partition("=")
         if not separator or not name:
             raise InputError("space_args", repr(item), "NAME=VALUE, such as channels=8")
-        result[name.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            result[name.replace("-", "_")] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError("space_args", repr(item), f"NAME=VALUE, with a value in YAML ({reason})") from None
     return result
 
 
@@ -215,8 +228,10 @@ def make_run(arguments: argparse.Namespace) -> Any:
     from nni_hypens.config import RunConfig
     from nni_hypens.pipeline import Run
     from nni_hypens.progress import Progress
+    from nni_hypens.services import read_service
 
     stage = arguments.command
+    service = None if arguments.service is None else read_service(arguments.service)
     settings = settings_of(arguments) if stage in ("run", "search") else _folder_settings(arguments.out)
     config = RunConfig.from_mapping(settings)
     if config.data.endswith(".npz"):
@@ -235,7 +250,7 @@ def make_run(arguments: argparse.Namespace) -> Any:
     out = arguments.out or Path("runs") / f"{name}-{config.space.rsplit(':', 1)[-1]}-{config.seed}"
     progress, live = Progress(arguments.quiet), getattr(arguments, "live", False)
     plan, at_once = make_plan(config, out), arguments.concurrency
-    run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial)
+    run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial, service)
     run.prepare()
     return run
 
@@ -287,6 +302,9 @@ def make_plan(config: Any, out: Path) -> Any:
         calibration=config.calibration,
         ood=config.ood,
         stress_images=config.stress_images,
+        ranking=config.ranking,
+        halving=config.halving,
+        limits=config.total_limits(),
     )
 
 
@@ -334,6 +352,13 @@ def finish(run: Any, arguments: argparse.Namespace) -> None:
     print(f"report:   {run.out / 'report.html'}\nensemble: {run.out / 'ensemble'}")
 
 
+def _goes_on(run: Any, arguments: argparse.Namespace) -> str:
+    """The command that goes on with a run; nothing where there is none to go on with."""
+    out = run.out if run is not None else getattr(arguments, "out", None)
+    begun = arguments.command not in deploy.COMMANDS and out is not None and (out / "config.yaml").exists()
+    return f"nni-hypens run --out {shlex.quote(str(out))} --resume" if begun else ""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     parser = build_parser()
@@ -346,6 +371,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         quiet_training()
         quiet_logging()
+        logging.raiseExceptions = False  # a log on a full disk is no reason for a page of tracebacks
         if arguments.command == "watch":
             return watch(arguments)
         if arguments.command in deploy.COMMANDS:
@@ -357,6 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = make_run(arguments)
         if arguments.command == "run":
             if run.finished:
+                run.results()  # that cannot be read is said first
                 print(f"{run.out} is finished; nothing was changed", file=sys.stderr)
             else:
                 run.run()
@@ -371,16 +398,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         return error.code
     except KeyboardInterrupt:
-        if arguments.command in ("watch", *deploy.COMMANDS):
-            return EXIT_INTERRUPTED
-        out = shlex.quote(str(run.out if run else arguments.out))
-        print(f"\n{parser.prog}: interrupted; go on with: nni-hypens run --out {out} --resume", file=sys.stderr)
+        goes_on = _goes_on(run, arguments)
+        print(f"\n{parser.prog}: interrupted{f'; go on with: {goes_on}' if goes_on else ''}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (RuntimeError, OSError) as error:
-        print(
-            f"{parser.prog}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            file=sys.stderr,
-        )
+    except (OSError, MemoryError) as error:
+        print(f"{parser.prog}: {explain(error, _goes_on(run, arguments))}", file=sys.stderr)
+        return EXIT_FAILED
+    except RuntimeError as error:
+        print(f"{parser.prog}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 

@@ -18,8 +18,10 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.budget import check_limits
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
+from nni_hypens.ensemble_cost import LIMITS, check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.ood import ood_names
+from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection_task import check_combinations
 
@@ -61,6 +63,11 @@ class RunConfig:
     diversity: str = setting("shared_edges", "regulariser: shared_edges or jensen_shannon")
     members: int = setting(3, "members of the ensemble")
     candidates: int = setting(8, "architectures to train")
+    ranking: str = setting(
+        "spread",
+        "how the supernet chooses what is trained: spread (the best of each part of the dial) or ensemble (greedily by "
+        "the NLL of the ensemble, wherever on the dial)",
+    )
     lam_low: float | None = setting(None, "fewest shared edges to request from candidates (a quarter of all edges)")
     lam_high: float | None = setting(None, "most shared edges to request from candidates (all edges)")
     search_epochs: int = setting(60, "epochs of the search: warm-up, base and hypernetwork together")
@@ -75,6 +82,9 @@ class RunConfig:
     learning_rate: float = setting(0.01, "initial learning rate of candidates (AdamW, cosine schedule)")
     weight_decay: float = setting(0.001, "weight decay of candidates")
     warm_start: bool = setting(False, "candidates begin with the weights of their path in the supernet")
+    halving: bool = setting(
+        False, "compare candidates at a quarter and at half of their epochs, and train only the better half further"
+    )
     selection: str = setting("exhaustive", f"how members are chosen on validation data: {', '.join(METHODS)}")
     objective: str = setting("nll", f"what the choice makes small: {', '.join(OBJECTIVES)}")
     selection_steps: int | None = setting(
@@ -83,6 +93,11 @@ class RunConfig:
     beam_width: int = setting(BEAM_WIDTH, "ensembles of each size that beam keeps")
     diversity_weight: float | None = setting(
         None, "reward for disagreement of the members in the choice (0; 0.1 for diversity_weighted)"
+    )
+    max_total_params: float | None = setting(None, "most parameters of the members together")
+    max_total_flops: float | None = setting(None, "most FLOPs of the members together for one image")
+    max_latency_ms: float | None = setting(
+        None, "most milliseconds of the members one after the other for one image, by one thread of this machine"
     )
     calibration: str = setting(
         "ensemble", "temperatures, fitted on validation data: ensemble (one on the average), members (one each), none"
@@ -121,16 +136,7 @@ class RunConfig:
         Raises:
             InputError: The file is missing, or no mapping.
         """
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError("config", str(path), f"a readable YAML file ({error.strerror})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError("config", str(path), f"valid YAML ({str(error).splitlines()[0]})") from None
-        if content is None:
-            return {}
-        if not isinstance(content, dict):
-            raise InputError("config", f"{path} holding {type(content).__name__}", "a mapping from settings to values")
+        content = read_yaml(path)
         # a run folder's own file also says with which versions and command it was made
         return {name: value for name, value in content.items() if name not in ("versions", "command")}
 
@@ -149,10 +155,9 @@ class RunConfig:
             raise InputError(
                 "budget", f"{self.budget} epochs", f"at least one epoch for each of {self.candidates} candidates"
             )
-        for name in ("learning_rate",):
-            if not getattr(self, name) > 0:
-                raise InputError(name, getattr(self, name), "a number above 0")
-        if self.weight_decay < 0:
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError("learning_rate", self.learning_rate, "a number above 0")
+        if not 0 <= self.weight_decay < float("inf"):
             raise InputError("weight_decay", self.weight_decay, "a number of at least 0")
         check_limits(self.max_params, self.max_flops, (1, 1, 1))
         if self.paths != "all" and not (self.paths.isdecimal() and int(self.paths) >= 1):
@@ -160,7 +165,9 @@ class RunConfig:
         if self.supernet is not None and not Path(self.supernet).is_file():
             raise InputError("supernet", self.supernet, "a safetensors file written by a search")
         one_of("diversity", self.diversity, DIVERSITIES)
+        one_of("ranking", self.ranking, RANKINGS)
         self._check_selection()
+        self.total_limits()
         one_of("calibration", self.calibration, CALIBRATIONS)
         ood_names(self.ood, self.data)
         self.schedule_epochs()
@@ -193,6 +200,10 @@ class RunConfig:
         if self.diversity_weight is not None:
             options["diversity_weight"] = self.diversity_weight
         return options
+
+    def total_limits(self) -> dict[str, float]:
+        """The limits on the ensemble that are set, checked."""
+        return check_total_limits({name: getattr(self, name) for name in LIMITS})
 
     def schedule_epochs(self) -> None:
         """Check the epochs of the search's phases, by the rule of the search itself."""
@@ -228,6 +239,8 @@ class RunConfig:
         """
         hub = {} if ":" in self.space or self.space in SPACES else hub_spaces()
         factory = find_object("space", self.space, {**SPACES, **hub})
+        if not callable(factory):
+            raise InputError("space", f"{self.space}, a {type(factory).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
         accepted = _parameters(factory)
         sizes = (("in_channels", in_channels), ("num_classes", num_classes), ("num_labels", num_classes))
         arguments = {name: value for name, value in sizes if name in accepted}
@@ -243,10 +256,10 @@ class RunConfig:
             space = factory(**{**arguments, **self.space_args})
         except InputError as error:
             raise InputError(f"space_args.{error.field}", error.got, error.expected) from None
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                "space_args", str(self.space_args), f"arguments that {self.space} takes ({error})"
-            ) from None
+        except Exception as error:  # a space of the user's may raise anything
+            field, got = ("space_args", str(self.space_args)) if self.space_args else ("space", self.space)
+            raised = f"{type(error).__name__}: {error!s:.200}"
+            raise InputError(field, got, f"a space, and arguments that it takes ({raised})") from None
         if not isinstance(space, ModelSpace):
             raise InputError("space", f"{self.space}, a {type(space).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
         return space
@@ -301,13 +314,30 @@ def coerce(entry: dataclasses.Field, value: Any) -> Any:
         if isinstance(value, bool) or (want is int and isinstance(value, float) and value != int(value)):
             raise ValueError
         number = want(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(entry.name, repr(value), f"{name}: {entry.metadata['help']}") from None
     if want is float and number != number:
         raise InputError(entry.name, "NaN", f"{name}: {entry.metadata['help']}")
     # counts and shares are written alike: 300 images, or 0.2 of them
     whole = entry.name == "validation_size" and number >= 1 and number == int(number)
     return int(number) if whole else number
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; empty for an empty file.
+
+    Raises:
+        InputError: The file is missing, or no mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("config", str(path), f"a readable YAML file ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError("config", str(path), f"valid YAML ({str(error).splitlines()[0]})") from None
+    if content is not None and not isinstance(content, dict):
+        raise InputError("config", f"{path} holding {type(content).__name__}", "a mapping from settings to values")
+    return content or {}
 
 
 def hub_spaces() -> dict[str, str]:
@@ -344,8 +374,9 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
     module_name, attribute = path.split(":", 1)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(field_name, repr(name), f"an importable module ({error})") from None
+    except Exception as error:  # the module's own lines run here
+        raised = f"{type(error).__name__}: {error!s:.200}"
+        raise InputError(field_name, repr(name), f"an importable module ({raised})") from None
     if not hasattr(module, attribute):
         near = difflib.get_close_matches(attribute, dir(module), n=1)
         raise InputError(

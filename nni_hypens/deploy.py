@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.errors import InputError
+from nni_hypens.files import check_place
 
 COMMANDS = ("export", "predict")
 
@@ -93,6 +94,7 @@ def export(arguments: argparse.Namespace, space: Any) -> None:
         raise InputError("out", str(path), f"a file name that ends in .{arguments.format}")
     if path.is_dir():
         raise InputError("out", f"{path}, which is a folder", "a file")
+    check_place(path, "out", "a place in a folder")
     made = export_ensemble(Ensemble.load(folder, space=space), path, arguments.format, arguments.preprocess)
     size = path.stat().st_size
     if arguments.json:

@@ -189,8 +189,10 @@ def _uncertainty(
 def _candidate(
     record: dict[str, Any], trial: dict[str, Any] | None, pool: Predictions, members: list[str], labels: np.ndarray
 ) -> dict[str, Any]:
-    """Row of one candidate, trained or failed."""
+    """Row of one candidate: trained, stopped before its end, or failed."""
     row = {key: record[key] for key in ("id", "lam", "shared_edges", "source", "supernet_nll")}
+    if trial is not None and trial.get("status") == "stopped":
+        return {**row, **{key: trial[key] for key in ("status", "epoch", "validation", "seconds", "parameters")}}
     if record["id"] not in pool or trial is None:
         return {**row, "status": "failed", "error": (trial or {}).get("error", "not trained")}
     return {
@@ -200,7 +202,7 @@ def _candidate(
         "test": metrics.summary(pool[record["id"]][1], labels),
         "validation": trial["validation"],
         "seconds": trial["seconds"],
-        "parameters": trial["parameters"],
+        **{key: trial[key] for key in ("parameters", "flops", "latency_ms") if key in trial},
     }
 
 

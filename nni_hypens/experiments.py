@@ -20,10 +20,11 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import ModelSpace
 from pytorch_lightning.callbacks import Callback
 
-from nni_hypens._compat import manager_environment, quiet_logging
+from nni_hypens._compat import manager_environment, quiet_logging, trial_config
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_json
 from nni_hypens.search import EdgeNES
+from nni_hypens.services import Service, check_service
 from nni_hypens.training import CandidateTraining
 
 FIRST_PORT = 8080
@@ -79,9 +80,14 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def run_trials(
-    space: ModelSpace, evaluator: Evaluator, strategy: CandidateTraining, run: Path, port: int | None
+    space: ModelSpace,
+    evaluator: Evaluator,
+    strategy: CandidateTraining,
+    run: Path,
+    port: int | None,
+    service: Service | None = None,
 ) -> int:
-    """Train candidates as trials on NNI's local training service, watched in its web UI on loopback.
+    """Train candidates as trials of NNI, watched in its web UI.
 
     Args:
         space: A fresh model space (not a supernet).
@@ -89,6 +95,8 @@ def run_trials(
         strategy: The candidates.
         run: The run folder; NNI's own files go to ``run/nni``.
         port: Port of the web UI; None takes the first free one from 8080.
+        service: Where trials run; None for NNI's local service. The manager listens on loopback unless
+            ``service.public``.
 
     Returns:
         The port that was used.
@@ -98,8 +106,9 @@ def run_trials(
         KeyboardInterrupt: Ctrl-C; finished candidates stay.
     """
     stop_orphan(run)
-    port = free_port(port)
-    config = NasExperimentConfig("ts", "simplified", "local")
+    service = service or check_service(None)
+    port = free_port(port, service.ports)
+    config = trial_config(service.config, remote_python=service.platform != "local")
     config.experiment_name = run.name
     config.trial_concurrency = strategy.concurrency
     config.max_trial_number = len(strategy.candidates)
@@ -107,17 +116,31 @@ def run_trials(
     experiment = NasExperiment(space, evaluator, strategy, config)
     quiet_logging()
     try:
-        with manager_environment():
+        with manager_environment(service.public):
             record_manager(run, port, experiment)
             experiment.run(port=port, wait_completion=False)
         if strategy.interrupted():
             raise KeyboardInterrupt
+    except (OSError, RuntimeError) as error:
+        reason = manager_error(run / "nni" / experiment.id)
+        if reason is None:
+            raise
+        raise RuntimeError(f"NNI's manager has ended: {reason}") from error
     finally:
         quiet_logging()
         if experiment.port is not None:
             experiment.stop()
         forget_manager(run)
     return port
+
+
+def manager_error(folder: Path) -> str | None:
+    """The first error in the log of an experiment whose manager gave up, such as a machine that cannot be used."""
+    log = folder / "log" / "nnimanager.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    found = [line for line in lines if "] ERROR (" in line or "] CRITICAL (" in line]
+    ended = any("Initiate shutdown: training service" in line or "Critical error oc" in line for line in lines)
+    return f"{found[0].split('] ', 1)[-1][:400]} ({log})" if found and ended else None
 
 
 def record_manager(run: Path, port: int, experiment: Experiment) -> None:
@@ -174,21 +197,26 @@ def kill_trials(experiment: str, folder: Path) -> bool:
     return found
 
 
-def free_port(port: int | None) -> int:
+def free_port(port: int | None, count: int = 1) -> int:
     """``port`` if it can be had; None for the first free one from 8080.
+
+    Args:
+        port: The first of them.
+        count: Ports that must be free, one after the other.
 
     Raises:
         InputError: Out of range or taken.
     """
     if port is None:
         for candidate in range(FIRST_PORT, FIRST_PORT + 200):
-            if _is_free(candidate):
+            if all(map(_is_free, range(candidate, candidate + count))):
                 return candidate
         raise InputError("port", f"{FIRST_PORT}..{FIRST_PORT + 199}, all in use", "a free port: --port P")
-    if not isinstance(port, int) or not 1024 <= port <= 65535:
-        raise InputError("port", repr(port), "a whole number in 1024..65535")
-    if not _is_free(port):
-        raise InputError("port", f"{port}, which is in use", "a free port: --port P, or none to let one be found")
+    if not isinstance(port, int) or not 1024 <= port <= 65536 - count:
+        raise InputError("port", repr(port), f"a whole number in 1024..{65536 - count}")
+    for each in range(port, port + count):
+        if not _is_free(each):
+            raise InputError("port", f"{each}, which is in use", "a free port: --port P, or none to let one be found")
     return port
 
 

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
+
+from nni_hypens.errors import InputError
+
+AS_WRITTEN = "the file as it was written; without it, the stage that writes it is done again"
 
 
 @contextmanager
@@ -39,6 +47,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def move_into_place(source: Path, target: Path) -> None:
+    """Give a finished file of the same file system its name, once it is on the disk."""
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    source.chmod(0o644)
+    os.replace(source, target)
+
+
 def write_text(path: Path, content: str) -> None:
     """Write text as UTF-8."""
     write_bytes(path, content.encode("utf-8"))
@@ -50,8 +66,17 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        InputError: It is not there or not JSON: something else than this package has changed it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(str(path), "no file", AS_WRITTEN) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), f"invalid JSON ({error!s:.200})", AS_WRITTEN) from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -62,11 +87,45 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
-    """Read some arrays of an ``.npz``; nothing is unpickled, and arrays not named are not read."""
-    with np.load(path, allow_pickle=False) as content:
-        return [content[name] for name in names]
+    """Read some arrays of an ``.npz``; nothing is unpickled, and arrays not named are not read.
+
+    Raises:
+        InputError: It is not there, cut off, or without one of the arrays.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            return [content[name] for name in names]
+    except FileNotFoundError:
+        raise InputError(str(path), "no file", AS_WRITTEN) from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError) as error:
+        raise InputError(str(path), f"no readable arrays ({error!s:.200})", AS_WRITTEN) from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file."""
     write_bytes(path, save_tensors(dict(tensors), metadata))
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        InputError: It is not there or cut off.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise InputError(str(path), "no file", AS_WRITTEN) from None
+    except SafetensorError as error:
+        raise InputError(str(path), f"no readable weights ({error!s:.200})", AS_WRITTEN) from None
+
+
+def check_place(path: Path, field: str, expected: str) -> None:
+    """Whether a file or folder could be made at ``path``: what stands above it must be folders.
+
+    Raises:
+        InputError: It lies below a file.
+    """
+    above = next((parent for parent in path.parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise InputError(field, f"{path}, where {above} is a file", expected)

@@ -22,7 +22,7 @@ from nni.experiment import Experiment, ExperimentConfig
 from nni_hypens._compat import manager_environment, quiet_logging
 from nni_hypens.errors import InputError
 from nni_hypens.experiments import forget_manager, free_port, kill_trials, record_manager, stop_orphan
-from nni_hypens.files import read_json
+from nni_hypens.files import check_place, read_json
 from nni_hypens.live_trial import OWNER, STATE
 
 LOOK_SECONDS = 0.2
@@ -61,6 +61,9 @@ def watch_search(
     """
     text = shlex.join(command)
     folder = Path(directory or "~/nni-experiments").expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise InputError("directory", f"{folder}, which is a file", "a folder")
+    check_place(folder, "directory", "a folder, or the place for a new one")
     return _Watch(command, name or text, {"command": text}, folder, port, say or _to_stderr).run()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,26 +18,26 @@ from typing import Any
 
 import numpy as np
 import yaml
-from safetensors.torch import load_file
+from nni.experiment.config.training_service import TrainingServiceConfig
 
 from nni_hypens.calibration import Temperatures, calibrate
+from nni_hypens.candidate_files import damage
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
+from nni_hypens.ensemble_cost import choose, fronts, total_costs
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
-from nni_hypens.experiments import free_port, run_trials, stop_orphan, versions
-from nni_hypens.files import read_arrays, read_json, write_json, write_text
-from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network, fresh
+from nni_hypens.experiments import free_port, stop_orphan, versions
+from nni_hypens.files import read_arrays, read_json, read_tensors, write_json, write_text
+from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network
 from nni_hypens.progress import Progress
+from nni_hypens.remote import Machines
 from nni_hypens.robustness import measure_robustness
-from nni_hypens.sample_stage import draw_candidates, write_initial_weights
+from nni_hypens.sample_stage import draw_candidates
 from nni_hypens.search_stage import live_search_stage, search_stage
-from nni_hypens.selection import select as select_members
-from nni_hypens.training import CandidateTraining, TrialSpec
+from nni_hypens.services import check_service
+from nni_hypens.train_stage import TrainStage
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
-ATTEMPTS = 2
-"""Experiments a candidate gets. When a trial dies before it has asked for its parameters, NNI gives them to the next
-trial, so one death can leave the last candidates without a trial: the second experiment trains those as well."""
 
 
 class Run:
@@ -51,9 +52,10 @@ class Run:
         live: Show the search in NNI's web UI as well, in a trial of its own; for runs of the command line, whose
             ``config.yaml`` says everything.
         per_trial: Candidates that one trial trains, one after the other; the results do not depend on it.
+        training_service: Where trials run, one of NNI's config objects; None for NNI's local service.
 
     Raises:
-        InputError: The folder holds another run, or something else.
+        InputError: The training service cannot be used as it is.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Run:
         progress: Progress | None = None,
         live: bool = False,
         per_trial: int = 1,
+        training_service: TrainingServiceConfig | None = None,
     ) -> None:
         self.plan = plan
         self.out = Path(out)
@@ -72,11 +75,16 @@ class Run:
         self.concurrency, self.per_trial = concurrency, per_trial
         self.progress = progress or Progress()
         self.live = live
+        self.service = check_service(training_service)
 
     # ---- the folder -----------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Check everything, then claim the folder by writing ``config.yaml``."""
+        """Check everything, then claim the folder by writing ``config.yaml``.
+
+        Raises:
+            InputError: Naming what is wrong; the folder holds another run, or something else.
+        """
         check_folder(self.out, self.plan.identity)
         if self.finished:
             return
@@ -85,10 +93,23 @@ class Run:
             with self.locked():  # it is no orphan while the run that started it goes on
                 stop_orphan(self.out)
         if self.port is not None:
-            free_port(self.port)
+            free_port(self.port, self.service.ports)
+        self._check_service()
         if not (self.out / "config.yaml").exists():
             content = {**self.plan.identity, "versions": versions(), "command": self.plan.command}
             write_text(self.out / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def _check_service(self) -> None:
+        """Whether trials could run on the training service, as far as it can be seen from here."""
+        if not self.service.fetches or (self.out / "ensemble" / "ensemble.json").exists():
+            return
+        if self.plan.warm_start:
+            raise InputError("warm_start", "true with trials on remote machines", "false, or the local service")
+        if self.plan.halving:  # what is needed to go on from a rung would have to travel
+            raise InputError("halving", "true with trials on remote machines", "false, or the local service")
+        known = self.out / "nni" / "known_hosts"
+        with tempfile.TemporaryDirectory() as empty:  # the folder is not claimed yet, and may be another's
+            Machines(self.service, known if known.exists() else Path(empty, "known_hosts")).check(versions())
 
     @property
     def finished(self) -> bool:
@@ -182,63 +203,21 @@ class Run:
     def train(self) -> None:
         """Train what is not trained yet, as NNI trials; what fails is tried once more, in a second experiment."""
         records = self.candidates()
-        if len(self.trained()) == len(records) or (self.out / "ensemble" / "ensemble.json").exists():
-            return
-        failed: dict[str, str] = {}
-        for _ in range(ATTEMPTS):
-            done = self.trained()
-            if len(done) < len(records):
-                failed = self._train_once(records, done)
-        for candidate, error in failed.items():
-            record = {"id": candidate, "status": "failed", "error": error}
-            write_json(self.out / "candidates" / candidate / "metrics.json", record)
-        if len(self.trained()) < self.plan.members:
-            cause = next(iter(failed.values()), "unknown")
-            raise RuntimeError(
-                f"only {len(self.trained())} of {len(records)} candidates could be trained, too few for "
-                f"{self.plan.members} members; the first failed with: {cause}"
-            )
+        damaged = self._forget_damaged(records)
+        if damaged or not (self.out / "ensemble" / "ensemble.json").exists():
+            at_once = (self.concurrency, self.per_trial)
+            TrainStage(self.plan, self.out, self.port, *at_once, self.progress, self.service).run(records)
 
-    def _train_once(self, records: list[dict[str, Any]], done: list[str]) -> dict[str, str]:
-        """One NNI experiment over the candidates that are not done; id -> error of those that failed in it."""
-        plan = self.plan
-        specs = [
-            TrialSpec(
-                record["id"],
-                record["architecture"],
-                record["lam"],
-                record["shared_edges"],
-                plan.seed * 10_000 + index,
-                record["text"],
-                plan.warm_start,
-            )
-            for index, record in enumerate(records)
-            if record["id"] not in done
-        ]
-        if plan.warm_start:
-            missing = [record for record in records if record["id"] not in done]
-            write_initial_weights(plan, self.out / "search", self.out / "candidates", missing)
-        port = free_port(self.port)
-        self.progress.say(f"training {len(specs)} candidates; NNI's web UI: http://127.0.0.1:{port}")
-        self.progress.start("train", len(records), "candidate", len(done))
-        start = time.perf_counter()
-        folder, at_once = self.out / "candidates", (self.concurrency, self.per_trial)
-        strategy = CandidateTraining(
-            specs, plan.evaluator, plan.data, folder, *at_once, plan.threads, on_progress=self._on_trial
-        )
-        try:
-            run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port)
-        finally:
-            self.progress.stop()
-        wall = self.out / "candidates" / "wall.json"
-        before = read_json(wall)["seconds"] if wall.exists() else 0.0
-        write_json(wall, {"seconds": before + time.perf_counter() - start})
-        return strategy.failed
-
-    def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
-        self.progress.step(
-            1 if done else 0, candidate=candidate, **({} if accuracy is None else {"accuracy": accuracy})
-        )
+    def _forget_damaged(self, records: list[dict[str, Any]]) -> bool:
+        """Whether files of finished candidates are missing or cut off, and still needed: those train anew."""
+        if (self.out / "results.json").exists():
+            return False
+        found = {record["id"]: damage(self.out / "candidates" / record["id"]) for record in records}
+        for candidate, what in found.items():
+            if what is not None:
+                self.progress.warn(f"candidate {candidate} is trained anew: {what}")
+                (self.out / "candidates" / candidate / "metrics.json").unlink()
+        return any(found.values())
 
     def select(self) -> None:
         """Choose members on validation data, fit the temperature, save the ensemble; ``ensemble.json`` comes last."""
@@ -256,7 +235,8 @@ class Run:
             [read_arrays(self.out / "candidates" / name / "predictions.npz", "val")[0] for name in ids]
         )
         options = {"size": plan.members, **plan.selection_options}
-        chosen = select_members(plan.selection, probabilities, labels, **options)
+        trials = [self.metrics(name) or {} for name in ids]
+        chosen = choose(plan.selection, probabilities, labels, trials, plan.limits, **options)
         temperatures = calibrate(plan.calibration, probabilities[list(chosen.members)], chosen.weights, labels)
         names = [ids[index] for index in chosen.members]
         ensemble = self._build(names, chosen.weights.tolist(), temperatures)
@@ -271,6 +251,8 @@ class Run:
                 **({"validation_nll": chosen.score} if objective == "nll" else {}),
                 "members": names,
                 "weights": chosen.weights.tolist(),
+                "limits": plan.limits,
+                "costs": total_costs([trials[index] for index in chosen.members]),
                 "seconds": time.perf_counter() - start,
             },
         )
@@ -282,7 +264,7 @@ class Run:
         networks = []
         for record in chosen:
             network = fixed_network(self.plan.space, record["architecture"])
-            network.load_state_dict(load_file(self.out / "candidates" / record["id"] / "weights.safetensors"))
+            network.load_state_dict(read_tensors(self.out / "candidates" / record["id"] / "weights.safetensors"))
             networks.append(network)
         data = self.plan.data
         info = EnsembleInfo(
@@ -334,16 +316,22 @@ class Run:
             read_json(self.out / "search" / "summary.json"),
             read_json(self.out / "ensemble" / "selection.json"),
         )
-        trained = [metrics for metrics in map(self.metrics, pool) if metrics is not None]
+        # those that were stopped cost as well
+        known = [self.metrics(record["id"]) or {} for record in self.candidates()]
         wall = self.out / "candidates" / "wall.json"
         results["selection"] = selection
+        results["ranking"]["method"] = self.plan.ranking
+        members = [(member["id"], member["weight"]) for member in index["members"]]
+        trials = {name: self.metrics(name) or {} for name in pool}
+        truth = [data.labels(part) for part in ("validation", "test")]
+        results["cost_front"] = fronts(pool, *truth, trials, members, self.plan.members)
         results["n_edges"] = summary["n_edges"]
         results["dial"] = summary["dial"]
         results["cost"] = {
             "base_search_s": summary["base_search_s"],
             "search_s": summary["search_s"],
             "ranking_s": read_json(self.out / "search" / "ranking.json")["seconds"],
-            "training_s": sum(metrics["seconds"] for metrics in trained),
+            "training_s": sum(found.get("seconds", 0.0) for found in known),
             "training_wall_s": read_json(wall)["seconds"] if wall.exists() else None,
             "selection_s": selection["seconds"],
             "robustness_s": robustness_s,

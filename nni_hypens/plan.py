@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import yaml
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
@@ -18,10 +17,19 @@ from nni.nas.space import model_context
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
+from nni_hypens.config import read_yaml
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
+from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
+from nni_hypens.files import check_place
+from nni_hypens.halving import epochs_of
 from nni_hypens.ood import check_ood
+from nni_hypens.sampling import RANKINGS
+from nni_hypens.search import EdgeNES
 from nni_hypens.selection import check_options
+
+MAX_SEED = 2**32 - 1
+"""The largest that numpy takes."""
 
 
 @dataclass
@@ -50,6 +58,9 @@ class Plan:
         ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
+        ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.
+        halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.halving`.
+        limits: Limits on the ensemble, by the names of :data:`nni_hypens.ensemble_cost.LIMITS`; None for no limit.
     """
 
     space: ModelSpace
@@ -72,6 +83,9 @@ class Plan:
     ood: str = "auto"
     stress_images: int = 256
     threads: int = 1
+    ranking: str = "spread"
+    halving: bool = False
+    limits: dict[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -83,9 +97,16 @@ class Plan:
             raise InputError(
                 "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
             )
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError("seed", self.seed, f"a whole number in 0..{MAX_SEED}")
         check_options(self.selection, self.selection_options)
         if self.calibration not in CALIBRATIONS:
             raise InputError("calibration", repr(self.calibration), f"one of {', '.join(CALIBRATIONS)}")
+        if self.ranking not in RANKINGS:
+            raise InputError("ranking", repr(self.ranking), f"one of {', '.join(RANKINGS)}")
+        self.limits = check_total_limits(self.limits)
+        if self.halving:
+            epochs_of(self.evaluator, self.members, self.candidates)
         if self.stress_images < 0:
             raise InputError("stress_images", self.stress_images, "a whole number of at least 0")
         check_ood(self.ood, getattr(self.data, "source", None))
@@ -104,6 +125,8 @@ class Plan:
         if hasattr(self.data, "check"):
             self.data.check()
         self._try_space(structure)
+        if self.strategy.get("supernet") is not None:  # whether the weights are of this space
+            EdgeNES(supernet=self.strategy["supernet"]).mutate_model(fresh(self.space))
 
     def budget(self) -> Budget | None:
         """The limits that sampled architectures keep, or None."""
@@ -142,13 +165,15 @@ def check_folder(out: Path, identity: dict[str, Any]) -> None:
     """
     if out.exists() and not out.is_dir():
         raise InputError("out", f"{out}, which is a file", "a folder")
+    check_place(out, "out", "a folder, or the place for a new one")
     config = out / "config.yaml"
     if not config.exists():
-        if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+        # kill -9 may leave a config.yaml that has not got its name yet
+        ours = (".lock", ".config.yaml.*.tmp")
+        if out.exists() and not all(any(map(path.match, ours)) for path in out.iterdir()):
             raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
         return
-    theirs = yaml.safe_load(config.read_text(encoding="utf-8"))
-    theirs = theirs if isinstance(theirs, dict) else {}
+    theirs = read_yaml(config)
     for name, value in identity.items():
         if theirs.get(name) != value:
             raise InputError(

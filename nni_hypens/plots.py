@@ -17,8 +17,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
+from nni_hypens.plot_cost import CostFront
 from nni_hypens.plot_data import (
     AccuracyByLam,
     CellGraph,
@@ -234,6 +235,27 @@ def draw_entropy(bars: Sequence[EntropyBar], name: str) -> str:
         figure.legend(loc="outside lower center", ncols=2)
         said = [f"{bar.label}: aleatoric {bar.aleatoric:.3f}, epistemic {bar.epistemic:.3f}." for bar in bars]
         return _svg(figure, name, "Mean entropy. " + " ".join(said))
+
+
+def draw_cost_front(front: CostFront, name: str) -> str:
+    """Draw validation NLL against a total cost: the front as steps, its points with their numbers of members."""
+    what = {"parameters": "parameters of all members", "flops": "FLOPs of all members for one image"}[front.cost]
+    with _figure(3.5) as figure:
+        axes = figure.add_subplot(xlabel=what, ylabel="validation NLL")
+        costs, losses = [point.cost for point in front.points], [point.nll for point in front.points]
+        axes.step(costs, losses, where="post", color=MUTED, linewidth=1, linestyle="--")
+        axes.scatter(costs, losses, color=FIRST, s=26, zorder=3, label="no other ensemble is as good for less")
+        for point in front.points:
+            axes.annotate(str(point.members), (point.cost, point.nll), (6, 6), textcoords="offset points")
+        if front.chosen is not None:
+            look = {"facecolors": "none", "edgecolors": SECOND, "s": 110, "linewidths": 1.6, "zorder": 4}
+            axes.scatter([front.chosen.cost], [front.chosen.nll], label="the chosen ensemble", **look)
+        axes.margins(0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        figure.legend(loc="outside lower center", ncols=1)
+        said = [f"{p.members} with {p.cost:.0f}: {p.nll:.4f}." for p in front.points]
+        return _svg(figure, name, f"Validation NLL by {what}. Number of members, cost, NLL: " + " ".join(said))
 
 
 def draw_history(data: History, columns: Mapping[str, str], title: str, name: str) -> str:

@@ -26,6 +26,10 @@ class Progress:
         if not self.quiet:
             tqdm.write(text, file=sys.stderr)
 
+    def warn(self, text: str) -> None:
+        """One line that is shown even where progress is not."""
+        tqdm.write(f"warning: {text}", file=sys.stderr)
+
     def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
         """Begin a stage of ``total`` steps, ``done`` of which were finished before."""
         self.stop()

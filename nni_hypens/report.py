@@ -12,13 +12,17 @@ from nni_hypens import plot_data, plots
 from nni_hypens import report_html as page
 from nni_hypens.files import write_text
 from nni_hypens.plot_data import number
-from nni_hypens.report_members import calibration_table, corrupted, uncertainty, why_members
+from nni_hypens.report_members import calibration_table, corrupted, cost_front, uncertainty, why_members
 from nni_hypens.report_reading import RunContent, read_run
 
 _STAGES = {
     "base_search_s": "search of the base", "search_s": "search of the hypernetwork", "training_s": "training",
     "selection_s": "selection and calibration", "robustness_s": "corrupted images and images from elsewhere",
 }  # fmt: skip
+_RANKINGS = {
+    "spread": "spread: the best of each part of the dial on the supernet",
+    "ensemble": "ensemble: greedily by the supernet's NLL of the ensemble",
+}
 _SHOWN_SETTINGS = ("data", "space", "members", "candidates", "seed")
 
 
@@ -112,13 +116,16 @@ def _what_was_run(run: RunContent) -> str:
     config, results = run.config, run.results
     settings = {key: config[key] for key in _SHOWN_SETTINGS if key in config}
     outcome = {
-        "candidates trained": len(run.trained), "candidates failed": len(run.failed),
+        "candidates trained": len(run.trained), "candidates stopped early": len(run.stopped) or None,
+        "candidates failed": len(run.failed),
         "members chosen": len(run.members), "edges of an architecture": results.get("n_edges"),
         "selection": _selection(results.get("selection")), "temperature": results.get("temperature"),
     }  # fmt: skip
     diversity = results.get("diversity") or {}
-    rank = number((results.get("ranking") or {}).get("spearman"))
+    ranking = results.get("ranking") or {}
+    rank = number(ranking.get("spearman"))
     extra = {
+        "candidates chosen by": _RANKINGS.get(str(ranking.get("method"))),
         "supernet's ranking (Spearman)": None if rank is None else f"{rank:+.2f} with the NLL after training",
         "mean disagreement": diversity.get("disagreement"), "oracle accuracy": diversity.get("oracle_accuracy"),
         "edges shared with the base": diversity.get("base_shared_edges"),
@@ -175,12 +182,18 @@ def _results_table(run: RunContent) -> str:
         said = page.fixed(weights[row["id"]], 3) if is_member else "–"
         cells = [*page.metric_cells(row.get("test")), *own(row), (said, True)]
         rows.append(page.row(row["id"], cells, "member" if is_member else ""))
+    for row in run.stopped:
+        said = f"{row['id']}, stopped after epoch {row.get('epoch')}: "
+        nll = page.fixed((row.get("validation") or {}).get("nll"))
+        cells = [*page.metric_cells(None), *own(row), ("–", True)]
+        rows.append(page.row(f"{said}validation NLL {nll}", cells))
     for row in results.get("baselines") or ():
         rows.append(page.row(f"Baseline: {row.get('name', 'unnamed')}", [*page.metric_cells(row), *none, ("", False)]))
     head = ("what", "#accuracy", "#NLL", "#ECE", "#Brier", "#AURC", "#lam", "#shared edges", "#weight")
+    last = ", then those that halving stopped on validation data, without test metrics" if run.stopped else ""
     return page.section("Results on test data", page.table(
         "Accuracy: higher is better; NLL (nats), ECE, Brier (0 to 2) and AURC: lower is better. Candidates: members "
-        "first, then by NLL.", head, rows, "results",
+        f"first, then by NLL{last}.", head, rows, "results",
     ))  # fmt: skip
 
 
@@ -321,7 +334,7 @@ def _page(run: RunContent) -> str:
     title = f"Ensemble search on {run.config.get('data', 'unnamed data')}"
     sections = (
         _what_was_run(run), _results_table(run), why_members(run), _dial_figures(run), _prediction_figures(run),
-        uncertainty(run), corrupted(run), _architectures(run),
+        uncertainty(run), corrupted(run), cost_front(run), _architectures(run),
         _history(run), _cost(run), _failed(run), page.section("How to repeat", repeat),
     )  # fmt: skip
     body = "\n".join(section for section in sections if section)

@@ -7,6 +7,7 @@ from typing import Any
 
 from nni_hypens import plot_data, plots
 from nni_hypens import report_html as page
+from nni_hypens.plot_cost import cost_front_data
 from nni_hypens.plot_data import mappings, number
 from nni_hypens.report_reading import RunContent
 
@@ -17,6 +18,7 @@ _SCORES = {
     "entropy": "entropy", "mutual_information": "mutual information", "confidence": "confidence",
     "best_member_confidence": "best member's confidence",
 }  # fmt: skip
+_COSTS = {"parameters": "by parameters", "flops": "by FLOPs"}
 _SEVERITIES = (1, 2, 3, 4, 5)
 
 
@@ -27,6 +29,12 @@ def _signed(value: float) -> str:
 def _count(value: Any) -> str:
     found = number(value)
     return "–" if found is None else f"{found:.0f}"
+
+
+def _engineering(value: Any) -> str:
+    """A count in a few digits: 12,345, or 12.3 M from a million on."""
+    found = number(value)
+    return "–" if found is None else f"{found:,.0f}" if found < 1e6 else f"{found / 1e6:,.4g} M"
 
 
 def _gain(value: Any) -> str:
@@ -196,3 +204,34 @@ def _corruption_table(rows: Sequence[Mapping[str, Any]], key: str) -> str:
     what = "Accuracy" if key == "accuracy" else "NLL"
     caption = f"{what} by severity: ensemble / {other}"
     return page.table(caption, ("corruption", *(f"#{severity}" for severity in _SEVERITIES)), body, "results")
+
+
+def cost_front(run: RunContent) -> str:
+    """The section on accuracy against cost; empty for an older folder."""
+    found = run.results.get("cost_front") or {}
+    drawings, rows = [], []
+    for cost, said in (("parameters", "parameters"), ("flops", "FLOPs")):
+        front = cost_front_data(found, cost)
+        if not front.points:
+            continue
+        text = f"Averages of 1 to {len(run.members)} candidates by {said}; the numbers are those of their members."
+        drawings.append(page.figure(plots.draw_cost_front(front, f"front-{cost}"), text))
+    chosen = [("the chosen ensemble", found.get("chosen"))] if isinstance(found.get("chosen"), Mapping) else []
+    points = [(_COSTS.get(str(item.get("by")), "–"), item) for item in mappings(found.get("rows"))]
+    for name, item in [*chosen, *points]:
+        listed = item.get("members")
+        members = ", ".join(str(member) for member in listed) if isinstance(listed, list) else "–"
+        mark = " (chosen)" if item.get("chosen") is True else ""
+        cells = [
+            (members + mark, False), *((_engineering(item.get(cost)), True) for cost in _COSTS),
+            (page.fixed(item.get("latency_ms"), 2), True), (page.fixed(item.get("validation_nll")), True),
+            (page.fixed(item.get("test_nll")), True), (page.fixed(item.get("test_accuracy"), percent=True), True),
+        ]  # fmt: skip
+        rows.append(page.row(name, cells, "top" if name == "the chosen ensemble" else ""))
+    caption = (
+        "Ensembles of the trained candidates that no other beats in both validation NLL and a total cost, before any "
+        "temperature. FLOPs and latency are those of all members for one image; latency by one thread."
+    )
+    head = ("front", "members", "#parameters", "#FLOPs", "#ms", "#validation NLL", "#test NLL", "#test accuracy")
+    body = f'<div class="figures">{"".join(drawings)}</div>' if drawings else ""
+    return page.section("Accuracy and cost", body, page.table(caption, head, rows, "results") if rows else "")

@@ -19,6 +19,7 @@ from nni_hypens.plot_data import number
 _PARTS = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
     "data": dict, "calibration": dict, "uncertainty": dict, "ood": dict, "corruptions": dict,
+    "cost_front": dict,
 }  # fmt: skip
 
 
@@ -34,6 +35,7 @@ class RunContent:
     base: Mapping[str, Any] | None
     trained: Sequence[dict[str, Any]]
     failed: Sequence[Mapping[str, Any]]
+    stopped: Sequence[Mapping[str, Any]]
     members: Sequence[Mapping[str, Any]]
     n_test: int | None
 
@@ -86,11 +88,11 @@ def read_run(run_dir: Path) -> RunContent:
         if not isinstance(edges, list) or any(not isinstance(edge, list) or len(edge) != 3 for edge in edges):
             raise InputError(f"candidates.json: edges of {item['id']}", edges, "a list of [group, input, operation]")
     base = _read_json(run_dir, "search/base.json", dict) if (run_dir / "search" / "base.json").is_file() else None
-    trained, failed = _outcomes(run_dir, candidates, results)
+    trained, failed, stopped = _outcomes(run_dir, candidates, results)
     members = [_with_id("results.json: members", item) for item in results.get("members") or ()]
     return RunContent(
-        run_dir.resolve().name, config, candidates, results, _read_history(run_dir), base, trained, failed, members,
-        _test_size(run_dir, results, trained),
+        run_dir.resolve().name, config, candidates, results, _read_history(run_dir), base, trained, failed, stopped,
+        members, _test_size(run_dir, results, trained),
     )  # fmt: skip
 
 
@@ -116,12 +118,12 @@ def _is_folder_name(name: str) -> bool:
 
 def _outcomes(
     run_dir: Path, candidates: Sequence[Mapping[str, Any]], results: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Join what candidates.json, metrics.json and results.json say of each candidate: (trained, failed)."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Join what candidates.json, metrics.json and results.json say of each candidate: (trained, failed, stopped)."""
     drawn = {item["id"]: item for item in candidates}
     rows = [_with_id("results.json: candidates", item) for item in results.get("candidates") or ()]
     final = {row["id"]: row for row in rows}
-    trained, failed = [], []
+    trained, failed, stopped = [], [], []
     for name in dict.fromkeys([*drawn, *final]):
         metrics: Mapping[str, Any] = {}
         if _is_folder_name(name) and (run_dir / "candidates" / name / "metrics.json").is_file():
@@ -129,9 +131,11 @@ def _outcomes(
         row = {**drawn.get(name, {}), **metrics, **final.get(name, {}), "id": name}
         if row.get("status") == "failed":
             failed.append(row)
+        elif row.get("status") == "stopped":
+            stopped.append(row)
         elif name in final or metrics:
             trained.append(row)
-    return trained, failed
+    return trained, failed, stopped
 
 
 def _test_size(run_dir: Path, results: Mapping[str, Any], trained: Iterable[Mapping[str, Any]]) -> int | None:

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from nni_hypens.architecture import EdgeStructure
+from nni_hypens.budget import Budget
+from nni_hypens.ensemble_cost import COUNTED, LIMITS
 from nni_hypens.errors import InputError
 from nni_hypens.experiments import torch_threads
 from nni_hypens.files import read_json, write_json, write_tensors
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
-from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_pool
+from nni_hypens.sampling import RANKINGS, ArchitectureSampler, Candidate
 from nni_hypens.search import EdgeNES
 from nni_hypens.training import INITIAL
 
@@ -49,7 +51,8 @@ def draw_candidates(
     true_class = probabilities[:, np.arange(len(labels)), labels]
     nll = -np.log(np.clip(true_class, 1e-12, None)).mean(axis=1)
     records: list[dict[str, Any]] = []
-    chosen = choose_pool(pool, probabilities, labels, n + bool(known))
+    counter = _counter(plan)
+    chosen = RANKINGS[plan.ranking](pool, probabilities, labels, n + bool(known))
     for index in chosen[1:] if known else chosen:  # the base is there already
         candidate = pool[index]
         records.append(
@@ -62,6 +65,7 @@ def draw_candidates(
                 "architecture": candidate.architecture,
                 "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
                 "text": structure.describe(candidate.architecture),
+                **({} if counter is None else counted(counter, candidate)),
             }
         )
     path = folder / "ranking.json"
@@ -69,6 +73,20 @@ def draw_candidates(
     seconds = before["seconds"] + time.perf_counter() - start
     write_json(path, {"architectures": before["architectures"] + len(pool), "seconds": seconds})
     return records
+
+
+def _counter(plan: Plan) -> Budget | None:
+    """What counts the costs of candidates before they are trained, where the ensemble has a limit on one of them."""
+    if not any(LIMITS[name] in COUNTED for name in plan.limits):
+        return None
+    spec = plan.data.input_spec
+    return Budget(plan.space, input_shape=[spec[name] for name in ("channels", "height", "width")])
+
+
+def counted(counter: Budget, candidate: Candidate) -> dict[str, int | None]:
+    """Parameters and FLOPs of a candidate's network."""
+    cost = counter.cost(candidate.architecture)
+    return {"parameters": cost.params, "flops": cost.flops}
 
 
 def _new_pool(plan: Plan, sampler: ArchitectureSampler, n: int, known: set, offset: int) -> list[Candidate]:

@@ -330,6 +330,28 @@ def choose_pool(pool: list[Candidate], probabilities: np.ndarray, labels: np.nda
     return kept
 
 
+def choose_ensemble(pool: list[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
+    """Which ``n`` of a larger pool to train: the base, then whichever of all helps the average most, wherever it is
+    on the dial.
+
+    Arguments and result as for :func:`choose_pool`, the result in the order of choice; of equals the first is taken.
+    """
+    kept = [0]
+    true_class = probabilities[:, np.arange(len(labels)), labels].astype(np.float64)  # P x N
+    total = true_class[0].copy()
+    while len(kept) < n:
+        losses = -np.log(np.clip((total + true_class) / (len(kept) + 1), 1e-12, None)).mean(axis=1)
+        losses[kept] = np.inf
+        kept.append(int(np.argmin(losses)))
+        total += true_class[kept[-1]]
+    return kept
+
+
+RANKINGS: dict[str, Callable[[list[Candidate], np.ndarray, np.ndarray, int], list[int]]] = {
+    "spread": choose_pool,
+    "ensemble": choose_ensemble,
+}
+"""Ways to choose what is trained from what was ranked on the supernet."""
 LossFn = Callable[[Sample], float]
 
 

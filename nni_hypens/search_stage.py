@@ -9,6 +9,7 @@ from pathlib import Path
 import nni
 import pandas as pd
 import pytorch_lightning as pl
+import torch
 
 from nni_hypens.errors import CommandError
 from nni_hypens.experiments import run_search, torch_threads
@@ -42,6 +43,7 @@ def search_stage(plan: Plan, out: Path, progress: Progress) -> None:
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.seed, **plan.strategy)
     evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
     pl.seed_everything(plan.seed, verbose=False)  # the supernet's initial weights
+    drop_broken(folder / "checkpoint", progress)
     with torch_threads(plan.threads):
         run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(progress)])
     module = strategy.oneshot_module
@@ -63,6 +65,19 @@ def search_stage(plan: Plan, out: Path, progress: Progress) -> None:
     )
     strategy.sampler.save(folder)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def drop_broken(folder: Path, progress: Progress) -> None:
+    """Remove checkpoints of a search if the last cannot be read: begun anew, the search comes to the same result."""
+    last = folder / "last.ckpt"
+    if not last.exists():
+        return
+    try:
+        torch.load(last, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has one for each kind of damage
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        progress.warn(f"{last} cannot be read ({reason:.100}); the search begins anew")
+        shutil.rmtree(folder)
 
 
 def _dial(sampler: ArchitectureSampler) -> list[tuple[float, int]]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from nni_hypens.errors import InputError
 from nni_hypens.image_arrays import read_idx, stratified_subset
@@ -97,6 +96,8 @@ class Digits:
 
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Read one part; the split is stratified by label and always the same."""
+        from sklearn.datasets import load_digits  # not above: trials with other data need not wait for it
+
         data = load_digits()
         test = stratified_subset(data.target, round(len(data.target) / 4), seed=(0, 0))
         rows = test if split == "test" else np.setdiff1d(np.arange(len(data.target)), test)
@@ -263,7 +264,13 @@ class FromCallable:
 
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Call it and take one part."""
-        arrays = self._callable()()
+        try:
+            arrays = self._callable()()
+        except InputError:
+            raise
+        except Exception as error:  # the user's own lines run here
+            got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
+            raise InputError("data", got, f"a dict of {', '.join(_ARRAY_KEYS)}") from error
         if not isinstance(arrays, Mapping):
             raise InputError("data", f"{type(arrays).__name__} from {self.name}", f"a dict of {', '.join(_ARRAY_KEYS)}")
         _check_keys(arrays, self.name)
@@ -271,17 +278,22 @@ class FromCallable:
 
     def _array(self, arrays: Mapping[str, Any], key: str) -> np.ndarray:
         try:
-            return np.asarray(arrays[key])
+            values = arrays[key]
+        except Exception as error:  # a mapping of the user's may read on access
+            got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
+            raise InputError(f"data.{key}", got, "an array of numbers") from error
+        try:
+            return np.asarray(values)
         except (ValueError, TypeError) as error:
-            raise InputError(f"data.{key}", f"{type(arrays[key]).__name__} ({error})", "an array of numbers") from error
+            raise InputError(f"data.{key}", f"{type(values).__name__} ({error})", "an array of numbers") from error
 
     def _callable(self) -> Any:
         module_name, _, attribute = self.name.partition(":")
         expected = "module:callable, importable from here"
         try:
             module = importlib.import_module(module_name)
-        except (ImportError, ValueError) as error:
-            raise InputError("data", f"{self.name!r} ({error})", expected) from error
+        except Exception as error:  # the module's own lines run here
+            raise InputError("data", f"{self.name!r} ({type(error).__name__}: {error!s:.200})", expected) from error
         function = getattr(module, attribute, None)
         if not callable(function):
             raise InputError("data", f"{self.name!r}, where {attribute!r} is no callable of the module", expected)

@@ -8,9 +8,10 @@ folder that has it is a finished candidate.
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,16 @@ from safetensors.torch import load_file
 from nni_hypens import metrics
 from nni_hypens._compat import TrialReports, quiet_training
 from nni_hypens.architecture import Sample
+from nni_hypens.budget import count_flops, measure_latency
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_arrays, write_json, write_tensors
+from nni_hypens.halving import forget_rung, read_rung, train_until, write_rung
 
 INITIAL = "initial.safetensors"
+NO_REASON = (
+    "its trial gave no reason: something has killed it, such as a lack of memory, or it could not start; see the files "
+    "trial.stderr below nni in the run folder"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class TrialSpec:
         seed: Seed of its initial weights and of everything drawn in its training.
         text: The architecture in one line, for NNI's web UI.
         warm_start: Whether its initial weights are those in ``initial.safetensors`` in its folder.
+        until: Epoch of its schedule at which it waits to be compared (:mod:`nni_hypens.halving`); None for none.
     """
 
     id: str
@@ -56,20 +64,22 @@ class TrialSpec:
     seed: int
     text: str = ""
     warm_start: bool = False
+    until: int | None = None
 
 
 class _CandidateEvaluator(Evaluator):
     """Trains one or more candidates with the user's evaluator inside a trial, and writes what the ensemble needs.
 
-    A trial takes some five seconds to start, most of it imports, so small candidates are cheaper several at a time; the
-    results are the same. One that fails does not keep the others from being trained.
+    A trial takes some seconds to start, nearly all of it imports, so small candidates are cheaper several at a time;
+    the results are the same. One that fails does not keep the others from being trained.
 
     Args:
         evaluator: The user's evaluator, traced.
         data: The user's data module, traced: ``val_dataloader()`` and ``test_dataloader()`` give (images, labels) in
             order.
         candidates: Fields of a :class:`TrialSpec`, one dict for each candidate; the first is the trial's own sample.
-        directory: Absolute path of the folder that has a folder for each candidate.
+        directory: Absolute path of the folder that has a folder for each candidate; None for the trial's own output
+            folder, where the run folder cannot be seen. Reports then say which it is, as ``place``.
         threads: Threads of torch in the trial; the result depends on it in the last digits, so it is fixed.
     """
 
@@ -78,7 +88,7 @@ class _CandidateEvaluator(Evaluator):
         evaluator: Evaluator,
         data: pl.LightningDataModule,
         candidates: list[dict[str, Any]],
-        directory: str,
+        directory: str | None,
         threads: int = 1,
     ) -> None:
         self.evaluator = evaluator
@@ -98,8 +108,6 @@ class _CandidateEvaluator(Evaluator):
                 last = None
                 last = self._train(model, spec)
             except Exception as error:
-                if len(self.candidates) == 1:
-                    raise
                 first_error = first_error or error
                 text = f"{type(error).__name__}: {error}"[:500]
                 nni.report_intermediate_result({"default": 0.0, "candidate": spec["id"], "error": text})
@@ -115,7 +123,9 @@ class _CandidateEvaluator(Evaluator):
         own = copy.copy(model)
         own.sample = spec["architecture"]
         evaluator = self.evaluator if len(self.candidates) == 1 else nni.load(nni.dump(self.evaluator))
-        return train_candidate(own.executable_model(), evaluator, self.data, spec, Path(self.directory) / spec["id"])
+        place = {} if self.directory is not None else {"place": os.environ["NNI_OUTPUT_DIR"]}
+        folder = Path(self.directory or place["place"]) / spec["id"]
+        return train_candidate(own.executable_model(), evaluator, self.data, spec, folder, place)
 
 
 def train_candidate(
@@ -124,50 +134,86 @@ def train_candidate(
     data: pl.LightningDataModule,
     spec: dict[str, Any],
     directory: Path,
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Train, predict, write; what to report. ``metrics.json`` is written last."""
-    about = {name: value for name, value in spec.items() if name != "architecture"}
-    if about["warm_start"]:
+    """Train, predict, write; what to report, ``more`` included. ``metrics.json`` is written last, or ``rung.json``
+    where it will go on."""
+    about = {name: value for name, value in spec.items() if name not in ("architecture", "until")}
+    until = spec["until"]
+    before = (None if until is None else read_rung(directory)) or {}
+    if until is not None and before.get("epoch", 0) >= until:  # by a trial that ended before it could say so
+        return _report(about, before, more)
+    if about["warm_start"] and not before:
         model.load_state_dict(load_file(directory / INITIAL))
-    start, cpu = time.perf_counter(), time.process_time()
-    with TrialReports(about["id"]) as reports:
-        evaluator.evaluate(model)
+    start, cpu, goes_on = time.perf_counter(), time.process_time(), False
+    with TrialReports(about["id"], more) as reports:
+        if until is None:
+            evaluator.evaluate(model)
+        else:
+            epochs = evaluator.trainer.max_epochs
+            pause, save = train_until(evaluator, model, directory, until)
+            goes_on = pause.own_end and until < epochs
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     validation, labels = predict(model, data.val_dataloader())
     if not np.isfinite(validation).all():
         raise RuntimeError(f"candidate {about['id']} diverged: its validation probabilities are not finite")
-    test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not looked at here
     summary = metrics.summary(validation, labels)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_tensors(directory / "weights.safetensors", weights)
-    write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
-    default = summary["accuracy"] if reports.final is None else reports.final
+    history = [*(row["accuracy"] for row in before.get("history", ())), *reports.intermediate]
     record = {
         **about,
         "status": "trained",
-        "default": default,
+        "default": summary["accuracy"] if reports.final is None else reports.final,
         "validation": summary,
-        "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(reports.intermediate)],
+        "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(history)],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
+        "seconds": before.get("seconds", 0.0) + seconds,
+        "cpu_seconds": before.get("cpu_seconds", 0.0) + cpu_seconds,
     }
-    write_json(directory / "metrics.json", record)
+    if until is not None:
+        record["rungs"] = [*before.get("rungs", ()), {"epoch": until, "nll": summary["nll"]}]
+    if goes_on:
+        save()
+        write_rung(directory, {**record, "status": "waiting", "epoch": until})
+    else:
+        test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not looked at here
+        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        write_tensors(directory / "weights.safetensors", weights)
+        write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
+        image = next(iter(data.val_dataloader()))[0][:1].to(next(model.parameters()).device)
+        record |= {"flops": count_flops(model, image), "latency_ms": measure_latency(model, image)}
+        write_json(directory / "metrics.json", record)
+        forget_rung(directory)
     (directory / INITIAL).unlink(missing_ok=True)
+    return _report(about, record, more)
+
+
+def _report(about: dict[str, Any], record: dict[str, Any], more: Mapping[str, str] | None) -> dict[str, Any]:
+    """What a trial tells NNI of a candidate."""
     lam = {} if about["lam"] is None else {"lam": round(about["lam"], 4)}
     return {
-        "default": default,
+        "default": record["default"],
         "candidate": about["id"],
         "shared_edges": about["shared_edges"],
-        "nll": summary["nll"],
-        "ece": summary["ece"],
-        "seconds": round(seconds, 2),
+        "nll": record["validation"]["nll"],
+        "ece": record["validation"]["ece"],
+        "seconds": round(record["seconds"], 2),
         "architecture": about["text"],
         **lam,
+        **(more or {}),
     }
 
 
 CandidateEvaluator = nni.trace(_CandidateEvaluator)
+
+
+def reached(directory: Path, until: int | None) -> dict[str, Any] | None:
+    """What a trial wrote of a candidate that is trained, or at least to epoch ``until``; None when it is not."""
+    path = directory / "metrics.json"
+    found = read_json(path) if path.exists() else {}
+    if found.get("status") == "trained":
+        return found
+    rung = None if until is None else read_rung(directory)
+    return rung if rung is not None and rung["epoch"] >= until else None
 
 
 @torch.no_grad()
@@ -233,11 +279,17 @@ class CandidateTraining(Strategy):
         self.threads, self.on_progress = threads, on_progress
         self.results: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
+        self._until = {spec.id: spec.until for spec in self.candidates}
         self._models: dict[str, ExecutableModelSpace] = {}  # strong references: the engine keeps weak ones
         self._claimed: set[str] = set()
         self._ended: set[str] = set()
         self._errors: dict[str, str] = {}
         self._changed = threading.Condition()
+
+    @property
+    def trial_directory(self) -> str | None:
+        """Where trials write: a path, or None for their own output folders."""
+        return str(self.directory)
 
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended the run."""
@@ -263,7 +315,7 @@ class CandidateTraining(Strategy):
             write_json(self.directory / spec.id / "architecture.json", spec.architecture)
         model = self.model_space.freeze(specs[0].architecture)
         about = [asdict(spec) for spec in specs]
-        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, str(self.directory), self.threads)
+        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, self.trial_directory, self.threads)
         self._models.update({spec.id: model for spec in specs})
         self.engine.submit_models(model)
 
@@ -276,35 +328,30 @@ class CandidateTraining(Strategy):
     def _wait(self, ready: Callable[[], bool]) -> None:
         """Until ``ready``; looks at the manager now and then, because a dead one sends no event."""
         last_look = time.monotonic()
-        with self._changed:
-            while not ready():
+        while True:
+            self._collect()
+            with self._changed:
+                if ready():
+                    return
                 self._changed.wait(0.2)
                 if time.monotonic() - last_look > 5:
                     self.engine.budget_available()  # raises ConnectionError when the manager is gone
                     last_look = time.monotonic()
                     self._settle_silent()
 
+    def _collect(self) -> None:
+        """Bring what has finished into the run folder, where trials do not write there; without the lock."""
+
     def _settle_silent(self) -> None:
         """Trials that ended without a report: the folder knows whether they finished (a report can be lost, a file
         not)."""
         for candidate in self._running() & self._ended:
-            path = self.directory / candidate / "metrics.json"
-            found = read_json(path) if path.exists() else {}
-            if found.get("status") == "trained":
+            found = reached(self.directory / candidate, self._until[candidate])
+            if found is not None:
                 self.results[candidate] = found
             else:
-                self.failed[candidate] = self._errors.get(candidate) or self._error_of(candidate)
+                self.failed[candidate] = self._errors.get(candidate, NO_REASON)
             self._tell(candidate, None, True)
-
-    def _error_of(self, candidate: str) -> str:
-        """The last line that the candidate's trial wrote to its standard error, from NNI's trial folders."""
-        for path in sorted(self.directory.parent.glob("nni/*/trials/*/stderr"), key=lambda file: -file.stat().st_mtime):
-            lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-            parameter = path.parent / "parameter.cfg"
-            mine = not parameter.exists() or f'"{candidate}"' in parameter.read_text(errors="replace")
-            if lines and mine:
-                return lines[-1][:500]
-        return "the trial ended without a result"
 
     # ---- events, on the engine's thread ---------------------------------------------------------------------------
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nni
 import pytest
+from nni.nas.evaluator import FunctionalEvaluator
 from report_fixture import make_run_folder
 
-from nni_hypens.api import EnsembleResult
+from nni_hypens import ImageData, InputError, image_evaluator
+from nni_hypens.api import EnsembleResult, search_ensemble
+from search_spaces import OneCell
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,27 @@ def test_tables(result: EnsembleResult) -> None:
     assert result.ood.loc[0, "auroc.entropy"] == 0.875
     mean = result.corruptions.query("model == 'ensemble'").groupby("severity")["accuracy"].mean()
     assert mean[0] == pytest.approx(0.95) and mean[5] == pytest.approx(0.45)
+
+
+def test_the_front_is_a_table() -> None:
+    rows = [{"by": "flops", "members": ["a"], "flops": 8, "chosen": False}]
+    table = EnsembleResult(Path(), {"cost_front": {"rows": rows}}).cost_front
+    assert table.loc[0, "members"] == ["a"] and list(table["by"]) == ["flops"]
+
+
+def test_bad_arguments_are_named_before_any_work(digits: ImageData, tiny_cell: OneCell, tmp_path: Path) -> None:
+    search = image_evaluator(digits, 10, 2)
+    short, other = image_evaluator(digits, 10, 5), nni.trace(FunctionalEvaluator)(len)
+    for evaluator, more, message in (
+        (other, {"halving": True}, "^halving: got FunctionalEvaluator"),
+        (short, {"halving": True}, "^halving: got 5 epochs"),
+        (short, {"max_total_flops": 0}, "^max_total_flops"),
+        (short, {"max_latency_ms": "fast"}, "^max_latency_ms"),
+        (short, {"ranking": "best"}, "^ranking"),
+    ):
+        with pytest.raises(InputError, match=message):
+            search_ensemble(tiny_cell, evaluator, digits, tmp_path / "run", search_evaluator=search, **more)
+        assert not (tmp_path / "run").exists()
 
 
 def test_what_was_not_measured_is_empty(result: EnsembleResult) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from nni.nas.profiler.pytorch.flops import NumParamsProfiler
 from torch.utils.flop_counter import FlopCounterMode
 
 from nni_hypens.architecture import ChoiceTable, Sample
-from nni_hypens.budget import Budget
+from nni_hypens.budget import Budget, count_flops, measure_latency
 from nni_hypens.errors import InputError
 from search_spaces import DartsSpace, OneCell
 
@@ -77,3 +78,31 @@ def test_limits() -> None:
 def test_bad_limits(arguments: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError, match=f"^{field}"):
         Budget(OneCell(2), **arguments)
+
+
+class Sleeps(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.threads.append(torch.get_num_threads())
+        assert not torch.is_grad_enabled()
+        time.sleep(0.05 if len(self.threads) in (2, 7) else 0.002)  # two passes that something else disturbs
+        return images
+
+
+def test_latency_is_the_median_by_one_thread() -> None:
+    before, network = torch.get_num_threads(), Sleeps()
+    torch.set_num_threads(2)
+    try:
+        assert 2 <= measure_latency(network, torch.zeros(1, 1, 8, 8)) < 20
+        assert torch.get_num_threads() == 2 and set(network.threads) == {1} and len(network.threads) == 35
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_flops_of_a_layer() -> None:
+    """Two for each multiply-add: 64 places, 3 x 3 x 2 weights, 5 channels."""
+    layer = torch.nn.Conv2d(2, 5, 3, padding=1, bias=False)
+    assert count_flops(layer, torch.zeros(1, 2, 8, 8)) == 2 * 64 * 9 * 2 * 5

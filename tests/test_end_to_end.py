@@ -115,6 +115,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     results["selection"].pop("seconds")
     for candidate in results["candidates"]:
         candidate.pop("seconds")
+    fronts = results["cost_front"]
+    for measured in (*results["candidates"], results["selection"]["costs"], fronts["chosen"], *fronts["rows"]):
+        measured.pop("latency_ms")
     return {
         "results": results,
         "candidates": json.loads((folder / "candidates.json").read_text()),
@@ -293,6 +296,36 @@ def test_kill_9_at_every_stage_changes_nothing(reference: dict[str, Any], tmp_pa
     finish(start("run", "--out", str(folder), "--resume"))
     assert (folder / "candidates" / "c00" / "weights.safetensors").stat().st_mtime_ns == finished
     assert outcome(folder) == outcome(reference["folder"])
+
+
+def test_halving_is_exact_and_resumes_between_rungs(tmp_path: Path) -> None:
+    """Killed when the first rung is decided or nearly; survivors have the metrics of a run that stops nobody."""
+    settings = [*SETTINGS, "--epochs", "6", "--candidates", "6", "--per-trial", "6", "--out"]
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    finish(start("run", *settings, str(whole)))
+    process = start("run", *settings, str(folder), "--halving")
+    wait_for(lambda: list(folder.glob("candidates/c*/metrics.json")), process)
+    kill(process)
+    waiting = {path: path.read_bytes() for path in folder.glob("candidates/c*/rung.json")}
+    assert waiting and all(json.loads(content)["epoch"] == 3 for content in waiting.values())
+    finish(start("run", "--out", str(folder), "--resume", "--per-trial", "6"))
+    found = {}
+    for path in sorted(folder.glob("candidates/c*/metrics.json")):
+        record = json.loads(path.read_text())
+        found[record["id"]] = record
+        alone = json.loads((whole / "candidates" / record["id"] / "metrics.json").read_text())
+        if record["status"] == "trained":
+            assert record["validation"] == alone["validation"] and record["history"] == alone["history"]
+        else:
+            assert record["epoch"] == 3 and record["history"] == alone["history"][:3]
+            assert not (path.parent / "predictions.npz").exists()
+    first = {name: record["rungs"][0]["nll"] for name, record in found.items()}
+    kept = [name for name, record in found.items() if record["status"] == "trained"]
+    assert sorted(kept) == sorted(sorted(first, key=first.get)[:3]) and len(found) == 6
+    assert not list(folder.glob("candidates/c*/*.ckpt")) and not list(folder.glob("candidates/c*/rung.json"))
+    results = json.loads((folder / "results.json").read_text())
+    assert {member["id"] for member in results["members"]} <= set(kept)
+    assert results["cost"]["training_s"] == pytest.approx(sum(record["seconds"] for record in found.values()))
 
 
 def test_ctrl_c_and_resume(reference: dict[str, Any], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from nni_hypens._compat import manager_environment
 from nni_hypens.errors import InputError
-from nni_hypens.experiments import free_port, stop_orphan, torch_threads, versions
+from nni_hypens.experiments import free_port, manager_error, stop_orphan, torch_threads, versions
 from nni_hypens.files import write_json
 
 
@@ -86,3 +86,28 @@ def test_threads_are_those_asked_for_and_then_as_before() -> None:
         assert torch.get_num_threads() == before + 1
         raise KeyError
     assert torch.get_num_threads() == before
+
+
+def test_two_ports_in_a_row_where_a_service_wants_two() -> None:
+    first = free_port(None, 2)
+    assert free_port(first, 2) == first
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", first + 1))
+        busy.listen()
+        assert free_port(first) == first and free_port(None, 2) != first
+        with pytest.raises(InputError, match=f"^port: got {first + 1}, which is in use"):
+            free_port(first, 2)
+    with pytest.raises(InputError, match="1024..65534"):
+        free_port(65535, 2)
+
+
+def test_why_a_manager_gave_up(tmp_path: Path) -> None:
+    assert manager_error(tmp_path) is None
+    log = tmp_path / "log" / "nnimanager.log"
+    log.parent.mkdir()
+    error = "[2026-01-01 00:00:00] ERROR (TrainingServiceCompat) Training srevice initialize failed: Error: no sftp\n"
+    log.write_text("[2026-01-01 00:00:00] INFO (main) Start NNI manager\n" + error)
+    assert manager_error(tmp_path) is None  # it goes on
+    ended = "[2026-01-01 00:00:01] INFO (ShutdownManager) Initiate shutdown: training service initialize failed\n"
+    log.write_text(log.read_text() + ended)
+    assert manager_error(tmp_path).startswith("ERROR (TrainingServiceCompat) Training srevice initialize failed")

@@ -8,9 +8,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from nni_hypens.errors import InputError
 from nni_hypens.files import (
+    check_place,
+    move_into_place,
     read_arrays,
     read_json,
+    read_tensors,
     replacing,
     write_arrays,
     write_bytes,
@@ -53,12 +57,43 @@ def test_bytes_metadata_and_permissions(tmp_path: Path) -> None:
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"about": "x"}
     assert path.stat().st_mode & 0o777 == 0o644  # temporary files are for their owner alone; results are not
-    with pytest.raises(KeyError):
-        write_arrays(tmp_path / "a.npz", {"a": np.arange(2)})
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.npz", {"a": np.arange(2)})
+    with pytest.raises(InputError, match="a.npz: got no readable arrays"):
         read_arrays(tmp_path / "a.npz", "b")
+    write_json(tmp_path / "a.json", list(range(100)))
+    write_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(9)})
+    readers = {"npz": lambda path: read_arrays(path, "a"), "json": read_json, "safetensors": read_tensors}
+    for kind, read in readers.items():
+        path = tmp_path / f"a.{kind}"
+        read(path)
+        path.write_bytes(path.read_bytes()[:-30])
+        with pytest.raises(InputError, match=f"a.{kind}: got (no readable|invalid)"):
+            read(path)
+        path.unlink()
+        with pytest.raises(InputError, match=f"a.{kind}: got no file"):
+            read(path)
+
+
+def test_nothing_can_be_made_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_place(tmp_path / "new" / "a", "out", "a folder")
+    with pytest.raises(InputError, match="^out: .*file/new/a, where .*file is a file; expected a folder"):
+        check_place(tmp_path / "file" / "new" / "a", "out", "a folder")
 
 
 def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"x": object()})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_file_takes_its_name(tmp_path: Path) -> None:
+    source, target = tmp_path / "part", tmp_path / "whole"
+    source.write_bytes(b"new")
+    source.chmod(0o600)
+    target.write_bytes(b"old")
+    move_into_place(source, target)
+    assert target.read_bytes() == b"new" and not source.exists() and target.stat().st_mode & 0o777 == 0o644

@@ -9,14 +9,15 @@ import nni_hypens
 import search_spaces
 
 ORDER = [
-    "errors", "live_trial", "_compat", "files", "architecture", "hypernetwork", "metrics", "selection_scores",
-    "selection_limits", "selection_task", "selection", "uncertainty", "corruptions", "image_arrays",
-    "sources", "ood", "batches",
-    "diversity", "budget", "expected_cost", "supernet", "mixed_operations", "hub_support", "inherit", "data",
-    "calibration", "ensemble_files", "ensemble", "robustness", "sampling", "evaluators", "progress", "schedule",
-    "search_checks", "user_module", "search_module", "curves", "live_reports", "search", "training", "experiments",
-    "live", "evaluation", "config", "plot_data", "plots", "report_reading", "report_html", "report_members", "report",
-    "plan", "search_stage", "sample_stage", "pipeline", "api", "fold", "export", "predict", "deploy", "cli",
+    "errors", "live_trial", "_compat", "files", "candidate_files", "architecture", "hypernetwork", "metrics",
+    "selection_scores", "selection_limits", "selection_task", "selection", "uncertainty", "corruptions",
+    "image_arrays", "sources", "ood", "batches", "diversity", "budget", "ensemble_cost", "expected_cost", "supernet",
+    "mixed_operations", "hub_support", "inherit", "data", "calibration", "ensemble_files", "services", "remote",
+    "ensemble", "robustness", "sampling", "evaluators", "progress", "schedule", "search_checks", "user_module",
+    "search_module", "curves", "live_reports", "search", "halving", "training", "trial_process", "remote_training",
+    "experiments", "live", "evaluation", "config", "plot_data", "plot_cost", "plots", "report_reading", "report_html",
+    "report_members", "report", "plan", "search_stage", "sample_stage", "train_stage", "pipeline", "api", "fold",
+    "export", "predict", "deploy", "cli",
 ]  # fmt: skip
 
 

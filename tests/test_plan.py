@@ -33,6 +33,9 @@ def test_what_does_not_fit_is_named(data: ImageData) -> None:
         (plan(data, OneCell(channels=2, in_channels=3)), r"^space: got OneCell on images of shape \(1, 8, 8\)"),
         (plan(data, OneCell(channels=2, in_channels=1, num_classes=4)), r"^space: got outputs of shape \(4,\)"),
         (plan(data, members=4, candidates=3), "^members"),
+        (plan(data, ranking="best"), "^ranking"),
+        (plan(data, halving=True), "^halving: got 1 epochs"),
+        (plan(data, limits={"max_total_params": -1}), "^max_total_params"),
         (plan(data, lam_range=(0.0, 5.0)), "^lam_high"),
         (plan(data, lam_range=(3.0, 2.0)), "^lam_low"),
         (plan(data, base={"a": 1}), "^base: label"),
@@ -63,5 +66,5 @@ def test_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="data: 'digits' there, 'cifar10' here"):
         check_folder(tmp_path, {"seed": 0, "data": "cifar10"})
     (tmp_path / "config.yaml").write_text("[]")
-    with pytest.raises(InputError, match="another run"):
+    with pytest.raises(InputError, match="config: .*holding list"):
         check_folder(tmp_path, {"seed": 0})

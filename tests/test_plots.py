@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from report_fixture import darts_edges
 
 from nni_hypens import plot_data, plots
+from nni_hypens.plot_cost import cost_front_data
 from nni_hypens.plot_data import DialPoint, GraphEdge
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -161,3 +162,23 @@ def test_any_text_can_be_drawn(text: str) -> None:
     svg.encode("utf-8")
     _check(svg.replace("http", ""), "c")
     assert plot_data.clean(text) == plot_data.clean(plot_data.clean(text)) and plot_data.clean(text).isprintable()
+
+
+def test_cost_front_data_is_exact() -> None:
+    rows = [
+        {"by": "parameters", "members": ["a", "b"], "parameters": 30, "flops": 3, "validation_nll": 0.25,
+         "chosen": True},
+        {"by": "parameters", "members": ["a"], "parameters": 10, "flops": 1, "validation_nll": 0.5, "chosen": False},
+        {"by": "parameters", "members": ["a"], "parameters": None, "flops": 1, "validation_nll": 0.5, "chosen": False},
+        {"by": "flops", "members": ["a"], "parameters": 10, "flops": 1, "validation_nll": 0.5, "chosen": False},
+    ]  # fmt: skip
+    found = {"rows": rows, "chosen": rows[0]}
+    front = cost_front_data(found, "parameters")
+    assert front == ("parameters", ((10, 0.5, 1), (30, 0.25, 2)), (30, 0.25, 2), True)
+    assert cost_front_data(found, "flops") == ("flops", ((1, 0.5, 1),), (3, 0.25, 2), False)
+    assert cost_front_data({}, "flops") == ("flops", (), None, False)
+    for cost in ("parameters", "flops"):
+        parsed = _check(plots.draw_cost_front(cost_front_data(found, cost), "front"), "front")
+        assert "the chosen ensemble" in parsed.text and "validation NLL" in parsed.text
+    assert "2 with 30: 0.2500." in plots.draw_cost_front(front, "f")
+    assert "the chosen ensemble" not in plots.draw_cost_front(front._replace(chosen=None), "f")

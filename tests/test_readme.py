@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from nni_hypens import cli
@@ -52,6 +53,20 @@ def test_figures_are_those_of_the_results() -> None:
     for row in json.loads((results / "warm_start.json").read_text())["mean"].values():
         figures = [row[name] for name in ("mean_candidate", "best_member", "disagreement", "ensemble")]
         assert " | ".join(f"{figure:.4f}" for figure in figures) + f" | {row['accuracy']:.2%} |" in README
+    text = " ".join(README.split())
+    off, on = (json.loads((results / "halving.json").read_text())["mean"][name] for name in ("false", "true"))
+    spent = [f"{row['training_cpu_s']:.1f} s" for row in (on, off)]
+    assert f"{spent[0]} of processor time for training instead of {spent[1]}" in text
+    assert f"({on['training_s']:.1f} s instead of {off['training_s']:.1f} s by the clock" in text
+    assert f"ensemble test NLL {on['ensemble']:.4f} instead of {off['ensemble']:.4f}" in text
+    assert f"a validation NLL of {on['validation_nll']:.4f} instead of {off['validation_nll']:.4f}" in text
+    assert f"{on['training_wall_s']:.0f} s instead of {off['training_wall_s']:.0f} s; it pays" in text
+    ranking = json.loads((results / "ranking.json").read_text())
+    means = [ranking["mean"][name]["ensemble"] for name in ("ensemble", "spread")]
+    said = f"mean test NLL {means[0]:.4f} instead of {means[1]:.4f}, worse in three, alike in one, better in one"
+    assert said in text
+    differences = [round(row["ensemble"]["ensemble"] - row["spread"]["ensemble"], 4) for row in ranking["seeds"]]
+    assert sorted(np.sign(differences)) == [-1, 0, 1, 1, 1]
     dial = json.loads((results / "dial.json").read_text())
     for row in dial["summary"]:
         assert f"| {row['error']:.3f} | {row['error_share']:.1%} | {row['worst_error']:.3f} |" in README
@@ -62,6 +77,14 @@ def test_figures_are_those_of_the_results() -> None:
         assert max(*ratios, row["memory_vs_random"]) <= 1.15
         if "darts" in row:
             assert f"{row['time_vs_darts']:.3f}, {row['memory_vs_darts']:.3f}" in README
+
+
+def test_cost_of_a_trial_is_that_of_the_results() -> None:
+    results = json.loads((ROOT / "tests" / "benchmarks" / "results" / "trial_start.json").read_text())
+    ours, nni, alone = (results["median"][name]["cpu_s"] for name in ("ours", "nni", "nni without nni_hypens"))
+    text = " ".join(README.split())
+    assert f"costs {ours:.2f} s of CPU time before and after its training, {ours / nni:.2f} of what it costs" in text
+    assert f"({nni:.2f} s, of which {alone:.2f} s are without nni_hypens)" in text and ours < 0.7 * nni
 
 
 def load_benchmark(name: str) -> ModuleType:

@@ -182,6 +182,41 @@ def test_better_members_and_baselines_are_named(copy: Path) -> None:
     assert re.search(rf"these members have a lower NLL than the best member: [^.]*{name} \(", text)
 
 
+def test_stopped_candidates_are_in_the_table_without_test_metrics(copy: Path) -> None:
+    stopped = {"id": "c001", "status": "stopped", "epoch": 5, "validation": {"nll": 0.4321, "accuracy": 0.9}}
+    _edit(copy / "candidates" / "c001" / "metrics.json", lambda value: {**value, **stopped})
+    _edit(copy / "results.json", lambda value: {
+        **value, "candidates": [stopped if row["id"] == "c001" else row for row in value["candidates"]]
+    })  # fmt: skip
+    page = _Page(write_report(copy))
+    row = page.row("c001, stopped after epoch 5: validation NLL 0.4321")
+    assert row[:5] == ["–"] * 5 and row[-1] == "–" and "candidates stopped early" in page.text
+    assert "c001" not in [cells[0] for cells in page.rows]
+
+
+def test_accuracy_and_cost(copy: Path) -> None:
+    measured = {"latency_ms": 0.5, "validation_nll": 0.125, "test_nll": 0.25, "test_accuracy": 0.75}
+    big, small = ({"members": m, "parameters": p, "flops": f, **measured} for m, p, f in
+                  ((["a", "b"], 12_345, 2_500_000), (["a"], 7, 8)))  # fmt: skip
+    rows = [{"by": "parameters", "chosen": False, **small, "validation_nll": 0.5},
+            {"by": "parameters", "chosen": True, **big}, {"by": "flops", "chosen": True, **big}]  # fmt: skip
+    _edit(copy / "results.json", lambda value: {**value, "cost_front": {"chosen": big, "rows": rows}})
+    page = _Page(write_report(copy))
+    assert "Accuracy and cost" in page.text
+    shown = ["12,345", "2.5 M", "0.50", "0.1250", "0.2500", "75.00%"]
+    assert page.row("the chosen ensemble") == ["a, b", *shown]
+    found = [cells[1] for cells in page.rows if cells[0] in ("by parameters", "by FLOPs")]
+    assert found == ["a", "a, b (chosen)", "a, b (chosen)"]
+
+
+@pytest.mark.parametrize(("method", "said"), [("spread", "best of each part"), ("ensemble", "greedily"), (None, None)])
+def test_the_report_names_the_ranking(copy: Path, method: str | None, said: str | None) -> None:
+    found = {"spearman": 0.5, "candidates": 7, **({"method": method} if method else {})}
+    _edit(copy / "results.json", lambda value: {**value, "ranking": found})
+    page = _Page(write_report(copy))
+    assert ("candidates chosen by" in page.text) == (said is not None) and (said or "+0.50") in page.text
+
+
 @pytest.mark.parametrize(("spearman", "said"), [(0.71, False), (0.05, True), (-0.4, True), (None, False)])
 def test_a_ranking_that_says_little_is_warned_of(copy: Path, spearman: float | None, said: bool) -> None:
     _edit(copy / "results.json", lambda value: {**value, "ranking": {"spearman": spearman, "candidates": 7}})

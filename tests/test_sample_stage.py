@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator
 from nni_hypens.architecture import EdgeStructure
+from nni_hypens.budget import count_flops
 from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.plan import Plan, fixed_network, fresh
@@ -47,6 +48,22 @@ def test_more_candidates_are_new_ones(digits: ImageData, tmp_path: Path) -> None
     assert again == more
     with pytest.raises(InputError, match="^more: got 500"):  # 98 architectures in all
         draw_candidates(plan, tmp_path, 500, first, Progress(quiet=True))
+
+
+def test_the_ranking_is_the_one_asked_for(digits: ImageData, tmp_path: Path) -> None:
+    """From the same draws; with a limit, the costs that are known before training are counted on the network."""
+    plan = plan_for(OneCell(channels=2, nodes=2, in_channels=1), digits, tmp_path)
+    found = {}
+    for name in ("spread", "ensemble"):
+        plan.ranking = name
+        found[name] = draw_candidates(plan, tmp_path, 5, [], Progress(quiet=True))
+    assert found["spread"] != found["ensemble"] and all(records[0]["source"] == "base" for records in found.values())
+    assert not {"parameters", "flops"} & set(found["spread"][0])
+    plan.limits = {"max_total_flops": 1e9}
+    for record in draw_candidates(plan, tmp_path, 3, [], Progress(quiet=True)):
+        network = fixed_network(plan.space, record["architecture"])
+        assert record["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+        assert record["flops"] == count_flops(network.eval(), torch.zeros(1, 1, 8, 8))
 
 
 @pytest.mark.parametrize(

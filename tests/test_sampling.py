@@ -14,7 +14,7 @@ from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.errors import InputError
 from nni_hypens.files import write_tensors
 from nni_hypens.hypernetwork import Hypernetwork
-from nni_hypens.sampling import ArchitectureSampler, Candidate, best_by_loss, choose_pool
+from nni_hypens.sampling import ArchitectureSampler, Candidate, best_by_loss, choose_ensemble, choose_pool
 from search_spaces import DartsSpace, OneCell
 
 GOOD = json.dumps({"low": -0.2, "high": 4.2, "n_edges": 4, "counts_edges": True})
@@ -248,6 +248,37 @@ def test_choose_pool_keeps_the_most_helpful_of_each_part_of_the_dial(seed: int) 
     assert kept == expected
     assert choose_pool(pool, probabilities, labels, 1) == [0]
     assert sorted(choose_pool(pool, probabilities, labels, 9)) == list(range(9))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_choose_ensemble_looks_at_the_whole_pool(seed: int) -> None:
+    """Each step against every architecture, one average at a time; lam does not matter."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 3, 20)
+    probabilities = generator.dirichlet(np.ones(3), (9, 20))
+    pool = [Candidate(None, 4, "base", {})] + [Candidate(float(i % 4), 1, "draw", {}) for i in range(8)]
+    kept = choose_ensemble(pool, probabilities, labels, 4)
+    expected = [0]
+    for _ in range(3):
+
+        def nll(index: int) -> float:
+            mean = probabilities[[*expected, index]].mean(0)
+            return -np.log(mean[np.arange(20), labels]).mean()
+
+        expected.append(min(set(range(9)) - set(expected), key=nll))
+    assert kept == expected
+    assert choose_ensemble(pool, probabilities, labels, 1) == [0]
+    assert sorted(choose_ensemble(pool, probabilities, labels, 9)) == list(range(9))
+
+
+def test_choose_ensemble_may_stay_in_one_part_of_the_dial() -> None:
+    experts = [(0.9, 0.1, 0.1), (0.2, 0.2, 0.2), (0.2, 0.2, 0.2), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9)]
+    right = np.repeat(np.array(experts), 10, axis=1)
+    probabilities = np.stack([right, 1 - right], axis=-1)
+    pool = [Candidate(None, 4, "base", {}), *(Candidate(lam, 1, "draw", {}) for lam in (4.0, 4.0, 1.0, 1.0))]
+    labels = np.zeros(30, dtype=int)
+    assert sorted(choose_ensemble(pool, probabilities, labels, 3)) == [0, 3, 4]
+    assert 1 in choose_pool(pool, probabilities, labels, 3)
 
 
 def test_best_by_loss() -> None:

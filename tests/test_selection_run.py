@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nni_hypens import metrics
+from nni_hypens import InputError, metrics
 from nni_hypens.calibration import Temperatures, fit_temperature
 from nni_hypens.config import RunConfig
 from nni_hypens.pipeline import Run
 from nni_hypens.selection import METHODS, OBJECTIVES, select
 
 
-def stage(out: Path, probs: np.ndarray, labels: np.ndarray, config: RunConfig) -> dict[str, Any]:
+def stage(
+    out: Path, probs: np.ndarray, labels: np.ndarray, config: RunConfig, latency: list[float] | None = None
+) -> dict[str, Any]:
     """Run the stage over predictions on disk, with an ensemble that only records what it is made of."""
     made: dict[str, Any] = {}
     names = [f"c{i}" for i in range(len(probs))]
@@ -34,9 +37,14 @@ def stage(out: Path, probs: np.ndarray, labels: np.ndarray, config: RunConfig) -
         selection=config.selection,
         selection_options=config.selection_options(),
         calibration=config.calibration,
+        limits=config.total_limits(),
         data=SimpleNamespace(labels=lambda split: labels),
     )
-    Run.select(SimpleNamespace(out=out, plan=plan, trained=lambda: names, _build=build))
+    costs = {
+        name: {"parameters": 100 * (i + 1), "flops": 10, "latency_ms": latency[i] if latency else 0.5}
+        for i, name in enumerate(names)
+    }
+    Run.select(SimpleNamespace(out=out, plan=plan, trained=lambda: names, _build=build, metrics=costs.get))
     return made
 
 
@@ -71,3 +79,36 @@ def test_unequal_weights_are_kept(tmp_path: Path) -> None:
     made = stage(tmp_path, np.stack([strong, weak]), labels, config)
     assert made["members"] == ["c0", "c1"] and made["weights"] == pytest.approx([6 / 7, 1 / 7], abs=0.15)
     assert made["weights"][0] > made["weights"][1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_the_limits(tmp_path: Path, method: str) -> None:
+    """On costs that grow with the candidate's number, so that without limits other members would be chosen."""
+    rng = np.random.default_rng(3)
+    probs, labels = rng.dirichlet(np.ones(4), size=(6, 80)), rng.integers(0, 4, 80)
+    limits = {"max_total_params": 800.0, "max_latency_ms": 9.0}
+    config = RunConfig(selection=method, candidates=6, **limits)
+    config.check()
+    made = stage(tmp_path, probs, labels, config, latency=[5.0, 3.0, 2.0, 2.0, 1.0, 1.0])
+    chosen = [int(name[1:]) for name in made["members"]]
+    assert sum(100 * (i + 1) for i in chosen) <= 800 and sum([5, 3, 2, 2, 1, 1][i] for i in chosen) <= 9
+    written = json.loads((tmp_path / "ensemble" / "selection.json").read_text())
+    assert written["limits"] == limits and written["costs"]["parameters"] == sum(100 * (i + 1) for i in chosen)
+    if method == "exhaustive":
+        fits = [
+            combination
+            for combination in combinations(range(6), 3)
+            if sum(combination) + 3 <= 8 and sum([5, 3, 2, 2, 1, 1][i] for i in combination) <= 9
+        ]
+        best = min(fits, key=lambda rows: metrics.nll(probs[list(rows)].mean(0), labels))
+        assert tuple(sorted(chosen)) == best
+
+
+@pytest.mark.parametrize("method", ["exhaustive", "greedy", "beam", "top_k", "diversity_weighted"])
+def test_a_limit_that_nothing_keeps_is_named(tmp_path: Path, method: str) -> None:
+    rng = np.random.default_rng(3)
+    probs, labels = rng.dirichlet(np.ones(4), size=(6, 80)), rng.integers(0, 4, 80)
+    config = RunConfig(selection=method, candidates=6, max_total_flops=100.0, max_latency_ms=1.4)
+    with pytest.raises(InputError, match="^max_latency_ms: got 1.4; expected at least 1.5, .* 3 cheapest"):
+        stage(tmp_path, probs, labels, config)
+    assert not (tmp_path / "ensemble").exists()

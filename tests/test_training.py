@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens._compat import TrialReports
 from nni_hypens.architecture import EdgeStructure
+from nni_hypens.budget import Budget
 from nni_hypens.files import write_json, write_tensors
 from nni_hypens.plan import fixed_network
 from nni_hypens.training import CandidateEvaluator, CandidateTraining, TrialSpec, predict
@@ -89,6 +90,8 @@ def test_a_trial_writes_and_reports(data: ImageData, tmp_path: Path, channel: Ch
     record = json.loads((tmp_path / "c01" / "metrics.json").read_text())
     assert record["status"] == "trained" and [row["epoch"] for row in record["history"]] == [0, 1]
     assert record["default"] == final["default"] == pytest.approx(record["validation"]["accuracy"], abs=1e-6)
+    counted = Budget(space(), input_shape=(1, 8, 8)).cost(spec.architecture)
+    assert (record["parameters"], record["flops"]) == counted and 0 < record["latency_ms"] < 1000
     network = fixed_network(space(), spec.architecture)
     network.load_state_dict(load_file(tmp_path / "c01" / "weights.safetensors"))
     with np.load(tmp_path / "c01" / "predictions.npz") as predictions:
@@ -120,9 +123,8 @@ def test_several_in_one_trial_are_as_each_alone(data: ImageData, tmp_path: Path,
         with np.load(alone / "predictions.npz") as one, np.load(together / "predictions.npz") as other:
             assert (one["val"] == other["val"]).all() and (one["test"] == other["test"]).all()
         records = [json.loads((folder / "metrics.json").read_text()) for folder in (alone, together)]
-        assert [{**record, "seconds": 0, "cpu_seconds": 0} for record in records][0] == {
-            **records[1], "seconds": 0, "cpu_seconds": 0
-        }  # fmt: skip
+        times = dict.fromkeys(("seconds", "cpu_seconds", "latency_ms"), 0)
+        assert {**records[0], **times} == {**records[1], **times}
     finished = [value["candidate"] for kind, value in channel.sent if kind == "PERIODICAL" and "finished" in value]
     assert finished == ["c00", "c01"] and final["candidate"] == "c02"
     assert [kind for kind, _ in channel.sent] == ["PERIODICAL"] * 8 + ["FINAL"]
@@ -149,7 +151,7 @@ def test_a_warm_start_begins_with_the_weights_it_is_given(data: ImageData, tmp_p
 def test_one_that_fails_does_not_stop_those_behind_it(
     data: ImageData, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(model: Any, evaluator: Any, data: Any, spec: dict[str, Any], directory: Path) -> dict[str, Any]:
+    def fail(model: Any, evaluator: Any, data: Any, spec: dict[str, Any], directory: Path, *place: Any) -> Any:
         if spec["id"] == "c01":
             raise ValueError("too hot")
         return {"default": 0.5, "candidate": spec["id"]}
@@ -172,6 +174,8 @@ def test_divergence_is_a_failure(data: ImageData, tmp_path: Path, channel: Chann
     with pytest.raises(RuntimeError, match="c00 diverged"):
         model.execute()
     assert not (tmp_path / "c00" / "metrics.json").exists()
+    kind, value = channel.sent[-1]  # a trial says itself why it fails: NNI's files do not say whose they are
+    assert kind == "PERIODICAL" and value["candidate"] == "c00" and "c00 diverged" in value["error"]
 
 
 def test_reports_keep_dicts_and_hold_the_final_back(channel: Channel) -> None:
@@ -267,3 +271,30 @@ def test_what_trials_cannot_rebuild_is_refused(data: ImageData, tmp_path: Path) 
         CandidateTraining([], image_evaluator(data, 10, 1), data, tmp_path, concurrency=0)
     with pytest.raises(InputError, match="^per_trial"):
         CandidateTraining([], image_evaluator(data, 10, 1), data, tmp_path, per_trial=0)
+
+
+def test_a_trial_that_fails_says_why(
+    data: ImageData, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a report, which carries the candidate's id."""
+
+    def fail(*arguments: Any) -> Any:
+        raise ValueError("too hot")
+
+    monkeypatch.setattr("nni_hypens.training.train_candidate", fail)
+    with pytest.raises(ValueError, match="too hot"):
+        run_trial(data, tmp_path, specs(1)[0])
+    assert channel.sent == [("PERIODICAL", {"default": 0.0, "candidate": "c00", "error": "ValueError: too hot"})]
+
+
+def test_a_trial_elsewhere_writes_into_its_own_folder(
+    data: ImageData, tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNI_OUTPUT_DIR", str(tmp_path / "output"))
+    spec = specs(1)[0]
+    model = SimplifiedModelSpace.from_model(space()).freeze(spec.architecture)
+    model.evaluator = CandidateEvaluator(image_evaluator(data, 10, 1), data, [asdict(spec)], None)
+    final = nni.load(nni.dump(model)).execute()
+    assert (tmp_path / "output" / "c00" / "metrics.json").exists()
+    assert final["place"] == str(tmp_path / "output")
+    assert all(value["place"] == final["place"] for _, value in channel.sent) and len(channel.sent) == 2

@@ -1,0 +1,205 @@
+"""The command line in a forked child, and trials without NNI's manager, for the tables of bad inputs and faults.
+
+A child has everything imported, so a command costs what it does and not the five seconds of the imports; yet it is a
+process of its own: what it prints to its file descriptors is seen, it can be killed, and limits bind it alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nni
+import torch
+from nni.nas.execution.engine import ExecutionEngine
+from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, TrainingEndEvent
+from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.space import ModelStatus, SimplifiedModelSpace
+from nni.runtime.trial_command_channel import set_default_trial_command_channel
+
+from nni_hypens import cli, export, pipeline, predict, report  # noqa: F401 - imported here, for the children
+
+SETTINGS = (
+    "--space-args=channels=2 --search-epochs=4 --epochs=1 --candidates=3 --members=2 --train-size=200 "
+    "--validation-size=100 --test-size=60 --stress-images=20 --ood=noise"
+).split()
+
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+"""Of real processes in other working folders: they run this very package."""
+
+
+@dataclass
+class Ended:
+    """How a command ended: exit code (negative: the signal), standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Child:
+    """A command in a child of this process.
+
+    Args:
+        arguments: After ``nni-hypens``.
+        folder: Its working folder.
+        before: What the child does first.
+        trials: ``forked`` to play NNI's manager, ``real`` to leave it to NNI.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        folder: Path | None = None,
+        before: Callable[[], None] | None = None,
+        trials: str = "forked",
+    ) -> None:
+        self.files = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.pid = os.fork()
+        if self.pid:
+            return
+        code = 1
+        try:
+            for file, number in zip(self.files, (1, 2), strict=True):
+                os.dup2(file.fileno(), number)
+            sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if folder is not None:
+                os.chdir(folder)
+            if trials == "forked":
+                pipeline.run_trials = play_trials
+            if before is not None:
+                before()
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(code)
+
+    def wait(self) -> Ended:
+        """Its end."""
+        status = os.waitpid(self.pid, 0)[1]
+        texts = []
+        for file in self.files:
+            file.seek(0)
+            texts.append(file.read())
+            file.close()
+        return Ended(os.waitstatus_to_exitcode(status), *texts)
+
+    def when(self, condition: Callable[[], Any], number: int, seconds: float = 60) -> None:
+        """Send a signal as soon as something holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end and os.waitpid(self.pid, os.WNOHANG)[0] == 0, "it ended before"
+            time.sleep(0.002)
+        os.kill(self.pid, number)
+
+
+def command(*arguments: str | Path, **more: Any) -> Ended:
+    """Run a command to its end; see :class:`Child`."""
+    return Child(arguments, **more).wait()
+
+
+def listing(*folders: Path) -> dict[str, tuple[int, int, int]]:
+    """Everything under some folders: of files inode, size and time of change; a lock may be taken, but not made."""
+    found = {}
+    for folder in folders:
+        for path in [folder, *folder.rglob("*")]:
+            if "__pycache__" not in path.parts:
+                stat, counts = path.lstat(), path.is_file() and path.name != ".lock"
+                found[str(path)] = (stat.st_ino, stat.st_size, stat.st_mtime_ns) if counts else (0, 0, 0)
+    return found
+
+
+class _Messages:
+    """A trial's way to its manager: lines of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def receive_parameter(self) -> Any:
+        return {"parameter_id": 0, "parameters": {}}
+
+    def send_metric(self, type: str, parameter_id: Any, trial_job_id: str, sequence: int, value: Any) -> None:  # noqa: A002
+        with self.path.open("a") as file:
+            file.write(json.dumps([type, value]) + "\n")
+
+
+class ForkedTrials(ExecutionEngine):
+    """Plays NNI's manager: each trial is a child, its output is kept where NNI keeps it, and its end is told."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self.folder = run / "nni" / f"played-{os.getpid()}" / "environments" / "local-env" / "trials"
+
+    def submit_models(self, *models: Any) -> None:
+        for model in models:
+            own = self.folder / str(len(list(self.folder.glob("*"))))
+            own.mkdir(parents=True)
+            code = self._trial(nni.dump(model), own)
+            sent = (own / "messages").read_text().splitlines() if (own / "messages").exists() else []
+            for kind, value in map(json.loads, sent):
+                event = FinalMetricEvent if kind == "FINAL" else IntermediateMetricEvent
+                self.dispatch_model_event(event(model, value))
+            status = ModelStatus.Trained if code == 0 else ModelStatus.Failed
+            self.dispatch_model_event(TrainingEndEvent(model, status))
+
+    def _trial(self, text: str, own: Path) -> int:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                with (own / "trial.stderr").open("w") as errors:
+                    os.dup2(errors.fileno(), 2)
+                sys.stderr = open(2, "w", buffering=1)
+                set_default_trial_command_channel(_Messages(own / "messages"))
+                nni.get_next_parameter()
+                nni.load(text).execute()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def default_callback(self, event: Any) -> None:
+        """Nothing."""
+
+    def budget_available(self) -> bool:
+        return True
+
+
+def play_trials(space: ModelSpace, evaluator: Any, strategy: Any, run: Path, port: int | None) -> int:
+    """Stands for :func:`nni_hypens.experiments.run_trials`."""
+    strategy(SimplifiedModelSpace.from_model(space), ForkedTrials(run))
+    return port or 0
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What must not depend on faults: architectures and metrics, without times."""
+    results = json.loads((folder / "results.json").read_text())
+    for name in ("cost", "versions"):
+        results.pop(name)
+    results["selection"].pop("seconds")
+    for candidate in results["candidates"]:
+        candidate.pop("seconds", None)
+    hypernetwork = (folder / "search" / "hypernetwork.safetensors").read_bytes()
+    texts = {name: json.loads((folder / name).read_text()) for name in ("candidates.json", "search/base.json")}
+    return {"results": results, "hypernetwork": hypernetwork, **texts}
+
+
+torch.set_num_threads(1)

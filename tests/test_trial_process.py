@@ -1,0 +1,68 @@
+"""A trial's process: what it imports, and how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from nni_hypens.trial_process import ENTRY, main
+
+NNI_ALONE = "import nni.nas.execution.training_service, nni.nas.evaluator.pytorch, nni.nas.nn.pytorch, nni.nas.strategy"
+OURS = "import nni_hypens.trial_process, nni_hypens.training, nni_hypens.data, nni_hypens.evaluators"
+NOT_OURS = {
+    "ensemble", "export", "plots", "plot_data", "report", "pipeline", "cli", "search", "supernet", "sampling", "remote",
+    "services", "experiments", "uncertainty", "robustness", "corruptions", "deploy", "api", "live",
+}  # fmt: skip
+
+
+def modules_after(code: str) -> set[str]:
+    code += "\nimport sys; print('modules', *sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return set(done.stdout.split("modules ")[-1].split())
+
+
+def test_trials_import_little_more_than_nni_does() -> None:
+    """NNI, Lightning and torch bring most of what is heavy; nothing is added but the reading and writing of files."""
+    more = modules_after(f"{NNI_ALONE}\n{OURS}") - modules_after(NNI_ALONE)
+    packages = {name.split(".")[0] for name in more} - set(sys.stdlib_module_names)
+    assert packages == {"nni_hypens", "safetensors"}
+    assert not {f"nni_hypens.{name}" for name in NOT_OURS} & more
+
+
+def run(*lines: str) -> subprocess.CompletedProcess[str]:
+    """A trial process whose trial is these lines of Python."""
+    body = "\n    ".join(lines)
+    code = (
+        "import gc, sys, types\n"
+        f"def trial_entry():\n    {body}\n"
+        "sys.modules['nni.nas.execution.training_service'] = types.SimpleNamespace(trial_entry=trial_entry)\n"
+        "sys.modules['nni_hypens.training'] = types.ModuleType('training')\n"
+        "from nni_hypens.trial_process import ENTRY, main\n"
+        "main(ENTRY)"
+    )
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_what_was_registered_for_the_end_is_done() -> None:
+    done = run(
+        "import atexit, threading, time",
+        "atexit.register(print, 'at exit')",
+        "threading.Thread(target=lambda: (time.sleep(0.3), print('thread'))).start()",
+        "print('trained', gc.isenabled(), gc.get_freeze_count() > 1000)",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["trained True True", "thread", "at exit"]
+
+
+def test_a_trial_that_fails_fails() -> None:
+    done = run("raise ValueError('too hot')")
+    assert done.returncode == 1 and done.stderr.strip().endswith("ValueError: too hot")
+
+
+def test_it_is_for_nni_alone() -> None:
+    for words in ([], ["-m", "x"], [*ENTRY, "more"]):
+        with pytest.raises(SystemExit, match="usage"):
+            main(words)

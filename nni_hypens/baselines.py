@@ -69,11 +69,16 @@ class Method:
 
 
 def fill(bench: Workbench, members: int, budget: float, trainings: Iterator[Next]) -> list[Network]:
-    """Train one after the other while the next is expected to fit into the budget, ``members`` at least."""
+    """Train one after the other while the next is expected to fit into the budget.
+
+    At least ``members`` networks that do not diverge are trained, unless most do: after three times as many the budget
+    alone counts.
+    """
     networks: list[Network] = []
     spent = 0.0
     while True:
-        if len(networks) >= members and spent + spent / len(networks) > budget:
+        enough = sum(network.finite for network in networks) >= members or len(networks) >= 3 * members
+        if enough and spent + spent / max(len(networks), 1) > budget:
             return networks
         following = next(trainings, None)
         if following is None:
@@ -188,6 +193,8 @@ def evolution(bench: Workbench, members: int, budget: float) -> Trained:
             yield sample, 0
         while len(networks) < MANY:
             alive = [network for network in networks[-POPULATION:] if network.finite]
+            if not alive:
+                return
             probs = np.stack([network.validation for network in alive])
             chosen = select("greedy", probs, bench.validation_labels, size=min(members, len(alive))).members
             parent = alive[chosen[int(generator.integers(len(chosen)))]].sample
@@ -216,7 +223,10 @@ def edgenes(name: str, **changes: Any) -> Recipe:
         wanted = max(members, int((budget - search.clock.seconds) / first.cost))
         ranked = _ranked(bench, search, wanted)
         seconds = search.clock.seconds
-        networks = fill(bench, members, budget - seconds, ((sample, 0) for sample in ranked.samples))
+        rest = [place for place, sample in enumerate(ranked.everything) if sample not in ranked.samples]
+        rest.sort(key=lambda place: ranked.nll[place])  # where networks turn out cheaper than the base
+        order = [*ranked.samples, *(ranked.everything[place] for place in rest)]
+        networks = fill(bench, members, budget - seconds, ((sample, 0) for sample in order))
         return Trained(networks, seconds, supernet_nll=ranked.nll_of(networks))
 
     return recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +41,7 @@ def enas() -> Enas:
     Raises:
         InputError: tianshou is not installed.
     """
-    if not has_tianshou():
-        raise InputError("strategy", "enas without tianshou", "pip install 'nni-hypens[compare]'")
+    check_installed("enas")
     return Enas(ENAS_LEARNING_RATE, batches_per_update=ENAS_REWARDS, reward_metric_name="val_acc")
 
 
@@ -50,6 +50,16 @@ STRATEGIES: dict[str, Callable[[], OneShotStrategy]] = {
     "gumbel_darts": lambda: GumbelDARTS(arc_learning_rate=DARTS_LEARNING_RATE),
     "enas": enas,
 }
+
+
+def check_installed(method: str) -> None:
+    """Whether what a method of a comparison needs is installed.
+
+    Raises:
+        InputError: It needs tianshou, which is not there.
+    """
+    if method.startswith("enas") and not has_tianshou():
+        raise InputError("methods", f"{method} without tianshou", "pip install 'nni-hypens[compare]'")
 
 
 def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample, float]:
@@ -120,6 +130,7 @@ def hypernetwork_search(bench: Workbench, name: str = "edgenes", **changes: Any)
     folder, clock = bench.folder / "searches" / name, Clock()
     path = folder / "cost.json"
     if not path.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # to go on with an interrupted search would hide what it has cost
         plan.search_evaluator = nni.load(nni.dump(plan.search_evaluator))
         with clock.running():
             search_stage(plan, folder, Progress(quiet=True))

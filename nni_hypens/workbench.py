@@ -129,7 +129,7 @@ class Workbench:
     def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
         data, clock = self.plan.data, Clock()
         data.prepare()
-        data.labels("test")  # reading files is no part of the training
+        test_images = data.test_dataloader()  # reading files is no part of the training
         with torch_threads(self.plan.threads):
             with clock.running():
                 pl.seed_everything(seed, verbose=False)
@@ -138,7 +138,7 @@ class Workbench:
                 evaluator.datamodule = data
                 evaluator.evaluate(model)
                 validation, _ = predict(model, data.val_dataloader())
-            test, _ = predict(model, data.test_dataloader())  # what reports is no cost of a method
+            test, _ = predict(model, test_images)  # what reports is no cost of a method
         return validation, test, clock.seconds
 
     def search(self, name: str, seed: int, prepare: Callable[[], Callable[[Any, Any], Any]]) -> tuple[Any, float]:

@@ -16,8 +16,9 @@ ORDER = [
     "ensemble", "robustness", "sampling", "evaluators", "progress", "schedule", "search_checks", "user_module",
     "search_module", "curves", "live_reports", "search", "halving", "training", "trial_process", "remote_training",
     "experiments", "live", "evaluation", "config", "plot_data", "plot_cost", "plots", "report_reading", "report_html",
-    "report_members", "report", "plan", "search_stage", "sample_stage", "train_stage", "pipeline", "api", "fold",
-    "export", "predict", "deploy", "cli",
+    "report_members", "report", "plan", "settings_plan", "search_stage", "sample_stage", "adaptive", "workbench",
+    "one_shot", "baselines", "comparison", "comparison_tables", "comparison_page", "train_stage", "pipeline", "api",
+    "fold", "export", "predict", "deploy", "cli",
 ]  # fmt: skip
 
 

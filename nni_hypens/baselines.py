@@ -1,8 +1,8 @@
 """Methods that are compared, each a recipe over the same parts: search, train, choose.
 
-A recipe gets a workbench, the members wanted and a budget in seconds of computing, and gives the networks it has trained
-in the order in which it trained them. Where its members are chosen, they are chosen in the same way by validation NLL,
-and every ensemble is calibrated in the same way; so methods differ in what they train.
+A recipe gets a workbench, the members wanted and a budget in seconds of computing, and gives the networks it has
+trained in the order in which it trained them. Where its members are chosen, they are chosen in the same way by
+validation NLL, and every ensemble is calibrated in the same way; so methods differ in what they train.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ POPULATION = 10
 """Networks that evolution keeps (Zaidi et al. 2021 keep 50 of 400)."""
 DEVIATION = 2
 """Edges in which random deviations differ from the base."""
+
+RULE_MEMBERS = 3
+"""Ensembles that adaptive training looks at have no more members than this: beyond it one more gains little, the aim
+would be blunt, and ensembles of several sizes share what was trained."""
 
 
 @dataclass
@@ -286,7 +290,8 @@ def adaptive_random(start: int = 5) -> Recipe:
 def _adaptively(
     bench: Workbench, members: int, budget: float, start: list[Sample], pool: list[Sample]
 ) -> list[Network]:
-    rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, members, bench.seed)
+    size = min(members, RULE_MEMBERS)
+    rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, size, bench.seed)
     networks: list[Network] = []
 
     def proposals() -> Iterator[Next]:
@@ -302,8 +307,8 @@ def _adaptively(
 
 
 def best_architecture_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
-    """The hardest baseline: told for nothing which architecture adaptive EdgeNES found best, it spends all that adaptive
-    EdgeNES spends on training on new seeds of that one."""
+    """The hardest baseline: told for nothing which architecture adaptive EdgeNES found best, it spends all that
+    adaptive EdgeNES spends on training on new seeds of that one."""
     ours = adaptive_edgenes()(bench, members, budget)
     groups: dict[object, list[Network]] = {}
     for network in ours.networks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import logging
 import os
@@ -13,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nni_hypens import deploy
+from nni_hypens import compare_command, deploy
+from nni_hypens.cli_settings import add_runtime, add_settings, folder_settings, settings_of
 from nni_hypens.errors import CommandError, InputError, explain
 from nni_hypens.live_trial import TRIAL_COMMAND
 
@@ -66,13 +66,13 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_settings(run)
+    add_settings(run)
     for stage, text in STAGE_HELP.items():
         command = commands.add_parser(stage, help=text, description=f"One stage of a run: {text}.", allow_abbrev=False)
         if stage == "search":
-            _add_settings(command)
+            add_settings(command)
         else:
-            _add_runtime(command, out_required=True)
+            add_runtime(command, out_required=True)
         if stage == "sample":
             command.add_argument(
                 "--more",
@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
                 help="add N candidates to those of a run, finished or not; then `nni-hypens run --out DIR --resume` "
                 "trains them alone and selects among all",
             )
+    compare_command.add_command(commands)
     deploy.add_commands(commands)
     _add_watch(commands)
     inside = commands.add_parser(TRIAL_COMMAND)  # without help it is not listed
@@ -103,136 +104,18 @@ def _add_watch(commands: Any) -> None:
     watch.add_argument("program", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the search")
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    from nni_hypens.config import RunConfig
-
-    parser.add_argument(
-        "config", nargs="?", metavar="CONFIG.yaml", help="settings in a file, by the names of the flags"
-    )
-    group = parser.add_argument_group("settings")
-    for entry in dataclasses.fields(RunConfig):
-        flag = "--" + entry.name.replace("_", "-")
-        if str(entry.type).startswith("dict"):
-            group.add_argument(
-                flag, action="append", default=argparse.SUPPRESS, metavar="NAME=VALUE", help=entry.metadata["help"]
-            )
-            continue
-        if str(entry.type).startswith("bool"):
-            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=entry.metadata["help"])
-            continue
-        default = "" if entry.default is None else f" (default: {entry.default})"
-        group.add_argument(
-            flag,
-            default=argparse.SUPPRESS,
-            metavar=entry.name.upper().split("_")[-1],
-            help=(entry.metadata["help"] + default).replace("%", "%%"),
-        )
-    _add_runtime(parser, out_required=False)
-
-
-def _add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
-    group = parser.add_argument_group("running")
-    group.add_argument(
-        "--out",
-        type=Path,
-        required=out_required,
-        metavar="DIR",
-        help="run folder" + ("" if out_required else " (default: runs/DATA-SPACE-SEED)"),
-    )
-    group.add_argument(
-        "--port", type=int, default=None, help="port of NNI's web UI, on loopback (default: first free from 8080)"
-    )
-    group.add_argument(
-        "--concurrency",
-        type=int,
-        default=min(2, os.cpu_count() or 1),
-        metavar="N",
-        help="trials at once (default: %(default)s)",
-    )
-    group.add_argument(
-        "--per-trial",
-        type=int,
-        default=1,
-        metavar="N",
-        help="candidates that one trial trains: a trial takes seconds to start (default: %(default)s)",
-    )
-    group.add_argument(
-        "--service",
-        type=Path,
-        default=None,
-        metavar="FILE.yaml",
-        help="where trials run: a training service of NNI, such as `platform: remote` with its machineList "
-        "(default: this machine)",
-    )
-    group.add_argument("--quiet", action="store_true", help="no progress")
-    group.add_argument("--json", action="store_true", help="print the results as JSON")
-    if not out_required:
-        group.add_argument("--live", action="store_true", help="show the search in NNI's web UI while it runs")
-        group.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
-
-
-def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Settings from file and flags, flags first, as a mapping that is not checked yet."""
-    from nni_hypens.config import RunConfig
-
-    given = {
-        entry.name: getattr(arguments, entry.name)
-        for entry in dataclasses.fields(RunConfig)
-        if hasattr(arguments, entry.name)
-    }
-    if "space_args" in given:
-        given["space_args"] = _pairs(given["space_args"])
-    if getattr(arguments, "resume", False):
-        if arguments.out is None:
-            raise InputError("resume", "no --out", "--out DIR of the run to go on with")
-        if given or arguments.config:
-            raise InputError(
-                "resume",
-                f"--resume with other settings ({next(iter(given), 'CONFIG.yaml')})",
-                "--out DIR alone: a run goes on with the settings it began with",
-            )
-        return _folder_settings(arguments.out)
-    from_file = RunConfig.read(arguments.config) if arguments.config else {}
-    return {**from_file, **given}
-
-
-def _folder_settings(out: Path) -> dict[str, Any]:
-    from nni_hypens.config import RunConfig
-
-    if not (out / "config.yaml").exists():
-        raise InputError(
-            "out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`"
-        )
-    return RunConfig.read(out / "config.yaml")
-
-
-def _pairs(items: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts as a mapping; values are read as YAML."""
-    import yaml
-
-    result = {}
-    for item in items:
-        name, separator, value = item.partition("=")
-        if not separator or not name:
-            raise InputError("space_args", repr(item), "NAME=VALUE, such as channels=8")
-        try:
-            result[name.replace("-", "_")] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError("space_args", repr(item), f"NAME=VALUE, with a value in YAML ({reason})") from None
-    return result
-
-
 def make_run(arguments: argparse.Namespace) -> Any:
     """The run that the arguments describe, checked and with its folder claimed."""
     from nni_hypens.config import RunConfig
     from nni_hypens.pipeline import Run
+    from nni_hypens.plan import check_folder
     from nni_hypens.progress import Progress
     from nni_hypens.services import read_service
+    from nni_hypens.settings_plan import plan_of
 
     stage = arguments.command
     service = None if arguments.service is None else read_service(arguments.service)
-    settings = settings_of(arguments) if stage in ("run", "search") else _folder_settings(arguments.out)
+    settings = settings_of(arguments) if stage in ("run", "search") else folder_settings(arguments.out)
     config = RunConfig.from_mapping(settings)
     if config.data.endswith(".npz"):
         config.data = str(Path(config.data).resolve())
@@ -249,72 +132,25 @@ def make_run(arguments: argparse.Namespace) -> Any:
     name = Path(config.data.rsplit(":", 1)[-1]).stem
     out = arguments.out or Path("runs") / f"{name}-{config.space.rsplit(':', 1)[-1]}-{config.seed}"
     progress, live = Progress(arguments.quiet), getattr(arguments, "live", False)
-    plan, at_once = make_plan(config, out), arguments.concurrency
+    check_folder(out, config.to_mapping())
+    command = f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER"
+    plan, at_once = plan_of(config, command), arguments.concurrency
     run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial, service)
     run.prepare()
     return run
 
 
-def make_plan(config: Any, out: Path) -> Any:
-    """The plan of a configuration: data, space and evaluators are built, nothing long is done."""
-    from nni_hypens.data import ImageData
-    from nni_hypens.evaluators import image_evaluator
-    from nni_hypens.plan import Plan, check_folder
-
-    check_folder(out, config.to_mapping())
-    data = ImageData(
-        config.data,
-        root=config.root,
-        train_size=config.train_size,
-        validation_size=config.validation_size,
-        test_size=config.test_size,
-        batch_size=config.batch_size,
-        augment=config.augment,
-    )
-    space = config.build_space(data.input_spec["channels"], data.num_classes)
-
-    def evaluator(epochs: int) -> Any:
-        return image_evaluator(data, data.num_classes, epochs, config.learning_rate, config.weight_decay)
-
-    limits = None
-    if config.lam_low is not None or config.lam_high is not None:
-        from nni_hypens.architecture import EdgeStructure
-
-        limits = config.lam_range(EdgeStructure.from_space(space).n_edges)
-    return Plan(
-        space,
-        evaluator(config.epochs_each),
-        evaluator(config.search_epochs),
-        data,
-        config.to_mapping(),
-        members=config.members,
-        candidates=config.candidates,
-        lam_range=limits,
-        selection=config.selection,
-        selection_options=config.selection_options(),
-        base=config.base,
-        diversity=config.build_diversity(),
-        seed=config.seed,
-        warm_start=config.warm_start,
-        threads=config.threads,
-        strategy=config.strategy_arguments(tuple(data.input_spec[name] for name in ("channels", "height", "width"))),
-        command=f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER",
-        calibration=config.calibration,
-        ood=config.ood,
-        stress_images=config.stress_images,
-        ranking=config.ranking,
-        halving=config.halving,
-        limits=config.total_limits(),
-    )
-
-
 def search_in_trial(arguments: argparse.Namespace) -> None:
     """The search of a run folder, as a trial does it: the process that holds the folder waits for it."""
     from nni_hypens.config import RunConfig
+    from nni_hypens.plan import check_folder
     from nni_hypens.progress import Progress
     from nni_hypens.search_stage import search_stage
+    from nni_hypens.settings_plan import plan_of
 
-    plan = make_plan(RunConfig.from_mapping(_folder_settings(arguments.out)), arguments.out)
+    config = RunConfig.from_mapping(folder_settings(arguments.out))
+    check_folder(arguments.out, config.to_mapping())
+    plan = plan_of(config)
     plan.check()
     search_stage(plan, arguments.out, Progress(arguments.quiet))
 
@@ -374,6 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.raiseExceptions = False  # a log on a full disk is no reason for a page of tracebacks
         if arguments.command == "watch":
             return watch(arguments)
+        if arguments.command == "compare":
+            compare_command.run_command(arguments)
+            return EXIT_DONE
         if arguments.command in deploy.COMMANDS:
             deploy.run_command(arguments)
             return EXIT_DONE

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 
-from nni_hypens import ImageData
+from nni_hypens.adaptive import random_architectures
 from nni_hypens.architecture import Sample
 from nni_hypens.config import RunConfig
-from nni_hypens.evaluators import image_evaluator
+from nni_hypens.diversity import ChoiceLayout
+from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.plan import Plan
-from nni_hypens.workbench import Workbench
+from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.settings_plan import plan_of
+from nni_hypens.workbench import Clock, Workbench
 
 SETTINGS = RunConfig(
     data="digits", train_size=100, validation_size=100, test_size=100, epochs=1, search_epochs=2, warmup_epochs=1,
@@ -23,20 +28,8 @@ SETTINGS = RunConfig(
 
 
 def make_plan(config: RunConfig) -> Plan:
-    """A plan as the command line makes it."""
-    data = ImageData(
-        config.data,
-        train_size=config.train_size,
-        validation_size=int(config.validation_size),
-        test_size=config.test_size,
-        batch_size=config.batch_size,
-        split_seed=config.seed,
-    )
-    space = config.build_space(data.input_spec["channels"], data.num_classes)
-    strategy = {"warmup_epochs": config.warmup_epochs, "base_epochs": config.base_epochs}
-    training = image_evaluator(data, data.num_classes, config.epochs)
-    search = image_evaluator(data, data.num_classes, config.search_epochs)
-    return Plan(space, training, search, data, {}, seed=config.seed, strategy=strategy)
+    """The plan of a cell."""
+    return plan_of(config, split_seed=config.seed)
 
 
 class SimulatedBench(Workbench):
@@ -72,6 +65,30 @@ class SimulatedBench(Workbench):
 
 def _number(text: str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+
+
+class SimulatedSearch:
+    """A finished EdgeNES search that cost ``seconds``, of an untrained hypernetwork; a ranking costs one more."""
+
+    def __init__(self, bench: SimulatedBench, seconds: float = 5.0) -> None:
+        layout = ChoiceLayout(bench.structure.table)
+        generator = torch.Generator().manual_seed(bench.seed)
+        edges = bench.structure.n_edges
+        network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, edges + 0.2, generator=generator)
+        base = random_architectures(bench.structure, 1, 100 + bench.seed)[0]
+        self.sampler = ArchitectureSampler(bench.structure, network, base)
+        self.plan, self.bench, self.clock = bench.plan, bench, Clock(seconds)
+
+    def predict(self, samples: list[Sample]) -> np.ndarray:
+        """What a supernet that ranks well would predict."""
+        self.clock.seconds += 1.0
+        return np.stack([self.bench.simulated(sample, 7, self.bench.validation_labels, 0) for sample in samples])
+
+
+def note_labels(bench: Workbench, asked: list[str], patch: pytest.MonkeyPatch) -> None:
+    """Note each split whose labels are asked for."""
+    labels = bench.plan.data.labels
+    patch.setattr(bench.plan.data, "labels", lambda split: asked.append(split) or labels(split))
 
 
 def keys(bench: Workbench, networks: list[Any]) -> list[object]:

@@ -259,7 +259,7 @@ def write_results(folder: Path) -> pd.DataFrame:
     """``results.csv``: every outcome in the folder, sorted."""
     order = {name: place for place, name in enumerate(METHODS)}
     rows = [read_json(path) for path in folder.glob("*/outcomes/*.json")]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"supernet_spearman": float})  # None is NaN
     table = table.sort_values(
         ["data", "members", "method", "seed"],
         key=lambda column: column.map(order) if column.name == "method" else column,

@@ -17,7 +17,8 @@ ORDER = [
     "search_module", "curves", "live_reports", "search", "halving", "training", "trial_process", "remote_training",
     "experiments", "live", "evaluation", "config", "plot_data", "plot_cost", "plots", "report_reading", "report_html",
     "report_members", "report", "plan", "settings_plan", "search_stage", "sample_stage", "adaptive", "workbench",
-    "one_shot", "baselines", "comparison", "comparison_tables", "comparison_page", "train_stage", "pipeline", "api",
+    "one_shot", "baselines", "comparison", "comparison_tables", "comparison_data",
+    "comparison_plots", "comparison_page", "train_stage", "pipeline", "api",
     "fold", "export", "predict", "deploy", "cli_settings", "compare_command", "cli",
 ]  # fmt: skip
 

@@ -64,7 +64,7 @@ def differences_figure(block: Block, ours_title: str) -> Content:
     """The main method against each other in percent of the other's NLL, with its interval."""
 
     def draw(figure: Figure, paint: Paint) -> None:
-        axes = figure.add_subplot(xlabel=f"NLL of {short(ours_title, 24)} against it")
+        axes = figure.add_subplot(xlabel="difference of test NLL")
         axes.axvline(0, color=paint(MUTED), linewidth=1)
         for place, one in enumerate(block.differences):
             colour = paint(INK)

@@ -14,7 +14,7 @@ networks. Sizes: P architectures, T trained networks, N examples, C classes, M m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,7 @@ class AdaptiveTraining:
         labels: ``N`` labels of the validation examples.
         members: Members M of the ensemble.
         seed: Seed of the architectures that are drawn from the whole space.
+        accepts: Which architectures may be trained (a budget); None for all. It is asked about few.
     """
 
     def __init__(
@@ -89,8 +90,9 @@ class AdaptiveTraining:
         labels: NDArray,
         members: int,
         seed: int = 0,
+        accepts: Callable[[Sample], bool] | None = None,
     ) -> None:
-        self.structure, self.labels, self.members = structure, labels, members
+        self.structure, self.labels, self.members, self.accepts = structure, labels, members, accepts
         self.options: list[Sample] = []
         self.sources: list[str] = []
         self._place: dict[object, int] = {}
@@ -122,17 +124,25 @@ class AdaptiveTraining:
         for index in range(self.n_start):
             if index not in begun:
                 return Proposal(self.options[index], 0, "start")
+        if len(owner) < 2:  # so much has failed that there is nothing to learn from
+            rest = (index for index in range(len(self.options)) if index not in begun and self._accepted(index))
+            index = next(rest)
+            return Proposal(self.options[index], 0, self.sources[index])
         for parent in self._best(owner, probs):
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
         features, shared = architecture_features(self.structure, self.options)
         found = forecast(features, shared, owner, probs, self.labels, self.members)
         gain = found.gain.copy()
         gain[sorted(waiting)] = -np.inf
-        best = int(np.argmax(gain))
+        order = np.argsort(-gain, kind="stable").tolist()
+        best = next(index for index in order if index in owner or self._accepted(index))
         replica = owner.count(best)
         return Proposal(
             self.options[best], replica, "replica" if replica else self.sources[best], float(found.gain[best])
         )
+
+    def _accepted(self, index: int) -> bool:
+        return self.accepts is None or self.accepts(self.options[index])
 
     def _best(self, owner: Sequence[int], probs: NDArray) -> list[int]:
         nll = _nll(_true_class(probs, self.labels))

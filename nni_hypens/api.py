@@ -123,6 +123,7 @@ def search_ensemble(
     threads: int = 1,
     ranking: str = "spread",
     halving: bool = False,
+    adaptive: int = 0,
     max_total_params: float | None = None,
     max_total_flops: float | None = None,
     max_latency_ms: float | None = None,
@@ -162,6 +163,8 @@ def search_ensemble(
         threads: Threads of torch in the search and in each trial.
         ranking: How the supernet chooses what is trained: ``spread`` (the best of each part of the dial) or
             ``ensemble`` (greedily, by the ensemble's NLL, wherever on the dial).
+        adaptive: How many of the candidates are decided on while others are trained, each by what it is expected to
+            add to the ensemble: see :mod:`nni_hypens.adaptive`.
         halving: Whether candidates are compared by validation NLL at a quarter and at half of their epochs, and only
             the better half (at least one more than the members) is trained further. The evaluator must be an NNI
             Lightning evaluator with a number of epochs.
@@ -208,6 +211,7 @@ def search_ensemble(
         "threads": threads,
         "ranking": ranking,
         "halving": halving,
+        "adaptive": adaptive,
         "limits": limits,
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
@@ -235,6 +239,7 @@ def search_ensemble(
         threads,
         ranking,
         halving,
+        adaptive,
         limits,
     )
     run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial, training_service=training_service)

@@ -63,6 +63,11 @@ class RunConfig:
     diversity: str = setting("shared_edges", "regulariser: shared_edges or jensen_shannon")
     members: int = setting(3, "members of the ensemble")
     candidates: int = setting(8, "architectures to train")
+    adaptive: int = setting(
+        0,
+        "of the candidates, how many are decided on while others are trained, each by what it is expected to add to "
+        "the ensemble; it may be a new network of a proved architecture",
+    )
     ranking: str = setting(
         "spread",
         "how the supernet chooses what is trained: spread (the best of each part of the dial) or ensemble (greedily by "
@@ -143,7 +148,7 @@ class RunConfig:
     def check(self) -> None:
         """Everything that can be said without opening data or building the space."""
         at_least = {"members": 1, "candidates": 1, "search_epochs": 2, "epochs": 1, "batch_size": 1, "seed": 0}
-        at_least |= {"threads": 1, "beam_width": 1, "stress_images": 0}
+        at_least |= {"threads": 1, "beam_width": 1, "stress_images": 0, "adaptive": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InputError(name, getattr(self, name), f"a whole number of at least {least}")

@@ -111,7 +111,7 @@ def run_trials(
     config = trial_config(service.config, remote_python=service.platform != "local")
     config.experiment_name = run.name
     config.trial_concurrency = strategy.concurrency
-    config.max_trial_number = len(strategy.candidates)
+    config.max_trial_number = len(strategy.candidates) + (strategy.proposals.left if strategy.proposals else 0)
     config.experiment_working_directory = str(run.resolve() / "nni")
     experiment = NasExperiment(space, evaluator, strategy, config)
     quiet_logging()

@@ -182,9 +182,8 @@ class Run:
                 write_json(self.out / "candidates.json", [*self.candidates(), *added])
             return
         folder = self.require("search/base.json", "search").parent
-        write_json(
-            self.out / "candidates.json", draw_candidates(self.plan, folder, self.plan.candidates, [], self.progress)
-        )
+        drawn = self.plan.candidates - self.plan.adaptive
+        write_json(self.out / "candidates.json", draw_candidates(self.plan, folder, drawn, [], self.progress))
 
     def candidates(self) -> list[dict[str, Any]]:
         """The content of ``candidates.json``."""

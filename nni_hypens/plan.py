@@ -32,6 +32,10 @@ MAX_SEED = 2**32 - 1
 """The largest that numpy takes."""
 
 
+MIN_DRAWN = 2
+"""Candidates that adaptive training needs to learn from."""
+
+
 @dataclass
 class Plan:
     """What a run does.
@@ -60,6 +64,8 @@ class Plan:
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
         ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.
         halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.halving`.
+        adaptive: How many of the candidates are decided on while others are trained: see
+            :mod:`nni_hypens.adaptive`; the others are drawn beforehand.
         limits: Limits on the ensemble, by the names of :data:`nni_hypens.ensemble_cost.LIMITS`; None for no limit.
     """
 
@@ -85,6 +91,7 @@ class Plan:
     threads: int = 1
     ranking: str = "spread"
     halving: bool = False
+    adaptive: int = 0
     limits: dict[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -105,6 +112,7 @@ class Plan:
         if self.ranking not in RANKINGS:
             raise InputError("ranking", repr(self.ranking), f"one of {', '.join(RANKINGS)}")
         self.limits = check_total_limits(self.limits)
+        check_adaptive(self.adaptive, self.candidates, self.halving, self.warm_start)
         if self.halving:
             epochs_of(self.evaluator, self.members, self.candidates)
         if self.stress_images < 0:
@@ -155,6 +163,19 @@ class Plan:
                 f"outputs of shape {tuple(output.shape[1:])}",
                 f"({classes},), a logit for each class of the data",
             )
+
+
+def check_adaptive(adaptive: int, candidates: int, halving: bool, warm_start: bool) -> None:
+    """Whether so many candidates can be decided on while others are trained.
+
+    Raises:
+        InputError: Too many; or settings that need to know all candidates beforehand.
+    """
+    if not 0 <= adaptive <= max(candidates - MIN_DRAWN, 0):
+        raise InputError("adaptive", adaptive, f"0 to {max(candidates - MIN_DRAWN, 0)} of {candidates} candidates")
+    for name, value in (("halving", halving), ("warm_start", warm_start)):
+        if adaptive and value:
+            raise InputError("adaptive", adaptive, f"0 with {name}, which needs to know all candidates beforehand")
 
 
 def check_folder(out: Path, identity: dict[str, Any]) -> None:

@@ -55,6 +55,10 @@ class RemoteTraining(CandidateTraining):
         self.candidates = [spec for spec in self.candidates if not self._recover(spec)]
         super()._run()
 
+    def _added(self, spec: TrialSpec) -> TrialSpec:
+        self._specs[spec.id] = spec
+        return super()._added(spec)
+
     def _recover(self, spec: TrialSpec) -> bool:
         """Fetch what an earlier run saw begin, if it has finished since."""
         path = self.directory / spec.id / PLACE_FILE

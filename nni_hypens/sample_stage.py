@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nni_hypens.architecture import EdgeStructure
+from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.budget import Budget
 from nni_hypens.ensemble_cost import COUNTED, LIMITS
 from nni_hypens.errors import InputError
@@ -51,23 +51,13 @@ def draw_candidates(
     true_class = probabilities[:, np.arange(len(labels)), labels]
     nll = -np.log(np.clip(true_class, 1e-12, None)).mean(axis=1)
     records: list[dict[str, Any]] = []
-    counter = _counter(plan)
+    counter = cost_counter(plan)
     chosen = RANKINGS[plan.ranking](pool, probabilities, labels, n + bool(known))
     for index in chosen[1:] if known else chosen:  # the base is there already
         candidate = pool[index]
-        records.append(
-            {
-                "id": f"c{len(known) + len(records):02d}",
-                "lam": candidate.lam,
-                "shared_edges": candidate.shared_edges,
-                "source": candidate.source,
-                "supernet_nll": float(nll[index]),
-                "architecture": candidate.architecture,
-                "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
-                "text": structure.describe(candidate.architecture),
-                **({} if counter is None else counted(counter, candidate)),
-            }
-        )
+        costs = {} if counter is None else counted(counter, candidate.architecture)
+        place = len(known) + len(records)
+        records.append(candidate_record(structure, place, candidate, float(nll[index])) | costs)
     path = folder / "ranking.json"
     before = read_json(path) if known and path.exists() else {"architectures": 0, "seconds": 0.0}
     seconds = before["seconds"] + time.perf_counter() - start
@@ -75,7 +65,21 @@ def draw_candidates(
     return records
 
 
-def _counter(plan: Plan) -> Budget | None:
+def candidate_record(structure: EdgeStructure, place: int, candidate: Candidate, supernet_nll: float) -> dict[str, Any]:
+    """What ``candidates.json`` says of the candidate at a place."""
+    return {
+        "id": f"c{place:02d}",
+        "lam": candidate.lam,
+        "shared_edges": candidate.shared_edges,
+        "source": candidate.source,
+        "supernet_nll": supernet_nll,
+        "architecture": candidate.architecture,
+        "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
+        "text": structure.describe(candidate.architecture),
+    }
+
+
+def cost_counter(plan: Plan) -> Budget | None:
     """What counts the costs of candidates before they are trained, where the ensemble has a limit on one of them."""
     if not any(LIMITS[name] in COUNTED for name in plan.limits):
         return None
@@ -83,9 +87,9 @@ def _counter(plan: Plan) -> Budget | None:
     return Budget(plan.space, input_shape=[spec[name] for name in ("channels", "height", "width")])
 
 
-def counted(counter: Budget, candidate: Candidate) -> dict[str, int | None]:
-    """Parameters and FLOPs of a candidate's network."""
-    cost = counter.cost(candidate.architecture)
+def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:
+    """Parameters and FLOPs of an architecture's network."""
+    cost = counter.cost(architecture)
     return {"parameters": cost.params, "flops": cost.flops}
 
 

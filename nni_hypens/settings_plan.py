@@ -63,5 +63,6 @@ def plan_of(config: RunConfig, command: str = "", split_seed: int = 0) -> Plan:
         stress_images=config.stress_images,
         ranking=config.ranking,
         halving=config.halving,
+        adaptive=config.adaptive,
         limits=config.total_limits(),
     )

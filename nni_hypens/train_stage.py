@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens import halving
+from nni_hypens.adaptive_stage import AdaptiveStage
 from nni_hypens.ensemble_cost import cheapest, check_affordable
 from nni_hypens.experiments import free_port, run_trials
 from nni_hypens.files import read_json, write_json
@@ -51,7 +52,7 @@ class TrainStage:
         self.plan, self.out, self.folder = plan, out, out / "candidates"
         self.port, self.concurrency, self.per_trial = port, concurrency, per_trial
         self.progress, self.service = progress, service
-        self.records: Sequence[Record] = ()
+        self.records: list[Record] = []
 
     def run(self, records: Sequence[Record]) -> None:
         """Train them; each then has a ``metrics.json`` that says whether it is trained, stopped or failed.
@@ -63,19 +64,20 @@ class TrainStage:
             InputError: No ensemble of these candidates can keep a limit on parameters or FLOPs.
             RuntimeError: Fewer than the wanted members could be trained.
         """
-        self.records = records
+        self.records = list(records)
         # with replacement a single member may be chosen again and again
         least = 1 if self.plan.selection == "greedy_with_replacement" else self.plan.members
         check_affordable(records, self.plan.limits, least)
         waiting = [record for record in records if not self._settled(record["id"])]
-        failed = self._by_rungs(waiting) if self.plan.halving else self._round(waiting, None)
+        more = AdaptiveStage(self.plan, self.out, self.records, self.concurrency, self._spec)
+        failed = self._by_rungs(waiting) if self.plan.halving else self._round(waiting, None, more)
         for candidate, error in failed.items():
             write_json(self._metrics(candidate), {"id": candidate, "status": "failed", "error": error})
-        trained = [record for record in records if self._status(record["id"]) == "trained"]
+        trained = [record for record in self.records if self._status(record["id"]) == "trained"]
         if len(trained) < self.plan.members:
             cause = next(iter(failed.values()), "unknown")
             raise RuntimeError(
-                f"only {len(trained)} of {len(records)} candidates could be trained, too few for "
+                f"only {len(trained)} of {len(self.records)} candidates could be trained, too few for "
                 f"{self.plan.members} members; the first failed with: {cause}"
             )
         for candidate, error in failed.items():
@@ -134,41 +136,41 @@ class TrainStage:
         """Whether nothing more is to be done; what failed is tried again by the next run."""
         return self._status(candidate) in ("trained", "stopped")
 
-    def _round(self, records: Sequence[Record], until: int | None) -> dict[str, str]:
-        """Train candidates to a rung, or to their end; id -> error of those that failed at every attempt."""
+    def _round(self, records: Sequence[Record], until: int | None, more: AdaptiveStage | None = None) -> dict[str, str]:
+        """Train candidates to a rung, or to their end, and those that ``more`` decides on meanwhile; id -> error of
+        those that failed at every attempt."""
         failed: dict[str, str] = {}
+        wanted = list(records)
         for attempt in range(ATTEMPTS):
-            missing = [record for record in records if reached(self.folder / record["id"], until) is None]
-            if missing:  # one that kills its trial must not take others with it again
-                failed = self._experiment(missing, until, len(records), self.per_trial if attempt == 0 else 1)
+            missing = [record for record in wanted if reached(self.folder / record["id"], until) is None]
+            left, before = (more.left if more else 0), len(self.records)
+            if missing or left:  # one that kills its trial must not take others with it again
+                per_trial = self.per_trial if attempt == 0 else 1
+                failed = self._experiment(missing, until, len(wanted) + left, per_trial, more if left else None)
+            wanted += self.records[before:]
         return failed
 
-    def _experiment(self, records: Sequence[Record], until: int | None, of: int, per_trial: int) -> dict[str, str]:
+    def _experiment(
+        self,
+        records: Sequence[Record],
+        until: int | None,
+        of: int,
+        per_trial: int,
+        more: AdaptiveStage | None = None,
+    ) -> dict[str, str]:
         """One NNI experiment; id -> error of those that failed in it."""
         plan = self.plan
-        index = {record["id"]: place for place, record in enumerate(self.records)}
-        specs = [
-            TrialSpec(
-                record["id"],
-                record["architecture"],
-                record["lam"],
-                record["shared_edges"],
-                (plan.seed * 10_000 + index[record["id"]]) % (MAX_SEED + 1),
-                record["text"],
-                plan.warm_start,
-                until,
-            )
-            for record in records
-        ]
+        specs = [self._spec(record, until) for record in records]
         if plan.warm_start:
             new = [record for record in records if halving.read_rung(self.folder / record["id"]) is None]
             write_initial_weights(plan, self.out / "search", self.folder, new)
         port = free_port(self.port, self.service.ports)
         goal = "" if until is None else f" to epoch {until}"
-        self.progress.say(f"training {len(specs)} candidates{goal}; NNI's web UI: http://127.0.0.1:{port}")
-        self.progress.start("train", of, "candidate", of - len(specs))
+        new = more.left if more else 0
+        self.progress.say(f"training {len(specs) + new} candidates{goal}; NNI's web UI: http://127.0.0.1:{port}")
+        self.progress.start("train", of, "candidate", of - len(specs) - new)
         start = time.perf_counter()
-        strategy = self._strategy(specs, per_trial)
+        strategy = self._strategy(specs, per_trial, more)
         try:
             run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port, self.service)
         finally:
@@ -176,13 +178,26 @@ class TrainStage:
         wall = self.folder / "wall.json"
         before = read_json(wall)["seconds"] if wall.exists() else 0.0
         write_json(wall, {"seconds": before + time.perf_counter() - start})
-        for spec in specs:
+        for spec in strategy.candidates:
             if spec.id not in strategy.failed and reached(self.folder / spec.id, until) is None:
                 where = f"not in {self.out.resolve()}: trials of {self.service.platform} must see it at that path"
                 strategy.failed[spec.id] = f"its trial ended, and its files are {where}"
         return strategy.failed
 
-    def _strategy(self, specs: Sequence[TrialSpec], per_trial: int) -> CandidateTraining:
+    def _spec(self, record: Record, until: int | None = None) -> TrialSpec:
+        place = next(place for place, other in enumerate(self.records) if other["id"] == record["id"])
+        return TrialSpec(
+            record["id"],
+            record["architecture"],
+            record["lam"],
+            record["shared_edges"],
+            (self.plan.seed * 10_000 + place) % (MAX_SEED + 1),
+            record["text"],
+            self.plan.warm_start,
+            until,
+        )
+
+    def _strategy(self, specs: Sequence[TrialSpec], per_trial: int, more: AdaptiveStage | None) -> CandidateTraining:
         plan, remote = self.plan, self.service.fetches
         options = {"machines": Machines(self.service, self.out / "nni" / "known_hosts")} if remote else {}
         return (RemoteTraining if remote else CandidateTraining)(
@@ -194,6 +209,7 @@ class TrainStage:
             per_trial,
             plan.threads,
             on_progress=self._on_trial,
+            proposals=more,
             **options,
         )
 

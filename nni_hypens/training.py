@@ -11,10 +11,10 @@ import copy
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import nni
 import numpy as np
@@ -228,6 +228,20 @@ def predict(model: torch.nn.Module, batches: Any) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(probabilities), np.concatenate(labels)
 
 
+class Proposals(Protocol):
+    """Candidates that are decided on while others are trained."""
+
+    @property
+    def left(self) -> int:
+        """How many are still to come."""
+
+    def ready(self, done: Set[str]) -> bool:
+        """Whether the next one can be decided on, with these candidates trained or failed."""
+
+    def propose(self) -> TrialSpec:
+        """The next one."""
+
+
 class CandidateTraining(Strategy):
     """Multi-trial NNI strategy that trains a given list of candidates, each with the user's evaluator.
 
@@ -245,6 +259,7 @@ class CandidateTraining(Strategy):
         threads: Threads of torch in each trial.
         on_progress: Called after each epoch and at each end with (candidate id, validation accuracy or None, done or
             not).
+        proposals: Candidates to train after those, each in a trial of its own.
 
     Raises:
         InputError: Something that a trial process could not rebuild.
@@ -260,6 +275,7 @@ class CandidateTraining(Strategy):
         per_trial: int = 1,
         threads: int = 1,
         on_progress: Callable[[str, float | None, bool], None] | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("concurrency", concurrency), ("per_trial", per_trial)):
@@ -276,7 +292,7 @@ class CandidateTraining(Strategy):
         self.evaluator, self.data = evaluator, data
         self.directory = Path(directory).resolve()
         self.concurrency, self.per_trial = concurrency, per_trial
-        self.threads, self.on_progress = threads, on_progress
+        self.threads, self.on_progress, self.proposals = threads, on_progress, proposals
         self.results: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
         self._until = {spec.id: spec.until for spec in self.candidates}
@@ -304,11 +320,23 @@ class CandidateTraining(Strategy):
         for event, handler in handlers.items():
             self.engine.register_model_event_callback(event, handler)
         for first in range(0, len(self.candidates), self.per_trial):
-            self._wait(lambda: self._trials() < self.concurrency and self._running() <= self._claimed)
+            self._wait(self._free)
             self._submit(self.candidates[first : first + self.per_trial])
+        more = self.proposals
+        while more is not None and more.left:
+            self._wait(lambda: self._free() and more.ready(self.results.keys() | self.failed.keys()))
+            self._submit([self._added(more.propose())])
         self._wait(lambda: not self._running())
         for event, handler in handlers.items():
             self.engine.unregister_model_event_callback(event, handler)
+
+    def _free(self) -> bool:
+        return self._trials() < self.concurrency and self._running() <= self._claimed
+
+    def _added(self, spec: TrialSpec) -> TrialSpec:
+        self.candidates.append(spec)
+        self._until[spec.id] = spec.until
+        return spec
 
     def _submit(self, specs: Sequence[TrialSpec]) -> None:
         for spec in specs:

@@ -26,7 +26,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import ModelStatus, SimplifiedModelSpace
 from nni.runtime.trial_command_channel import set_default_trial_command_channel
 
-from nni_hypens import cli, export, pipeline, predict, report  # noqa: F401 - imported here, for the children
+from nni_hypens import cli, export, pipeline, predict, report, train_stage  # noqa: F401 - imported here, for the children
 
 SETTINGS = (
     "--space-args=channels=2 --search-epochs=4 --epochs=1 --candidates=3 --members=2 --train-size=200 "
@@ -77,7 +77,7 @@ class Child:
             if folder is not None:
                 os.chdir(folder)
             if trials == "forked":
-                pipeline.run_trials = play_trials
+                train_stage.run_trials = play_trials
             if before is not None:
                 before()
             code = cli.main([str(argument) for argument in arguments])
@@ -183,7 +183,7 @@ class ForkedTrials(ExecutionEngine):
         return True
 
 
-def play_trials(space: ModelSpace, evaluator: Any, strategy: Any, run: Path, port: int | None) -> int:
+def play_trials(space: ModelSpace, evaluator: Any, strategy: Any, run: Path, port: int | None, service: Any) -> int:
     """Stands for :func:`nni_hypens.experiments.run_trials`."""
     strategy(SimplifiedModelSpace.from_model(space), ForkedTrials(run))
     return port or 0
@@ -194,9 +194,10 @@ def outcome(folder: Path) -> dict[str, Any]:
     results = json.loads((folder / "results.json").read_text())
     for name in ("cost", "versions"):
         results.pop(name)
-    results["selection"].pop("seconds")
-    for candidate in results["candidates"]:
-        candidate.pop("seconds", None)
+    front = [results["cost_front"]["chosen"], *results["cost_front"]["rows"]]
+    for row in (results["selection"], results["selection"]["costs"], *results["candidates"], *front):
+        for name in ("seconds", "latency_ms"):
+            row.pop(name, None)
     hypernetwork = (folder / "search" / "hypernetwork.safetensors").read_bytes()
     texts = {name: json.loads((folder / name).read_text()) for name in ("candidates.json", "search/base.json")}
     return {"results": results, "hypernetwork": hypernetwork, **texts}

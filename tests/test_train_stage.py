@@ -22,14 +22,20 @@ class Played(TrainStage):
         epochs = 20
         evaluator = image_evaluator(ImageData("digits"), 10, epochs)
         plan: Any = SimpleNamespace(
-            halving=halving, members=members, evaluator=evaluator, warm_start=False, limits={}, selection="exhaustive"
+            halving=halving,
+            members=members,
+            evaluator=evaluator,
+            warm_start=False,
+            limits={},
+            selection="exhaustive",
+            adaptive=0,
         )
         super().__init__(plan, out, None, 1, 1, SimpleNamespace(warn=print), check_service(None))  # type: ignore[arg-type]
         self.scores, self.epochs, self.fails = scores, epochs, {}
         self.log: list[tuple[str, int | None]] = []
         self.dies_after: int | None = None
 
-    def _experiment(self, records: Any, until: int | None, of: int, per_trial: int) -> dict[str, str]:
+    def _experiment(self, records: Any, until: int | None, of: int, per_trial: int, more: Any = None) -> dict[str, str]:
         failed = {}
         for record in records:
             name = record["id"]

@@ -1,0 +1,120 @@
+"""Adaptive training in a run folder: candidates that are decided on while others are trained.
+
+The candidate at place i is decided on when all up to place i - concurrency (and the first two) are trained or have
+failed, from those results alone, whatever else has finished by chance. So the same seed and concurrency give the same
+candidates, and a run that was interrupted goes on with the decisions that ``candidates.json`` holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nni_hypens.adaptive import AdaptiveTraining
+from nni_hypens.architecture import EdgeStructure, Sample
+from nni_hypens.files import read_arrays, read_json, write_json
+from nni_hypens.plan import MIN_DRAWN, Plan
+from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, trained_strategy
+from nni_hypens.sampling import ArchitectureSampler, Candidate
+from nni_hypens.training import TrialSpec
+
+GAIN = "expected_gain"
+"""Key of a record that adaptive training has decided on."""
+
+
+class AdaptiveStage:
+    """Decides on the candidates of a run that are not drawn beforehand, and adds them to ``candidates.json``.
+
+    Args:
+        plan: What the run does; its ``adaptive`` says how many.
+        out: The run folder.
+        records: The content of ``candidates.json``; grows.
+        concurrency: Trials at once.
+        spec: Makes the trial of a record.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        out: Path,
+        records: list[dict[str, Any]],
+        concurrency: int,
+        spec: Callable[[dict[str, Any]], TrialSpec],
+    ) -> None:
+        self.plan, self.out, self.records = plan, out, records
+        self.concurrency, self.spec = concurrency, spec
+
+    @property
+    def left(self) -> int:
+        """How many are still to be decided on."""
+        return max(self.plan.adaptive - sum(GAIN in record for record in self.records), 0)
+
+    @property
+    def _known(self) -> int:
+        """How many of the first candidates the next decision knows the results of."""
+        return max(len(self.records) - self.concurrency + 1, MIN_DRAWN)
+
+    def ready(self, done: Set[str]) -> bool:
+        """Whether the results that the next decision needs are there.
+
+        Args:
+            done: Candidates that this experiment has trained, or given up.
+        """
+        return all(
+            record["id"] in done or self._status(record["id"]) is not None for record in self.records[: self._known]
+        )
+
+    def propose(self) -> TrialSpec:
+        """Decide on the next one, and write it down before it is trained."""
+        known = [record for record in self.records[: self._known] if self._status(record["id"]) == "trained"]
+        others = [record["architecture"] for record in self.records if record not in known]
+        probs = [read_arrays(self._folder(record["id"]) / "predictions.npz", "val")[0] for record in known]
+        found = self._rule.propose(
+            [record["architecture"] for record in known], np.stack(probs) if probs else np.empty((0, 0, 0)), others
+        )
+        shared = self._structure.shared_edges(self._sampler.base, found.sample)
+        candidate = Candidate(None, shared, found.source, found.sample)
+        record = candidate_record(self._structure, len(self.records), candidate, self._supernet_nll(found.sample))
+        counter = cost_counter(self.plan)
+        costs = {} if counter is None else counted(counter, found.sample)
+        self.records.append({**record, GAIN: found.gain, **costs})
+        write_json(self.out / "candidates.json", self.records)
+        return self.spec(self.records[-1])
+
+    def _folder(self, candidate: str) -> Path:
+        return self.out / "candidates" / candidate
+
+    def _status(self, candidate: str) -> str | None:
+        path = self._folder(candidate) / "metrics.json"
+        return read_json(path)["status"] if path.exists() else None
+
+    @cached_property
+    def _structure(self) -> EdgeStructure:
+        return EdgeStructure.from_space(self.plan.space)
+
+    @cached_property
+    def _sampler(self) -> ArchitectureSampler:
+        return ArchitectureSampler.load(self.out / "search", self._structure, self.plan.budget())
+
+    @cached_property
+    def _rule(self) -> AdaptiveTraining:
+        plan = self.plan
+        drawn = [record["architecture"] for record in self.records if GAIN not in record]
+        pool = self._sampler.pool(OVERSAMPLE * plan.candidates, plan.lam_range, plan.seed, at_least=1)
+        labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
+        budget = plan.budget()
+        return AdaptiveTraining(self._structure, drawn, samples, labels, plan.members, plan.seed, budget)
+
+    @cached_property
+    def _supernet(self) -> Any:
+        return trained_strategy(self.plan, self.out / "search").trained_supernet
+
+    def _supernet_nll(self, sample: Sample) -> float:
+        batches = list(self.plan.data.val_dataloader())
+        probs = self._supernet.predict([sample], batches)[0].numpy()
+        labels = self.plan.data.labels("validation")
+        return float(-np.log(np.clip(probs[np.arange(len(labels)), labels], 1e-12, None)).mean())

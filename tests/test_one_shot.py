@@ -13,7 +13,7 @@ import torch
 from comparison_fixture import SETTINGS, make_plan
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 
-from nni_hypens import InputError, _compat
+from nni_hypens import InputError, _compat, one_shot
 from nni_hypens._compat import quiet_logging
 from nni_hypens.architecture import EdgeStructure
 from nni_hypens.files import read_json
@@ -160,6 +160,22 @@ def test_hypernetwork_search_runs_once_and_is_charged_for_rankings(tmp_path: Pat
     assert again.clock.seconds == seconds and again.sampler.base == search.sampler.base
     np.testing.assert_array_equal(again.predict(samples), probs)
     assert again.clock.seconds == search.clock.seconds  # the ranking costs what it cost the first time
+
+
+def test_an_interrupted_search_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupted search has computed would otherwise be charged to nobody."""
+    bench, seen = Workbench(make_plan(SETTINGS), tmp_path), []
+
+    def killed(plan: Any, folder: Path, progress: Any) -> None:
+        seen.append((folder / "search").exists())
+        (folder / "search").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one_shot, "search_stage", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            hypernetwork_search(bench)
+    assert seen == [False, False]
 
 
 def test_a_search_at_one_lam_goes_on_from_base_and_supernet(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from nni_hypens.adaptive import AdaptiveTraining, neighbours, random_architectures
 from nni_hypens.architecture import Sample
 from nni_hypens.diversity import JensenShannon
-from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search, nni_search
+from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.sample_stage import OVERSAMPLE
 from nni_hypens.sampling import choose_pool
 from nni_hypens.selection import select
@@ -73,11 +73,16 @@ class Method:
 
 
 def fill(bench: Workbench, members: int, budget: float, trainings: Iterator[Next]) -> list[Network]:
-    """Train one after the other while the next is expected to fit into the budget, ``members`` at least."""
+    """Train one after the other while the next is expected to fit into the budget.
+
+    At least ``members`` networks that do not diverge are trained, unless most do: after three times as many the budget
+    alone counts.
+    """
     networks: list[Network] = []
     spent = 0.0
     while True:
-        if len(networks) >= members and spent + spent / len(networks) > budget:
+        enough = sum(network.finite for network in networks) >= members or len(networks) >= 3 * members
+        if enough and spent + spent / max(len(networks), 1) > budget:
             return networks
         following = next(trainings, None)
         if following is None:
@@ -124,14 +129,19 @@ def search_ensemble_of(strategy: str) -> Recipe:
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         found = [nni_search(bench, strategy, index) for index in range(members)]
-        networks: list[Network] = []
-        for sample, _ in found:
-            key = bench.structure.key(sample)
-            twins = sum(bench.structure.key(other.sample) == key for other in networks)
-            networks.append(bench.network(sample, twins))  # the same choice twice still makes two networks
+        networks = _one_of_each(bench, [sample for sample, _ in found])
         return Trained(networks, sum(seconds for _, seconds in found), choose=False)
 
     return recipe
+
+
+def _one_of_each(bench: Workbench, samples: list[Sample]) -> list[Network]:
+    networks: list[Network] = []
+    for sample in samples:
+        key = bench.structure.key(sample)
+        twins = sum(bench.structure.key(other.sample) == key for other in networks)
+        networks.append(bench.network(sample, twins))  # the same choice twice still makes two networks
+    return networks
 
 
 def random_deep_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
@@ -187,6 +197,8 @@ def evolution(bench: Workbench, members: int, budget: float) -> Trained:
             yield sample, 0
         while len(networks) < MANY:
             alive = [network for network in networks[-POPULATION:] if network.finite]
+            if not alive:
+                return
             probs = np.stack([network.validation for network in alive])
             chosen = select("greedy", probs, bench.validation_labels, size=min(members, len(alive))).members
             parent = alive[chosen[int(generator.integers(len(chosen)))]].sample
@@ -215,7 +227,10 @@ def edgenes(name: str, **changes: Any) -> Recipe:
         wanted = max(members, int((budget - search.clock.seconds) / first.cost))
         ranked = _ranked(bench, search, wanted)
         seconds = search.clock.seconds
-        networks = fill(bench, members, budget - seconds, ((sample, 0) for sample in ranked.samples))
+        rest = [place for place, sample in enumerate(ranked.everything) if sample not in ranked.samples]
+        rest.sort(key=lambda place: ranked.nll[place])  # where networks turn out cheaper than the base
+        order = [*ranked.samples, *(ranked.everything[place] for place in rest)]
+        networks = fill(bench, members, budget - seconds, ((sample, 0) for sample in order))
         return Trained(networks, seconds, supernet_nll=ranked.nll_of(networks))
 
     return recipe
@@ -303,6 +318,16 @@ def best_architecture_ensemble(bench: Workbench, members: int, budget: float) ->
     return Trained(networks, ours.search_s)
 
 
+def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
+    """EdgeNES without its hypernetwork: a search of its own for each member, at lam spread over 1..n_edges - 1. Each
+    begins with base and supernet of EdgeNES, which is charged as well."""
+    search = hypernetwork_search(bench)
+    lams = np.linspace(1, max(bench.structure.n_edges - 1, 1), members).round(2)
+    found = [fixed_lam_search(bench, search, float(lam)) for lam in lams]
+    networks = _one_of_each(bench, [sample for sample, _ in found])
+    return Trained(networks, search.clock.seconds + sum(seconds for _, seconds in found), choose=False)
+
+
 def base_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
     """New seeds of the base of EdgeNES, as many as the budget pays for."""
     search = hypernetwork_search(bench)
@@ -318,6 +343,9 @@ METHODS: dict[str, Method] = {
     "edgenes_js": Method(
         "EdgeNES, Jensen-Shannon", edgenes("edgenes_js", diversity=JensenShannon()), "the papers' other regulariser"
     ),
+    "fixed_lam": Method(
+        "EdgeNES, no hypernetwork", fixed_lam, "one search for each member, at a lam of its own", fills=False
+    ),
     "adaptive_random": Method(
         "adaptive, no search", adaptive_random(), "adaptive training begun with random architectures"
     ),
@@ -329,12 +357,16 @@ METHODS: dict[str, Method] = {
     "gumbel_darts": Method(
         "GumbelDARTS, single", single("gumbel_darts"), "one network of NNI's GumbelDARTS", fills=False
     ),
+    "enas": Method("ENAS, single", single("enas"), "one network of NNI's ENAS", fills=False),
     "random": Method("random, single", random_single, "one network of a random architecture", fills=False),
     "darts_deep_ensemble": Method(
         "DeepEns of DARTS", deep_ensemble("darts"), "seeds of the architecture of one DARTS run", fills=False
     ),
     "darts_ensemble": Method(
         "DartsEns", search_ensemble_of("darts"), "one network of each of several DARTS runs", fills=False
+    ),
+    "enas_ensemble": Method(
+        "EnasEns", search_ensemble_of("enas"), "one network of each of several ENAS runs", fills=False
     ),
     "random_deep_ensemble": Method(
         "DeepEns of the best random", random_deep_ensemble, "half random architectures, half seeds of the best of them"

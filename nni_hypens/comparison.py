@@ -7,6 +7,7 @@ run whatever that is, and the table shows it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from nni_hypens.calibration import calibrate, combine
 from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_json, write_text
+from nni_hypens.one_shot import check_installed
 from nni_hypens.progress import Progress
 from nni_hypens.selection import select
 from nni_hypens.selection_task import MAX_COMBINATIONS
@@ -74,6 +76,7 @@ class Comparison:
         for method in (*self.methods, self.reference):
             if method not in METHODS:
                 raise InputError("methods", repr(method), f"some of {', '.join(METHODS)}")
+            check_installed(method)
         if min(self.sizes) < 2:
             raise InputError("sizes", min(self.sizes), "ensembles of 2 members or more")
         if self.budget is None and METHODS[self.reference].fills:
@@ -126,8 +129,9 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
 
 
 def cell_name(data: str, seed: int) -> str:
-    """Name of a cell's folder."""
-    return f"{Path(data.rsplit(':', 1)[-1]).stem}-{seed}"
+    """Name of a cell's folder; two files of the same name have different ones."""
+    stem = Path(data.rsplit(":", 1)[-1]).stem
+    return f"{stem}-{seed}" if stem == data else f"{stem}-{hashlib.sha256(data.encode()).hexdigest()[:6]}-{seed}"
 
 
 def outcome(bench: Workbench, trained: Trained, size: int) -> dict[str, Any]:
@@ -187,7 +191,7 @@ def run_comparison(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Run what is missing and write ``results.csv``.
+    """Run what is missing and write ``results.csv``, with all that the folder holds.
 
     Args:
         comparison: What is compared.
@@ -196,7 +200,7 @@ def run_comparison(
         progress: Where progress is shown.
 
     Returns:
-        One row per data set, seed, size and method.
+        One row per data set, seed, size and method, those of earlier runs in this folder included.
 
     Raises:
         RuntimeError: Some cells failed; the others are done and kept.
@@ -206,7 +210,7 @@ def run_comparison(
         plan_of(replace(comparison.settings, data=data)).check()
     check_folder(comparison, folder)
     progress.start("compare", len(comparison.cells), "cell")
-    rows, failed = [], {}
+    failed: dict[str, str] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         waiting = {
@@ -216,14 +220,13 @@ def run_comparison(
         try:
             for done in as_completed(waiting):
                 try:
-                    rows += done.result()
+                    done.result()
                 except InputError:
                     raise
                 except Exception as error:  # the other cells are worth having
                     failed[waiting[done]] = f"{type(error).__name__}: {error}"
                 progress.step()
-                if rows:
-                    write_results(rows, folder)
+                write_results(folder)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -231,7 +234,7 @@ def run_comparison(
     if failed:
         cell, error = next(iter(failed.items()))
         raise RuntimeError(f"{len(failed)} of {len(comparison.cells)} cells failed; {cell}: {error}")
-    return write_results(rows, folder)
+    return write_results(folder)
 
 
 def check_folder(comparison: Comparison, folder: Path) -> None:
@@ -252,10 +255,11 @@ def check_folder(comparison: Comparison, folder: Path) -> None:
     write_json(path, identity)
 
 
-def write_results(rows: Sequence[dict[str, Any]], folder: Path) -> pd.DataFrame:
-    """``results.csv``, sorted."""
+def write_results(folder: Path) -> pd.DataFrame:
+    """``results.csv``: every outcome in the folder, sorted."""
     order = {name: place for place, name in enumerate(METHODS)}
-    table = pd.DataFrame(rows)[list(COLUMNS)]
+    rows = [read_json(path) for path in folder.glob("*/outcomes/*.json")]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"supernet_spearman": float})  # None is NaN
     table = table.sort_values(
         ["data", "members", "method", "seed"],
         key=lambda column: column.map(order) if column.name == "method" else column,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import Any
 
 import nni
 import numpy as np
-import pytorch_lightning as pl
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.strategy import DARTS, GumbelDARTS
 
-from nni_hypens._compat import quiet_logging
+from nni_hypens._compat import Enas, has_tianshou, quiet_logging
 from nni_hypens.architecture import Sample
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_json
@@ -22,16 +22,44 @@ from nni_hypens.plan import Plan
 from nni_hypens.progress import Progress
 from nni_hypens.sample_stage import trained_strategy
 from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.schedule import Schedule
 from nni_hypens.search_stage import search_stage
 from nni_hypens.workbench import Clock, Workbench
 
 DARTS_LEARNING_RATE = 0.03
 """Of the architecture, as in EdgeNES. NNI's default, 3e-4, is meant for thousands of steps; in the hundred or so of a
 short search it chose architectures whose networks had a validation NLL of .72 against .65 (Fashion-MNIST, one seed)."""
+ENAS_LEARNING_RATE = 1e-3
+"""Of the controller. NNI's default, 1e-4, is meant for thousands of rewards; a short search has a hundred or so."""
+ENAS_REWARDS = 10
+"""Rewards for each update of the controller, NNI's default being 20, for the same reason."""
+
+
+def enas() -> Enas:
+    """NNI's ENAS, rewarded by the accuracy on a validation batch.
+
+    Raises:
+        InputError: tianshou is not installed.
+    """
+    check_installed("enas")
+    return Enas(ENAS_LEARNING_RATE, batches_per_update=ENAS_REWARDS, reward_metric_name="val_acc")
+
+
 STRATEGIES: dict[str, Callable[[], OneShotStrategy]] = {
     "darts": lambda: DARTS(arc_learning_rate=DARTS_LEARNING_RATE),
     "gumbel_darts": lambda: GumbelDARTS(arc_learning_rate=DARTS_LEARNING_RATE),
+    "enas": enas,
 }
+
+
+def check_installed(method: str) -> None:
+    """Whether what a method of a comparison needs is installed.
+
+    Raises:
+        InputError: It needs tianshou, which is not there.
+    """
+    if method.startswith("enas") and not has_tianshou():
+        raise InputError("methods", f"{method} without tianshou", "pip install 'nni-hypens[compare]'")
 
 
 def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample, float]:
@@ -45,20 +73,24 @@ def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample,
     if strategy not in STRATEGIES:
         raise InputError("strategy", repr(strategy), f"one of {', '.join(STRATEGIES)}")
 
-    def run(space: Any, evaluator: Any) -> Sample:
-        pl.seed_everything(10_000 * bench.seed + index, verbose=False)
-        config = NasExperimentConfig("sequential", "raw", "local")
-        config.experiment_working_directory = str(bench.folder / "nni")
-        experiment = NasExperiment(space, evaluator, STRATEGIES[strategy](), config)
-        quiet_logging()
-        try:
-            experiment.start()
-            return experiment.export_top_models(top_k=1, formatter="dict")[0]
-        finally:
-            quiet_logging()
-            experiment.stop()
+    def prepare() -> Callable[[Any, Any], Sample]:
+        made = STRATEGIES[strategy]()
 
-    found, seconds = bench.search(f"{strategy}-{index}", run)
+        def run(space: Any, evaluator: Any) -> Sample:
+            config = NasExperimentConfig("sequential", "raw", "local")
+            config.experiment_working_directory = str(bench.folder / "nni")
+            experiment = NasExperiment(space, evaluator, made, config)
+            quiet_logging()
+            try:
+                experiment.start()
+                return experiment.export_top_models(top_k=1, formatter="dict")[0]
+            finally:
+                quiet_logging()
+                experiment.stop()
+
+        return run
+
+    found, seconds = bench.search(f"{strategy}-{index}", 10_000 * bench.seed + index, prepare)
     return bench.structure.table.validate(found, strategy), seconds
 
 
@@ -98,9 +130,36 @@ def hypernetwork_search(bench: Workbench, name: str = "edgenes", **changes: Any)
     folder, clock = bench.folder / "searches" / name, Clock()
     path = folder / "cost.json"
     if not path.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # to go on with an interrupted search would hide what it has cost
         plan.search_evaluator = nni.load(nni.dump(plan.search_evaluator))
         with clock.running():
             search_stage(plan, folder, Progress(quiet=True))
         write_json(path, clock.seconds)
     sampler = ArchitectureSampler.load(folder / "search", bench.structure, plan.budget())
     return HypernetworkSearch(sampler, folder / "search", plan, Clock(read_json(path)))
+
+
+def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -> tuple[Sample, float]:
+    """What is found at one lam without a hypernetwork, and the seconds it took.
+
+    Base and first weights are those of a finished search; it is as long as that search's hypernetwork phase.
+
+    Args:
+        bench: Where it searches.
+        search: The finished search.
+        lam: Requested shared edges, 0..n_edges.
+    """
+    plan = search.plan
+    evaluator = nni.load(nni.dump(plan.search_evaluator))
+    given = plan.strategy.get("warmup_epochs"), plan.strategy.get("base_epochs")
+    schedule = Schedule.plan(evaluator.trainer.max_epochs, *given, plan.base is not None)
+    evaluator.trainer.trace_kwargs["max_epochs"] = schedule.end - schedule.hypernetwork
+    weights = search.folder / "supernet.safetensors"
+    found = hypernetwork_search(
+        bench,
+        f"{search.folder.parent.name}-lam-{lam:g}",
+        base=search.sampler.base,
+        strategy={**plan.strategy, "warmup_epochs": 0, "supernet": weights, "lam": lam},
+        search_evaluator=evaluator,
+    )
+    return found.sampler.mode(lam).architecture, found.clock.seconds

@@ -1,6 +1,6 @@
 """Figures of a report, drawn from :mod:`nni_hypens.plot_data` as inline SVG in the page's own colours.
 
-The drawings use matplotlib's object API only. Colours are written as place-holders that `_svg` turns into CSS
+The drawings use matplotlib's object API only. Colours are written as place-holders that `inline_svg` turns into CSS
 variables, so that one figure is readable on a light and on a dark page; the page defines the variables.
 """
 
@@ -50,16 +50,24 @@ _STYLE = {
 }  # fmt: skip
 
 
+# The values of those variables on a light page, for files of pixels; tests hold them against the page's style.
+LIGHT = {INK: "#1b2026", MUTED: "#5f6873", GRID: "#d5dae1", FIRST: "#0b62b8", SECOND: "#b8480a", CARD: "#f3f5f8"}
+
+
 @contextmanager
-def _figure(height: float, layout: str | None = "constrained") -> Iterator[Figure]:
-    """Give a figure of the report's width, `height` inches high, in the report's style while the block lasts."""
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+def drawing(height: float, layout: str | None = "constrained", light: bool = False) -> Iterator[Figure]:
+    """Give a figure of the report's width, `height` inches high, in the report's style while the block lasts.
+
+    With `light` the style has the colours of a light page in place of place-holders.
+    """
+    style = {key: LIGHT.get(value, value) for key, value in _STYLE.items()} if light else _STYLE
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         # The browser draws the letters with its own fonts, so a glyph that matplotlib's font lacks is no fault.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield Figure(figsize=(_WIDTH, height), layout=layout)
 
 
-def _svg(figure: Figure, name: str, label: str) -> str:
+def inline_svg(figure: Figure, name: str, label: str) -> str:
     """Write a figure as an inline SVG element.
 
     Args:
@@ -95,7 +103,7 @@ def draw_dial(data: Dial, name: str) -> str:
         "trained": ("trained", {"facecolors": "none", "edgecolors": FIRST, "s": 36, "linewidths": 1.3}),
         "member": ("member", {"facecolors": SECOND, "edgecolors": INK, "s": 52, "linewidths": 0.8}),
     }
-    with _figure(3.7) as figure:
+    with drawing(3.7) as figure:
         axes = figure.add_subplot(xlabel="lam (requested shared edges)", ylabel="shared edges with the base")
         axes.plot([0, data.n_edges], [0, data.n_edges], color=MUTED, linestyle="--", linewidth=1, label="as requested")
         if data.modes:
@@ -110,12 +118,12 @@ def draw_dial(data: Dial, name: str) -> str:
         figure.legend(loc="outside lower center", ncols=2)
         error = "" if data.mean_absolute_error is None else f", {data.mean_absolute_error:.2f} edges off on average"
         label = f"Shared edges against lam for {len(data.points)} candidates, 0 to {data.n_edges}{error}."
-        return _svg(figure, name, label)
+        return inline_svg(figure, name, label)
 
 
 def draw_accuracy(data: AccuracyByLam, name: str) -> str:
     """Draw test and validation accuracy against lam, members filled."""
-    with _figure(3.7) as figure:
+    with drawing(3.7) as figure:
         axes = figure.add_subplot(xlabel="lam (requested shared edges)", ylabel="accuracy")
         for part, marker, colour in (("validation", "s", MUTED), ("test", "o", FIRST)):
             for is_member in (False, True):
@@ -134,13 +142,13 @@ def draw_accuracy(data: AccuracyByLam, name: str) -> str:
         tests = [p.test for p in data.points if p.test is not None]
         span = f", test from {min(tests):.1%} to {max(tests):.1%}" if tests else ""
         label = f"Accuracy against lam for {len(data.points)} trained candidates{span}; ensemble {data.ensemble:.1%}."
-        return _svg(figure, name, label)
+        return inline_svg(figure, name, label)
 
 
 def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> str:
     """Draw accuracy against confidence with, below, the share of examples in each bin."""
     looks = [(FIRST, "o", "-"), (SECOND, "s", "--")]
-    with _figure(4.4) as figure:
+    with drawing(4.4) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="perfect")
         for position, (curve, (colour, marker, line)) in enumerate(zip(curves, looks, strict=False)):
@@ -156,7 +164,7 @@ def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> str:
         lower.set(xlabel="confidence", ylabel="examples")
         lower.yaxis.set_major_formatter(PercentFormatter(1.0))
         figure.legend(loc="outside lower center", ncols=2)
-        return _svg(figure, name, "Reliability diagram. " + " ".join(_gap(curve) for curve in curves))
+        return inline_svg(figure, name, "Reliability diagram. " + " ".join(_gap(curve) for curve in curves))
 
 
 def _gap(curve: ReliabilityCurve) -> str:
@@ -174,7 +182,7 @@ def draw_disagreement(data: Disagreement, name: str) -> str:
     """Draw the pairwise disagreement as a heat map; the strongest colour is the largest value."""
     size = len(data.ids)
     top = max((value for row in data.values for value in row), default=0.0) or 1.0
-    with _figure(3.4) as figure:
+    with drawing(3.4) as figure:
         axes = figure.add_subplot(xlim=(0, size), ylim=(size, 0), aspect="equal")
         axes.grid(False)
         for i, row in enumerate(data.values):
@@ -192,13 +200,13 @@ def draw_disagreement(data: Disagreement, name: str) -> str:
         if pairs:
             (low, *_), (high, a, b) = min(pairs), max(pairs)
             label += f" From {low:.1%} to {high:.1%}, most between {a} and {b}."
-        return _svg(figure, name, label)
+        return inline_svg(figure, name, label)
 
 
 def draw_robustness(curves: Sequence[RobustnessCurve], name: str) -> str:
     """Draw accuracy and, below, NLL against the severity of corruptions; curves with one accuracy are drawn once."""
     looks = ((FIRST, "o", "-"), (SECOND, "s", "--"), (INK, "^", ":"))
-    with _figure(4.6) as figure:
+    with drawing(4.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True)
         drawn: list[list[float]] = []
         for curve, (colour, marker, line) in zip(curves, looks, strict=False):
@@ -217,12 +225,12 @@ def draw_robustness(curves: Sequence[RobustnessCurve], name: str) -> str:
         for curve in curves:
             (_, first, low), (_, last, high) = curve.points[0], curve.points[-1]
             said.append(f"{curve.model}: accuracy {first:.1%} to {last:.1%}, NLL {low:.3f} to {high:.3f}.")
-        return _svg(figure, name, "Accuracy and NLL against the severity of corruptions. " + " ".join(said))
+        return inline_svg(figure, name, "Accuracy and NLL against the severity of corruptions. " + " ".join(said))
 
 
 def draw_entropy(bars: Sequence[EntropyBar], name: str) -> str:
     """Draw mean entropies as bars of two parts, one bar a kind of images."""
-    with _figure(1.3 + 0.35 * len(bars)) as figure:
+    with drawing(1.3 + 0.35 * len(bars)) as figure:
         axes = figure.add_subplot(xlabel="mean entropy (nats)")
         places, labels = range(len(bars)), [short(bar.label, 22) for bar in bars]
         first, second = [bar.aleatoric for bar in bars], [bar.epistemic for bar in bars]
@@ -234,13 +242,13 @@ def draw_entropy(bars: Sequence[EntropyBar], name: str) -> str:
         axes.grid(False, axis="y")
         figure.legend(loc="outside lower center", ncols=2)
         said = [f"{bar.label}: aleatoric {bar.aleatoric:.3f}, epistemic {bar.epistemic:.3f}." for bar in bars]
-        return _svg(figure, name, "Mean entropy. " + " ".join(said))
+        return inline_svg(figure, name, "Mean entropy. " + " ".join(said))
 
 
 def draw_cost_front(front: CostFront, name: str) -> str:
     """Draw validation NLL against a total cost: the front as steps, its points with their numbers of members."""
     what = {"parameters": "parameters of all members", "flops": "FLOPs of all members for one image"}[front.cost]
-    with _figure(3.5) as figure:
+    with drawing(3.5) as figure:
         axes = figure.add_subplot(xlabel=what, ylabel="validation NLL")
         costs, losses = [point.cost for point in front.points], [point.nll for point in front.points]
         axes.step(costs, losses, where="post", color=MUTED, linewidth=1, linestyle="--")
@@ -255,7 +263,7 @@ def draw_cost_front(front: CostFront, name: str) -> str:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         figure.legend(loc="outside lower center", ncols=1)
         said = [f"{p.members} with {p.cost:.0f}: {p.nll:.4f}." for p in front.points]
-        return _svg(figure, name, f"Validation NLL by {what}. Number of members, cost, NLL: " + " ".join(said))
+        return inline_svg(figure, name, f"Validation NLL by {what}. Number of members, cost, NLL: " + " ".join(said))
 
 
 def draw_history(data: History, columns: Mapping[str, str], title: str, name: str) -> str:
@@ -269,7 +277,7 @@ def draw_history(data: History, columns: Mapping[str, str], title: str, name: st
     """
     shown = {column: label for column, label in columns.items() if column in data.series}
     notes = []
-    with _figure(2.4) as figure:
+    with drawing(2.4) as figure:
         axes: Axes = figure.add_subplot(xlabel="epoch")
         axes.set_title(title, loc="left", pad=16)  # leaves a line for the names of the phases
         for (column, label), colour, line in zip(shown.items(), (FIRST, SECOND, INK), ("-", "--", ":"), strict=False):
@@ -282,7 +290,7 @@ def draw_history(data: History, columns: Mapping[str, str], title: str, name: st
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(shown) > 1:
             axes.legend(loc="best")
-        return _svg(figure, name, f"{title}: {'; '.join(notes)}.")
+        return inline_svg(figure, name, f"{title}: {'; '.join(notes)}.")
 
 
 def _mark_phases(axes: Axes, phases: Sequence[tuple[str, int, int]]) -> None:
@@ -335,7 +343,7 @@ def draw_cell(graph: CellGraph, name: str) -> str:
     tracks = _tracks([(min(span), max(span)) for span in spans])
     step = min(0.17, 1.1 / (max(tracks, default=0) + 1))
     height = (row + 0.3) * _ROW
-    with _figure(height, layout=None) as figure:
+    with drawing(height, layout=None) as figure:
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
         axes.set_axis_off()
         for node, (top, bottom) in boxes.items():
@@ -357,7 +365,7 @@ def draw_cell(graph: CellGraph, name: str) -> str:
             axes.plot([0.92], [y1], marker="<", markersize=5, color=colour, linestyle="")
             axes.plot([x], [y0], marker="o", markersize=3.5, color=colour, linestyle="")
             axes.text(1.03, y1 - 0.03, short(edge.operation, 26), va="bottom", fontsize=8)
-        return _svg(figure, name, f"{graph.name}: " + "; ".join(map(edge_text, graph.edges)) + ".")
+        return inline_svg(figure, name, f"{graph.name}: " + "; ".join(map(edge_text, graph.edges)) + ".")
 
 
 def edge_text(edge: GraphEdge) -> str:

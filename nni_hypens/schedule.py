@@ -40,6 +40,7 @@ class SearchSettings:
     gradient_clip_val: float | None = 5.0
     seed: int = 0
     paths: int | str = 1
+    lam: float | None = None
 
     def __post_init__(self) -> None:
         """Check the range of each number.
@@ -63,6 +64,8 @@ class SearchSettings:
         clip = self.gradient_clip_val
         if clip is not None and (not is_number(clip) or clip <= 0):
             raise InputError("gradient_clip_val", repr(clip), "a number above 0, or None")
+        if self.lam is not None and (not is_number(self.lam) or self.lam < 0):
+            raise InputError("lam", repr(self.lam), "a number of shared edges, at least 0, or None")
         if self.paths != "all" and not _is_whole(self.paths, 1):
             raise InputError("paths", repr(self.paths), "a whole number of at least 1, or 'all'")
 

@@ -60,6 +60,8 @@ class EdgeNES(OneShotStrategy):
             no image; with 0 a space of 16 edges needs several times as many epochs until its dial obeys.
         paths: Paths that are run, and averaged, in each half of a step: a whole number, or ``"all"`` for the mixture of
             every option of every choice, which the papers' code and DARTS run (for comparison; warm-up runs one path).
+        lam: Search at this number of shared edges alone, 0..n_edges, as without a hypernetwork; the result is
+            ``sampler.mode(lam)``, and the rest of the dial is left untrained. None for all of the dial.
         penalty: As for NNI's DARTS: an ``ExpectationProfilerPenalty``, or a dict of its arguments. It acts on the
             expected cost of alpha(lam), in each architecture step.
         max_params: Most parameters of the base and of every architecture that is sampled.
@@ -96,6 +98,7 @@ class EdgeNES(OneShotStrategy):
         regularizer_samples: int = 64,
         regularizer_steps: int = 4,
         paths: int | str = 1,
+        lam: float | None = None,
         penalty: dict[str, Any] | ExpectationProfilerPenalty | None = None,
         max_params: float | None = None,
         max_flops: float | None = None,
@@ -121,6 +124,7 @@ class EdgeNES(OneShotStrategy):
             gradient_clip_val=gradient_clip_val,
             seed=seed,
             paths=paths,
+            lam=lam,
         )
         if diversity is not None and (isinstance(diversity, type) or not isinstance(diversity, Diversity)):
             raise InputError("diversity", repr(diversity), "an instance such as SharedEdges() or JensenShannon()")
@@ -165,6 +169,9 @@ class EdgeNES(OneShotStrategy):
         self._inheritance = Inheritance(model)
         self.budget = budget_for(model, **self.limits)
         self._check_base()
+        if self.settings.lam is not None and self.settings.lam > self._structure.n_edges:
+            found, edges = self.settings.lam, self._structure.n_edges
+            raise InputError("lam", repr(found), f"a number in 0..{edges}, the edges of this space, or None")
         with torch.random.fork_rng(devices=[]):  # NNI builds cells anew, with new weights
             torch.manual_seed(self.settings.seed)
             mutated = super().mutate_model(model)

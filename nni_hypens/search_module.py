@@ -83,6 +83,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
         self.hypernetwork = Hypernetwork(
             *shape, -settings.epsilon, structure.n_edges + settings.epsilon, settings.pivots, generator=generator
         )
+        if settings.lam is not None:  # the logits at one lam, a table: pivots that moved would be a hypernetwork's
+            self.hypernetwork.gaps.requires_grad_(False)
         self.listeners: list[Callable[[EdgeNESModule], None]] = []  # called after each epoch
         self._sums: dict[str, list[torch.Tensor]] = {}
         self._output: torch.Tensor | None = None
@@ -164,8 +166,10 @@ class EdgeNESModule(BaseOneShotLightningModule):
 
     def dial_error(self, steps: int = 4) -> float:
         """Mean absolute difference between lam and the shared edges of the mode, over lam = 0..n_edges by
-        1/``steps``."""
+        1/``steps``, or at the only lam of the search."""
         lams = torch.arange(0, self.structure.n_edges * steps + 1) / steps
+        if self.settings.lam is not None:
+            lams = torch.tensor([float(self.settings.lam)])
         found = self.sampler().dial(lams.tolist())
         return float((lams - torch.tensor(found)).abs().mean())
 
@@ -213,7 +217,10 @@ class EdgeNESModule(BaseOneShotLightningModule):
         return self.hypernetwork(lam)[0], lam
 
     def _draw_lam(self, generator: torch.Generator, n: int) -> torch.Tensor:
-        """lam ~ U[-eps, n_edges + eps]: without eps the two ends are never learnt (2024 paper, appendix A)."""
+        """lam ~ U[-eps, n_edges + eps]: without eps the two ends are never learnt (2024 paper, appendix A). Or the only
+        lam of the search."""
+        if self.settings.lam is not None:
+            return torch.full((n,), float(self.settings.lam))
         return self.hypernetwork.low + (self.hypernetwork.high - self.hypernetwork.low) * torch.rand(
             n, generator=generator
         )

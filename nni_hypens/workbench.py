@@ -129,7 +129,7 @@ class Workbench:
     def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
         data, clock = self.plan.data, Clock()
         data.prepare()
-        data.labels("test")  # reading files is no part of the training
+        test_images = data.test_dataloader()  # reading files is no part of the training
         with torch_threads(self.plan.threads):
             with clock.running():
                 pl.seed_everything(seed, verbose=False)
@@ -138,21 +138,25 @@ class Workbench:
                 evaluator.datamodule = data
                 evaluator.evaluate(model)
                 validation, _ = predict(model, data.val_dataloader())
-            test, _ = predict(model, data.test_dataloader())  # what reports is no cost of a method
+            test, _ = predict(model, test_images)  # what reports is no cost of a method
         return validation, test, clock.seconds
 
-    def search(self, name: str, run: Callable[[Any, Any], Any]) -> tuple[Any, float]:
+    def search(self, name: str, seed: int, prepare: Callable[[], Callable[[Any, Any], Any]]) -> tuple[Any, float]:
         """The result of a search, and its seconds; it is run when there is none yet.
 
         Args:
             name: Name of the search, without its seed.
-            run: Takes a fresh space and a fresh search evaluator; what it gives must be plain data for JSON.
+            seed: Of the supernet's first weights, and of all that is drawn later.
+            prepare: Gives the search, a function of a fresh space and a fresh search evaluator whose result is plain
+                data for JSON; what ``prepare`` itself takes is not charged.
         """
         path = self.folder / "searches" / f"{name}.json"
         if not path.exists():
             evaluator, clock = nni.load(nni.dump(self.plan.search_evaluator)), Clock()
+            run = prepare()
             evaluator.datamodule.prepare()  # a copy of the data: NNI's strategies replace loaders on it
             with torch_threads(self.plan.threads), clock.running():
+                pl.seed_everything(seed, verbose=False)
                 result = run(fresh(self.plan.space), evaluator)
             write_json(path, {"result": result, "cost": clock.seconds})
         record = read_json(path)

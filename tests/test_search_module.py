@@ -29,6 +29,13 @@ def test_lam_is_drawn_a_little_beyond_both_ends(tiny_cell: OneCell) -> None:
     assert lams.std().item() == pytest.approx(5 / 12**0.5, rel=0.02)
 
 
+def test_a_fixed_lam_is_the_only_one(tiny_cell: OneCell) -> None:
+    found = module(EdgeNES(lam=2.5), tiny_cell)
+    assert found._draw_lam(torch.Generator(), 3).tolist() == [2.5, 2.5, 2.5]
+    logits, lam = found._logits(HYPERNETWORK, torch.Generator())
+    assert lam.tolist() == [2.5] and torch.equal(logits, found.hypernetwork(lam)[0])
+
+
 def test_warm_up_is_uniform_whatever_the_logits(tiny_cell: OneCell) -> None:
     found = module(EdgeNES(), tiny_cell)
     with torch.no_grad():

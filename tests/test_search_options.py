@@ -17,7 +17,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, search_module
+from nni_hypens.architecture import EdgeStructure
 from nni_hypens.budget import Budget
+from nni_hypens.evaluators import ImageClassification
 from search_spaces import OneCell
 
 
@@ -59,6 +61,29 @@ def test_paths_average(digits: ImageData, tmp_path: Path) -> None:
     assert counted[1] == warmup + rest + validation
     assert counted[3] == 3 * (warmup + rest) + validation
     assert counted["all"] == warmup + rest + validation
+
+
+def test_a_fixed_lam_leaves_the_rest_of_the_dial_alone(digits: ImageData, tmp_path: Path) -> None:
+    """At lam = 0, which is between the first two of five pivots, no other learns."""
+    base = EdgeStructure.from_space(tiny()).table.to_sample([[0]] * 14)
+    strategy = EdgeNES(base=base, lam=0, warmup_epochs=0)
+    strategy.mutate_model(tiny())
+    untrained = strategy.configure_oneshot_module(ImageClassification(10, 0.01, 0.0, 1)).hypernetwork
+    strategy = search(tmp_path, EdgeNES(base=base, lam=0, warmup_epochs=0), digits, tiny(), epochs=4)
+    after, before = strategy.oneshot_module.hypernetwork.values.detach(), untrained.values.detach()
+    moved = (after - before).abs().amax(dim=(1, 2))
+    assert (moved[:2] > 0).all() and not moved[2:].any()
+    found = strategy.sampler.mode(0)
+    assert found.shared_edges < 4
+    assert strategy.history[-1]["dial_error"] == found.shared_edges
+
+
+def test_a_fixed_lam_is_on_the_dial(digits: ImageData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^lam: got 5; expected a number in 0\.\.4"):
+        EdgeNES(lam=5).mutate_model(tiny())
+    for wrong in (-1, "2", float("nan"), True):
+        with pytest.raises(InputError, match="^lam: got"):
+            EdgeNES(lam=wrong)  # type: ignore[arg-type]
 
 
 def test_penalty_makes_networks_smaller(digits: ImageData, tmp_path: Path) -> None:

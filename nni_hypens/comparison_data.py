@@ -1,0 +1,146 @@
+"""What each figure and table of a comparison shows, as a NamedTuple, and how it follows from its results."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from nni_hypens.baselines import METHODS
+from nni_hypens.comparison_tables import LEVEL, paired_differences
+
+
+class MethodScore(NamedTuple):
+    """Test NLL of one method: (seed, NLL) of each seed, their mean and the t interval of the mean (None for one seed).
+
+    `rank` is the place in the order of means, 1 for the lowest.
+    """
+
+    method: str
+    title: str
+    rank: int
+    seeds: tuple[tuple[int, float], ...]
+    mean: float
+    sd: float | None
+    interval: tuple[float, float] | None
+
+
+class MethodDifference(NamedTuple):
+    """The main method against another, paired by seed: (ours - other) / other, its bootstrap interval and the p-value
+    of the paired t-test (None where there is one pair), the pairs and those in which ours is lower."""
+
+    method: str
+    title: str
+    rank: int
+    difference: float
+    interval: tuple[float, float] | None
+    p: float | None
+    pairs: int
+    wins: int
+
+
+class MethodCost(NamedTuple):
+    """What a method cost, in seconds of computing, and what it got for it; all are means over seeds."""
+
+    method: str
+    title: str
+    rank: int
+    nll: float
+    search_s: float
+    training_s: float
+    budget_s: float
+    networks: float
+    architectures: float
+    accuracy: float
+    ece: float
+    spearman: float | None
+    fills: bool
+
+    @property
+    def total_s(self) -> float:
+        """Search and training together."""
+        return self.search_s + self.training_s
+
+
+class Block(NamedTuple):
+    """One data set and size: its methods by mean NLL, lowest first, in each of the three."""
+
+    data: str
+    members: int
+    seeds: int
+    scores: tuple[MethodScore, ...]
+    differences: tuple[MethodDifference, ...]
+    costs: tuple[MethodCost, ...]
+
+
+def title_of(method: str) -> str:
+    """The method's title; the name itself where this version does not know it."""
+    return METHODS[method].title if method in METHODS else method
+
+
+def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
+    """A block for each data set and size, in the order in which they are in the results.
+
+    Args:
+        results: As :func:`nni_hypens.comparison.run_comparison` gives them.
+        ours: The main method; where it is not among the results there are no differences.
+    """
+    differences = paired_differences(results, ours) if ours in set(results["method"]) else None
+    blocks = []
+    for (data, members), rows in results.groupby(["data", "members"], sort=False):
+        scores = _scores(rows)
+        ranks = {score.method: score.rank for score in scores}
+        against = ()
+        if differences is not None and (data, members) in differences.index.droplevel("other"):
+            against = _differences(differences.loc[(data, members)], ranks)
+        costs = tuple(_cost(rows[rows["method"] == score.method], score) for score in scores)
+        blocks.append(Block(str(data), int(members), rows["seed"].nunique(), scores, against, costs))
+    return blocks
+
+
+def _scores(rows: pd.DataFrame) -> tuple[MethodScore, ...]:
+    means = rows.groupby("method")["nll"].mean().sort_values(kind="stable")
+    found = []
+    for rank, (method, mean) in enumerate(means.items(), 1):
+        own = rows[rows["method"] == method].sort_values("seed")
+        values = own["nll"].to_numpy()
+        sd = float(values.std(ddof=1)) if len(values) > 1 else None
+        interval = None
+        if sd is not None:
+            half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+            interval = (float(mean) - half, float(mean) + half)
+        seeds = tuple(zip(own["seed"].tolist(), values.tolist(), strict=True))
+        found.append(MethodScore(str(method), title_of(str(method)), rank, seeds, float(mean), sd, interval))
+    return tuple(found)
+
+
+def _differences(table: pd.DataFrame, ranks: dict[str, int]) -> tuple[MethodDifference, ...]:
+    found = []
+    for row in table.itertuples():
+        other = str(row.Index)
+        interval = None if np.isnan(row.low) else (float(row.low), float(row.high))
+        p = None if np.isnan(row.p) else float(row.p)
+        found.append(
+            MethodDifference(
+                other, title_of(other), ranks[other], float(row.difference), interval, p, int(row.pairs), int(row.wins)
+            )
+        )
+    return tuple(sorted(found, key=lambda one: one.rank))
+
+
+def _cost(rows: pd.DataFrame, score: MethodScore) -> MethodCost:
+    mean = rows.mean(numeric_only=True)
+    spearman = rows["supernet_spearman"].astype(float).mean()  # of the seeds that have one
+    names = ("search_s", "training_s", "budget_s", "networks", "architectures", "accuracy", "ece")
+    return MethodCost(
+        score.method,
+        score.title,
+        score.rank,
+        score.mean,
+        **{name: float(mean[name]) for name in names},
+        spearman=None if np.isnan(spearman) else float(spearman),
+        fills=score.method not in METHODS or METHODS[score.method].fills,
+    )

@@ -1,0 +1,96 @@
+"""Workbenches for tests of comparisons: a real one that is tiny, and one whose networks are simulated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nni_hypens.adaptive import random_architectures
+from nni_hypens.architecture import Sample
+from nni_hypens.config import RunConfig
+from nni_hypens.diversity import ChoiceLayout
+from nni_hypens.hypernetwork import Hypernetwork
+from nni_hypens.plan import Plan
+from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.settings_plan import plan_of
+from nni_hypens.workbench import Clock, Workbench
+
+SETTINGS = RunConfig(
+    data="digits", train_size=100, validation_size=100, test_size=100, epochs=1, search_epochs=2, warmup_epochs=1,
+    base_epochs=0, space_args={"channels": 2},
+)  # fmt: skip
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """The plan of a cell."""
+    return plan_of(config, split_seed=config.seed)
+
+
+class SimulatedBench(Workbench):
+    """Networks cost a second each, or what ``costs`` says; their probabilities are noise around the true class, less
+    of it for good architectures. Every training is noted in ``begun``."""
+
+    def __init__(
+        self, folder: Path, seed: int = 0, diverging: Collection[int] = (), costs: tuple[float, ...] = (1.0,)
+    ) -> None:
+        super().__init__(make_plan(RunConfig(**{**SETTINGS.to_mapping(), "seed": seed})), folder)
+        self.diverging, self.costs = diverging, costs
+        self.begun: list[tuple[object, int]] = []
+
+    def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+        turn = len(self.begun)
+        self.begun.append((self.structure.key(sample), seed))
+        validation = self.simulated(sample, seed, self.plan.data.labels("validation"), 0)
+        test = self.simulated(sample, seed, self.plan.data.labels("test"), 1)
+        if turn in self.diverging:
+            validation, test = np.full_like(validation, np.nan), np.full_like(test, np.nan)
+        return validation, test, self.costs[turn % len(self.costs)]
+
+    def simulated(self, sample: Sample, seed: int, labels: np.ndarray, split: int) -> np.ndarray:
+        """``N x 10`` probabilities."""
+        own = np.random.default_rng(_number(str(self.structure.key(sample))))
+        level = own.uniform(1.0, 3.0)  # how good the architecture is
+        noise = np.random.default_rng([_number(str(self.structure.key(sample))), seed, split])
+        logits = noise.normal(size=(len(labels), 10))
+        logits[np.arange(len(labels)), labels] += level
+        probs = np.exp(logits)
+        return (probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _number(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+
+
+class SimulatedSearch:
+    """A finished EdgeNES search that cost ``seconds``, of an untrained hypernetwork; a ranking costs one more."""
+
+    def __init__(self, bench: SimulatedBench, seconds: float = 5.0) -> None:
+        layout = ChoiceLayout(bench.structure.table)
+        generator = torch.Generator().manual_seed(bench.seed)
+        edges = bench.structure.n_edges
+        network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, edges + 0.2, generator=generator)
+        base = random_architectures(bench.structure, 1, 100 + bench.seed)[0]
+        self.sampler = ArchitectureSampler(bench.structure, network, base)
+        self.plan, self.bench, self.clock = bench.plan, bench, Clock(seconds)
+
+    def predict(self, samples: list[Sample]) -> np.ndarray:
+        """What a supernet that ranks well would predict."""
+        self.clock.seconds += 1.0
+        return np.stack([self.bench.simulated(sample, 7, self.bench.validation_labels, 0) for sample in samples])
+
+
+def note_labels(bench: Workbench, asked: list[str], patch: pytest.MonkeyPatch) -> None:
+    """Note each split whose labels are asked for."""
+    labels = bench.plan.data.labels
+    patch.setattr(bench.plan.data, "labels", lambda split: asked.append(split) or labels(split))
+
+
+def keys(bench: Workbench, networks: list[Any]) -> list[object]:
+    """Architectures of networks, as keys."""
+    return [bench.structure.key(network.sample) for network in networks]

@@ -1,0 +1,256 @@
+"""Recipes on a workbench whose networks are simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison_fixture import SimulatedBench, SimulatedSearch, keys
+
+from nni_hypens import baselines
+from nni_hypens.adaptive import neighbours, random_architectures
+from nni_hypens.baselines import METHODS, POPULATION, Trained, fill, replicas
+from nni_hypens.selection import select
+
+SEARCH_SECONDS = 3.0
+
+
+@pytest.fixture(autouse=True)
+def simulated_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NNI's searches find a random architecture in three seconds, EdgeNES takes five and one for a ranking."""
+
+    def nni_search(bench: SimulatedBench, strategy: str, index: int = 0) -> tuple[Any, float]:
+        return random_architectures(bench.structure, index + 1, 50 + bench.seed)[index], SEARCH_SECONDS
+
+    def fixed(bench: SimulatedBench, search: Any, lam: float) -> tuple[Any, float]:
+        return search.sampler.mode(lam).architecture, 2.0
+
+    monkeypatch.setattr(baselines, "nni_search", nni_search)
+    monkeypatch.setattr(baselines, "fixed_lam_search", fixed)
+    monkeypatch.setattr(baselines, "hypernetwork_search", lambda bench, name="", **changes: SimulatedSearch(bench))
+
+
+def total(trained: Trained) -> float:
+    return trained.search_s + sum(network.cost for network in trained.networks)
+
+
+# ---- the budget ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [0.0, 2.5, 7.0, 7.9, 20.0])
+@pytest.mark.parametrize("costs", [(1.0,), (0.5, 2.0, 1.0), (3.0, 0.1)])
+def test_the_budget_is_kept(budget: float, costs: tuple[float, ...], tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, costs=costs)
+    sample = random_architectures(bench.structure, 1, 0)[0]
+    networks = fill(bench, 3, budget, replicas(sample))
+    spent = np.cumsum([network.cost for network in networks])
+    assert len(networks) >= 3
+    for count in range(3, len(networks)):  # each after the third was expected to fit
+        assert spent[count - 1] * (count + 1) / count <= budget
+    assert spent[-1] * (len(networks) + 1) / len(networks) > budget  # and one more was not
+
+
+def test_a_source_that_runs_dry_ends_the_training(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    sample = random_architectures(bench.structure, 1, 0)[0]
+    assert len(fill(bench, 3, 100.0, iter([(sample, 0), (sample, 1)]))) == 2
+
+
+def test_diverged_networks_are_charged_but_do_not_count_as_members(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, diverging=[0, 2])
+    networks = fill(bench, 3, 0.0, replicas(random_architectures(bench.structure, 1, 0)[0]))
+    assert [network.finite for network in networks] == [False, True, False, True, True]
+    hopeless = SimulatedBench(tmp_path / "hopeless", diverging=range(100))
+    assert len(fill(hopeless, 3, 0.0, replicas(random_architectures(bench.structure, 1, 0)[0]))) == 9
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_methods_that_fill_the_budget_cost_the_same(size: int, tmp_path: Path) -> None:
+    budget = 16.0
+    for name, method in METHODS.items():
+        bench = SimulatedBench(tmp_path / name)
+        trained = method.recipe(bench, size, budget)
+        if method.fills:
+            assert budget - 1 < total(trained) <= budget, name
+            assert trained.choose, name
+        assert len(trained.networks) >= (1 if "single" in method.title else size), name
+        assert len({(bench.structure.key(n.sample), n.seed) for n in trained.networks}) == len(trained.networks), name
+        assert not {(bench.structure.key(n.sample), n.seed) for n in trained.networks} - set(bench.begun), name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_recipe_repeats_without_training(name: str, tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    first = METHODS[name].recipe(bench, 3, 14.0)
+    again = SimulatedBench(tmp_path, costs=(50.0,))
+    second = METHODS[name].recipe(again, 3, 14.0)
+    assert not again.begun
+    assert total(first) == total(second) and first.supernet_nll == second.supernet_nll
+    assert [(n.sample, n.seed, n.nll) for n in first.networks] == [(n.sample, n.seed, n.nll) for n in second.networks]
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.fills])
+def test_a_little_budget_still_gives_members(name: str, tmp_path: Path) -> None:
+    trained = METHODS[name].recipe(SimulatedBench(tmp_path), 3, 0.5)
+    assert 3 <= len(trained.networks) <= 5  # adaptive training begins with five
+
+
+# ---- methods of one architecture ----------------------------------------------------------------------------------
+
+
+def test_singles_and_deep_ensembles(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    for name in ("darts", "gumbel_darts", "enas", "random"):
+        trained = METHODS[name].recipe(bench, 5, 100.0)
+        assert len(trained.networks) == 1 and not trained.choose
+        assert trained.search_s == (0.0 if name == "random" else SEARCH_SECONDS)
+    deep = METHODS["darts_deep_ensemble"].recipe(bench, 4, 100.0)
+    assert len(set(keys(bench, deep.networks))) == 1 and len({network.seed for network in deep.networks}) == 4
+    assert not deep.choose and total(deep) == SEARCH_SECONDS + 4
+
+
+def test_several_searches_are_all_charged_and_twins_get_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = SimulatedBench(tmp_path)
+    different = METHODS["darts_ensemble"].recipe(bench, 4, 100.0)
+    assert different.search_s == 4 * SEARCH_SECONDS and len(set(keys(bench, different.networks))) == 4
+    assert {network.seed for network in different.networks} == {0}
+    sample = random_architectures(bench.structure, 1, 0)[0]
+    monkeypatch.setattr(baselines, "nni_search", lambda *_: (sample, SEARCH_SECONDS))
+    twins = METHODS["enas_ensemble"].recipe(bench, 3, 100.0)
+    assert [network.seed for network in twins.networks] == [0, 1, 2]
+
+
+def test_a_random_deep_ensemble_takes_the_best_it_has_seen(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    trained = METHODS["random_deep_ensemble"].recipe(bench, 3, 20.0)
+    found = keys(bench, trained.networks)
+    pool, rest = trained.networks[:10], trained.networks[10:]
+    assert len(set(found[:10])) == 10
+    best = min(pool, key=lambda network: network.nll)
+    assert set(keys(bench, rest)) == {bench.structure.key(best.sample)}
+    assert [network.seed for network in rest] == list(range(1, len(rest) + 1))
+
+
+def test_searches_at_fixed_lam_are_each_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, lams = SimulatedBench(tmp_path), []
+    search = baselines.fixed_lam_search
+    monkeypatch.setattr(baselines, "fixed_lam_search", lambda b, s, lam: lams.append(lam) or search(b, s, lam))
+    trained = METHODS["fixed_lam"].recipe(bench, 5, 100.0)
+    assert lams == [1.0, 1.5, 2.0, 2.5, 3.0] and trained.search_s == 5.0 + 5 * 2.0
+    assert len(trained.networks) == 5 and not trained.choose
+    METHODS["fixed_lam"].recipe(bench, 3, 100.0)
+    assert lams[5:] == [1.0, 2.0, 3.0]
+
+
+# ---- pools --------------------------------------------------------------------------------------------------------
+
+
+def test_random_deviations_differ_from_the_base_by_two_edges(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    trained = METHODS["random_deviations"].recipe(bench, 3, 45.0)
+    base, *others = trained.networks
+    assert base.sample == SimulatedSearch(bench).sampler.base and len(others) == 39
+    shared = {bench.structure.shared_edges(base.sample, network.sample) for network in others}
+    assert shared == {bench.structure.n_edges - 2}
+    assert len(set(keys(bench, trained.networks))) == 40
+
+
+def test_a_random_pool_holds_no_architecture_twice(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    trained = METHODS["random_pool"].recipe(bench, 3, 50.0)
+    assert len(set(keys(bench, trained.networks))) == len(trained.networks) == 50
+
+
+def test_evolution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every child is a neighbour of a member that forward selection takes from the ten youngest, as it was then."""
+    bench = SimulatedBench(tmp_path, diverging=[4])
+    trained = METHODS["evolution"].recipe(bench, 3, 40.0)
+    networks = trained.networks
+    assert len(networks) == 40 and len(set(keys(bench, networks[:POPULATION]))) == POPULATION
+    labels = bench.plan.data.labels("validation")
+    for born in range(POPULATION, len(networks)):
+        alive = [network for network in networks[born - POPULATION : born] if network.finite]
+        chosen = forward_selection(np.stack([network.validation for network in alive]), labels, 3)
+        parents = [alive[index].sample for index in chosen]
+        child = bench.structure.key(networks[born].sample)
+        near = [{bench.structure.key(other) for other in neighbours(bench.structure, parent)} for parent in parents]
+        assert any(child in keys_near for keys_near in near)
+
+
+def forward_selection(probs: np.ndarray, labels: np.ndarray, size: int) -> list[int]:
+    """Greedy without replacement by the NLL of the average."""
+    chosen: list[int] = []
+    for _ in range(size):
+        scores = {}
+        for index in set(range(len(probs))) - set(chosen):
+            mean = probs[[*chosen, index]].astype(float).mean(axis=0)
+            scores[index] = -np.log(mean[np.arange(len(labels)), labels]).mean()
+        chosen.append(min(scores, key=scores.__getitem__))
+    return chosen
+
+
+def test_evolution_goes_on_while_anything_lives(tmp_path: Path) -> None:
+    trained = METHODS["evolution"].recipe(SimulatedBench(tmp_path, diverging=range(POPULATION)), 3, 40.0)
+    assert len(trained.networks) == POPULATION  # nothing lives: there is no parent
+
+
+# ---- EdgeNES ------------------------------------------------------------------------------------------------------
+
+
+def test_edgenes_trains_the_base_and_what_was_ranked(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    trained = METHODS["edgenes"].recipe(bench, 3, 16.0)
+    assert trained.search_s == 6.0  # the search and one ranking
+    assert trained.networks[0].sample == SimulatedSearch(bench).sampler.base
+    assert len(set(keys(bench, trained.networks))) == len(trained.networks) == 10
+    labels = bench.plan.data.labels("validation")
+    assert set(trained.supernet_nll) == set(range(10))
+    for place, nll in trained.supernet_nll.items():
+        probs = bench.simulated(trained.networks[place].sample, 7, labels, 0)
+        assert nll == pytest.approx(-np.log(probs[np.arange(len(labels)), labels]).mean(), rel=1e-5)
+
+
+def test_edgenes_goes_on_where_candidates_are_cheaper_than_the_base(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, costs=(4.0,) + (1.0,) * 1000)
+    trained = METHODS["edgenes"].recipe(bench, 3, 30.0)
+    assert 28 < total(trained) <= 30
+    assert len(trained.networks) == 20  # by the cost of the base there would be 6
+    assert len(set(keys(bench, trained.networks))) == 20
+
+
+def test_seeds_of_the_base(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    trained = METHODS["base_ensemble"].recipe(bench, 3, 15.0)
+    assert trained.search_s == 5.0 and len(trained.networks) == 10  # nothing is ranked
+    assert set(keys(bench, trained.networks)) == {bench.structure.key(SimulatedSearch(bench).sampler.base)}
+
+
+def test_adaptive_training_may_repeat_an_architecture(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, diverging=[1])
+    trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
+    assert trained.networks[0].sample == SimulatedSearch(bench).sampler.base
+    found = keys(bench, trained.networks)
+    assert len(set(found[:5])) == 5
+    assert found.count(found[1]) == 1  # what diverged is not trained again
+
+
+def test_the_hardest_baseline_spends_what_adaptive_edgenes_spends(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    ours = METHODS["adaptive"].recipe(bench, 3, 30.0)
+    trained = METHODS["best_architecture"].recipe(bench, 3, 30.0)
+    assert total(trained) == total(ours)
+    (key,) = set(keys(bench, trained.networks))
+    means = {
+        other: np.mean([n.nll for n in ours.networks if bench.structure.key(n.sample) == other])
+        for other in keys(bench, ours.networks)
+    }
+    assert key == min(means, key=means.__getitem__)
+
+
+def test_forward_selection_is_that_of_the_package(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    networks = [bench.network(sample) for sample in random_architectures(bench.structure, 8, 0)]
+    probs, labels = np.stack([network.validation for network in networks]), bench.plan.data.labels("validation")
+    assert sorted(select("greedy", probs, labels, size=3).members) == sorted(forward_selection(probs, labels, 3))

@@ -1,0 +1,262 @@
+"""Cells, folders and outcomes of a comparison; only the last test trains real networks, in processes of their own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from comparison_fixture import SETTINGS, SimulatedBench, note_labels
+
+from nni_hypens import InputError, comparison, metrics
+from nni_hypens.adaptive import random_architectures
+from nni_hypens.baselines import Trained
+from nni_hypens.comparison import COLUMNS, Comparison, cell_name, check_folder, outcome, run_cell, run_comparison
+from nni_hypens.progress import Progress
+from nni_hypens.workbench import Network
+
+POOLS = ("adaptive_random", "random_pool", "evolution", "random_deep_ensemble")
+QUIET = Progress(quiet=True)
+
+
+@pytest.fixture
+def benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[SimulatedBench]]:
+    """The simulated workbenches of the cells, in this process; ``benches[0].diverging`` and the like come too late."""
+    made: list[SimulatedBench] = []
+
+    def bench(plan: Any, folder: Path) -> SimulatedBench:
+        made.append(SimulatedBench(folder, seed=plan.seed))
+        return made[-1]
+
+    monkeypatch.setattr(comparison, "Workbench", bench)
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(jobs))
+    yield made
+
+
+def compared(methods: tuple[str, ...] = POOLS, **changes: Any) -> Comparison:
+    given = {"settings": SETTINGS, "data_sets": ["digits"], "seeds": [0], "methods": methods, "sizes": (2, 3)}
+    return Comparison(**{**given, "budget": 12.0, **changes})
+
+
+def begun(benches: list[SimulatedBench]) -> list[tuple[int, object, int]]:
+    return [(bench.seed, *training) for bench in benches for training in bench.begun]
+
+
+# ---- what is asked for --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"seeds": []}, "^seeds: got"),
+        ({"seeds": [1, 1]}, "^seeds: got"),
+        ({"sizes": (1, 3)}, "^sizes: got 1"),
+        ({"methods": ("magic",)}, "^methods: got 'magic'"),
+        ({"budget": 0.0}, "^budget: got 0"),
+        ({"budget": float("nan")}, "^budget: got nan"),
+        ({"budget": None, "reference": "random_pool"}, "^reference: got 'random_pool'|^reference: got random_pool"),
+    ],
+)
+def test_bad_input_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compared(**changes)
+
+
+def test_a_method_that_is_not_installed_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nni_hypens.one_shot.has_tianshou", lambda: False)
+    with pytest.raises(InputError, match=r"^methods: got enas_ensemble without tianshou"):
+        compared(methods=("random_pool", "enas_ensemble"))
+
+
+def test_a_folder_belongs_to_one_comparison(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    check_folder(compared(), folder)
+    check_folder(compared(methods=("random",), seeds=[7], data_sets=["fashion_mnist"]), folder)  # these may be added
+    for changes, name in (
+        ({"sizes": (2, 5)}, "sizes"),
+        ({"budget": 13.0}, "seconds"),
+        ({"settings": replace(SETTINGS, epochs=2)}, "epochs"),
+        ({"reference": "random"}, "reference"),
+    ):
+        with pytest.raises(InputError, match=f"^{name}: got"):
+            check_folder(compared(**changes), folder)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="^out: got"):
+        check_folder(compared(), tmp_path / "other")
+
+
+def test_cells_of_different_files_have_different_folders() -> None:
+    names = [cell_name(data, 0) for data in ("digits", "a/set.npz", "b/set.npz", "m:load", "n:load", "/a/digits.npz")]
+    assert len(set(names)) == 6 and names[0] == "digits-0"
+    assert cell_name("a/set.npz", 1) != names[1]
+    assert all(Path(name).name == name for name in names)
+
+
+# ---- a cell -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_has_a_row_for_each_method_and_size(tmp_path: Path, benches: list[SimulatedBench]) -> None:
+    rows = run_cell(compared(), "digits", 3, tmp_path)
+    assert [(row["members"], row["method"]) for row in rows] == [(n, name) for n in (2, 3) for name in POOLS]
+    for row in rows:
+        assert set(COLUMNS) <= set(row) and row["seed"] == 3 and row["budget_s"] == 12.0
+        assert 11 < row["total_s"] <= 12 and row["total_s"] == row["search_s"] + row["training_s"]
+        assert len(row["chosen"]) == row["members"] <= row["networks"]
+    trained = begun(benches)
+    assert len(set(trained)) == len(trained)  # shared networks are trained once, and charged to each
+
+
+def test_the_reference_sets_the_budget(tmp_path: Path, benches: list[SimulatedBench]) -> None:
+    rows = run_cell(compared(("random_pool",), reference="random", budget=None), "digits", 0, tmp_path)
+    assert [row["budget_s"] for row in rows] == [1.0, 1.0] and [row["networks"] for row in rows] == [2, 3]
+
+
+def test_a_cell_that_was_interrupted_goes_on(
+    tmp_path: Path, benches: list[SimulatedBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_cell(compared(), "digits", 0, tmp_path / "whole")
+    trainings = begun(benches)
+    benches.clear()
+    train = SimulatedBench._train
+
+    def killed(self: SimulatedBench, sample: Any, seed: int) -> Any:
+        if len(self.begun) == 7:
+            raise KeyboardInterrupt
+        return train(self, sample, seed)
+
+    monkeypatch.setattr(SimulatedBench, "_train", killed)
+    for _ in range(len(trainings) // 7):
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(compared(), "digits", 0, tmp_path / "parts")
+    assert run_cell(compared(), "digits", 0, tmp_path / "parts") == whole
+    assert sorted(map(str, begun(benches))) == sorted(map(str, trainings))
+
+
+# ---- outcomes -----------------------------------------------------------------------------------------------------
+
+
+def pool(bench: SimulatedBench, n: int) -> list[Network]:
+    return [bench.network(sample) for sample in random_architectures(bench.structure, n, 0)]
+
+
+def test_members_are_those_of_brute_force(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    networks = pool(bench, 9)
+    labels = bench.plan.data.labels("validation")
+
+    def score(members: tuple[int, ...]) -> float:
+        mean = np.mean([networks[index].validation.astype(float) for index in members], axis=0)
+        return float(-np.log(mean[np.arange(len(labels)), labels]).mean())
+
+    best = min(itertools.combinations(range(9), 3), key=score)
+    found = outcome(bench, Trained(networks, 2.5), 3)
+    assert sorted(found["chosen"]) == sorted(bench.structure.describe(networks[index].sample) for index in best)
+    assert found["validation_nll"] == pytest.approx(score(best), rel=1e-5)
+    test = np.mean([networks[index].test.astype(float) for index in best], axis=0)
+    assert found["nll_uncalibrated"] == pytest.approx(metrics.nll(test, bench.test_labels), rel=1e-5)
+    logits = np.log(test) / found["temperature"]
+    scaled = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert found["nll"] == pytest.approx(metrics.nll(scaled, bench.test_labels), rel=1e-4)
+    assert found["accuracy"] == pytest.approx((test.argmax(axis=1) == bench.test_labels).mean())
+    assert (found["networks"], found["training_s"], found["search_s"], found["total_s"]) == (9, 9.0, 2.5, 11.5)
+
+
+def test_without_a_choice_all_are_members(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    networks = pool(bench, 4)
+    found = outcome(bench, Trained(networks, choose=False), 4)
+    assert found["chosen"] == [bench.structure.describe(network.sample) for network in networks]
+    single = outcome(bench, Trained(networks[:1], choose=False), 4)
+    assert len(single["chosen"]) == 1
+
+
+def test_test_labels_are_read_after_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, asked = SimulatedBench(tmp_path), []
+    networks = pool(bench, 5)
+    note_labels(bench, asked, monkeypatch)
+    choose, calibrate = comparison._choose, comparison.calibrate
+    monkeypatch.setattr(comparison, "_choose", lambda *a: asked.append("choose") or choose(*a))
+    monkeypatch.setattr(comparison, "calibrate", lambda *a: asked.append("calibrate") or calibrate(*a))
+    outcome(bench, Trained(networks), 2)
+    assert asked.index("choose") < asked.index("calibrate") < asked.index("test")
+
+
+def test_what_diverged_is_charged_and_never_a_member(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, diverging=[0, 3])
+    networks = pool(bench, 5)
+    lost = {bench.structure.describe(networks[index].sample) for index in (0, 3)}
+    found = outcome(bench, Trained(networks), 3)
+    assert found["networks"] == 5 and found["training_s"] == 5.0 and not lost & set(found["chosen"])
+    assert np.isfinite(found["nll"])
+    with pytest.raises(RuntimeError, match="3 networks did not diverge, too few for 4"):
+        outcome(bench, Trained(networks), 4)
+
+
+def test_the_rank_correlation_of_the_supernet(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, diverging=[5])
+    networks = pool(bench, 6)
+    order = sorted(range(5), key=lambda place: networks[place].nll)
+    upward = {place: float(rank) for rank, place in enumerate(order)}
+    for ranking, expected in ((upward, 1.0), ({place: -nll for place, nll in upward.items()}, -1.0)):
+        found = outcome(bench, Trained(networks, supernet_nll={**ranking, 5: 0.5}), 2)
+        assert found["supernet_spearman"] == pytest.approx(expected)
+    few = {place: upward[place] for place in list(upward)[:3]}
+    assert outcome(bench, Trained(networks, supernet_nll=few), 2)["supernet_spearman"] is None
+
+
+# ---- all cells ----------------------------------------------------------------------------------------------------
+
+
+def test_adding_methods_and_seeds_trains_nothing_twice(tmp_path: Path, benches: list[SimulatedBench]) -> None:
+    first = run_comparison(compared(("random_pool",)), tmp_path, progress=QUIET)
+    assert len(first) == 2 and list(first.columns) == list(COLUMNS)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "results.csv"), first, check_dtype=False)
+    second = run_comparison(compared(("evolution",), seeds=[0, 1]), tmp_path, progress=QUIET)
+    assert len(second) == 2 + 4  # what is known stays
+    trained = begun(benches)
+    assert len(set(map(str, trained))) == len(trained)
+    before = len(trained)
+    third = run_comparison(compared(("random_pool", "evolution"), seeds=[0, 1]), tmp_path, progress=QUIET)
+    assert len(third) == 8 and {row[0] for row in begun(benches)[before:]} == {1}
+    kept = third[(third["method"] == "random_pool") & (third["seed"] == 0)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, first)
+
+
+def test_a_cell_that_fails_does_not_lose_the_others(tmp_path: Path, benches: list[SimulatedBench]) -> None:
+    asked = compared(("random_pool",), seeds=[0, 1, 2])
+    check_folder(asked, tmp_path)
+    (tmp_path / "digits-1").mkdir()
+    (tmp_path / "digits-1" / "networks").write_text("in the way")
+    with pytest.raises(RuntimeError, match="^1 of 3 cells failed; digits-1: (NotADirectory|FileExists)Error"):
+        run_comparison(asked, tmp_path, progress=QUIET)
+    assert set(pd.read_csv(tmp_path / "results.csv")["seed"]) == {0, 2}
+    (tmp_path / "digits-1" / "networks").unlink()
+    before = len(begun(benches))
+    assert set(run_comparison(asked, tmp_path, progress=QUIET)["seed"]) == {0, 1, 2}
+    assert {seed for seed, *_ in begun(benches)[before:]} == {1}
+
+
+def test_bad_data_is_refused_before_the_folder_is_claimed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^data"):
+        run_comparison(compared(settings=replace(SETTINGS, train_size=5)), tmp_path / "out", progress=QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.end_to_end
+def test_real_cells_in_processes(tmp_path: Path) -> None:
+    """Searches and trainings for real, tiny; the same command again computes nothing."""
+    asked = compared(("fixed_lam", "random_pool"), sizes=(2,), budget=0.5)
+    table = run_comparison(asked, tmp_path, progress=QUIET)
+    assert list(table["method"]) == ["fixed_lam", "random_pool"]
+    assert (table["nll"] > 0).all() and (table["networks"] >= 2).all()
+    assert table["search_s"][0] > 0 == table["search_s"][1]
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    pd.testing.assert_frame_equal(run_comparison(asked, tmp_path, progress=QUIET), table)
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}

@@ -1,0 +1,192 @@
+"""NNI's one-shot strategies and EdgeNES on a workbench."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from comparison_fixture import SETTINGS, make_plan
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
+
+from nni_hypens import InputError, _compat, one_shot
+from nni_hypens._compat import quiet_logging
+from nni_hypens.architecture import EdgeStructure
+from nni_hypens.files import read_json
+from nni_hypens.one_shot import fixed_lam_search, hypernetwork_search, nni_search
+from nni_hypens.workbench import Workbench
+
+needs_tianshou = pytest.mark.skipif(
+    not _compat.has_tianshou(), reason="tianshou is not installed: pip install 'nni-hypens[compare]'"
+)
+STRATEGIES = ["darts", "gumbel_darts", pytest.param("enas", marks=needs_tianshou)]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_chooses_from_the_space_and_repeats(strategy: str, tmp_path: Path) -> None:
+    found = []
+    for folder in ("a", "b"):
+        bench = Workbench(make_plan(SETTINGS), tmp_path / folder)
+        sample, seconds = nni_search(bench, strategy)
+        assert seconds > 0
+        assert bench.structure.table.validate(sample) == sample
+        assert set(sample) == set(bench.structure.table.options)
+        again, cost = nni_search(bench, strategy)
+        assert bench.structure.key(again) == bench.structure.key(sample) and cost == seconds  # read, not run
+        found.append(sample)
+    assert found[0] == found[1]
+
+
+def test_searches_have_seeds_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    sample = EdgeStructure.from_space(make_plan(SETTINGS).space).table.to_sample([[0]] * 14)
+    monkeypatch.setattr(Workbench, "search", lambda self, name, seed, prepare: seeds.append(seed) or (sample, 1.0))
+    for seed, index in ((0, 0), (0, 1), (1, 0)):
+        nni_search(Workbench(make_plan(replace(SETTINGS, seed=seed)), tmp_path), "darts", index)
+    assert len(set(seeds)) == 3
+
+
+def test_an_unknown_strategy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^strategy: got 'nas'; expected one of darts, gumbel_darts, enas"):
+        nni_search(Workbench(make_plan(SETTINGS), tmp_path), "nas")
+
+
+def test_enas_names_the_extra_when_tianshou_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tianshou" else found(name))
+    with pytest.raises(InputError, match=r"enas without tianshou; expected pip install 'nni-hypens\[compare\]'"):
+        nni_search(Workbench(make_plan(SETTINGS), tmp_path), "enas")
+
+
+# ---- ENAS ---------------------------------------------------------------------------------------------------------
+
+
+class Remembering(_compat.Enas):
+    """ENAS that is rewarded for one option of the first choice alone."""
+
+    def configure_oneshot_module(self, training_module: Any) -> Any:
+        module = super().configure_oneshot_module(training_module)
+        step = module.training_module.validation_step
+
+        def rewarded(batch: Any, batch_idx: int) -> None:
+            step(batch, batch_idx)
+            self.logged.append((batch[1], module.trainer.callback_metrics["val_acc"].item()))
+            label = next(label for label, _ in module.generator.search_labels)
+            good = module.generator.simplified_space[label].values[0]
+            module.log("val_acc", float(module.generator.sample[label] == good), prog_bar=True)
+
+        module.training_module.validation_step = rewarded
+        self.logged = []
+        return module
+
+
+def run_enas(strategy: _compat.Enas, folder: Path, epochs: int) -> dict[str, Any]:
+    plan = make_plan(replace(SETTINGS, search_epochs=epochs, train_size=64))
+    evaluator = plan.search_evaluator
+    evaluator.datamodule.eval_batch_size = 10  # ten rewards in each epoch
+    torch.manual_seed(0)
+    np.random.seed(0)
+    config = NasExperimentConfig("sequential", "raw", "local")
+    config.experiment_working_directory = str(folder)
+    experiment = NasExperiment(plan.space, evaluator, strategy, config)
+    quiet_logging()
+    experiment.start()
+    found = experiment.export_top_models(top_k=1, formatter="dict")[0]
+    experiment.stop()
+    return found
+
+
+@needs_tianshou
+def test_enas_learns(tmp_path: Path) -> None:
+    update = {"batch_size": 32, "repeat": 5, "update_times": 2}
+    strategy = Remembering(3e-3, batches_per_update=10, reward_metric_name="val_acc", update_kwargs=update)
+    sample = run_enas(strategy, tmp_path, epochs=6)
+    module = strategy.oneshot_module
+    label = module.generator.search_labels[0][0]
+    probabilities = list(module.export_probs()[label].values())
+    assert len(probabilities) == 7 and sum(probabilities) == pytest.approx(1)
+    assert probabilities[0] > 0.6  # a seventh before it had learnt
+    assert sample[label] == module.generator.simplified_space[label].values[0]
+    assert module.export() == sample  # the trained controller is still there, and has one preference
+
+
+@needs_tianshou
+def test_enas_updates_after_rewards_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = {"batch_size": 32, "repeat": 1, "update_times": 1}
+    strategy = Remembering(1e-3, batches_per_update=10, reward_metric_name="val_acc", update_kwargs=update)
+    updates = []
+    make = strategy.policy_fn
+
+    def counted(env: Any) -> Any:
+        policy = make(env)
+        update = policy.update
+        monkeypatch.setattr(policy, "update", lambda *a, **k: updates.append(len(strategy.logged)) or update(*a, **k))
+        return policy
+
+    strategy.policy_fn = counted
+    run_enas(strategy, tmp_path, epochs=3)
+    assert len(strategy.logged) == 30
+    assert updates == [10, 20, 30]  # NNI's own: once more for each training batch after these
+
+
+@needs_tianshou
+def test_the_reward_of_enas_is_the_accuracy_of_the_batch(tmp_path: Path) -> None:
+    strategy = Remembering(1e-3, batches_per_update=100, reward_metric_name="val_acc")
+    run_enas(strategy, tmp_path, epochs=1)
+    assert {round(10 * reward, 4) % 1 for _, reward in strategy.logged} == {0.0}  # tenths: ten images in a batch
+    assert all(len(labels) == 10 for labels, _ in strategy.logged)
+    assert len({reward for _, reward in strategy.logged}) > 1
+
+
+# ---- EdgeNES ------------------------------------------------------------------------------------------------------
+
+
+def test_hypernetwork_search_runs_once_and_is_charged_for_rankings(tmp_path: Path) -> None:
+    bench = Workbench(make_plan(SETTINGS), tmp_path)
+    search = hypernetwork_search(bench)
+    seconds = search.clock.seconds
+    assert seconds > 0
+    samples = [search.sampler.base, *search.sampler.pool(3, None, 0)[1:]]
+    samples = [getattr(sample, "architecture", sample) for sample in samples]
+    probs = search.predict(samples)
+    assert probs.shape == (3, 100, 10)
+    np.testing.assert_allclose(probs.sum(axis=2), 1, atol=1e-5)
+    assert search.clock.seconds > seconds
+    again = hypernetwork_search(bench)
+    assert again.clock.seconds == seconds and again.sampler.base == search.sampler.base
+    np.testing.assert_array_equal(again.predict(samples), probs)
+    assert again.clock.seconds == search.clock.seconds  # the ranking costs what it cost the first time
+
+
+def test_an_interrupted_search_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupted search has computed would otherwise be charged to nobody."""
+    bench, seen = Workbench(make_plan(SETTINGS), tmp_path), []
+
+    def killed(plan: Any, folder: Path, progress: Any) -> None:
+        seen.append((folder / "search").exists())
+        (folder / "search").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one_shot, "search_stage", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            hypernetwork_search(bench)
+    assert seen == [False, False]
+
+
+def test_a_search_at_one_lam_goes_on_from_base_and_supernet(tmp_path: Path) -> None:
+    bench = Workbench(make_plan(replace(SETTINGS, search_epochs=3)), tmp_path)
+    search = hypernetwork_search(bench)
+    sample, seconds = fixed_lam_search(bench, search, 2.0)
+    folder = tmp_path / "searches" / "edgenes-lam-2" / "search"
+    assert EdgeStructure.from_space(bench.plan.space).table.validate(sample) == sample
+    assert read_json(folder / "base.json") == read_json(search.folder / "base.json")
+    assert len((folder / "history.csv").read_text().splitlines()) == 1 + 2  # warm-up is not done again
+    assert seconds == read_json(tmp_path / "searches" / "edgenes-lam-2" / "cost.json") > 0
+    assert fixed_lam_search(bench, search, 2.0) == (sample, seconds)
+    assert bench.plan.search_evaluator.trainer.max_epochs == 3  # the plan is as it was
+    assert "lam" not in bench.plan.strategy

@@ -1,0 +1,158 @@
+"""What is trained once, what it costs, and what is read again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison_fixture import SETTINGS, SimulatedBench, make_plan, note_labels
+
+from nni_hypens import metrics, workbench
+from nni_hypens.adaptive import random_architectures
+from nni_hypens.workbench import Clock, Workbench
+
+
+def test_a_network_is_trained_once(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, costs=(1.0, 2.0, 4.0))
+    first, second = random_architectures(bench.structure, 2, 0)
+    networks = [bench.network(first), bench.network(second), bench.network(first, 1)]
+    assert [network.cost for network in networks] == [1.0, 2.0, 4.0]
+    assert len({(bench.structure.key(n.sample), n.seed) for n in networks}) == 3
+    later = SimulatedBench(tmp_path, costs=(100.0,))
+    again = [later.network(first), later.network(second), later.network(first, 1)]
+    assert len(bench.begun) == 3 and not later.begun
+    for one, other in zip(networks, again, strict=True):
+        assert (one.nll, one.cost, one.seed) == (other.nll, other.cost, other.seed)
+        np.testing.assert_array_equal(one.validation, other.validation)
+        np.testing.assert_array_equal(one.test, other.test)
+
+
+def test_replicas_and_seeds_of_the_plan_have_seeds_of_their_own(tmp_path: Path) -> None:
+    seeds = set()
+    for seed in (0, 1):
+        bench = SimulatedBench(tmp_path / str(seed), seed=seed)
+        sample = random_architectures(bench.structure, 1, 0)[0]
+        seeds |= {bench.network(sample, replica).seed for replica in range(3)}
+    assert len(seeds) == 6
+
+
+def test_choices_that_do_not_matter_make_the_same_network(tmp_path: Path) -> None:
+    """Two samples of one architecture, which differ in operations on inputs that are not chosen, are one network."""
+    bench = SimulatedBench(tmp_path)
+    sample = random_architectures(bench.structure, 1, 0)[0]
+    key = bench.structure.key(sample)
+    others = [
+        {**sample, label: value}
+        for label, options in bench.structure.table.options.items()
+        for value in options
+        if label not in bench.structure.table.multiple
+    ]
+    twin = next(other for other in others if other != sample and bench.structure.key(other) == key)
+    bench.network(sample)
+    bench.network(twin)
+    assert len(bench.begun) == 1
+
+
+def test_nll_is_that_of_the_validation_images(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    network = bench.network(random_architectures(bench.structure, 1, 0)[0])
+    assert network.nll == pytest.approx(metrics.nll(network.validation, bench.plan.data.labels("validation")))
+    assert network.finite
+
+
+def test_a_diverged_network_is_kept_with_its_cost(tmp_path: Path) -> None:
+    sample = random_architectures(SimulatedBench(tmp_path).structure, 1, 0)[0]
+    for bench in (SimulatedBench(tmp_path, diverging=[0]), SimulatedBench(tmp_path)):  # the second reads the first's
+        network = bench.network(sample)
+        assert not network.finite and network.nll == float("inf") and network.cost == 1.0
+
+
+def test_an_interrupted_training_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = SimulatedBench(tmp_path)
+    sample = random_architectures(bench.structure, 1, 0)[0]
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workbench, "write_json", killed)  # the arrays are there, the record is not
+        with pytest.raises(KeyboardInterrupt):
+            bench.network(sample)
+    assert bench.network(sample).finite
+    assert len(bench.begun) == 2
+
+
+def test_a_search_runs_once(tmp_path: Path) -> None:
+    bench = Workbench(make_plan(SETTINGS), tmp_path)
+    runs: list[str] = []
+
+    def prepare() -> Any:
+        runs.append("prepared")
+        return lambda space, evaluator: {"space": type(space).__name__, "epochs": evaluator.trainer.max_epochs}
+
+    found = bench.search("one", 0, prepare)
+    assert found[0] == {"space": "OneCell", "epochs": SETTINGS.search_epochs} and found[1] >= 0
+    assert bench.search("one", 0, prepare) == found and runs == ["prepared"]
+    assert Workbench(bench.plan, tmp_path).search("one", 0, prepare) == found and runs == ["prepared"]
+    bench.search("two", 0, prepare)
+    assert len(runs) == 2
+
+
+def test_a_search_begins_with_weights_of_its_seed(tmp_path: Path) -> None:
+    bench = Workbench(make_plan(SETTINGS), tmp_path)
+
+    def prepare() -> Any:
+        return lambda space, evaluator: sum(p.sum().item() for p in space.parameters())
+
+    sums = [bench.search(name, seed, prepare)[0] for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    assert sums[0] == sums[1] != sums[2]
+
+
+def test_preparing_a_search_is_not_charged(tmp_path: Path) -> None:
+    def prepare() -> Any:
+        busy(0.3)
+        return lambda space, evaluator: None
+
+    assert Workbench(make_plan(SETTINGS), tmp_path).search("one", 0, prepare)[1] < 0.2
+
+
+def busy(seconds: float) -> None:
+    """Use the processor."""
+    start = time.process_time()
+    while time.process_time() - start < seconds:
+        sum(range(1000))
+
+
+def test_the_clock_counts_computing_not_waiting() -> None:
+    clock = Clock(1.0)
+    with clock.running():
+        time.sleep(0.2)
+    assert clock.seconds == pytest.approx(1.0, abs=0.1)
+    with clock.running():
+        busy(0.2)
+    assert clock.seconds == pytest.approx(1.2, abs=0.1)
+    with pytest.raises(ValueError), clock.running():
+        busy(0.1)
+        raise ValueError
+    assert clock.seconds == pytest.approx(1.3, abs=0.1)  # what failed has cost too
+
+
+def test_a_real_training_repeats_and_reads_no_test_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = []
+    for folder in ("a", "b"):
+        bench = Workbench(make_plan(replace(SETTINGS, seed=2)), tmp_path / folder)
+        asked: list[str] = []
+        note_labels(bench, asked, monkeypatch)
+        sample = random_architectures(bench.structure, 1, 0)[0]
+        networks.append(bench.network(sample))
+        assert "test" not in asked
+    first, second = networks
+    assert first.validation.shape == first.test.shape == (100, 10)
+    np.testing.assert_array_equal(first.validation, second.validation)
+    np.testing.assert_array_equal(first.test, second.test)
+    np.testing.assert_allclose(first.test.sum(axis=1), 1, atol=1e-5)
+    assert first.cost > 0 and first.seed == 20_000

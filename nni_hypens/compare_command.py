@@ -67,6 +67,7 @@ def run_command(arguments: argparse.Namespace) -> None:
     """
     from nni_hypens.baselines import METHODS
     from nni_hypens.comparison import Comparison, run_comparison
+    from nni_hypens.comparison_page import write_comparison_page
     from nni_hypens.comparison_tables import text_tables
     from nni_hypens.config import RunConfig
     from nni_hypens.progress import Progress
@@ -94,11 +95,12 @@ def run_command(arguments: argparse.Namespace) -> None:
     if arguments.ours not in comparison.methods:
         raise InputError("ours", repr(arguments.ours), f"one of the methods: {', '.join(comparison.methods)}")
     results = run_comparison(comparison, arguments.out, arguments.jobs, Progress(arguments.quiet))
+    page = write_comparison_page(arguments.out, arguments.ours)
     if arguments.json:
         print(results.to_json(orient="records"))
         return
     print(text_tables(results, arguments.ours))
-    print(f"results: {arguments.out / 'results.csv'}")
+    print(f"results: {arguments.out / 'results.csv'}\npage:    {page}")
 
 
 def _absolute(source: str) -> str:

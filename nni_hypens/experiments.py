@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -197,18 +199,19 @@ def kill_trials(experiment: str, folder: Path) -> bool:
     return found
 
 
-def free_port(port: int | None, count: int = 1) -> int:
-    """``port`` if it can be had; None for the first free one from 8080.
+def free_port(port: int | None, count: int = 1, first: int = FIRST_PORT) -> int:
+    """``port`` if it can be had; None for the first free one.
 
     Args:
         port: The first of them.
         count: Ports that must be free, one after the other.
+        first: Where to begin to look for a free one, 8080 unless told.
 
     Raises:
         InputError: Out of range or taken.
     """
     if port is None:
-        for candidate in range(FIRST_PORT, FIRST_PORT + 200):
+        for candidate in range(first, FIRST_PORT + 200):
             if all(map(_is_free, range(candidate, candidate + count))):
                 return candidate
         raise InputError("port", f"{FIRST_PORT}..{FIRST_PORT + 199}, all in use", "a free port: --port P")
@@ -218,6 +221,48 @@ def free_port(port: int | None, count: int = 1) -> int:
         if not _is_free(each):
             raise InputError("port", f"{each}, which is in use", "a free port: --port P, or none to let one be found")
     return port
+
+
+@contextmanager
+def held_port(port: int | None, count: int = 1) -> Iterator[int]:
+    """A free port that no other run of this user takes before NNI's manager listens on it, some seconds later.
+
+    Two runs that began in the same second were seen to agree on 8080: one then talked to the other's manager. A locked
+    file in the folder for temporary files stands for the port; it is empty, and stays.
+
+    Args:
+        port: The port; None for the first from 8080 that is free and not held.
+        count: Ports, one after the other.
+
+    Raises:
+        InputError: Out of range, taken or held.
+    """
+    folder = Path(tempfile.gettempdir()) / f"nni_hypens-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise RuntimeError(f"{folder} belongs to another user; it may be removed")
+    first = FIRST_PORT
+    while True:
+        found = free_port(port, count, first)
+        with ExitStack() as held:
+            if all(held.enter_context(_locked(folder / str(each))) for each in range(found, found + count)):
+                yield found
+                return
+        if port is not None:
+            raise InputError("port", f"{port}, which another run has taken", "a free port: --port P")
+        first = found + 1
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether the file could be locked; it is until the block ends."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _is_free(port: int) -> bool:

@@ -21,7 +21,7 @@ from nni.experiment import Experiment, ExperimentConfig
 
 from nni_hypens._compat import manager_environment, quiet_logging
 from nni_hypens.errors import InputError
-from nni_hypens.experiments import forget_manager, free_port, kill_trials, record_manager, stop_orphan
+from nni_hypens.experiments import forget_manager, free_port, held_port, kill_trials, record_manager, stop_orphan
 from nni_hypens.files import check_place, read_json
 from nni_hypens.live_trial import OWNER, STATE
 
@@ -120,7 +120,7 @@ class _Watch:
             raise InputError("command", repr(command), "a program and its arguments, as a list")
         if shutil.which(command[0]) is None:
             raise InputError("command", repr(command[0]), "a program that can be run, such as python")
-        self.port = free_port(port)
+        self.asked, self.port = port, free_port(port)
         self.say = say
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ class _Watch:
         quiet_logging()
         told = {STATE: str(self.state), OWNER: str(os.getpid())}
         try:
-            with manager_environment(one_thread=False, more=told):
+            with held_port(self.asked) as self.port, manager_environment(one_thread=False, more=told):
                 self.experiment.start(self.port)
             quiet_logging()
             self.say(f"the search in NNI's web UI: http://127.0.0.1:{self.port}")

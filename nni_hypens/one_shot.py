@@ -59,7 +59,7 @@ def check_installed(method: str) -> None:
         InputError: It needs tianshou, which is not there.
     """
     if method.startswith("enas") and not has_tianshou():
-        raise InputError("methods", f"{method} without tianshou", "pip install 'nni-hypens[compare]'")
+        raise InputError("methods", f"{method} without tianshou", "pip install 'nni-hypens[enas]'")
 
 
 def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample, float]:

@@ -11,7 +11,7 @@ from nni_hypens import halving
 from nni_hypens.adaptive_stage import AdaptiveStage
 from nni_hypens.candidate_training import CandidateTraining
 from nni_hypens.ensemble_cost import cheapest, check_affordable
-from nni_hypens.experiments import free_port, run_trials
+from nni_hypens.experiments import held_port, run_trials
 from nni_hypens.files import read_json, write_json
 from nni_hypens.plan import MAX_SEED, Plan, fresh
 from nni_hypens.progress import Progress
@@ -165,17 +165,17 @@ class TrainStage:
         if plan.warm_start:
             new = [record for record in records if halving.read_rung(self.folder / record["id"]) is None]
             write_initial_weights(plan, self.out / "search", self.folder, new)
-        port = free_port(self.port, self.service.ports)
         goal = "" if until is None else f" to epoch {until}"
         new = more.left if more else 0
-        self.progress.say(f"training {len(specs) + new} candidates{goal}; NNI's web UI: http://127.0.0.1:{port}")
-        self.progress.start("train", of, "candidate", of - len(specs) - new)
         start = time.perf_counter()
         strategy = self._strategy(specs, per_trial, more)
-        try:
-            run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port, self.service)
-        finally:
-            self.progress.stop()
+        with held_port(self.port, self.service.ports) as port:
+            self.progress.say(f"training {len(specs) + new} candidates{goal}; NNI's web UI: http://127.0.0.1:{port}")
+            self.progress.start("train", of, "candidate", of - len(specs) - new)
+            try:
+                run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port, self.service)
+            finally:
+                self.progress.stop()
         wall = self.folder / "wall.json"
         before = read_json(wall)["seconds"] if wall.exists() else 0.0
         write_json(wall, {"seconds": before + time.perf_counter() - start})

@@ -12,8 +12,21 @@ import torch
 
 from nni_hypens._compat import manager_environment
 from nni_hypens.errors import InputError
-from nni_hypens.experiments import free_port, manager_error, stop_orphan, torch_threads, versions
+from nni_hypens.experiments import free_port, held_port, manager_error, stop_orphan, torch_threads, versions
 from nni_hypens.files import write_json
+
+
+def test_a_port_is_held_until_the_manager_listens() -> None:
+    """Two runs that begin at once must not agree on a port."""
+    with held_port(None) as first, held_port(None) as second:
+        assert first != second
+        with pytest.raises(InputError, match=f"^port: got {first}, which another run has taken"), held_port(first):
+            pass
+        assert free_port(first) == first  # nothing listens there yet
+    with held_port(first) as again:
+        assert again == first
+    with held_port(first, 2) as pair, held_port(None) as other:
+        assert pair == first and other > first + 1
 
 
 def test_ports() -> None:

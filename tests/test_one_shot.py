@@ -21,7 +21,7 @@ from nni_hypens.one_shot import fixed_lam_search, hypernetwork_search, nni_searc
 from nni_hypens.workbench import Workbench
 
 needs_tianshou = pytest.mark.skipif(
-    not _compat.has_tianshou(), reason="tianshou is not installed: pip install 'nni-hypens[compare]'"
+    not _compat.has_tianshou(), reason="tianshou is not installed: pip install 'nni-hypens[enas]'"
 )
 STRATEGIES = ["darts", "gumbel_darts", pytest.param("enas", marks=needs_tianshou)]
 
@@ -58,7 +58,7 @@ def test_an_unknown_strategy_is_refused(tmp_path: Path) -> None:
 def test_enas_names_the_extra_when_tianshou_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tianshou" else found(name))
-    with pytest.raises(InputError, match=r"enas without tianshou; expected pip install 'nni-hypens\[compare\]'"):
+    with pytest.raises(InputError, match=r"enas without tianshou; expected pip install 'nni-hypens\[enas\]'"):
         nni_search(Workbench(make_plan(SETTINGS), tmp_path), "enas")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,12 +114,23 @@ def test_a_search_begins_with_weights_of_its_seed(tmp_path: Path) -> None:
     assert sums[0] == sums[1] != sums[2]
 
 
-def test_preparing_a_search_is_not_charged(tmp_path: Path) -> None:
-    def prepare() -> Any:
-        busy(0.3)
-        return lambda space, evaluator: None
+def test_preparing_a_search_is_not_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = []
 
-    assert Workbench(make_plan(SETTINGS), tmp_path).search("one", 0, prepare)[1] < 0.2
+    class Noted(Clock):
+        @contextmanager
+        def running(self) -> Iterator[None]:
+            events.append("on")
+            yield
+            events.append("off")
+
+    def prepare() -> Any:
+        events.append("prepare")
+        return lambda space, evaluator: events.append("run")
+
+    monkeypatch.setattr("nni_hypens.workbench.Clock", Noted)
+    Workbench(make_plan(SETTINGS), tmp_path).search("one", 0, prepare)
+    assert events == ["prepare", "on", "run", "off"]
 
 
 def busy(seconds: float) -> None:

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "licences.md"
 HEAD = """# Licences
 
-nni_hypens itself is under the MIT licence. It contains no code of others; what it needs is installed beside it. Licences are as
-the installed packages state them in their metadata (`python tests/licences.py` writes this page).
+nni_hypens itself is under the MIT licence. It contains no code of others; what it needs is installed beside it.
+Licences are as the installed packages state them in their metadata (`python tests/licences.py` writes this page).
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -40,7 +40,9 @@ def test_version_is_in_one_place() -> None:
 @pytest.mark.end_to_end
 def test_what_is_built_can_be_published_and_installed(tmp_path: Path) -> None:
     for tool in ("build", "twine"):
-        if importlib.util.find_spec(tool) is None:
+        try:
+            importlib.metadata.version(tool)
+        except importlib.metadata.PackageNotFoundError:
             pytest.skip(f"{tool} is not installed: pip install -e '.[packaging]'")
     made, place = tmp_path / "dist", tmp_path / "venv"
 

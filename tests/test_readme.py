@@ -1,4 +1,4 @@
-"""README and guides are true: their Python runs, their commands parse, their figures are those of the committed results."""
+"""README and guides are true: their Python runs, their commands parse, their figures are those of the results."""
 
 from __future__ import annotations
 
@@ -53,8 +53,7 @@ def test_commands_parse() -> None:
 
 def test_links_and_pictures_exist() -> None:
     for path in PAGES:
-        targets = [target for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))]
-        for target in targets:
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
             inside = target.partition("#")[0]
             assert target.startswith("http") or (path.parent / inside).exists(), f"{path.name}: {target}"
 

@@ -1,4 +1,4 @@
-"""CPU time of importing nni_hypens against NNI's own import, in turns in one run: python tests/benchmarks/import_time.py
+"""CPU time of importing nni_hypens against NNI's own import, in turns in one run.
 
 `python -X importtime` counts by the clock, which a busy machine stretches; so time is taken by the processor's, and
 -X importtime gives the number of modules of nni_hypens and their own time in the heaviest import.
@@ -20,7 +20,7 @@ ROUNDS = 5
 
 
 def cpu_seconds(code: str) -> float:
-    """Of a process that imports and ends, less nothing: the interpreter's own start is in all of them."""
+    """Of the imports alone, without the start of the interpreter."""
     timed = f"import time; start = time.process_time(); {code}; print(time.process_time() - start)"
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", timed], capture_output=True, text=True, check=True)
     return float(ran.stdout.split()[-1])

@@ -41,9 +41,8 @@ def test_python_runs(code: str, tmp_path: Path) -> None:
 
 def test_commands_parse() -> None:
     parser = cli.build_parser()
-    lines = [
-        line for _, kind, body in BLOCKS if kind == "bash" for line in body.splitlines() if line.startswith("nni-hypens")
-    ]
+    bash = [body for _, kind, body in BLOCKS if kind == "bash"]
+    lines = [line for body in bash for line in body.splitlines() if line.startswith("nni-hypens")]
     assert len(lines) >= 4
     for line in lines:
         words = shlex.split(line, comments=True)[1:]

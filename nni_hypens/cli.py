@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nni_hypens import compare_command, deploy
+from nni_hypens import compare_command, deploy, doctor
 from nni_hypens.cli_settings import add_runtime, add_settings, folder_settings, settings_of
 from nni_hypens.errors import CommandError, InputError, explain
 from nni_hypens.live_trial import TRIAL_COMMAND
@@ -35,6 +35,7 @@ EXAMPLES = """examples:
   nni-hypens run --live                                   with the search, too, in NNI's web UI
   nni-hypens export runs/my                               the ensemble as one ONNX file, runs/my/ensemble/model.onnx
   nni-hypens predict runs/my a.png b.png                  labels, probabilities and uncertainty
+  nni-hypens doctor                                       what is installed, and what works on this machine
   nni-hypens watch -- python my_search.py                 a search of your own script in NNI's web UI
 """
 
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
             )
     compare_command.add_command(commands)
     deploy.add_commands(commands)
+    doctor.add_command(commands)
     _add_watch(commands)
     inside = commands.add_parser(TRIAL_COMMAND)  # without help it is not listed
     inside.add_argument("--out", type=Path, required=True)
@@ -197,6 +199,9 @@ def _goes_on(run: Any, arguments: argparse.Namespace) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["doctor"]:  # the parser below needs NNI, and a doctor is asked where NNI fails
+        return doctor.main(words[1:])
     parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.command not in deploy.COMMANDS:  # these open what others made, perhaps where it was unpacked

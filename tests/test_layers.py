@@ -19,7 +19,7 @@ ORDER = [
     "plots", "report_reading", "report_html", "report_members", "report", "plan", "settings_plan", "search_stage",
     "sample_stage", "adaptive_stage", "train_stage", "pipeline", "api", "fold", "export", "predict", "deploy",
     "workbench", "one_shot", "baselines", "comparison", "comparison_tables", "comparison_data", "comparison_plots",
-    "comparison_page", "cli_settings", "compare_command", "cli",
+    "comparison_page", "cli_settings", "compare_command", "doctor", "cli",
 ]  # fmt: skip
 
 

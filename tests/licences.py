@@ -1,0 +1,55 @@
+"""Write docs/licences.md: the licence of everything that setup.cfg names, as the installed packages state it."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "licences.md"
+HEAD = """# Licences
+
+nni_hypens itself is under the MIT licence. It contains no code of others; what it needs is installed beside it.
+Licences are as the installed packages state them in their metadata (`python tests/licences.py` writes this page).
+"""
+
+
+def needed() -> dict[str, list[str]]:
+    """``""`` for what every installation needs, or an extra of users -> names of distributions, as in setup.cfg."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    groups = {"": config["options"]["install_requires"]}
+    groups |= {name: config["options.extras_require"][name] for name in ("export", "enas") if name in
+               config["options.extras_require"]}  # fmt: skip
+    return {
+        extra: [re.match(r"[\w.-]+", line).group() for line in text.split("\n") if line.strip()]
+        for extra, text in groups.items()
+    }
+
+
+def licence(name: str) -> str:
+    """What a distribution's metadata says, the short forms first."""
+    about = importlib.metadata.metadata(name)
+    classifiers = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License")]
+    stated = (about.get("License") or "").strip().splitlines() or [""]
+    return about.get("License-Expression") or ", ".join(classifiers) or stated[0] or "not stated"
+
+
+def page() -> str:
+    """The page; a package that is not installed is said to be so."""
+    lines = [HEAD]
+    for extra, names in needed().items():
+        lines += [f"## {f'With the extra `{extra}`' if extra else 'Always'}\n", "| package | licence |", "|---|---|"]
+        for name in names:
+            try:
+                lines.append(f"| {name} | {licence(name)} |")
+            except importlib.metadata.PackageNotFoundError:
+                lines.append(f"| {name} | not installed where this page was written |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

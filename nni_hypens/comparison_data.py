@@ -93,7 +93,7 @@ def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
     for (data, members), rows in results.groupby(["data", "members"], sort=False):
         scores = _scores(rows)
         ranks = {score.method: score.rank for score in scores}
-        against = ()
+        against: tuple[MethodDifference, ...] = ()
         if differences is not None and (data, members) in differences.index.droplevel("other"):
             against = _differences(differences.loc[(data, members)], ranks)
         costs = tuple(_cost(rows[rows["method"] == score.method], score) for score in scores)

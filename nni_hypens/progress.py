@@ -19,7 +19,7 @@ class Progress:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._bar: tqdm | None = None
+        self._bar: tqdm[Any] | None = None
 
     def say(self, text: str) -> None:
         """One line."""

@@ -220,7 +220,7 @@ def finds_unused_parameters(strategy: DDPStrategy) -> bool:
     return bool(strategy._ddp_kwargs.get("find_unused_parameters", False))
 
 
-class TrialReports(TrialCommandChannel):
+class TrialReports(TrialCommandChannel):  # type: ignore[misc]
     """Stands between an evaluator and NNI while one candidate is trained, so that any evaluator's reports become ours.
 
     Intermediate metrics go on as dicts that carry the candidate's id; the final metric is kept back, because a trial
@@ -318,8 +318,10 @@ class _OneAfterTheOther:
                 yield batch, name
 
 
-class _EnasModule(EnasLightningModule):
+class _EnasModule(EnasLightningModule):  # type: ignore[misc]
     """NNI's module, which updates the controller after a reward only, and exports what the controller prefers."""
+
+    _trajectory_counter: int
 
     def training_step(self, batch_packed: Any, batch_idx: int) -> Any:
         """A step of the weights, or of the controller on a validation batch."""
@@ -337,12 +339,13 @@ class _EnasModule(EnasLightningModule):
         """The most probable option of each choice in turn; NNI's own export is one random draw."""
         self.policy._deterministic_eval = True
         try:
-            return super().export()
+            sample: dict[str, Any] = super().export()
+            return sample
         finally:
             self.policy._deterministic_eval = False
 
 
-class Enas(ENAS):
+class Enas(ENAS):  # type: ignore[misc]
     """NNI's ENAS, on Lightning 2 and with a result.
 
     nni 3.0 hands Lightning a loader that Lightning 2.6 takes for its own and whose batches do not say which loader they
@@ -387,6 +390,7 @@ class Enas(ENAS):
         )
 
     def configure_oneshot_module(self, training_module: pl.LightningModule) -> EnasLightningModule:
+        names: tuple[str, ...]
         names = ("batches_per_update", "log_prob_every_n_step", "replay_buffer_size", "reward_metric_name", "policy_fn")
         names += ("update_kwargs", "warmup_epochs", "penalty")
         return _EnasModule(training_module, **{name: getattr(self, name) for name in names})

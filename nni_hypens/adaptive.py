@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ class AdaptiveTraining:
         structure: EdgeStructure,
         start: Sequence[Sample],
         pool: Sequence[Sample],
-        labels: NDArray,
+        labels: NDArray[Any],
         members: int,
         seed: int = 0,
         accepts: Callable[[Sample], bool] | None = None,
@@ -109,7 +110,7 @@ class AdaptiveTraining:
                 self.options.append(sample)
                 self.sources.append(source)
 
-    def propose(self, trained: Sequence[Sample], probs: NDArray, pending: Sequence[Sample] = ()) -> Proposal:
+    def propose(self, trained: Sequence[Sample], probs: NDArray[Any], pending: Sequence[Sample] = ()) -> Proposal:
         """The next training.
 
         Args:
@@ -144,7 +145,7 @@ class AdaptiveTraining:
     def _accepted(self, index: int) -> bool:
         return self.accepts is None or self.accepts(self.options[index])
 
-    def _best(self, owner: Sequence[int], probs: NDArray) -> list[int]:
+    def _best(self, owner: Sequence[int], probs: NDArray[Any]) -> list[int]:
         nll = _nll(_true_class(probs, self.labels))
         means = {one: nll[[place for place, other in enumerate(owner) if other == one]].mean() for one in set(owner)}
         return sorted(means, key=lambda one: (means[one], one))[:PARENTS]
@@ -219,7 +220,12 @@ def _indicator(sets: Sequence[Sequence[tuple[str, int]]]) -> FloatArray:
 
 
 def forecast(
-    features: FloatArray, shared: FloatArray, trained: Sequence[int], probs: NDArray, labels: NDArray, members: int
+    features: FloatArray,
+    shared: FloatArray,
+    trained: Sequence[int],
+    probs: NDArray[Any],
+    labels: NDArray[Any],
+    members: int,
 ) -> Forecast:
     """Expected gain of the ensemble from one more network, for each architecture.
 
@@ -260,7 +266,7 @@ def ensemble_nll(nll: FloatArray, pairs: FloatArray) -> float:
     return float(nll.mean() - 2 * pairs.sum() / len(nll) ** 2)
 
 
-def predicted_nll(features: FloatArray, owner: NDArray, nll: FloatArray) -> tuple[FloatArray, FloatArray]:
+def predicted_nll(features: FloatArray, owner: NDArray[Any], nll: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation (``P`` each) of the validation NLL of one more network of each architecture.
 
     Bayesian ridge on ln NLL. Both precisions have Gamma(1, 1) priors in units of the spread that was seen, so a few
@@ -275,25 +281,27 @@ def predicted_nll(features: FloatArray, owner: NDArray, nll: FloatArray) -> tupl
     return level, std * scale * level
 
 
-def _true_class(probs: NDArray, labels: NDArray) -> FloatArray:
-    return np.clip(probs[:, np.arange(len(labels)), labels].astype(float), FLOOR, None)
+def _true_class(probs: NDArray[Any], labels: NDArray[Any]) -> FloatArray:
+    true: FloatArray = np.clip(probs[:, np.arange(len(labels)), labels].astype(float), FLOOR, None)
+    return true
 
 
 def _nll(true: FloatArray) -> FloatArray:
-    return -np.log(true).mean(axis=1)
+    nll: FloatArray = -np.log(true).mean(axis=1)
+    return nll
 
 
 def pair_gains(true: FloatArray) -> FloatArray:
     """``T x T``: mean NLL of two networks minus the NLL of their average, from ``T x N`` true-class probabilities."""
     nll = _nll(true)
     joint = np.stack([-np.log((true + row) / 2).mean(axis=1) for row in true])
-    gains = (nll[:, None] + nll) / 2 - joint
+    gains: FloatArray = (nll[:, None] + nll) / 2 - joint
     np.fill_diagonal(gains, 0.0)
     return gains
 
 
 def _new_pair_gains(
-    shared: FloatArray, owner: NDArray, nll: FloatArray, pairs: FloatArray, chosen: NDArray, mean: FloatArray
+    shared: FloatArray, owner: NDArray[Any], nll: FloatArray, pairs: FloatArray, chosen: NDArray[Any], mean: FloatArray
 ) -> FloatArray:
     """``P x M``: expected gain of the pair of a new network of each architecture and each chosen network."""
     first, second = np.triu_indices(len(owner), 1)
@@ -306,4 +314,5 @@ def _new_pair_gains(
     model = Ridge(alpha=1.0).fit((seen - centre) / spread, pairs[first, second])
     new = inputs(shared[:, owner[chosen]], mean[:, None], nll[chosen])
     found = model.predict(((new - centre) / spread).reshape(-1, seen.shape[1]))
-    return np.maximum(found.reshape(new.shape[:2]), 0.0)
+    gains: FloatArray = np.maximum(found.reshape(new.shape[:2]), 0.0)
+    return gains

@@ -9,13 +9,13 @@ from typing import Any
 
 import nni
 import pandas as pd
-import pytorch_lightning as pl
 from nni.experiment.config.training_service import TrainingServiceConfig
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.architecture import Sample
+from nni_hypens.data import LabelledData
 from nni_hypens.diversity import Diversity
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.ensemble_cost import check_total_limits
@@ -105,7 +105,7 @@ class EnsembleResult:
 def search_ensemble(
     space: ModelSpace,
     evaluator: Evaluator,
-    data: pl.LightningDataModule,
+    data: LabelledData,
     out: str | Path,
     *,
     search_evaluator: Lightning | None = None,

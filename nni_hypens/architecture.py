@@ -28,7 +28,6 @@ from typing import Any
 
 from nni.mutable import Categorical, CategoricalMultiple
 from nni.nas.nn.pytorch import Cell, ModelSpace
-from torch import nn
 
 from nni_hypens.errors import InputError
 
@@ -317,7 +316,7 @@ def _is_option(value: Any, options: Sequence[Any]) -> bool:
     return any(type(value) is type(option) and value == option for option in options)
 
 
-def _cell_groups(cell: nn.Module) -> list[EdgeGroup]:
+def _cell_groups(cell: Any) -> list[EdgeGroup]:
     """One group per node of an NNI ``Cell``; its slots are the (input, operation) pairs of that node."""
     groups = []
     for node, (ops, inputs) in enumerate(zip(cell.ops, cell.inputs, strict=True), start=cell.num_predecessors):

@@ -15,7 +15,7 @@ _CHUNK_VALUES = 2**22
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-class ImageBatches(Dataset):
+class ImageBatches(Dataset[Batch]):
     """Images in memory, handed out a whole batch at a time by one `index_select`.
 
     torch's DataLoader calls `__getitems__` with the indices of a batch; with `as_batch` for collate function there is

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +44,8 @@ def apply_temperature(probs: ArrayLike, temperature: float) -> NDArray[np.float6
         InputError: If an argument is not of that form.
     """
     check_temperature(temperature)
-    return softmax(_log(check_probabilities(probs)) / temperature, axis=1)
+    tempered: NDArray[np.float64] = softmax(_log(check_probabilities(probs)) / temperature, axis=1)
+    return tempered
 
 
 def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | None = 0.5) -> float:
@@ -104,7 +104,7 @@ def check_temperature(temperature: float) -> None:
         raise InputError("temperature", temperature, "a finite number above 0")
 
 
-def calibrate(method: str, probs: ArrayLike, weights: Sequence[float], labels: ArrayLike) -> Temperatures:
+def calibrate(method: str, probs: ArrayLike, weights: ArrayLike, labels: ArrayLike) -> Temperatures:
     """Fit the temperatures of one way to calibrate.
 
     Args:
@@ -130,7 +130,7 @@ def calibrate(method: str, probs: ArrayLike, weights: Sequence[float], labels: A
     raise InputError("calibration", repr(method), f"one of {', '.join(CALIBRATIONS)}")
 
 
-def combine(probs: ArrayLike, weights: Sequence[float], temperatures: Temperatures) -> NDArray[np.float64]:
+def combine(probs: ArrayLike, weights: ArrayLike, temperatures: Temperatures) -> NDArray[np.float64]:
     """The ensemble's probabilities from those of its members.
 
     Args:

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-import pytorch_lightning as pl
 from nni.common.serializer import is_traceable
 from nni.nas.evaluator import Evaluator
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, ModelEventType, TrainingEndEvent
 from nni.nas.space import ExecutableModelSpace, ModelStatus
 from nni.nas.strategy.base import Strategy
 
+from nni_hypens.data import Loaders
 from nni_hypens.errors import InputError
 from nni_hypens.files import write_json
 from nni_hypens.training import CandidateEvaluator, TrialSpec, reached
@@ -40,7 +40,7 @@ class Proposals(Protocol):
         """The next one."""
 
 
-class CandidateTraining(Strategy):
+class CandidateTraining(Strategy):  # type: ignore[misc]
     """Multi-trial NNI strategy that trains a given list of candidates, each with the user's evaluator.
 
     NNI's manager hands out parameters in the order they were submitted to whichever trial asks first, so with two
@@ -67,7 +67,7 @@ class CandidateTraining(Strategy):
         self,
         candidates: Sequence[TrialSpec],
         evaluator: Evaluator,
-        data: pl.LightningDataModule,
+        data: Loaders,
         directory: str | Path,
         concurrency: int = 1,
         per_trial: int = 1,
@@ -79,11 +79,11 @@ class CandidateTraining(Strategy):
         for name, value in (("concurrency", concurrency), ("per_trial", per_trial)):
             if value < 1:
                 raise InputError(name, value, "a whole number of at least 1")
-        for name, value in (("evaluator", evaluator), ("data", data)):
-            if not is_traceable(value):
+        for name, part in (("evaluator", evaluator), ("data", data)):
+            if not is_traceable(part):
                 raise InputError(
                     name,
-                    type(value).__name__,
+                    type(part).__name__,
                     "an object of a class wrapped by nni.trace, so that trials can rebuild it",
                 )
         self.candidates = list(candidates)
@@ -107,7 +107,8 @@ class CandidateTraining(Strategy):
 
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended the run."""
-        return self._status.value == "interrupted"
+        interrupted: bool = self._status.value == "interrupted"
+        return interrupted
 
     def _run(self) -> None:
         handlers = {

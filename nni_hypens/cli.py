@@ -176,7 +176,8 @@ def summary_table(results: dict[str, Any]) -> str:
     }
     rows |= {row["name"]: row for row in results["baselines"]}
     table = pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
-    return table.to_string(float_format=lambda value: f"{value:.4f}")
+    text: str = table.to_string(float_format=lambda value: f"{value:.4f}")
+    return text
 
 
 def finish(run: Any, arguments: argparse.Namespace) -> None:

@@ -232,8 +232,8 @@ def run_comparison(
             raise
     progress.stop()
     if failed:
-        cell, error = next(iter(failed.items()))
-        raise RuntimeError(f"{len(failed)} of {len(comparison.cells)} cells failed; {cell}: {error}")
+        cell, reason = next(iter(failed.items()))
+        raise RuntimeError(f"{len(failed)} of {len(comparison.cells)} cells failed; {cell}: {reason}")
     return write_results(folder)
 
 

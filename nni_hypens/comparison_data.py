@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -90,11 +90,13 @@ def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
     """
     differences = paired_differences(results, ours) if ours in set(results["method"]) else None
     blocks = []
+    data: Any  # pandas knows group keys as hashable only
+    members: Any
     for (data, members), rows in results.groupby(["data", "members"], sort=False):
         scores = _scores(rows)
         ranks = {score.method: score.rank for score in scores}
-        against = ()
-        if differences is not None and (data, members) in differences.index.droplevel("other"):
+        against: tuple[MethodDifference, ...] = ()
+        if differences is not None and (data, members) in cast(pd.MultiIndex, differences.index).droplevel("other"):
             against = _differences(differences.loc[(data, members)], ranks)
         costs = tuple(_cost(rows[rows["method"] == score.method], score) for score in scores)
         blocks.append(Block(str(data), int(members), rows["seed"].nunique(), scores, against, costs))
@@ -119,6 +121,7 @@ def _scores(rows: pd.DataFrame) -> tuple[MethodScore, ...]:
 
 def _differences(table: pd.DataFrame, ranks: dict[str, int]) -> tuple[MethodDifference, ...]:
     found = []
+    row: Any
     for row in table.itertuples():
         other = str(row.Index)
         interval = None if np.isnan(row.low) else (float(row.low), float(row.high))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, ttest_rel
@@ -93,15 +95,18 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
     lines = []
     table = method_table(results)
     differences = paired_differences(results, ours) if ours in set(results["method"]) else None
+    data: Any  # pandas knows group keys as hashable only
+    members: Any
     for (data, members), block in table.groupby(level=["data", "members"], sort=False):
         lines.append(f"{data}, ensembles of {members}, {int(block['seeds'].max())} seeds")
+        rows: list[Any] = list(block.itertuples())
         shown = pd.DataFrame(
             {
-                "test NLL": [f"{row.nll:.4f} ± {row.nll_sd:.4f}" for row in block.itertuples()],
-                "accuracy": [f"{100 * row.accuracy:.2f}%" for row in block.itertuples()],
-                "search s": [f"{row.search_s:.0f}" for row in block.itertuples()],
-                "training s": [f"{row.training_s:.0f}" for row in block.itertuples()],
-                "networks": [f"{row.networks:.1f}" for row in block.itertuples()],
+                "test NLL": [f"{row.nll:.4f} ± {row.nll_sd:.4f}" for row in rows],
+                "accuracy": [f"{100 * row.accuracy:.2f}%" for row in rows],
+                "search s": [f"{row.search_s:.0f}" for row in rows],
+                "training s": [f"{row.training_s:.0f}" for row in rows],
+                "networks": [f"{row.networks:.1f}" for row in rows],
             },
             index=[METHODS[name].title for name in block.index.get_level_values("method")],
         )
@@ -116,5 +121,6 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
 def _difference_text(differences: pd.DataFrame, data: str, members: int, other: str) -> str:
     if (data, members, other) not in differences.index:
         return ""
-    row = differences.loc[(data, members, other)]
+    key: Any = (data, members, other)
+    row: Any = differences.loc[key]
     return f"{100 * row.difference:+.1f}% [{100 * row.low:+.1f}, {100 * row.high:+.1f}] p={row.p:.3f}"

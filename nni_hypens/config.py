@@ -291,7 +291,7 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
-def coerce(entry: dataclasses.Field, value: Any) -> Any:
+def coerce(entry: dataclasses.Field[Any], value: Any) -> Any:
     """A value of the type that a field of :class:`RunConfig` declares; text is parsed, nothing is rounded.
 
     Raises:

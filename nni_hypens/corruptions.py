@@ -82,19 +82,22 @@ def _gaussian_blur(images: torch.Tensor, strength: float, generator: torch.Gener
 
     sigma = strength * _scale(images)
     size = 2 * math.ceil(3 * sigma) + 1
-    return functional.gaussian_blur(images, [size, size], [sigma, sigma])
+    blurred: torch.Tensor = functional.gaussian_blur(images, [size, size], [sigma, sigma])
+    return blurred
 
 
 def _brightness(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
     from torchvision.transforms.v2 import functional
 
-    return functional.adjust_brightness(images, strength)
+    brighter: torch.Tensor = functional.adjust_brightness(images, strength)
+    return brighter
 
 
 def _contrast(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
     from torchvision.transforms.v2 import functional
 
-    return functional.adjust_contrast(images, strength)
+    paler: torch.Tensor = functional.adjust_contrast(images, strength)
+    return paler
 
 
 def _elastic(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -118,7 +121,8 @@ def _pixelate(images: torch.Tensor, strength: float, generator: torch.Generator)
 
     height, width = images.shape[2:]
     small = functional.resize(images, [int(height * strength), int(width * strength)], antialias=True)
-    return functional.resize(small, [height, width], interpolation=functional.InterpolationMode.NEAREST)
+    coarse: torch.Tensor = functional.resize(small, [height, width], interpolation=functional.InterpolationMode.NEAREST)
+    return coarse
 
 
 def _jpeg(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:

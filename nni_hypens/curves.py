@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from nni_hypens.diversity import ChoiceLayout
-from nni_hypens.search_module import BASE, WARMUP, EdgeNESModule
+from nni_hypens.schedule import BASE, WARMUP
+from nni_hypens.search_module import EdgeNESModule
 
 SHARES = (0.0, 0.5, 1.0)
 """Where on the dial the hypernetwork is looked at: nothing shared, half of the edges, the base."""
@@ -43,6 +44,7 @@ def search_probabilities(module: EdgeNESModule) -> dict[str, dict[str, float]]:
         Nothing in the warm-up, which draws uniformly; ``label`` while the base is searched; and
         ``lam=0/label``, ``lam=2/label``, ``lam=4/label`` (with four edges) once the hypernetwork is trained.
     """
+    assert module.schedule is not None
     phase = module.schedule.phase(module.current_epoch)
     if phase == WARMUP:
         return {}

@@ -9,9 +9,9 @@ from __future__ import annotations
 import copyreg
 import numbers
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import nni
 import numpy as np
@@ -19,7 +19,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from nni_hypens.batches import AUGMENTATIONS, ImageBatches, as_batch, channel_statistics, normalise
+from nni_hypens.batches import AUGMENTATIONS, Batch, ImageBatches, as_batch, channel_statistics, normalise
 from nni_hypens.errors import InputError
 from nni_hypens.image_arrays import check_arrays, stratified_subset
 from nni_hypens.sources import Source, open_source
@@ -50,6 +50,38 @@ class _Prepared:
     input_spec: dict[str, Any]
     splits: dict[str, _Split] = field(default_factory=dict)
     test_count: int | None = None
+
+
+class Loaders(Protocol):
+    """A data module with batches `(images, labels)` for evaluation."""
+
+    def val_dataloader(self) -> Any:
+        """Batches of the validation split, in a fixed order."""
+
+    def test_dataloader(self) -> Any:
+        """Batches of the test split, in a fixed order."""
+
+
+class LabelledData(Loaders, Protocol):
+    """What a run asks of a data module for classification: see `ImageData`, which has it all."""
+
+    @property
+    def input_spec(self) -> dict[str, Any]:
+        """What networks expect: `channels, height, width, scale, mean, std`."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class."""
+
+    def labels(self, split: str) -> np.ndarray:
+        """Labels 0..C-1 of a split, in the order of its loader."""
+
+    def describe(self) -> dict[str, Any]:
+        """Summary for JSON."""
 
 
 @nni.trace
@@ -160,7 +192,8 @@ class ImageData(pl.LightningDataModule):
         rows = self._split(split).indices[np.asarray(indices, dtype=np.int64)]
         part = "test" if split == "test" else "train"
         images, _ = check_arrays(*self._ready().source.load(part), part)
-        return images[rows]
+        chosen: np.ndarray = images[rows]
+        return chosen
 
     def prepare(self) -> None:
         """Fetch, read and check the training part and split it; does nothing the second time.
@@ -256,21 +289,21 @@ class ImageData(pl.LightningDataModule):
         """Read the data; Lightning calls this in every process."""
         self.prepare()
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches `(B x C x H x W float32, B int64)` of the train split, augmented if asked."""
         split = self._split("train")
         dataset = ImageBatches(split.images, torch.from_numpy(split.labels), AUGMENTATIONS[self.augment])
         return _loader(dataset, self.batch_size, shuffle=True, drop_last=len(dataset) >= self.batch_size)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split, in the order of `indices`."""
         return self._evaluation_loader("validation")
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of the test split, in the order of `indices`; reads the test arrays."""
         return self._evaluation_loader("test")
 
-    def _evaluation_loader(self, name: str) -> DataLoader:
+    def _evaluation_loader(self, name: str) -> DataLoader[Batch]:
         split = self._split(name)
         return _loader(ImageBatches(split.images, torch.from_numpy(split.labels)), self.eval_batch_size)
 
@@ -325,7 +358,10 @@ def _check_classes(classes: np.ndarray, labels: np.ndarray) -> None:
         raise InputError("data.y_train", got, "two examples or more of each class, to split by label")
 
 
-def _loader(dataset: ImageBatches, batch_size: int, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
+def _loader(
+    dataset: ImageBatches, batch_size: int, shuffle: bool = False, drop_last: bool = False
+) -> DataLoader[Batch]:
     # Lightning advises worker processes; batches are slices of memory here, so workers would only cost time.
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers", category=UserWarning)
-    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=as_batch)
+    collate: Callable[[Any], Batch] = as_batch
+    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=collate)

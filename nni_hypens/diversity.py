@@ -240,6 +240,7 @@ def _edge_rows(
                     if value in table.options[ops[0]]:
                         slots.append((one, offset[ops[0]] + table.options[ops[0]].index(value)))
                     continue
+                assert source is not None
                 n_inputs = len(table.options[inputs])
                 label = ops[source] if len(ops) > 1 or n_inputs == 1 else ops[0]
                 if source >= n_inputs or value not in table.options[label]:
@@ -386,6 +387,7 @@ class JensenShannon:
 
     def _to_base(self, alpha: torch.Tensor) -> torch.Tensor:
         """Mean divergence ``*`` of distributions ``* x L x M`` to the smoothed base."""
+        assert self._base is not None
         middle = (alpha + self._base) / 2
         return (_entropy(middle) - (_entropy(alpha) + _entropy(self._base)) / 2).sum(-1).mean(-1)
 

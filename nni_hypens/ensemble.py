@@ -206,7 +206,7 @@ class Ensemble(nn.Module):
     ) -> list[NDArray[np.float32]]:
         x = torch.from_numpy(_normalised(np.asarray(images), self.info.input_spec))
         with evaluation(self), torch.no_grad():
-            return [function(batch.to(self.weights.device)).cpu().numpy() for batch in x.split(batch_size)]
+            return [function(batch.to(self.weights.device)).cpu().numpy() for batch in torch.split(x, batch_size)]
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `member-ID.safetensors` files and `ensemble.json` into a folder, which is made if it is missing.
@@ -320,7 +320,7 @@ def evaluation(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _normalised(images: NDArray, spec: dict[str, Any]) -> NDArray[np.float32]:
+def _normalised(images: NDArray[Any], spec: dict[str, Any]) -> NDArray[np.float32]:
     """Raw `N x H x W x C_in` or `N x H x W` images as normalised float32 `N x C_in x H x W`."""
     wanted = (spec["height"], spec["width"], spec["channels"])
     shape = images.shape

@@ -105,7 +105,7 @@ def _named(error: InputError) -> InputError:
     """The same error by the name of the setting."""
     name = error.field.removeprefix("limits.")
     if error.field == "limits":
-        name = error.got  # several together
+        name = str(error.got)  # several together
     return InputError(name, error.got, error.expected) if name != error.field else error
 
 

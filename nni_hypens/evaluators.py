@@ -12,7 +12,7 @@ from nni.nas.evaluator.pytorch import ClassificationModule, Lightning, Trainer
 
 
 @nni.trace
-class ImageClassification(ClassificationModule):
+class ImageClassification(ClassificationModule):  # type: ignore[misc]
     """NNI's ``ClassificationModule`` (cross-entropy, accuracy) with AdamW and a cosine schedule over ``epochs``.
 
     Args:

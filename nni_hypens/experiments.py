@@ -288,7 +288,7 @@ def versions() -> dict[str, str]:
         "nni_hypens": __version__,
         "nni": nni.__version__,
         "torch": str(torch.__version__),
-        "pytorch_lightning": pl.__version__,
+        "pytorch_lightning": pl.__version__,  # type: ignore[attr-defined]
         "numpy": numpy.__version__,
         "python": ".".join(map(str, sys.version_info[:3])),
     }

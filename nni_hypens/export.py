@@ -62,6 +62,9 @@ class Exported:
 class _Deployed(nn.Module):
     """Preprocessing and ensemble; the buffers are of the shape that `N x C x H x W` is multiplied with."""
 
+    factor: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, ensemble: Ensemble, preprocess: bool) -> None:
         super().__init__()
         self.ensemble = ensemble
@@ -74,7 +77,8 @@ class _Deployed(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if self.preprocess:
             images = images.permute(0, 3, 1, 2) * self.factor + self.shift
-        return self.ensemble(images)
+        probabilities: torch.Tensor = self.ensemble(images)
+        return probabilities
 
 
 def export_ensemble(
@@ -147,7 +151,7 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     example = (torch.zeros(2, *_shape(ensemble, preprocess)),)
-    sizes = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    sizes: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
     with quiet():
         try:
             graph = torch.export.export(module, example, **sizes).module()
@@ -200,6 +204,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dic
             program, (), None, dynamo=True, verbose=False, opset_version=OPSET, input_names=["images"],
             output_names=["probabilities"],
         )  # fmt: skip
+    assert exported is not None
     model = exported.model_proto
     graph = model.graph
     for message in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):

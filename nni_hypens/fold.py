@@ -8,7 +8,7 @@ copy. What the graph computes stays the same up to rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx
@@ -170,7 +170,7 @@ def _clean(graph_module: fx.GraphModule) -> None:
 
 def _statistics(graph_module: fx.GraphModule, norm: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:
     """`factor, shift` of `norm(x) = factor * x + shift` in double precision, or None if it depends on the batch."""
-    _, weight, bias, mean, variance, training, _, epsilon, *_ = norm.args
+    _, weight, bias, mean, variance, training, _, epsilon, *_ = cast("tuple[Any, ...]", norm.args)
     mean_value, variance_value = _tensor(graph_module, mean), _tensor(graph_module, variance)
     if training or mean_value is None or variance_value is None:
         return None
@@ -222,4 +222,5 @@ def _tensor(graph_module: fx.GraphModule, node: Any) -> torch.Tensor | None:
     value: Any = graph_module
     for part in str(node.target).split("."):
         value = getattr(value, part)
-    return value.detach()
+    detached: torch.Tensor = value.detach()
+    return detached

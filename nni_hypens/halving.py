@@ -71,7 +71,7 @@ def epochs_of(evaluator: Evaluator, members: int, candidates: int) -> int:
     if not isinstance(evaluator, Lightning):
         wanted = "false, or an nni.nas.evaluator.pytorch.Lightning evaluator, whose training can be continued"
         raise InputError("halving", f"{type(evaluator).__name__} as evaluator", wanted)
-    epochs = evaluator.trainer.max_epochs
+    epochs: int | None = evaluator.trainer.max_epochs
     least = ETA * SPACING
     if epochs is None or epochs < least:
         raise InputError("halving", f"{epochs} epochs per candidate", f"false, or at least {least} epochs")
@@ -145,9 +145,10 @@ class Pause(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if self.saving:  # classes such as that of the loss: not plain data, and not read when a fit goes on
-            for owner in (pl_module, trainer.datamodule):
+            for owner in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
                 for name in ("KEY", "NAME", "TYPE"):
-                    checkpoint.pop(getattr(owner, f"CHECKPOINT_HYPER_PARAMS_{name}", None), None)
+                    key: Any = getattr(owner, f"CHECKPOINT_HYPER_PARAMS_{name}", None)
+                    checkpoint.pop(key, None)
 
 
 def random_state() -> dict[str, Any]:

@@ -25,7 +25,7 @@ NASNET = "nni.nas.hub.pytorch.nasnet"
 NASBENCH101 = "nni.nas.hub.pytorch.modules.nasbench101"
 
 
-def hub_class(module: str, name: str) -> type | None:
+def hub_class(module: str, name: str) -> type[Any] | None:
     """A class of NNI's hub, or None where no space of that file can exist yet: the hub is never imported for it."""
     return getattr(sys.modules.get(module), name, None)
 
@@ -54,6 +54,8 @@ class LooseEnds(nn.Module):
 
 class LooseEndCell(WeightedCell):
     """``Cell`` with ``merge_op="loose_end"``: only the loose ends of the sampled path reach its output."""
+
+    postprocessor: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -125,7 +127,9 @@ def all_hooks() -> list[Callable[..., Any]]:
     return [*ours, *primitives, refuse_unsupported]
 
 
-def run_hook(hook: Callable[..., Any], name: str, module: nn.Module, memo: dict[str, Any], kwargs: dict) -> Any:
+def run_hook(
+    hook: Callable[..., Any], name: str, module: nn.Module, memo: dict[str, Any], kwargs: dict[str, Any]
+) -> Any:
     """Run one mutation hook; NNI's complaints about a space become ours, with the name of the module.
 
     Raises:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any, cast
 
 import torch
 from nni.nas.evaluator import Evaluator
@@ -59,7 +60,7 @@ class Inheritance:
             raise self._refusal(f"a space that cannot be copied ({self.reason})", "a space that copy.deepcopy accepts")
         with torch.random.fork_rng(devices=[]):  # the first weights of the network are all replaced
             # NNI's freeze gives out parts of the space itself, so that two networks would share them
-            network = copy.deepcopy(self.template.freeze(sample))
+            network: nn.Module = copy.deepcopy(self.template.freeze(sample))
         self._check_frozen(network)
         paths = _Paths(sample, _loose_end_columns(self, network))
         self._check_stages(sample)
@@ -77,6 +78,7 @@ class Inheritance:
     def _check_stages(self, sample: Sample) -> None:
         """A stage of one cell is followed, in the supernet only, by a layer that gives it the width of longer ones."""
         sampling = hub_class(NASNET, "NDSStagePathSampling")
+        assert self.supernet is not None
         stages = [module for module in self.supernet.modules() if sampling is not None and isinstance(module, sampling)]
         for number, stage in enumerate(stages[:-1]):  # nothing reads that output of the last stage
             if stage.first_cell_transformation is not None and stage.depth_choice.freeze(sample) == 1:
@@ -112,7 +114,7 @@ class _Paths:
         if isinstance(source, LayerChoice):
             self.copy(source[self.sample[source.label]], target, name)
         elif isinstance(source, LooseEnds):
-            self.copy(source.inner, target, name)
+            self.copy(cast(nn.Module, source.inner), target, name)
         elif isinstance(source, Repeat) and isinstance(target, nn.Sequential):
             for index, block in enumerate(target):
                 self.copy(source.blocks[index], block, f"{name}.{index}")
@@ -185,6 +187,7 @@ def _loose_end_columns(inheritance: Inheritance, network: nn.Module) -> dict[int
     nodes that are left out are zero in the supernet, and no layer there has a bias before the sum over channels, so
     what is kept computes the same.
     """
+    assert inheritance.supernet is not None
     cells = [module for module in network.modules() if isinstance(module, Cell) and module.merge_op == "loose_end"]
     supercells = [module for module in inheritance.supernet.modules() if isinstance(module, LooseEndCell)]
     if not supercells:
@@ -197,7 +200,7 @@ def _loose_end_columns(inheritance: Inheritance, network: nn.Module) -> dict[int
         )
     columns: dict[int, torch.Tensor] = {}
     for index, cell in enumerate(cells):
-        readers = [(cells[index + 1].preprocessor.pre1)] if index + 1 < len(cells) else [network.classifier]
+        readers: list[Any] = [(cells[index + 1].preprocessor.pre1)] if index + 1 < len(cells) else [network.classifier]
         readers += [cells[index + 2].preprocessor.pre0] if index + 2 < len(cells) else []
         ends = [node - cell.num_predecessors for node in cell.output_node_indices]
         for layer in (module for reader in readers for module in reader.modules()):
@@ -207,7 +210,7 @@ def _loose_end_columns(inheritance: Inheritance, network: nn.Module) -> dict[int
     return columns
 
 
-class InheritedModel(RawFormatModelSpace):
+class InheritedModel(RawFormatModelSpace):  # type: ignore[misc]
     """A frozen architecture whose executable model has the supernet's weights.
 
     Args:

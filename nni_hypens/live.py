@@ -171,7 +171,8 @@ class _Watch:
                 tail.copy()
             if state is not None and state["code"] is not None:
                 self._settle()
-                return state["code"]
+                code: int = state["code"]
+                return code
             if time.monotonic() - asked > ASK_SECONDS:
                 asked = time.monotonic()
                 self._check_manager()

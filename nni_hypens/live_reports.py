@@ -16,7 +16,8 @@ from typing import Any
 
 from nni_hypens._compat import TrialLink
 from nni_hypens.live_trial import LIVE, trial_name
-from nni_hypens.search_module import BASE, HYPERNETWORK, WARMUP, EdgeNESModule
+from nni_hypens.schedule import BASE, HYPERNETWORK, WARMUP
+from nni_hypens.search_module import EdgeNESModule
 
 PHASES = {WARMUP: 0, BASE: 1, HYPERNETWORK: 2}
 """Phases as numbers, since NNI's web UI draws nothing else."""

@@ -46,7 +46,7 @@ def write_state(path: Path, **state: Any) -> None:
     part.replace(path)
 
 
-def stop_group(process: subprocess.Popen) -> None:
+def stop_group(process: subprocess.Popen[Any]) -> None:
     """End a process and all of its group: asked first, then killed."""
     for number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGKILL, 10.0)):
         try:

@@ -36,7 +36,7 @@ class Reliability(NamedTuple):
 
     confidence: FloatArray
     accuracy: FloatArray
-    count: IntArray
+    count: IntArray  # type: ignore[assignment]  # over tuple.count
 
 
 def check_probabilities(probs: ArrayLike, name: str = "probs", ndim: int = 2) -> FloatArray:
@@ -68,7 +68,8 @@ def check_probabilities(probs: ArrayLike, name: str = "probs", ndim: int = 2) ->
     worst = sums.flat[np.abs(sums - 1).argmax()]
     if abs(worst - 1) > SUM_TOLERANCE:
         raise InputError(name, f"an example whose probabilities sum to {worst:.6g}", "sums of 1 (apply softmax)")
-    return np.minimum(array, 1.0)
+    capped: FloatArray = np.minimum(array, 1.0)
+    return capped
 
 
 def check_labels(labels: ArrayLike, examples: int, classes: int, name: str = "labels") -> IntArray:

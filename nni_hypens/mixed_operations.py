@@ -14,10 +14,10 @@ from nni.nas.oneshot.pytorch.supermodule.operation import MixedBatchNorm2d, Mixe
 from nni_hypens.supernet import weighted_operation
 
 
-class SlimBatchNorm2d(MixedBatchNorm2d):
+class SlimBatchNorm2d(MixedBatchNorm2d):  # type: ignore[misc]
     """NNI slices the weights and statistics of a narrower BatchNorm without asking whether it has any."""
 
-    def freeze_weight(self, num_features: int | dict, **kwargs: Any) -> dict[str, torch.Tensor | None]:
+    def freeze_weight(self, num_features: int | dict[int, float], **kwargs: Any) -> dict[str, torch.Tensor | None]:
         if isinstance(num_features, dict):  # a mixture of widths is as wide as the widest, as NNI has it
             num_features = self.num_features
         names = ("weight", "bias", "running_mean", "running_var")
@@ -25,7 +25,7 @@ class SlimBatchNorm2d(MixedBatchNorm2d):
         return {name: None if tensor is None else tensor[:num_features] for name, tensor in tensors.items()}
 
 
-class SlimLayerNorm(MixedLayerNorm):
+class SlimLayerNorm(MixedLayerNorm):  # type: ignore[misc]
     """NNI indexes with a list of slices, which PyTorch warns of and is to take for a tensor of indices."""
 
     def _freeze_weight_impl(self, normalized_shape: Any, **kwargs: Any) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample,
             quiet_logging()
             try:
                 experiment.start()
-                return experiment.export_top_models(top_k=1, formatter="dict")[0]
+                best: dict[str, Any] = experiment.export_top_models(top_k=1, formatter="dict")[0]
+                return best
             finally:
                 quiet_logging()
                 experiment.stop()

@@ -115,7 +115,8 @@ def fit_images(images: np.ndarray, channels: int, height: int, width: int) -> to
     tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     if tensor.shape[1] != channels:
         tensor = tensor.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
-    return functional.resize(tensor, [height, width], antialias=True).clamp(0, 1).contiguous()
+    sized: torch.Tensor = functional.resize(tensor, [height, width], antialias=True).clamp(0, 1).contiguous()
+    return sized
 
 
 def ood_images(name: str, count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -139,7 +139,8 @@ class Run:
 
     def results(self) -> dict[str, Any]:
         """The content of ``results.json``."""
-        return read_json(self.require("results.json", "evaluate"))
+        results: dict[str, Any] = read_json(self.require("results.json", "evaluate"))
+        return results
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -187,7 +188,8 @@ class Run:
 
     def candidates(self) -> list[dict[str, Any]]:
         """The content of ``candidates.json``."""
-        return read_json(self.require("candidates.json", "sample"))
+        candidates: list[dict[str, Any]] = read_json(self.require("candidates.json", "sample"))
+        return candidates
 
     def metrics(self, candidate: str) -> dict[str, Any] | None:
         """What the trial of a candidate wrote, or None before it has."""
@@ -322,7 +324,7 @@ class Run:
         results["ranking"]["method"] = self.plan.ranking
         members = [(member["id"], member["weight"]) for member in index["members"]]
         trials = {name: self.metrics(name) or {} for name in pool}
-        truth = [data.labels(part) for part in ("validation", "test")]
+        truth = (data.labels("validation"), data.labels("test"))
         results["cost_front"] = fronts(pool, *truth, trials, members, self.plan.members)
         results["n_edges"] = summary["n_edges"]
         results["dial"] = summary["dial"]

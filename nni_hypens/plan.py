@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
@@ -18,6 +17,7 @@ from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.config import read_yaml
+from nni_hypens.data import LabelledData
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
@@ -72,7 +72,7 @@ class Plan:
     space: ModelSpace
     evaluator: Evaluator
     search_evaluator: Lightning
-    data: pl.LightningDataModule
+    data: LabelledData
     identity: dict[str, Any]
     members: int = 3
     candidates: int = 8
@@ -213,7 +213,8 @@ def fresh(space: ModelSpace) -> ModelSpace:
 def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
     """One architecture of a space, with new weights, as a trial builds it."""
     with model_context(architecture):
-        return fresh(space)
+        network: torch.nn.Module = fresh(space)
+        return network
 
 
 def describe_space(space: ModelSpace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from nni_hypens.errors import InputError
 
@@ -63,7 +63,7 @@ class ReliabilityCurve(NamedTuple):
     bins: tuple[int, ...]
     confidence: tuple[float, ...]
     accuracy: tuple[float, ...]
-    count: tuple[int, ...]
+    count: tuple[int, ...]  # type: ignore[assignment]  # over tuple.count
 
 
 class Disagreement(NamedTuple):
@@ -226,7 +226,7 @@ def disagreement_data(ids: Sequence[str], pairwise: Sequence[Sequence[float]]) -
     if len(values) != len(ids) or any(len(row) != len(ids) or None in row for row in values):
         shape = f"rows of {', '.join(str(len(row)) for row in values)} values"
         raise InputError("diversity.pairwise", shape, f"{len(ids)} x {len(ids)} finite numbers, one a pair of members")
-    return Disagreement(tuple(str(name) for name in ids), values)
+    return Disagreement(tuple(str(name) for name in ids), cast("tuple[tuple[float, ...], ...]", values))
 
 
 def mappings(value: Any) -> list[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -40,8 +41,9 @@ COLOUR_VARIABLES = {
     INK: "--ink", MUTED: "--muted", GRID: "--grid", FIRST: "--first", SECOND: "--second", CARD: "--card",
 }  # fmt: skip
 
+Layout = Literal["constrained", "compressed", "tight"]
 _WIDTH = 4.0  # inches = 288 SVG units: at phone width an 8.5 pt letter is then about 10 CSS pixels high
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans", "font.size": 8.5, "axes.titlesize": 9, "legend.fontsize": 8, "legend.frameon": False,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "grid.color": GRID, "grid.linewidth": 0.6, "axes.grid": True,
@@ -55,12 +57,12 @@ LIGHT = {INK: "#1b2026", MUTED: "#5f6873", GRID: "#d5dae1", FIRST: "#0b62b8", SE
 
 
 @contextmanager
-def drawing(height: float, layout: str | None = "constrained", light: bool = False) -> Iterator[Figure]:
+def drawing(height: float, layout: Layout | None = "constrained", light: bool = False) -> Iterator[Figure]:
     """Give a figure of the report's width, `height` inches high, in the report's style while the block lasts.
 
     With `light` the style has the colours of a light page in place of place-holders.
     """
-    style = {key: LIGHT.get(value, value) for key, value in _STYLE.items()} if light else _STYLE
+    style: Any = {key: LIGHT.get(value, value) for key, value in _STYLE.items()} if light else _STYLE
     with matplotlib.rc_context(style), warnings.catch_warnings():
         # The browser draws the letters with its own fonts, so a glyph that matplotlib's font lacks is no fault.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
@@ -98,7 +100,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
 
 def draw_dial(data: Dial, name: str) -> str:
     """Draw shared edges against lam."""
-    looks = {
+    looks: dict[str, tuple[str, dict[str, Any]]] = {
         "pool": ("in the pool only", {"facecolors": "none", "edgecolors": MUTED, "s": 20}),
         "trained": ("trained", {"facecolors": "none", "edgecolors": FIRST, "s": 36, "linewidths": 1.3}),
         "member": ("member", {"facecolors": SECOND, "edgecolors": INK, "s": 52, "linewidths": 0.8}),
@@ -256,8 +258,8 @@ def draw_cost_front(front: CostFront, name: str) -> str:
         for point in front.points:
             axes.annotate(str(point.members), (point.cost, point.nll), (6, 6), textcoords="offset points")
         if front.chosen is not None:
-            look = {"facecolors": "none", "edgecolors": SECOND, "s": 110, "linewidths": 1.6, "zorder": 4}
-            axes.scatter([front.chosen.cost], [front.chosen.nll], label="the chosen ensemble", **look)
+            look: dict[str, Any] = {"facecolors": "none", "edgecolors": SECOND, "s": 110, "linewidths": 1.6}
+            axes.scatter([front.chosen.cost], [front.chosen.nll], label="the chosen ensemble", zorder=4, **look)
         axes.margins(0.12)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

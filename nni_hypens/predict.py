@@ -84,7 +84,8 @@ class Predictor:
 
 
 def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    return -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=-1)
+    entropy: NDArray[np.float64] = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=-1)
+    return entropy
 
 
 def open_model(path: str | os.PathLike[str], space: Callable[..., nn.Module] | None = None) -> Predictor:
@@ -162,7 +163,8 @@ def _open_pt2(path: Path) -> Predictor:
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
-            return module(torch.from_numpy(images)).numpy()
+            found: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
+            return found
 
     return _of_file(_check_metadata(texts, path), run)
 
@@ -281,7 +283,8 @@ def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
         raise InputError("images", f"{path} of shape {got.shape}", f"images of {_size(spec)}; arrays are not resized")
     if content.dtype.kind not in "uif" or not np.isfinite(content).all():
         raise InputError("images", f"{path} of type {content.dtype}", "finite numbers")
-    return content.astype(np.float32)
+    images: NDArray[np.float32] = content.astype(np.float32)
+    return images
 
 
 def _read_picture(path: Path, spec: dict[str, Any], resize: bool) -> NDArray[np.float32]:

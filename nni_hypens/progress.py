@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
@@ -19,7 +19,7 @@ class Progress:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._bar: tqdm | None = None
+        self._bar: tqdm[Any] | None = None
 
     def say(self, text: str) -> None:
         """One line."""
@@ -73,7 +73,8 @@ class SearchProgress(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Lightning calls callbacks before the module, which writes the row of this epoch: these are the numbers of
         # the one before
-        row = pl_module.history[-1] if pl_module.history else {}
+        history = cast("list[dict[str, Any]]", pl_module.history)
+        row = history[-1] if history else {}
         shown = ("phase", "loss", "accuracy", "dial_error")
         self.progress.step(**{name: row[name] for name in shown if row.get(name) is not None})
 

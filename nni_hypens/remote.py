@@ -133,6 +133,7 @@ class Machine:
             process = subprocess.Popen(
                 self.command(script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
             )
+            assert process.stdout is not None
             timer = threading.Timer(FETCH_SECONDS, process.kill)
             timer.start()
             try:
@@ -319,7 +320,7 @@ class Machines:
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
         try:
-            failure = None
+            failure: FetchError | None = None
             for machine in self._likely_first(place):
                 try:
                     machine.fetch(f"{place}/{expected.spec['id']}", expected.limits(), staging)
@@ -327,6 +328,7 @@ class Machines:
                 except FetchError as error:
                     failure = failure or error
             else:
+                assert failure is not None  # there is a machine
                 raise failure
             record = expected.check(staging)
             for name in FILES[:-1]:

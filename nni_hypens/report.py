@@ -177,6 +177,7 @@ def _results_table(run: RunContent) -> str:
         nll = number((row.get("test") or {}).get("nll"))
         return row["id"] not in weights, float("inf") if nll is None else nll
 
+    row: Mapping[str, Any]
     for row in sorted(run.trained, key=order):
         is_member = row["id"] in weights
         said = page.fixed(weights[row["id"]], 3) if is_member else "–"

@@ -216,7 +216,8 @@ def cost_front(run: RunContent) -> str:
             continue
         text = f"Averages of 1 to {len(run.members)} candidates by {said}; the numbers are those of their members."
         drawings.append(page.figure(plots.draw_cost_front(front, f"front-{cost}"), text))
-    chosen = [("the chosen ensemble", found.get("chosen"))] if isinstance(found.get("chosen"), Mapping) else []
+    picked = found.get("chosen")
+    chosen = [("the chosen ensemble", picked)] if isinstance(picked, Mapping) else []
     points = [(_COSTS.get(str(item.get("by")), "–"), item) for item in mappings(found.get("rows"))]
     for name, item in [*chosen, *points]:
         listed = item.get("members")

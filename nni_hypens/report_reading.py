@@ -60,7 +60,7 @@ def _read_json(run_dir: Path, name: str, kind: type) -> Any:
 
 def _typed(field: str, value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
-        words = {dict: "a mapping", list: "a list"}
+        words: dict[type, str] = {dict: "a mapping", list: "a list"}
         raise InputError(field, f"{type(value).__name__}", words.get(kind, kind.__name__))
     return value
 

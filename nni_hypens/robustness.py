@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
 from nni_hypens import metrics
 from nni_hypens.calibration import Temperatures, apply_temperature, combine
 from nni_hypens.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from nni_hypens.data import LabelledData
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.image_arrays import stratified_subset
@@ -31,7 +31,7 @@ class Bench:
     """
 
     def __init__(
-        self, ensemble: Ensemble, data: pl.LightningDataModule, images: int, best: str, best_temperature: float,
+        self, ensemble: Ensemble, data: LabelledData, images: int, best: str, best_temperature: float,
         seed: int,
     ) -> None:  # fmt: skip
         self.ensemble = ensemble
@@ -43,7 +43,7 @@ class Bench:
         labels = data.labels("test")
         rows = stratified_subset(labels, min(images, len(labels)), seed=(seed, 5))
         self.labels = labels[rows]
-        raw = data.raw("test", rows).astype(np.float32) / data.input_spec["scale"]
+        raw = cast(Any, data).raw("test", rows).astype(np.float32) / data.input_spec["scale"]
         # 0..1 for images as they come; data that somebody has standardised keeps a range of its own.
         self.low, self.high = min(0.0, float(raw.min())), max(1.0, float(raw.max()))
         unit = ((raw - self.low) / (self.high - self.low)).clip(0, 1)
@@ -66,7 +66,7 @@ class Bench:
 
 def measure_robustness(
     ensemble: Ensemble,
-    data: pl.LightningDataModule,
+    data: LabelledData,
     *,
     best: str,
     best_temperature: float,
@@ -132,11 +132,11 @@ def _rows(bench: Bench, members: np.ndarray, corruption: str, severity: int) -> 
 
 def _ood(bench: Bench, clean: np.ndarray, setting: str, source: Any) -> dict[str, Any]:
     inside = _scores(bench, clean)
-    shape = bench.images.shape[1:]
+    channels, height, width = bench.images.shape[1:]
     sets, skipped = [], []
     for name in ood_names(setting, source if isinstance(source, str) else None):
         try:
-            images = ood_images(name, len(bench.labels), *shape, seed=bench.seed)
+            images = ood_images(name, len(bench.labels), channels, height, width, seed=bench.seed)
         except InputError as error:
             if setting != "auto":
                 raise

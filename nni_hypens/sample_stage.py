@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nni_hypens.architecture import EdgeStructure, Sample
+from nni_hypens.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.budget import Budget
 from nni_hypens.ensemble_cost import COUNTED, LIMITS
 from nni_hypens.errors import InputError
@@ -93,7 +93,7 @@ def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:
     return {"parameters": cost.params, "flops": cost.flops}
 
 
-def _new_pool(plan: Plan, sampler: ArchitectureSampler, n: int, known: set, offset: int) -> list[Candidate]:
+def _new_pool(plan: Plan, sampler: ArchitectureSampler, n: int, known: set[EdgeKey], offset: int) -> list[Candidate]:
     """Architectures to rank, the base first; the others are not among ``known``."""
     wanted = OVERSAMPLE * n
     if not known:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +93,8 @@ class ArchitectureSampler:
     @torch.no_grad()
     def logits(self, lam: float) -> torch.Tensor:
         """Logits ``L x M`` at lam."""
-        return self.hypernetwork(torch.tensor(float(lam))).cpu()
+        logits: torch.Tensor = self.hypernetwork(torch.tensor(float(lam))).cpu()
+        return logits
 
     def mode(self, lam: float) -> Candidate:
         """The most probable architecture at ``lam``."""
@@ -291,11 +293,12 @@ class ArchitectureSampler:
             raise InputError(str(path), type(error).__name__, f"a hypernetwork saved by nni_hypens ({error})") from None
 
 
-def _metadata(path: Path) -> dict:
+def _metadata(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {})["nni_hypens"])
+        found: dict[str, Any] = json.loads((file.metadata() or {})["nni_hypens"])
+        return found
 
 
 def choose_pool(pool: list[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:

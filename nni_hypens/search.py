@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
@@ -16,7 +16,7 @@ from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.space import RawFormatModelSpace
 from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, budget_for, check_limits
@@ -37,7 +37,7 @@ from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPoli
 _LOADERS = ("train_dataloader", "val_dataloader")
 
 
-class EdgeNES(OneShotStrategy):
+class EdgeNES(OneShotStrategy):  # type: ignore[misc]
     """Search one hypernetwork that gives an architecture for each number of edges shared with a base.
 
     Babkin, Bakhteev et al., "Differentiable algorithm for searching ensembles of deep learning models with diversity
@@ -135,7 +135,7 @@ class EdgeNES(OneShotStrategy):
         self.base = base
         self.diversity = diversity or SharedEdges()
         self.penalty = None if penalty is None else Penalty(penalty)
-        self.limits = {"max_params": max_params, "max_flops": max_flops, "input_shape": input_shape}
+        self.limits: dict[str, Any] = {"max_params": max_params, "max_flops": max_flops, "input_shape": input_shape}
         self.supernet_file = None if supernet is None else Path(supernet)
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self.budget: Budget | None = None
@@ -183,6 +183,7 @@ class EdgeNES(OneShotStrategy):
 
     def _check_base(self) -> None:
         """Refuse a base that is given and breaks the budget: every pool would hold it."""
+        assert not isinstance(self.base, str | Path)
         excess = None if self.base is None or self.budget is None else self.budget.excess(self.base)
         if excess is not None:
             name, found, limit = excess
@@ -196,7 +197,7 @@ class EdgeNES(OneShotStrategy):
             self._structure,
             self.diversity,
             self.settings,
-            self.base,
+            cast("Sample | None", self.base),
             penalty=self.penalty,
             accepts=self.budget,
         )
@@ -278,6 +279,7 @@ class EdgeNES(OneShotStrategy):
         ``executable_model()`` of each is a stand-alone network with the supernet's weights.
         """
         for candidate in self.pool(limit or 1):
+            assert self._inheritance is not None
             frozen = self.model_space.freeze(candidate.architecture)
             yield InheritedModel(frozen.model_space, frozen.evaluator, candidate.architecture, self._inheritance)
 
@@ -287,7 +289,7 @@ class EdgeNES(OneShotStrategy):
         Args:
             path: A safetensors file; it appears whole or not at all. In a distributed search rank zero writes it.
         """
-        if rank_zero_only.rank:
+        if rank_zero_only.rank:  # type: ignore[attr-defined]
             return
         weights = self.trained_supernet.model.state_dict()
         write_tensors(Path(path), {name: value.cpu().contiguous() for name, value in weights.items()})
@@ -314,12 +316,14 @@ class EdgeNES(OneShotStrategy):
     @property
     def history(self) -> list[dict[str, Any]]:
         """One row per epoch of the search."""
-        return self.oneshot_module.history
+        rows: list[dict[str, Any]] = self.oneshot_module.history
+        return rows
 
     @property
     def sampler(self) -> ArchitectureSampler:
         """The trained hypernetwork as a source of architectures."""
-        return self.oneshot_module.sampler()
+        sampler: ArchitectureSampler = self.oneshot_module.sampler()
+        return sampler
 
     @property
     def trained_supernet(self) -> Supernet:

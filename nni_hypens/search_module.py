@@ -40,7 +40,7 @@ BUDGET_DRAWS = 200
 """Random architectures that are tried for a base within the budget."""
 
 
-class EdgeNESModule(BaseOneShotLightningModule):
+class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     """Search module that :class:`nni_hypens.search.EdgeNES` wraps around the user's Lightning module.
 
     Args:
@@ -96,7 +96,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         parameters = [self.base_logits, *self.hypernetwork.parameters()]
         return torch.optim.Adam(parameters, self.settings.architecture_lr, betas=(0.5, 0.999))
 
-    def on_fit_start(self) -> None:
+    def on_fit_start(self) -> Any:
         self.schedule = Schedule.plan(
             self.trainer.max_epochs, self.settings.warmup_epochs, self.settings.base_epochs, self.base_given
         )
@@ -126,11 +126,12 @@ class EdgeNESModule(BaseOneShotLightningModule):
 
     # ---- epochs -------------------------------------------------------------------------------------------------
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_epoch_start(self) -> Any:
         epoch = self.current_epoch
         self._epoch_start = time.perf_counter()
         self._sums = {}
         self.seed_epoch(epoch)
+        assert self.schedule is not None
         if self.schedule.phase(epoch) == HYPERNETWORK:
             if self.base is None:
                 self.base = self._choose_base()
@@ -139,8 +140,9 @@ class EdgeNESModule(BaseOneShotLightningModule):
         restart_epoch_data(self.trainer)
         return super().on_train_epoch_start()
 
-    def on_train_epoch_end(self) -> None:
+    def on_train_epoch_end(self) -> Any:
         means = {name: self._over_ranks(torch.stack(values).mean()).item() for name, values in self._sums.items()}
+        assert self.schedule is not None
         phase = self.schedule.phase(self.current_epoch)
         progress = self.schedule.progress(self.current_epoch)
         searching = phase == HYPERNETWORK
@@ -184,6 +186,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
     # ---- steps --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
+        assert self.schedule is not None
         phase = self.schedule.phase(self.current_epoch)
         progress = self.schedule.progress(self.current_epoch)
         if phase != WARMUP:
@@ -278,6 +281,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         probabilities = self._device_layout().masked(logits).softmax(-1)
         options = self.structure.table.options
         at = {label: row[: len(values)] for (label, values), row in zip(options.items(), probabilities, strict=True)}
+        assert self.penalty is not None
         loss, details = self.penalty(loss, at)
         for name, value in details.items():
             self._note(f"penalty/{name}", value)
@@ -285,7 +289,8 @@ class EdgeNESModule(BaseOneShotLightningModule):
 
     def _over_ranks(self, value: torch.Tensor) -> torch.Tensor:
         """Mean over the processes of a distributed search, so that all of them decide alike."""
-        return self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
+        mean: torch.Tensor = self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
+        return mean
 
     def _regularizer_steps(self, optimizer: Any, batch_idx: int, progress: float) -> None:
         """Steps of the hypernetwork on R alone: a few hundred joint steps are too few for a dial of 16 edges, and these
@@ -293,7 +298,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         inner = getattr(optimizer, "optimizer", optimizer)
         for step in range(self.settings.regularizer_steps):
             inner.zero_grad()
-            (self.diversity.weight.at(progress) * self._regularizer(batch_idx, progress, 6 + step)).backward()
+            (self.diversity.weight.at(progress) * self._regularizer(batch_idx, progress, 6 + step)).backward()  # type: ignore[no-untyped-call]
             inner.step()
 
     def _regularizer(self, batch_idx: int, progress: float, stream: int = 4) -> torch.Tensor:
@@ -321,6 +326,7 @@ class EdgeNESModule(BaseOneShotLightningModule):
         generator = self._generator(0, 5)
         table, layout = self.structure.table, self.layout
         logits = self.base_logits.detach().cpu()
+        assert self.schedule is not None
         searched = self.schedule.hypernetwork > self.schedule.base
         rows = [draw_paths(logits, layout, 1.0, noise=False).chosen] if searched else []
         if searched:

@@ -309,16 +309,15 @@ def cost_front(
             best = pareto_front(scores, totals)
             wanted = np.zeros(len(scores), dtype=bool)
             wanted[best] = True
-            chosen = dict(
-                zip(np.flatnonzero(wanted), compress(combinations(range(task.pool), size), wanted), strict=True)
-            )
+            picked = compress(combinations(range(task.pool), size), wanted)
+            chosen = dict(zip(np.flatnonzero(wanted).tolist(), picked, strict=True))
             found += [(scores[index], totals[index], chosen[index]) for index in best]
     else:
         check_count("width", width)
         for _, scored in _levels(task, width):
-            totals = [spent[list(path)].sum() for _, path in scored]
-            best = pareto_front([score for score, _ in scored], totals)
-            found += [(scored[index][0], totals[index], scored[index][1]) for index in best]
+            sums = [spent[list(path)].sum() for _, path in scored]
+            best = pareto_front([score for score, _ in scored], sums)
+            found += [(scored[index][0], sums[index], scored[index][1]) for index in best]
     method = "exhaustive" if width is None else "beam"
     front = pareto_front([score for score, _, _ in found], [total for _, total, _ in found])
     return [dataclasses.replace(task.done(found[i][2], method, [found[i][0]]), cost=float(found[i][1])) for i in front]

@@ -15,6 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, combinations, compress, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,15 +48,15 @@ class Scorer(ABC):
         self.pool = pool
 
     @abstractmethod
-    def start(self) -> NDArray:
+    def start(self) -> NDArray[Any]:
         """The state of no members."""
 
     @abstractmethod
-    def add(self, state: NDArray, index: int) -> NDArray:
+    def add(self, state: NDArray[Any], index: int) -> NDArray[Any]:
         """The state with one more member; the old one stays as it is."""
 
     @abstractmethod
-    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+    def options(self, state: NDArray[Any], size: int, indices: IntArray) -> FloatArray:
         """Scores of the ensembles of `size` members that adding each of `indices` to a state gives."""
 
     @abstractmethod
@@ -92,17 +93,18 @@ class _SumScorer(Scorer):
         widest = max((part.stop - part.start for part in blocks), default=0)
         self.buffer = np.empty(max(_CHUNK_VALUES, widest * len(rows)))
 
-    def start(self) -> NDArray:
+    def start(self) -> NDArray[Any]:
         return np.zeros(self.rows.shape[1])
 
-    def add(self, state: NDArray, index: int) -> NDArray:
-        return state + self.rows[index]
+    def add(self, state: NDArray[Any], index: int) -> NDArray[Any]:
+        more: NDArray[Any] = state + self.rows[index]
+        return more
 
     @abstractmethod
     def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: _Span) -> FloatArray:
         """What a block adds to the scores of `head + row` for each of `K x block` rows, which lie within `span`."""
 
-    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+    def options(self, state: NDArray[Any], size: int, indices: IntArray) -> FloatArray:
         scores = np.zeros(len(indices))
         runs = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)  # slices need no copy
         for block, part in enumerate(self.blocks):
@@ -155,7 +157,7 @@ class _Nll(_SumScorer):
 
     bounded = True
 
-    def __init__(self, p: NDArray, y: IntArray) -> None:
+    def __init__(self, p: NDArray[Any], y: IntArray) -> None:
         super().__init__(len(p))
         self.examples = len(y)
         groups = -(-len(y) // _PER_LOG)
@@ -177,7 +179,8 @@ class _Nll(_SumScorer):
         logs = np.log(product, out=product).sum(axis=1)
         if size <= 1000:
             logs -= sums.shape[1] * math.log(size)
-        return logs / -self.examples
+        scores: FloatArray = logs / -self.examples
+        return scores
 
     def least(self, size: int, members: Sequence[int]) -> FloatArray:
         """The logarithm lies below its tangent: ln p <= ln q + (p - q) / q for any q, here the means of an ensemble,
@@ -215,7 +218,7 @@ class _Error(_SumScorer):
     one or above. No mean can put another class there.
     """
 
-    def __init__(self, p: NDArray, y: IntArray) -> None:
+    def __init__(self, p: NDArray[Any], y: IntArray) -> None:
         super().__init__(len(p))
         pool, self.examples, classes = p.shape
         step = max(1, _CHUNK_VALUES // (pool * classes))
@@ -271,7 +274,8 @@ class _Error(_SumScorer):
             return np.full(len(rows), known / self.examples)
         beaten = np.take(rows, columns, axis=1) > (bounds - head)[columns]
         starts = np.flatnonzero(np.diff(example[columns], prepend=-1))
-        return (known + np.logical_or.reduceat(beaten, starts, axis=1).sum(axis=1)) / self.examples
+        scores: FloatArray = (known + np.logical_or.reduceat(beaten, starts, axis=1).sum(axis=1)) / self.examples
+        return scores
 
 
 class Quadratic:
@@ -291,16 +295,17 @@ class Quadratic:
         total = self.diagonal[combos].sum(axis=1)
         for i, j in combinations(range(combos.shape[1]), 2):
             total += 2 * self.matrix[combos[:, i], combos[:, j]]
-        return total
+        sums: FloatArray = total
+        return sums
 
 
 class CountScorer(Scorer):
     """States that are counts `P`."""
 
-    def start(self) -> NDArray:
+    def start(self) -> NDArray[Any]:
         return np.zeros(self.pool)
 
-    def add(self, state: NDArray, index: int) -> NDArray:
+    def add(self, state: NDArray[Any], index: int) -> NDArray[Any]:
         more = state.copy()
         more[index] += 1
         return more
@@ -309,7 +314,7 @@ class CountScorer(Scorer):
 class _Brier(CountScorer):
     """Brier score of a mean from inner products: sum_ij <p_i, p_j> / S^2 - 2 sum_i p_i[y] / S + 1."""
 
-    def __init__(self, p: NDArray, y: IntArray) -> None:
+    def __init__(self, p: NDArray[Any], y: IntArray) -> None:
         super().__init__(len(p))
         pool, n, classes = p.shape
         gram, step = np.zeros((pool, pool)), max(1, 8 * _CHUNK_VALUES // (pool * classes))
@@ -319,9 +324,10 @@ class _Brier(CountScorer):
         self.form = Quadratic(gram / n)
         self.truth = p[:, np.arange(n), y].astype(np.float64).mean(axis=1)
 
-    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+    def options(self, state: NDArray[Any], size: int, indices: IntArray) -> FloatArray:
         truth = state @ self.truth + self.truth[indices]
-        return self.form.options(state, indices) / size**2 - 2 * truth / size + 1
+        scores: FloatArray = self.form.options(state, indices) / size**2 - 2 * truth / size + 1
+        return scores
 
     def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
         parts = (
@@ -334,17 +340,18 @@ class _Brier(CountScorer):
 class _Function(Scorer):
     """Any function of mean probabilities `N x C` and labels `N`; it sees one ensemble at a time."""
 
-    def __init__(self, p: NDArray, y: IntArray, function: Callable[[FloatArray, IntArray], float]) -> None:
+    def __init__(self, p: NDArray[Any], y: IntArray, function: Callable[[FloatArray, IntArray], float]) -> None:
         super().__init__(len(p))
         self.p, self.y, self.function = p, y, function
 
-    def start(self) -> NDArray:
+    def start(self) -> NDArray[Any]:
         return np.zeros(self.p.shape[1:])
 
-    def add(self, state: NDArray, index: int) -> NDArray:
-        return state + self.p[index]
+    def add(self, state: NDArray[Any], index: int) -> NDArray[Any]:
+        more: NDArray[Any] = state + self.p[index]
+        return more
 
-    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+    def options(self, state: NDArray[Any], size: int, indices: IntArray) -> FloatArray:
         return np.array([self._call((state + self.p[index]) / size) for index in indices])
 
     def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
@@ -371,7 +378,7 @@ def combination_rows(pool: int, size: int) -> Iterator[IntArray]:
         yield flat.reshape(-1, size)
 
 
-def make_scorer(p: NDArray, y: IntArray, objective: Objective) -> Scorer:
+def make_scorer(p: NDArray[Any], y: IntArray, objective: Objective) -> Scorer:
     """The scorer of an objective.
 
     Raises:
@@ -379,7 +386,7 @@ def make_scorer(p: NDArray, y: IntArray, objective: Objective) -> Scorer:
     """
     if callable(objective):
         return _Function(p, y, objective)
-    kinds: dict[str, Callable[[NDArray, IntArray], Scorer]] = {"nll": _Nll, "brier": _Brier, "error": _Error}
+    kinds: dict[str, Callable[[NDArray[Any], IntArray], Scorer]] = {"nll": _Nll, "brier": _Brier, "error": _Error}
     if objective not in kinds:
         raise InputError("objective", repr(objective), "one of " + ", ".join(OBJECTIVES) + ", or a function")
     return kinds[objective](p, y)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,20 +36,20 @@ class Diverse(CountScorer):
     chosen twice is two that agree.
     """
 
-    def __init__(self, scorer: Scorer, p: NDArray, weight: float) -> None:
+    def __init__(self, scorer: Scorer, p: NDArray[Any], weight: float) -> None:
         super().__init__(scorer.pool)
         self.scorer, self.weight, self.bounded = scorer, weight, scorer.bounded
         kind = np.uint8 if p.shape[2] <= 256 else np.int64
         top = np.stack([row.argmax(axis=1).astype(kind) for row in p])
         self.form = Quadratic(np.stack([(top != row).mean(axis=1) for row in top]))
 
-    def start(self) -> NDArray:
+    def start(self) -> NDArray[Any]:
         return _pair(self.scorer.start(), np.zeros(self.pool))
 
-    def add(self, state: NDArray, index: int) -> NDArray:
+    def add(self, state: NDArray[Any], index: int) -> NDArray[Any]:
         return _pair(self.scorer.add(state[0], index), super().add(state[1], index))
 
-    def options(self, state: NDArray, size: int, indices: IntArray) -> FloatArray:
+    def options(self, state: NDArray[Any], size: int, indices: IntArray) -> FloatArray:
         scores = self.scorer.options(state[0], size, indices)
         return scores - self.weight * self.form.options(state[1], indices) / max(1, size * (size - 1))
 
@@ -66,7 +67,7 @@ class Diverse(CountScorer):
         return self.scorer.value(members)
 
 
-def _pair(first: NDArray, second: NDArray) -> NDArray:
+def _pair(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     both = np.empty(2, dtype=object)
     both[0], both[1] = first, second
     return both
@@ -129,7 +130,7 @@ class Task:
         if diversity_weight:
             self.scorer = Diverse(self.scorer, p, diversity_weight)
 
-    def done(self, chosen: Sequence[int], method: str, history: Sequence[float]) -> Selection:
+    def done(self, chosen: Sequence[int], method: str, history: Sequence[float] | FloatArray) -> Selection:
         """The result, with indices into the whole pool."""
         counts = Counter(self.keep[list(chosen)].tolist())
         weights = np.array(list(counts.values())) / len(chosen)
@@ -169,7 +170,7 @@ def first_best(scores: FloatArray) -> int:
     return int(np.argmax(scores <= scores.min() + TIE))
 
 
-def check_pool(probs: ArrayLike, labels: ArrayLike) -> tuple[NDArray, IntArray, tuple[int, ...]]:
+def check_pool(probs: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], IntArray, tuple[int, ...]]:
     """Check probabilities and labels.
 
     Returns:

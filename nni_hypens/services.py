@@ -42,7 +42,8 @@ class Service:
     @property
     def platform(self) -> str:
         """NNI's name of it."""
-        return self.config.platform
+        name: str = self.config.platform
+        return name
 
     @property
     def fetches(self) -> bool:

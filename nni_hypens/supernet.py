@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from nni.nas.nn.pytorch import ModelSpace
@@ -81,14 +81,14 @@ class PathWeights:
         return [_times(item, product) for item in items]
 
 
-def _times(item: Any, weight: torch.Tensor) -> Any:
+def _times(item: Any, weight: torch.Tensor | float) -> Any:
     """Tensor, or tuple or list of tensors, times a number; what else is in them (attention gives None) stays."""
     if isinstance(item, tuple | list):
         return type(item)(_times(part, weight) for part in item)
     return item * weight if isinstance(item, torch.Tensor) else item
 
 
-class WeightedLayer(PathSamplingLayer):
+class WeightedLayer(PathSamplingLayer):  # type: ignore[misc]
     """``LayerChoice`` that runs the sampled layer and scales its output by the layer's weight."""
 
     @classmethod
@@ -105,7 +105,7 @@ class WeightedLayer(PathSamplingLayer):
         return _weighted_sum(outputs, self.path_weights.mixture[self.label])
 
 
-class WeightedInput(PathSamplingInput):
+class WeightedInput(PathSamplingInput):  # type: ignore[misc]
     """``InputChoice`` that scales each sampled input by its weight."""
 
     @classmethod
@@ -124,7 +124,7 @@ class WeightedInput(PathSamplingInput):
         return _times(total, 1 / self.n_chosen) if self.reduction == "mean" else total
 
 
-class WeightedRepeat(PathSamplingRepeat):
+class WeightedRepeat(PathSamplingRepeat):  # type: ignore[misc]
     """``Repeat`` of sampled depth, its output scaled by the weight of the depth; it may be skipped altogether, where
     NNI's path-sampling one has no output."""
 
@@ -149,7 +149,7 @@ class WeightedRepeat(PathSamplingRepeat):
         return total
 
 
-class WeightedCell(PathSamplingCell):
+class WeightedCell(PathSamplingCell):  # type: ignore[misc]
     """NNI ``Cell`` whose every sampled edge is scaled by the weights of its input and of its operation."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -172,7 +172,8 @@ class WeightedCell(PathSamplingCell):
         if all(label in memo for label in labels):  # the walk of NNI's own resample is a thirtieth of a search step
             self._sampled = {label: memo[label] for label in labels}
             return {}
-        return super().resample(memo)
+        sampled: dict[str, Any] = super().resample(memo)
+        return sampled
 
     def forward(self, *inputs: Any) -> Any:
         processed = list(inputs[0]) if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else list(inputs)
@@ -182,10 +183,10 @@ class WeightedCell(PathSamplingCell):
             if mixture is not None:
                 shares = [torch.outer(mixture[inputs], mixture[operation]) for inputs, operation in slots]
                 weights = torch.stack(shares).sum(0)  # inputs x operations: slots of a node share their operations
-                outputs = (op(states[source]) for source, many in enumerate(ops) for op in many.values())
-                states.append(_weighted_sum(outputs, weights.flatten()))
+                every = (op(states[source]) for source, many in enumerate(ops) for op in many.values())
+                states.append(_weighted_sum(every, weights.flatten()))
                 continue
-            outputs = []
+            outputs: list[torch.Tensor] = []
             for input_label, op_label in slots:
                 source = self._sampled[input_label][0]
                 output = ops[source][self._sampled[op_label]](states[source])
@@ -211,7 +212,7 @@ def _weighted_sum(items: Iterable[Any], weights: torch.Tensor) -> Any:
     return total
 
 
-class WeightedPolicy(MixedOpPathSamplingPolicy):
+class WeightedPolicy(MixedOpPathSamplingPolicy):  # type: ignore[misc]
     """Arguments of a mixed operation: the sampled ones, or for a mixture the distribution over all of them."""
 
     def __init__(self, operation: MixedOperation, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> None:
@@ -232,13 +233,13 @@ def _with_weights(module: Any, memo: dict[str, Any]) -> Any:
     return module
 
 
-def weighted_operation(operation: type) -> Callable[..., Any]:
+def weighted_operation(operation: Any) -> Callable[..., Any]:
     """Mutation hook of one of NNI's mixed operations, with its output scaled by the weights of its arguments."""
 
     def mutate(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
         mixed = operation.mutate(module, name, memo, mutate_kwargs)
         if isinstance(mixed, nn.Module):
-            labels = list(mixed.simplify())
+            labels = list(cast(Any, mixed).simplify())
             weights: PathWeights = memo[WEIGHTS_KEY]
             mixed.register_forward_hook(lambda _module, _inputs, output: weights.scale([output], labels)[0])
         return mixed

@@ -122,7 +122,8 @@ class TrainStage:
     def _known(self, candidate: str) -> Record | None:
         """What is known of a candidate, at its end or at the rung where it waits."""
         if self._settled(candidate):
-            return read_json(self._metrics(candidate))
+            known: Record = read_json(self._metrics(candidate))
+            return known
         return halving.read_rung(self.folder / candidate)
 
     # ---- experiments ------------------------------------------------------------------------------------------------
@@ -166,12 +167,12 @@ class TrainStage:
             new = [record for record in records if halving.read_rung(self.folder / record["id"]) is None]
             write_initial_weights(plan, self.out / "search", self.folder, new)
         goal = "" if until is None else f" to epoch {until}"
-        new = more.left if more else 0
+        extra = more.left if more else 0
         start = time.perf_counter()
         strategy = self._strategy(specs, per_trial, more)
         with held_port(self.port, self.service.ports) as port:
-            self.progress.say(f"training {len(specs) + new} candidates{goal}; NNI's web UI: http://127.0.0.1:{port}")
-            self.progress.start("train", of, "candidate", of - len(specs) - new)
+            self.progress.say(f"training {len(specs) + extra} candidates{goal}; NNI's web UI: http://127.0.0.1:{port}")
+            self.progress.start("train", of, "candidate", of - len(specs) - extra)
             try:
                 run_trials(fresh(plan.space), plan.evaluator, strategy, self.out, port, self.service)
             finally:

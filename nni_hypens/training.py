@@ -27,6 +27,7 @@ from nni_hypens import metrics
 from nni_hypens._compat import TrialReports, quiet_training
 from nni_hypens.architecture import Sample
 from nni_hypens.budget import count_flops, measure_latency
+from nni_hypens.data import Loaders
 from nni_hypens.files import read_json, write_arrays, write_json, write_tensors
 from nni_hypens.halving import forget_rung, read_rung, train_until, write_rung
 
@@ -58,7 +59,7 @@ class TrialSpec:
     until: int | None = None
 
 
-class _CandidateEvaluator(Evaluator):
+class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
     """Trains one or more candidates with the user's evaluator inside a trial, and writes what the ensemble needs.
 
     A trial takes some seconds to start, nearly all of it imports, so small candidates are cheaper several at a time;
@@ -77,7 +78,7 @@ class _CandidateEvaluator(Evaluator):
     def __init__(
         self,
         evaluator: Evaluator,
-        data: pl.LightningDataModule,
+        data: Loaders,
         candidates: list[dict[str, Any]],
         directory: str | None,
         threads: int = 1,
@@ -88,7 +89,7 @@ class _CandidateEvaluator(Evaluator):
         self.directory = directory
         self.threads = threads
 
-    def _execute(self, model: ExecutableModelSpace) -> dict[str, Any]:
+    def _execute(self, model: ExecutableModelSpace) -> dict[str, Any] | None:
         torch.set_num_threads(self.threads)
         quiet_training()
         last, first_error = None, None
@@ -122,7 +123,7 @@ class _CandidateEvaluator(Evaluator):
 def train_candidate(
     model: torch.nn.Module,
     evaluator: Evaluator,
-    data: pl.LightningDataModule,
+    data: Loaders,
     spec: dict[str, Any],
     directory: Path,
     more: Mapping[str, str] | None = None,

@@ -6,8 +6,8 @@ classes. torchmetrics and scikit-learn have none of these but the AUROC, which i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence, Sized
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -142,11 +142,12 @@ def swap_gains(
         InputError: If an argument is not of that form.
     """
     p = check_probabilities(probs, ndim=3)
-    if len(others) == 0:
+    if len(cast(Sized, others)) == 0:
         return [None] * len(p)
     spare, w = check_probabilities(others, "others", ndim=3), _weights(weights, len(p))
     average = np.tensordot(w, p, axes=1)
-    whole, found = nll(average, labels), []
+    whole = nll(average, labels)
+    found: list[tuple[float, int] | None] = []
     for member, weight in zip(p, w, strict=True):
         # Rounding may leave a probability a hair below 0.
         losses = [nll(np.maximum(average + weight * (other - member), 0.0), labels) for other in spare]

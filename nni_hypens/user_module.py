@@ -36,10 +36,10 @@ class Silenced:
 
     def __enter__(self) -> None:
         self.log = self.module.log
-        self.module.log = lambda *args, **kwargs: None
+        self.module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
 
     def __exit__(self, *error: Any) -> None:
-        self.module.log = self.log
+        self.module.log = self.log  # type: ignore[method-assign]
         for metric in self.module.modules():
             if isinstance(metric, torchmetrics.Metric):
                 metric.reset()
@@ -47,4 +47,5 @@ class Silenced:
 
 def loss_of(output: Any) -> torch.Tensor:
     """The loss in what ``training_step`` returned."""
-    return output["loss"] if isinstance(output, dict) else output
+    loss: torch.Tensor = output["loss"] if isinstance(output, dict) else output
+    return loss

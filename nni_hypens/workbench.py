@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nni
 import numpy as np
@@ -24,6 +24,7 @@ import torch
 
 from nni_hypens import metrics
 from nni_hypens.architecture import EdgeStructure, Sample
+from nni_hypens.data import ImageData
 from nni_hypens.experiments import torch_threads
 from nni_hypens.files import read_arrays, read_json, write_arrays, write_json
 from nni_hypens.plan import Plan, fixed_network, fresh
@@ -128,7 +129,7 @@ class Workbench:
 
     def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
         data, clock = self.plan.data, Clock()
-        data.prepare()
+        cast(ImageData, data).prepare()
         test_images = data.test_dataloader()  # reading files is no part of the training
         with torch_threads(self.plan.threads):
             with clock.running():

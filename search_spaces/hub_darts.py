@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, int]] = {
 """Sizes: ``cifar`` is what DARTS searches with, ``retrain`` what it trains in the end (Liu et al. 2019)."""
 
 
-class DartsSpace(DARTS):
+class DartsSpace(DARTS):  # type: ignore[misc]
     """NNI's hub DARTS space with a stem and a head of the user's own size.
 
     Two cells (normal and reduction) of four nodes, two (input, operation) edges per node: 16 edges. NNI's own space is
@@ -35,6 +35,9 @@ class DartsSpace(DARTS):
 
     Input ``B x in_channels x H x W`` with H, W >= 8; output logits ``B x num_classes``.
     """
+
+    num_labels: int
+    classifier: nn.Linear
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class DartsSpace(DARTS):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(name, repr(value), f"a whole number of at least {least}")
         super().__init__(width=width, num_cells=num_cells, dataset="cifar", drop_path_prob=drop_path_prob)
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "width": width,
             "num_cells": num_cells,
             "in_channels": in_channels,

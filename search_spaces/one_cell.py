@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from nni.mutable import label_scope
@@ -41,10 +41,10 @@ def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Module:
     )
 
 
-class _LazyOutputs(Sequence):
+class _LazyOutputs(Sequence[torch.Tensor]):
     """What each operation would output, computed only when asked for: an unchosen input then costs nothing."""
 
-    def __init__(self, ops: Sequence[nn.Module], states: Sequence[torch.Tensor]) -> None:
+    def __init__(self, ops: nn.ModuleList, states: Sequence[torch.Tensor]) -> None:
         self.ops = ops
         self.states = states
 
@@ -62,7 +62,7 @@ class _LazyOutputs(Sequence):
         return (self[index] for index in range(len(self.ops)))
 
 
-class Node(MutableModule):
+class Node(MutableModule):  # type: ignore[misc]
     """Sum of ``n_chosen`` inputs, each through an operation of its own.
 
     Args:
@@ -90,7 +90,7 @@ class Node(MutableModule):
 
     def edge_groups(self) -> list[EdgeGroup]:
         """(node, input, operation on that input); operations on inputs that are not chosen do not count."""
-        return [EdgeGroup(self.name, ((self.inputs.label, tuple(op.label for op in self.ops)),))]
+        return [EdgeGroup(self.name, ((self.inputs.label, tuple(cast(str, op.label) for op in self.ops)),))]
 
     def freeze(self, sample: dict[str, Any]) -> nn.Module:
         """Fix the choices, keep the weights of the chosen operations, drop the others."""
@@ -98,13 +98,15 @@ class Node(MutableModule):
         for source in range(len(frozen.ops)):
             if source not in frozen.inputs.chosen:
                 frozen.ops[source] = nn.Identity()
-        return frozen
+        network: nn.Module = frozen
+        return network
 
     def forward(self, states: list[torch.Tensor]) -> torch.Tensor:
-        return self.inputs(_LazyOutputs(self.ops, states))
+        total: torch.Tensor = self.inputs(_LazyOutputs(self.ops, states))
+        return total
 
 
-class OneCell(ModelSpace):
+class OneCell(ModelSpace):  # type: ignore[misc]
     """A stem, ``layers`` copies of one searched cell, and a linear head.
 
     The cell has ``nodes`` nodes; each sums ``n_chosen`` of the states before it (the cell's input and earlier nodes),
@@ -148,6 +150,7 @@ class OneCell(ModelSpace):
         if images.dim() != 4 or min(images.shape[-2:]) < 8:
             raise InputError("images", f"shape {tuple(images.shape)}", "B x channels x H x W with H and W at least 8")
         state = self.stem(images)
+        cell: Any  # a list of nodes
         for layer, cell in enumerate(self.cells):
             states = [state]
             for node in cell:
@@ -155,7 +158,8 @@ class OneCell(ModelSpace):
             state = torch.cat(states[1:], dim=1)  # B x nodes*channels x H x W
             if layer < len(self.reduce):
                 state = self.reduce[layer](state)
-        return self.head(torch.relu(state).mean(dim=(2, 3)))
+        logits: torch.Tensor = self.head(torch.relu(state).mean(dim=(2, 3)))
+        return logits
 
 
 def _reduction(in_channels: int, channels: int) -> nn.Module:

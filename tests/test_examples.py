@@ -105,3 +105,93 @@ def test_serving_refuses(port: int) -> None:
 def test_serve_asks_itself(exported: tuple[Ensemble, Path]) -> None:
     printed = example("serve", exported[1], "--port", "0", "--quick").splitlines()
     assert sum(json.loads(printed[1])["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
+
+
+# ---- the others ---------------------------------------------------------------------------------------------------
+
+
+def test_the_list_names_every_example() -> None:
+    """And its commands are those of scripts that are there; the notebook is run by a test of its own."""
+    there = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")} | {"remote"}
+    assert set(re.findall(r"^\| \[([\w.]+)\]", LIST, re.MULTILINE)) == there
+    for target in re.findall(r"\]\(([^)]+)\)", LIST):
+        assert (EXAMPLES / target).exists()
+    for name in re.findall(r"python -m examples\.(\w+)", LIST):
+        assert (EXAMPLES / f"{name}.py").exists()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_commands_in_examples_are_theirs(path: Path) -> None:
+    assert all(name == path.stem for name in re.findall(r"python -m examples\.(\w+)", path.read_text()))
+
+
+def finished(out: Path) -> dict:
+    """The results of a run folder that has its report too."""
+    assert (out / "report.html").exists()
+    return json.loads((out / "results.json").read_text())
+
+
+def test_base_from_nni(tmp_path: Path) -> None:
+    printed = example("base_from_nni", "--quick", "--out", tmp_path)
+    base = json.loads((tmp_path / "base.json").read_text())
+    assert f"node_0: 0>{base['node_0/op_0']};" in re.search("base, from DARTS: .*", printed)[0]
+    assert [int(n) for n in re.findall(r"^lam=\d, (\d) shared", printed, re.MULTILINE)] == [4, 3, 2, 1, 0]
+
+
+@pytest.mark.end_to_end
+def test_own_space(tmp_path: Path) -> None:
+    printed = example("own_space", "--quick", "--out", tmp_path / "run")
+    assert "4 edges: " in printed and "shares 4 of them" in printed
+    assert len(finished(tmp_path / "run")["members"]) == 2
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("kind", ["arrays", "folder", "module"])
+def test_own_data(kind: str, tmp_path: Path) -> None:
+    generator, given = np.random.default_rng(0), []
+    arrays = {f"x_{part}": generator.integers(0, 256, (40, 9, 10), np.uint8) for part in ("train", "test")}
+    arrays |= {f"y_{part}": np.arange(40) % 2 for part in ("train", "test")}
+    if kind == "arrays":
+        given = [tmp_path / "images.npz"]
+        np.savez(given[0], **arrays)
+    if kind == "folder":
+        given = [tmp_path / "pictures", "--size", "8"]
+        for part in ("train", "test"):
+            for index, image in enumerate(arrays[f"x_{part}"]):
+                folder = given[0] / part / ("cat", "dog")[index % 2]
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{index}.png").write_bytes(png(image))
+    printed = example("own_data", kind, *given, "--quick", "--out", tmp_path / "run")
+    results = finished(tmp_path / "run")
+    size, classes = {"arrays": (9, 2), "folder": (8, 2), "module": (12, 3)}[kind]
+    assert results["data"]["input_spec"]["height"] == size and results["data"]["num_classes"] == classes
+    assert ("classes: {0: 'cat', 1: 'dog'}" in printed) == (kind == "folder")
+
+
+def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.own_data", "folder", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2 and "folder with train/CLASS/*.png" in run.stderr
+
+
+@pytest.mark.end_to_end
+def test_small_device(tmp_path: Path) -> None:
+    printed = example("small_device", "--quick", "--out", tmp_path / "run")
+    members = [int(n) for n in re.findall(r"^c\d\d +(\d+)", printed, re.MULTILINE)]
+    total = int(re.search(r"together: (\d+) parameters", printed)[1])
+    assert len(members) == 2 and total == sum(members) <= 4000 and max(members) <= 2000
+
+
+@pytest.mark.end_to_end
+def test_fashion_mnist(tmp_path: Path) -> None:
+    printed = example("fashion_mnist", "--quick", "--out", tmp_path / "run")
+    if printed.startswith("skipped: "):
+        pytest.skip(printed)
+    assert finished(tmp_path / "run")["data"]["class_names"][9] == "Ankle boot"
+
+
+@pytest.mark.end_to_end
+def test_cifar_paper(tmp_path: Path) -> None:
+    example("cifar_paper", "--quick", "--out", tmp_path / "run")
+    results = finished(tmp_path / "run")
+    assert results["data"]["input_spec"]["channels"] == 3 and len(results["members"]) == 2

@@ -14,9 +14,9 @@ ORDER = [
     "image_arrays", "sources", "ood", "batches", "diversity", "budget", "ensemble_cost", "expected_cost", "supernet",
     "mixed_operations", "hub_support", "inherit", "data", "calibration", "ensemble_files", "services", "remote",
     "ensemble", "robustness", "sampling", "evaluators", "progress", "schedule", "search_checks", "user_module",
-    "search_module", "curves", "live_reports", "search", "halving", "training", "trial_process", "remote_training",
-    "experiments", "live", "evaluation", "config", "plot_data", "plot_cost", "plots", "report_reading", "report_html",
-    "report_members", "report", "plan", "search_stage", "sample_stage", "train_stage", "pipeline", "api", "fold",
+    "search_module", "curves", "live_reports", "search", "dial_range", "halving", "training", "trial_process",
+    "remote_training", "experiments", "live", "evaluation", "config", "plot_data", "plot_cells", "plot_cost", "plots",
+    "report_reading", "report_html", "report_members", "report", "plan", "search_stage", "sample_stage", "train_stage", "pipeline", "api", "fold",
     "export", "predict", "deploy", "cli",
 ]  # fmt: skip
 

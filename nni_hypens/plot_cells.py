@@ -43,7 +43,7 @@ def plot_cells(
     figure = Figure(figsize=(2.9 * len(samples), _ROW * (rows + 1)), layout="constrained", facecolor="white")
     panels = figure.subplots(1, len(samples), squeeze=False)[0]
     for axes, (graphs, choices), title in zip(panels, columns, titles, strict=True):
-        axes.set(xlim=(-0.6, 5.2), ylim=(rows + 0.2, -0.6))
+        axes.set(xlim=(-0.6, 4.6), ylim=(rows + 0.2, -0.6))
         axes.set_axis_off()
         axes.set_title(title, loc="left", fontsize=9)
         row = 0
@@ -83,7 +83,7 @@ def _draw(axes: Axes, graph: CellGraph, row: int, named: bool) -> int:
             )
             axes.add_patch(arrow)
             text = f"{short(edge.source, 8)}, {short(edge.operation, 20)}"
-            axes.text(1.65, row + offset, text, va="center", fontsize=7.5, color=look["color"])
+            axes.text(1.25, row + offset, text, va="center", fontsize=7.5, color=look["color"])
         row += max(1, len(incoming))
     return row
 

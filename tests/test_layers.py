@@ -16,7 +16,8 @@ ORDER = [
     "ensemble", "robustness", "sampling", "evaluators", "progress", "schedule", "search_checks", "user_module",
     "search_module", "curves", "live_reports", "search", "dial_range", "halving", "training", "trial_process",
     "remote_training", "experiments", "live", "evaluation", "config", "plot_data", "plot_cells", "plot_cost", "plots",
-    "report_reading", "report_html", "report_members", "report", "plan", "search_stage", "sample_stage", "train_stage", "pipeline", "api", "fold",
+    "report_reading", "report_html", "report_members", "report", "plan",
+    "search_stage", "sample_stage", "train_stage", "pipeline", "api", "fold",
     "export", "predict", "deploy", "cli",
 ]  # fmt: skip
 

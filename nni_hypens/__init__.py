@@ -21,6 +21,7 @@ _HOME = {
     "CandidateTraining": "training",
     "image_evaluator": "evaluators",
     "search_ensemble": "api",
+    "suggest_lam_range": "dial_range",
     "watch_search": "live",
 }
 __all__ = [*_HOME, "__version__"]

@@ -14,12 +14,12 @@ ORDER = [
     "image_arrays", "sources", "ood", "batches", "diversity", "budget", "ensemble_cost", "expected_cost", "supernet",
     "mixed_operations", "hub_support", "inherit", "data", "calibration", "ensemble_files", "services", "remote",
     "ensemble", "robustness", "sampling", "adaptive", "evaluators", "progress", "schedule", "search_checks",
-    "user_module", "search_module", "curves", "live_reports", "search", "halving", "training", "candidate_training",
-    "trial_process", "remote_training", "experiments", "live", "evaluation", "config", "plot_data", "plot_cost",
-    "plots", "report_reading", "report_html", "report_members", "report", "plan", "settings_plan", "search_stage",
-    "sample_stage", "adaptive_stage", "train_stage", "pipeline", "api", "fold", "export", "predict", "deploy",
-    "workbench", "one_shot", "baselines", "comparison", "comparison_tables", "comparison_data", "comparison_plots",
-    "comparison_page", "cli_settings", "compare_command", "doctor", "cli",
+    "user_module", "search_module", "curves", "live_reports", "search", "dial_range", "halving", "training",
+    "candidate_training", "trial_process", "remote_training", "experiments", "live", "evaluation", "config",
+    "plot_data", "plot_cells", "plot_cost", "plots", "report_reading", "report_html", "report_members", "report",
+    "plan", "settings_plan", "search_stage", "sample_stage", "adaptive_stage", "train_stage", "pipeline", "api",
+    "fold", "export", "predict", "deploy", "workbench", "one_shot", "baselines", "comparison", "comparison_tables",
+    "comparison_data", "comparison_plots", "comparison_page", "cli_settings", "compare_command", "doctor", "cli",
 ]  # fmt: skip
 
 

@@ -1,0 +1,210 @@
+"""Which part of the dial is useful: accuracy, NLL and shared edges against lam on the supernet, before training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+
+from nni_hypens import metrics
+from nni_hypens.architecture import Sample
+from nni_hypens.errors import InputError
+from nni_hypens.sampling import ArchitectureSampler, Candidate
+from nni_hypens.search import EdgeNES
+from nni_hypens.supernet import Supernet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_LAMS = 17
+"""Positions of the dial that are looked at when none are given, at most."""
+
+
+@dataclass(frozen=True)
+class LamRange:
+    """What :func:`suggest_lam_range` found.
+
+    Args:
+        low: Lower end of the suggested range, a number of shared edges.
+        high: Upper end, at least ``low``. ``(low, high)`` is what ``search_ensemble(lam_range=...)`` takes.
+        table: One row per lam, ascending: ``lam``; ``architectures`` drawn there; mean, least and most of
+            ``shared_edges`` (``shared_low``, ``shared_high``); mean and standard deviation over the architectures of
+            ``accuracy`` (0..1) and ``nll`` (nats) on the supernet; ``disagreement`` with the base, the mean share
+            (0..1) of validation images; ``different``, whether two of the architectures or more are not the base;
+            ``within``, whether the mean NLL is within ``limit``.
+        base_nll: Of the base on the supernet.
+        limit: Mean NLL up to which a lam is within the tolerance.
+        n_edges: Edges of an architecture.
+        reason: Why this range, in a sentence.
+    """
+
+    low: float
+    high: float
+    table: pd.DataFrame
+    base_nll: float
+    limit: float
+    n_edges: int
+    reason: str
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """(low, high)."""
+        return self.low, self.high
+
+    def plot(self) -> Figure:
+        """Shared edges, NLL and accuracy against lam, one above the other, the suggested range shaded."""
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import PercentFormatter
+
+        table, figure = self.table, Figure(figsize=(6.0, 6.0), layout="constrained", facecolor="white")
+        edges, loss, right = figure.subplots(3, 1, sharex=True)
+        edges.plot([0, self.n_edges], [0, self.n_edges], color="0.6", linestyle="--", label="as requested")
+        edges.plot(table["lam"], table["shared_edges"], "o-", color="C0", label="mean of the draws")
+        edges.fill_between(table["lam"], table["shared_low"], table["shared_high"], color="C0", alpha=0.2)
+        edges.set_ylabel("shared edges")
+        loss.errorbar(table["lam"], table["nll"], table["nll_std"], fmt="o-", color="C1", capsize=3, label="draws")
+        loss.axhline(self.base_nll, color="0.3", linestyle=":", label="base")
+        loss.axhline(self.limit, color="C3", linestyle="--", label="limit")
+        loss.set_ylabel("NLL, supernet")
+        right.errorbar(table["lam"], table["accuracy"], table["accuracy_std"], fmt="o-", color="C2", capsize=3)
+        right.set(ylabel="accuracy, supernet", xlabel="lam (requested shared edges)")
+        right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        for axes in (edges, loss, right):
+            axes.axvspan(self.low - 0.1, self.high + 0.1, color="C2", alpha=0.12, label="suggested")
+            axes.grid(alpha=0.3)
+        edges.legend(fontsize="small")
+        loss.legend(fontsize="small")
+        return figure
+
+
+def suggest_lam_range(
+    strategy: EdgeNES,
+    data: pl.LightningDataModule,
+    *,
+    tolerance: float = 0.1,
+    draws: int = 8,
+    lams: Sequence[float] | None = None,
+    seed: int = 0,
+) -> LamRange:
+    """Suggest where on the dial candidates are worth training, from the supernet and validation data alone.
+
+    The range goes from the greatest lam at which the dial gives at least two architectures besides the base, downwards
+    as long as the mean supernet NLL of the draws is no more than
+    ``NLL(base) + tolerance * (log C - NLL(base))``, with C classes: the draws keep all but ``tolerance`` of what the
+    base knows more than a guess by chance. A supernet ranks architectures roughly, so take the range as a suggestion.
+
+    Args:
+        strategy: A strategy whose search has ended.
+        data: Data module; only ``val_dataloader()`` is read, batches of (images, labels) in a fixed order.
+        tolerance: In 0..1.
+        draws: Different architectures at each lam, at least 2; fewer where there are not so many.
+        lams: Positions of the dial, each in 0..n_edges; None for the whole numbers, or 17 values evenly spaced where
+            there are more.
+        seed: Seed of the draws.
+
+    Raises:
+        InputError: An argument out of its range; a supernet whose base is no better than chance; or no lam at which
+            there are two architectures besides the base.
+    """
+    if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
+        raise InputError("tolerance", repr(tolerance), "a number in 0..1")
+    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 2:
+        raise InputError("draws", repr(draws), "a whole number of at least 2")
+    sampler = strategy.sampler
+    positions = _positions(sampler, lams)
+    look = _Look(strategy.trained_supernet, data)
+    base = look.at(sampler.base)
+    base_nll, chance = metrics.nll(base, look.labels), math.log(base.shape[1])
+    if not base_nll < chance:
+        got = f"a supernet on which the base has a validation NLL of {base_nll:.3f}"
+        raise InputError("strategy", got, f"one better than chance, {chance:.3f}: search for more epochs")
+    limit = base_nll + tolerance * (chance - base_nll)
+    base_key = sampler.structure.key(sampler.base)
+    rows = []
+    for lam in positions:
+        found = draw_at(sampler, lam, draws, seed)
+        others = sum(sampler.structure.key(candidate.architecture) != base_key for candidate in found)
+        rows.append({"lam": lam, **look.row(found, base), "different": others >= 2})
+    table = pd.DataFrame(rows)
+    table["within"] = table["nll"] <= limit
+    low, high, reason = choose_range(table, limit)
+    return LamRange(low, high, table, base_nll, limit, sampler.n_edges, reason)
+
+
+def choose_range(table: pd.DataFrame, limit: float) -> tuple[float, float, str]:
+    """Low end, high end and the reason, from the columns ``lam`` (ascending), ``different`` and ``within``.
+
+    Raises:
+        InputError: No lam gives different architectures.
+    """
+    usable = table[table["different"]]
+    if usable.empty:
+        raise InputError("lams", list(table["lam"]), "one at which there are two architectures besides the base")
+    high = low = float(usable["lam"].iloc[-1])
+    if not usable["within"].iloc[-1]:
+        return low, high, f"no lam keeps the NLL of draws within {limit:.3f}: only the nearest to the base is suggested"
+    for lam, different, within in table.loc[table["lam"] <= high, ["lam", "different", "within"]].iloc[::-1].values:
+        if not (different and within):
+            return low, high, f"below lam={low:g} the NLL of draws is above {limit:.3f}, or they are all alike"
+        low = float(lam)
+    return low, high, f"the NLL of draws is within {limit:.3f} at every lam"
+
+
+def draw_at(sampler: ArchitectureSampler, lam: float, draws: int, seed: int) -> list[Candidate]:
+    """``draws`` different architectures at lam, or as many as there are: none, where the dial's position is empty."""
+    for wanted in range(draws, 0, -1):
+        try:
+            return sampler.sample(lam, wanted, seed=seed)
+        except InputError as error:
+            if error.field != "n":
+                raise
+    return []
+
+
+def _positions(sampler: ArchitectureSampler, lams: Sequence[float] | None) -> list[float]:
+    if lams is None:
+        return np.linspace(0, sampler.n_edges, min(sampler.n_edges + 1, MOST_LAMS)).tolist()
+    if not len(lams):
+        raise InputError("lams", "none", "one position of the dial or more")
+    return sorted({sampler.check_lam(lam, "lams") for lam in lams})
+
+
+class _Look:
+    """The supernet on the validation data, each architecture once."""
+
+    def __init__(self, supernet: Supernet, data: pl.LightningDataModule) -> None:
+        self.supernet = supernet
+        self.batches = list(data.val_dataloader())
+        self.labels = np.concatenate([np.asarray(labels) for _, labels in self.batches])
+
+    def at(self, sample: Sample) -> np.ndarray:
+        """Probabilities ``N x C``."""
+        return self.supernet.predict([sample], self.batches)[0].numpy()
+
+    def row(self, found: Sequence[Candidate], base: np.ndarray) -> dict[str, Any]:
+        """What the table says of the architectures at one lam; not a number where there are none."""
+        predictions = [self.at(candidate.architecture) for candidate in found]
+        shared = [candidate.shared_edges for candidate in found]
+        columns = {
+            "accuracy": [metrics.accuracy(probs, self.labels) for probs in predictions],
+            "nll": [metrics.nll(probs, self.labels) for probs in predictions],
+        }
+        spread = {f"{name}_std": np.std(values) if values else math.nan for name, values in columns.items()}
+        return {
+            "architectures": len(found),
+            "shared_edges": _mean(shared),
+            "shared_low": min(shared, default=math.nan),
+            "shared_high": max(shared, default=math.nan),
+            **{name: _mean(values) for name, values in columns.items()},
+            **spread,
+            "disagreement": _mean([metrics.disagreement(base, probs) for probs in predictions]),
+        }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else math.nan

@@ -1,0 +1,60 @@
+"""The demonstration as committed is readable, and it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = ROOT / "examples" / "demo.ipynb"
+FIGURES = 6
+
+
+def texts(notebook: dict[str, Any]) -> str:
+    """All that the cells print or show as text."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    parts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs]
+    return "\n".join("".join(part) for part in parts)
+
+
+def check(notebook: dict[str, Any]) -> None:
+    """Every code cell has run, in order and without a fault, and shows what the text speaks of."""
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == FIGURES
+    said = texts(notebook)
+    low, high = map(float, re.search(r"suggested lam: (\S+) to (\S+);", said).groups())
+    assert 0 <= low <= high < 4
+    for name in ("deep ensemble", "random", "best member"):
+        assert re.search(rf"^{name} +\d\.\d{{4}} \[", said, re.MULTILINE) and f"NLL against {name}: " in said
+
+
+def test_committed_outputs() -> None:
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert len(text) < 1_000_000
+    notebook = json.loads(text)
+    check(notebook)
+    assert not re.search(r"/(root|tmp|home)/", texts(notebook))
+    assert float(re.search(r"^(\d+) s in all", texts(notebook), re.MULTILINE)[1]) < 300
+
+
+@pytest.mark.end_to_end
+def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="the notebook needs nbformat, nbclient and ipykernel")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    place = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=280, kernel_name="python3", resources=place).execute()
+    check(notebook)

@@ -168,7 +168,7 @@ def draw_at(sampler: ArchitectureSampler, lam: float, draws: int, seed: int) -> 
 
 def _positions(sampler: ArchitectureSampler, lams: Sequence[float] | None) -> list[float]:
     if lams is None:
-        return np.linspace(0, sampler.n_edges, min(sampler.n_edges + 1, MOST_LAMS)).tolist()
+        return [float(lam) for lam in np.linspace(0, sampler.n_edges, min(sampler.n_edges + 1, MOST_LAMS))]
     if not len(lams):
         raise InputError("lams", "none", "one position of the dial or more")
     return sorted({sampler.check_lam(lam, "lams") for lam in lams})

@@ -79,7 +79,13 @@ def _draw(axes: Axes, graph: CellGraph, row: int, named: bool) -> int:
             # a long way bulges as far as a short one, or it would run into the names of operations
             bend = -0.75 / max(1.0, end[1] - start[1]) ** 0.75
             arrow = FancyArrowPatch(
-                start, end, connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>", mutation_scale=9, **look
+                start,
+                end,
+                connectionstyle=f"arc3,rad={bend}",
+                arrowstyle="-|>",
+                mutation_scale=9,
+                color=look["color"],
+                linestyle=look["linestyle"],
             )
             axes.add_patch(arrow)
             text = f"{short(edge.source, 8)}, {short(edge.operation, 20)}"

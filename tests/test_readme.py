@@ -57,6 +57,14 @@ def test_links_and_pictures_exist() -> None:
             assert target.startswith("http") or (path.parent / inside).exists(), f"{path.name}: {target}"
 
 
+def test_every_method_of_a_comparison_is_described() -> None:
+    from nni_hypens.baselines import METHODS
+
+    for name, method in METHODS.items():
+        own = "" if method.fills else "; a cost of its own"
+        assert f"| `{name}` | {method.title} | {method.about}{own} |" in README
+
+
 def test_figures_are_those_of_the_results() -> None:
     results = ROOT / "tests" / "benchmarks" / "results"
     seeds = json.loads((results / "default_run.json").read_text())["seeds"]
@@ -79,6 +87,10 @@ def test_figures_are_those_of_the_results() -> None:
     assert said in text
     differences = [round(row["ensemble"]["ensemble"] - row["spread"]["ensemble"], 4) for row in ranking["seeds"]]
     assert sorted(np.sign(differences)) == [-1, 0, 1, 1, 1]
+    adaptive = json.loads((results / "adaptive.json").read_text())
+    means = {name: np.mean([row[name] for row in adaptive["rows"]]) for name in ("adaptive", "drawn")}
+    said = f"gave a mean test NLL of {means['adaptive']:.4f}, all 8 drawn beforehand {means['drawn']:.4f}"
+    assert said in text and means == pytest.approx(adaptive["mean"])
     dial = json.loads((results / "dial.json").read_text())
     for row in dial["summary"]:
         assert f"| {row['error']:.3f} | {row['error_share']:.1%} | {row['worst_error']:.3f} |" in README

@@ -1,9 +1,10 @@
-"""The base architecture comes from NNI's own DARTS, EdgeNES searches around it.
+"""The base architecture comes from NNI's own DARTS, GumbelDARTS or ENAS, EdgeNES searches around it.
 
-    python -m examples.base_from_nni
+    python -m examples.base_from_nni [--strategy enas]
 
 NNI exports one architecture as JSON; ``EdgeNES(base=...)`` takes the file. Any search of NNI on the same space will do
-that exports a sample. NNI's ENAS is not shown: nni 3.0 cannot run it with today's Lightning.
+that exports a sample. ENAS needs ``pip install 'nni-hypens[enas]'``; nni 3.0 cannot run it with today's Lightning, so
+it is ours with a shim around it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
-from nni.nas.strategy import DARTS
+from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 
 from nni_hypens import EdgeNES, ImageData, SharedEdges, image_evaluator
+from nni_hypens.one_shot import STRATEGIES
 from search_spaces import OneCell
 
 
-def run(quick: bool, epochs: int, strategy: DARTS | EdgeNES, folder: Path) -> NasExperiment:
+def run(quick: bool, epochs: int, strategy: OneShotStrategy, folder: Path) -> NasExperiment:
     """A one-shot experiment of NNI, in this process."""
     # DARTS replaces the loaders of the data module and leaves it so: each search has its own
     data = ImageData("digits", train_size=256 if quick else None, validation_size=128 if quick else 0.2)
@@ -34,22 +36,23 @@ def run(quick: bool, epochs: int, strategy: DARTS | EdgeNES, folder: Path) -> Na
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="EdgeNES around the architecture that NNI's DARTS finds.")
+    parser = argparse.ArgumentParser(description="EdgeNES around the architecture that a search of NNI finds.")
+    parser.add_argument("--strategy", choices=list(STRATEGIES), default="darts", help="NNI's search (default: darts)")
     parser.add_argument("--quick", action="store_true", help="a few epochs of few images")
     parser.add_argument("--out", type=Path, default=Path("runs/base_from_nni"), help="folder of base.json")
     arguments = parser.parse_args()
     quick, out = arguments.quick, arguments.out
     pl.seed_everything(0, verbose=False)
 
-    # NNI's default learning rate of the architecture, 3e-4, is meant for far longer searches
-    darts = run(quick, 1 if quick else 10, DARTS(arc_learning_rate=0.03), out)
-    found = darts.export_top_models(top_k=1, formatter="dict")[0]
+    # such as DARTS(arc_learning_rate=0.03): NNI's default of 3e-4 is meant for far longer searches
+    theirs = run(quick, 1 if quick else 10, STRATEGIES[arguments.strategy](), out)
+    found = theirs.export_top_models(top_k=1, formatter="dict")[0]
     out.mkdir(parents=True, exist_ok=True)
     (out / "base.json").write_text(json.dumps(found))
 
     strategy = EdgeNES(base=out / "base.json", diversity=SharedEdges(weight=(0.3, 3.0)))
     run(quick, 4 if quick else 40, strategy, out)
-    print("base, from DARTS:", strategy.structure.describe(strategy.base_architecture))
+    print(f"base, from {arguments.strategy}:", strategy.structure.describe(strategy.base_architecture))
     for lam in reversed(range(strategy.n_edges + 1)):
         sample = strategy.sample(lam)[0]
         shared = strategy.structure.shared_edges(sample, strategy.base_architecture)

@@ -36,6 +36,7 @@ EXAMPLES = """examples:
   nni-hypens export runs/my                               the ensemble as one ONNX file, runs/my/ensemble/model.onnx
   nni-hypens predict runs/my a.png b.png                  labels, probabilities and uncertainty
   nni-hypens doctor                                       what is installed, and what works on this machine
+  eval "$(nni-hypens --print-completion bash)"            commands and flags completed by the shell
   nni-hypens watch -- python my_search.py                 a search of your own script in NNI's web UI
 """
 
@@ -45,6 +46,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_INPUT, f"{self.prog}: {message}\n")
+
+
+class _PrintCompletion(argparse.Action):
+    """Print the completion script of a shell, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, shell: object, flag: object = None) -> None:
+        import shtab
+
+        print(shtab.complete(parser, str(shell)))
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,6 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--print-completion",
+        choices=("bash", "zsh"),
+        action=_PrintCompletion,
+        help="print what makes the shell complete commands and flags",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=_Parser)

@@ -134,7 +134,7 @@ def finished(out: Path) -> dict:
 def test_base_from_nni(tmp_path: Path) -> None:
     printed = example("base_from_nni", "--quick", "--out", tmp_path)
     base = json.loads((tmp_path / "base.json").read_text())
-    assert f"node_0: 0>{base['node_0/op_0']};" in re.search("base, from DARTS: .*", printed)[0]
+    assert f"node_0: 0>{base['node_0/op_0']};" in re.search("base, from darts: .*", printed)[0]
     assert [int(n) for n in re.findall(r"^lam=\d, (\d) shared", printed, re.MULTILINE)] == [4, 3, 2, 1, 0]
 
 

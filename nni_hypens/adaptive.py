@@ -97,6 +97,7 @@ class AdaptiveTraining:
         self.options: list[Sample] = []
         self.sources: list[str] = []
         self._place: dict[object, int] = {}
+        self._fits: dict[int, bool] = {}
         self._add(start, "start")
         self.n_start = len(self.options)
         self._add(pool, "pool")
@@ -143,7 +144,11 @@ class AdaptiveTraining:
         )
 
     def _accepted(self, index: int) -> bool:
-        return self.accepts is None or self.accepts(self.options[index])
+        if self.accepts is None:
+            return True
+        if index not in self._fits:  # a budget takes a tenth of a second for each
+            self._fits[index] = self.accepts(self.options[index])
+        return self._fits[index]
 
     def _best(self, owner: Sequence[int], probs: NDArray[Any]) -> list[int]:
         nll = _nll(_true_class(probs, self.labels))

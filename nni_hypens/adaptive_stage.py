@@ -98,7 +98,7 @@ class AdaptiveStage:
 
     @cached_property
     def _sampler(self) -> ArchitectureSampler:
-        return ArchitectureSampler.load(self.out / "search", self._structure, self.plan.budget())
+        return ArchitectureSampler.load(self.out / "search", self._structure)  # the rule asks the budget, of few
 
     @cached_property
     def _rule(self) -> AdaptiveTraining:

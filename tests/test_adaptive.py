@@ -170,3 +170,18 @@ def test_what_is_in_training_is_not_proposed_again(structure: EdgeStructure) -> 
     second = rule.propose(samples, probs, pending=[first.sample])
     assert structure.key(first.sample) != structure.key(second.sample)
     assert first.gain is not None and second.gain is not None and first.gain >= second.gain
+
+
+def test_a_budget_is_asked_once_for_each_architecture(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 6)
+    asked = []
+
+    def accepts(sample: dict) -> bool:
+        asked.append(structure.key(sample))
+        return not any(edge[2] == "sep_conv_5x5" for edge in structure.edges(sample))
+
+    rule = AdaptiveTraining(structure, samples[:2], [], LABELS, 3, accepts=accepts)
+    for _ in range(3):
+        found = rule.propose(samples, probs).sample
+        assert found in samples or accepts(found)
+    assert max(Counter(asked).values()) <= 4  # once by the rule, and by this test

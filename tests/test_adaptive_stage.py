@@ -124,7 +124,7 @@ def test_what_failed_is_not_proposed_and_not_waited_for(searched: Path, tmp_path
 
 def test_a_budget_holds_for_decisions_too(searched: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(searched, tmp_path / "run"))
-    small = plan(max_params=300)
+    small = plan(max_params=320)
     stage = AdaptiveStage(small, out, records(out), 1, lambda record: record)  # type: ignore[arg-type, return-value]
     for place in range(3):
         pretend(out, f"c0{place}", 0.3 + place / 10, small)

@@ -45,7 +45,7 @@ def test_committed_outputs() -> None:
     assert float(re.search(r"^(\d+) s in all", texts(notebook), re.MULTILINE)[1]) < 300
 
 
-@pytest.mark.end_to_end
+@pytest.mark.examples
 def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbformat = pytest.importorskip("nbformat", reason="the notebook needs nbformat, nbclient and ipykernel")
     nbclient = pytest.importorskip("nbclient")

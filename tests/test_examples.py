@@ -138,14 +138,14 @@ def test_base_from_nni(tmp_path: Path) -> None:
     assert [int(n) for n in re.findall(r"^lam=\d, (\d) shared", printed, re.MULTILINE)] == [4, 3, 2, 1, 0]
 
 
-@pytest.mark.end_to_end
+@pytest.mark.examples
 def test_own_space(tmp_path: Path) -> None:
     printed = example("own_space", "--quick", "--out", tmp_path / "run")
     assert "4 edges: " in printed and "shares 4 of them" in printed
     assert len(finished(tmp_path / "run")["members"]) == 2
 
 
-@pytest.mark.end_to_end
+@pytest.mark.examples
 @pytest.mark.parametrize("kind", ["arrays", "folder", "module"])
 def test_own_data(kind: str, tmp_path: Path) -> None:
     generator, given = np.random.default_rng(0), []
@@ -174,7 +174,7 @@ def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
     assert run.returncode == 2 and "folder with train/CLASS/*.png" in run.stderr
 
 
-@pytest.mark.end_to_end
+@pytest.mark.examples
 def test_small_device(tmp_path: Path) -> None:
     printed = example("small_device", "--quick", "--out", tmp_path / "run")
     members = [int(n) for n in re.findall(r"^c\d\d +(\d+)", printed, re.MULTILINE)]
@@ -182,7 +182,7 @@ def test_small_device(tmp_path: Path) -> None:
     assert len(members) == 2 and total == sum(members) <= 4000 and max(members) <= 2000
 
 
-@pytest.mark.end_to_end
+@pytest.mark.examples
 def test_fashion_mnist(tmp_path: Path) -> None:
     printed = example("fashion_mnist", "--quick", "--out", tmp_path / "run")
     if printed.startswith("skipped: "):
@@ -190,7 +190,7 @@ def test_fashion_mnist(tmp_path: Path) -> None:
     assert finished(tmp_path / "run")["data"]["class_names"][9] == "Ankle boot"
 
 
-@pytest.mark.end_to_end
+@pytest.mark.examples
 def test_cifar_paper(tmp_path: Path) -> None:
     example("cifar_paper", "--quick", "--out", tmp_path / "run")
     results = finished(tmp_path / "run")

@@ -2,9 +2,9 @@
 
 After each trained network, validation predictions say how good architectures are and how much two networks gain from
 being averaged. Bayesian ridge carries the first to architectures that were not trained, through the edges and the
-operations they have in common; a ridge carries the second, by how much two architectures share. The next training is
-the one with the largest expected gain of the ensemble: a new architecture when it promises much or is uncertain, a new
-seed of a proved one when that promises more.
+operations they have in common and the sizes of their networks; a ridge carries the second, by how much two
+architectures share. The next training is the one with the largest expected gain of the ensemble: a new architecture
+when it promises much or is uncertain, a new seed of a proved one when that promises more.
 
 This is ours, not the papers'. It is Bayesian optimisation (expected improvement: Jones et al. 1998) with the
 validation NLL of an ensemble as its target, where NES (Zaidi et al. 2021) evolves a population by the NLL of single
@@ -14,7 +14,7 @@ networks. Sizes: P architectures, T trained networks, N examples, C classes, M m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ PARENTS = 2
 """Best architectures so far whose every one-choice change may be trained next."""
 RANDOM_OPTIONS = 200
 """Architectures drawn from the whole space, so that what the search has missed can be found."""
+MEASURED = 40
+"""Architectures whose traits are measured; those of the others follow from edges and operations."""
 FLOOR = 1e-12
 
 
@@ -81,6 +83,8 @@ class AdaptiveTraining:
         members: Members M of the ensemble.
         seed: Seed of the architectures that are drawn from the whole space.
         accepts: Which architectures may be trained (a budget); None for all. It is asked about few.
+        traits: Numbers above 0 that are known of an architecture before it is trained, such as parameters and FLOPs
+            (:class:`nni_hypens.traits.NetworkSize`); the forecast uses their logarithms. They are asked of few.
     """
 
     def __init__(
@@ -92,8 +96,10 @@ class AdaptiveTraining:
         members: int,
         seed: int = 0,
         accepts: Callable[[Sample], bool] | None = None,
+        traits: Callable[[Sample], Sequence[float]] | None = None,
     ) -> None:
         self.structure, self.labels, self.members, self.accepts = structure, labels, members, accepts
+        self.traits = traits
         self.options: list[Sample] = []
         self.sources: list[str] = []
         self._place: dict[object, int] = {}
@@ -102,6 +108,8 @@ class AdaptiveTraining:
         self.n_start = len(self.options)
         self._add(pool, "pool")
         self._add(random_architectures(structure, RANDOM_OPTIONS, seed), "random")
+        places = np.linspace(0, len(self.options) - 1, min(MEASURED, len(self.options))).round().astype(int)
+        self._measured = {} if traits is None else {place: traits(self.options[place]) for place in places.tolist()}
 
     def _add(self, samples: Iterable[Sample], source: str) -> None:
         for sample in samples:
@@ -132,8 +140,7 @@ class AdaptiveTraining:
             return Proposal(self.options[index], 0, self.sources[index])
         for parent in self._best(owner, probs):
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
-        features, shared = architecture_features(self.structure, self.options)
-        found = forecast(features, shared, owner, probs, self.labels, self.members)
+        found = self._forecast(owner, probs)
         gain = found.gain.copy()
         gain[sorted(waiting)] = -np.inf
         order = np.argsort(-gain, kind="stable").tolist()
@@ -142,6 +149,12 @@ class AdaptiveTraining:
         return Proposal(
             self.options[best], replica, "replica" if replica else self.sources[best], float(found.gain[best])
         )
+
+    def _forecast(self, owner: Sequence[int], probs: NDArray[Any]) -> Forecast:
+        features, shared = architecture_features(self.structure, self.options)
+        if self._measured:
+            features = np.column_stack([features, trait_features(features, self._measured)])
+        return forecast(features, shared, owner, probs, self.labels, self.members)
 
     def _accepted(self, index: int) -> bool:
         if self.accepts is None:
@@ -204,6 +217,27 @@ def architecture_features(structure: EdgeStructure, samples: Sequence[Sample]) -
     scale = structure.n_edges
     features = np.column_stack([edge_rows, operation_rows]) / np.sqrt(2 * scale)
     return features, edge_rows @ edge_rows.T / scale
+
+
+def trait_features(features: FloatArray, measured: Mapping[int, Sequence[float]]) -> FloatArray:
+    """Traits of every architecture as columns whose inner product counts as much as all edges and operations do.
+
+    Sizes of networks are all but sums over their operations, so a ridge on the features carries them from those that
+    were measured to all.
+
+    Args:
+        features: ``P x F``, see :func:`architecture_features`.
+        measured: Row -> its K traits, numbers above 0.
+
+    Returns:
+        ``P x K`` standardised logarithms, divided by the square root of K.
+    """
+    rows, values = list(measured), np.asarray(list(measured.values()), dtype=float)
+    levels = Ridge(alpha=1e-3).fit(features[rows], values).predict(features).reshape(len(features), -1)
+    logs = np.log(np.clip(levels, values.min(axis=0), 2 * values.max(axis=0)))
+    spread = np.maximum(logs.std(axis=0), FLOOR)
+    columns: FloatArray = (logs - logs.mean(axis=0)) / spread / np.sqrt(values.shape[1])
+    return columns
 
 
 def _as_set(items: Iterable[object]) -> list[tuple[str, int]]:

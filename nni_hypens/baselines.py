@@ -20,7 +20,8 @@ from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwo
 from nni_hypens.sample_stage import OVERSAMPLE
 from nni_hypens.sampling import choose_pool
 from nni_hypens.selection import select
-from nni_hypens.workbench import Network, Workbench
+from nni_hypens.traits import NetworkSize
+from nni_hypens.workbench import Clock, Network, Workbench
 
 MANY = 400
 """More networks than any budget here pays for."""
@@ -262,36 +263,51 @@ def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranke
     return _Ranked([everything[index] for index in chosen], everything, nll.tolist())
 
 
-def adaptive_edgenes(start: int = 5, name: str = "edgenes", **changes: Any) -> Recipe:
-    """EdgeNES with adaptive training: the base and ``start - 1`` candidates spread over the dial, then whatever is
-    expected to help the ensemble most."""
+def adaptive_edgenes(
+    start: int = 3, random: int = 3, name: str = "edgenes", traits: bool = True, **changes: Any
+) -> Recipe:
+    """EdgeNES with adaptive training: the base and ``start - 1`` candidates spread over the dial and ``random`` random
+    architectures, then whatever is expected to help the ensemble most."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         search = hypernetwork_search(bench, name, **changes)
         ranked = _ranked(bench, search, start)
-        seconds = search.clock.seconds
-        networks = _adaptively(bench, members, budget - seconds, ranked.samples, ranked.everything)
-        return Trained(networks, seconds, supernet_nll=ranked.nll_of(networks))
+        clock = Clock(search.clock.seconds)
+        first = [*ranked.samples, *random_architectures(bench.structure, random, bench.seed)]
+        networks = _adaptively(bench, members, budget, first, ranked.everything, clock, traits)
+        return Trained(networks, clock.seconds, supernet_nll=ranked.nll_of(networks))
 
     return recipe
 
 
-def adaptive_random(start: int = 5) -> Recipe:
+def adaptive_random(start: int = 6, traits: bool = True) -> Recipe:
     """Adaptive training alone, begun with random architectures and without any search."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
-        return Trained(
-            _adaptively(bench, members, budget, random_architectures(bench.structure, start, bench.seed), [])
-        )
+        clock, first = Clock(), random_architectures(bench.structure, start, bench.seed)
+        return Trained(_adaptively(bench, members, budget, first, [], clock, traits), clock.seconds)
 
     return recipe
 
 
 def _adaptively(
-    bench: Workbench, members: int, budget: float, start: list[Sample], pool: list[Sample]
+    bench: Workbench,
+    members: int,
+    budget: float,
+    start: list[Sample],
+    pool: list[Sample],
+    clock: Clock,
+    traits: bool = True,
 ) -> list[Network]:
+    """What adaptive training trains; ``clock`` has the seconds that are spent already, and gets those that it takes to
+    set up the rule."""
     size = min(members, RULE_MEMBERS)
-    rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, size, bench.seed)
+    spec = bench.plan.data.input_spec
+    shape = [spec[name] for name in ("channels", "height", "width")]
+    known = NetworkSize(bench.plan.space, shape) if traits else None
+    with clock.running():
+        rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, size, bench.seed, traits=known)
+    budget -= clock.seconds
     networks: list[Network] = []
 
     def proposals() -> Iterator[Next]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,13 @@ def run_command(arguments: argparse.Namespace) -> None:
     )
     if arguments.ours not in comparison.methods:
         raise InputError("ours", repr(arguments.ours), f"one of the methods: {', '.join(comparison.methods)}")
-    results = run_comparison(comparison, arguments.out, arguments.jobs, Progress(arguments.quiet))
+    results = run_comparison(
+        comparison,
+        arguments.out,
+        arguments.jobs,
+        Progress(arguments.quiet),
+        command=shlex.join(["nni-hypens", *sys.argv[1:]]),
+    )
     page = write_comparison_page(arguments.out, arguments.ours)
     if arguments.json:
         print(results.to_json(orient="records"))

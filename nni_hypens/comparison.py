@@ -26,6 +26,7 @@ from nni_hypens.baselines import METHODS, Trained
 from nni_hypens.calibration import calibrate, combine
 from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
+from nni_hypens.experiments import versions
 from nni_hypens.files import read_json, write_json, write_text
 from nni_hypens.one_shot import check_installed
 from nni_hypens.progress import Progress
@@ -190,6 +191,7 @@ def run_comparison(
     folder: Path,
     jobs: int = 1,
     progress: Progress | None = None,
+    command: str = "",
 ) -> pd.DataFrame:
     """Run what is missing and write ``results.csv``, with all that the folder holds.
 
@@ -198,6 +200,7 @@ def run_comparison(
         folder: Where everything is kept.
         jobs: Cells at once, each in a process of its own.
         progress: Where progress is shown.
+        command: How to repeat it; ``comparison.json`` keeps it, with the versions.
 
     Returns:
         One row per data set, seed, size and method, those of earlier runs in this folder included.
@@ -208,7 +211,7 @@ def run_comparison(
     progress = progress or Progress()
     for data in comparison.data_sets:  # what is wrong with data or space shows now
         plan_of(replace(comparison.settings, data=data)).check()
-    check_folder(comparison, folder)
+    check_folder(comparison, folder, command)
     progress.start("compare", len(comparison.cells), "cell")
     failed: dict[str, str] = {}
     context = multiprocessing.get_context("spawn")
@@ -237,8 +240,13 @@ def run_comparison(
     return write_results(folder)
 
 
-def check_folder(comparison: Comparison, folder: Path) -> None:
+def check_folder(comparison: Comparison, folder: Path, command: str = "") -> None:
     """Claim a folder for a comparison, or find that it holds this one.
+
+    Args:
+        comparison: What is compared.
+        folder: Where.
+        command: How to repeat it. More methods, seeds or data may follow with other commands; the first one is kept.
 
     Raises:
         InputError: It holds another one.
@@ -252,7 +260,7 @@ def check_folder(comparison: Comparison, folder: Path) -> None:
         return
     if folder.exists() and any(folder.iterdir()):
         raise InputError("out", f"{folder}, which holds other files", "an empty or new folder")
-    write_json(path, identity)
+    write_json(path, identity | {"versions": versions(), "command": command})
 
 
 def write_results(folder: Path) -> pd.DataFrame:

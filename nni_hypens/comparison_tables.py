@@ -70,11 +70,11 @@ def paired_differences(
             if pairs.empty:
                 continue
             mine, theirs = pairs[ours].to_numpy(), pairs[other].to_numpy()
-            rows.append({"data": data, "members": members, "other": other, **_compared(mine, theirs, relative, seed)})
+            rows.append({"data": data, "members": members, "other": other, **compared(mine, theirs, relative, seed)})
     return pd.DataFrame(rows).set_index(["data", "members", "other"])
 
 
-def _compared(mine: np.ndarray, theirs: np.ndarray, relative: bool, seed: int) -> dict[str, float]:
+def compared(mine: np.ndarray, theirs: np.ndarray, relative: bool, seed: int) -> dict[str, float]:
     difference = (mine - theirs) / theirs if relative else mine - theirs
     low = high = p = float("nan")
     if len(difference) > 1:

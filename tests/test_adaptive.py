@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from nni_hypens import metrics
 from nni_hypens.adaptive import (
+    MEASURED,
     AdaptiveTraining,
     architecture_features,
     ensemble_nll,
@@ -16,8 +17,10 @@ from nni_hypens.adaptive import (
     pair_gains,
     predicted_nll,
     random_architectures,
+    trait_features,
 )
 from nni_hypens.architecture import EdgeStructure
+from nni_hypens.traits import NetworkSize
 from search_spaces import OneCell, darts
 
 LABELS = np.arange(120) % 4
@@ -185,3 +188,47 @@ def test_a_budget_is_asked_once_for_each_architecture(structure: EdgeStructure) 
         found = rule.propose(samples, probs).sample
         assert found in samples or accepts(found)
     assert max(Counter(asked).values()) <= 4  # once by the rule, and by this test
+
+
+def test_traits_are_carried_to_all_from_those_that_were_measured(structure: EdgeStructure) -> None:
+    samples = random_architectures(structure, 120, seed=0)
+    size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
+    features, _ = architecture_features(structure, samples)
+    measured = {place: size(samples[place]) for place in range(0, 120, 3)}
+    columns = trait_features(features, measured)
+    assert columns.shape == (120, 2)
+    np.testing.assert_allclose(columns.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(columns.std(axis=0), 1 / np.sqrt(2))  # together they count as much as the edges
+    truth = np.log([size(sample) for sample in samples])
+    for place in range(2):
+        assert spearmanr(columns[:, place], truth[:, place]).statistic > 0.98
+
+
+def test_traits_help_where_size_decides(structure: EdgeStructure) -> None:
+    size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
+    samples = random_architectures(structure, 150, seed=0)
+    logs = np.log([size(sample)[1] for sample in samples])
+    features, _ = architecture_features(structure, samples)
+    with_traits = np.column_stack([features, trait_features(features, dict(enumerate(map(size, samples))))])
+    noise = np.random.default_rng(0).normal(0, 0.05, len(samples))
+    nll = np.exp(-0.3 * (logs - logs.mean()) / logs.std() + noise)
+    owner = np.arange(6)
+    without, _ = predicted_nll(features, owner, nll[owner])
+    known, _ = predicted_nll(with_traits, owner, nll[owner])
+    assert spearmanr(known, nll).statistic > max(0.8, spearmanr(without, nll).statistic)
+
+
+def test_a_rule_asks_for_the_traits_of_few(structure: EdgeStructure) -> None:
+    asked: list[dict] = []
+    size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
+
+    def traits(sample: dict) -> tuple[float, float]:
+        asked.append(sample)
+        return size(sample)
+
+    samples, probs = pool(structure, 8)
+    rule = AdaptiveTraining(structure, samples[:2], samples[2:], LABELS, 3, traits=traits)
+    with_traits = rule.propose(samples, probs)
+    assert len(asked) == MEASURED
+    without = AdaptiveTraining(structure, samples[:2], samples[2:], LABELS, 3).propose(samples, probs)
+    assert with_traits.gain != without.gain

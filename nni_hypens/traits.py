@@ -1,0 +1,36 @@
+"""What is known of an architecture before it is trained: how large its network is.
+
+In a short training large networks tend to be ahead, and parameters and FLOPs are known to rank architectures about as
+well as many elaborate zero-cost proxies do (White et al. 2022, "A deeper look at zero-cost proxies for lightweight
+NAS"). Adaptive training learns from its own results whether and how much that holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from nni.nas.nn.pytorch import ModelSpace
+
+from nni_hypens.architecture import Sample
+from nni_hypens.budget import count_flops
+from nni_hypens.plan import fixed_network
+
+
+class NetworkSize:
+    """Parameters and FLOPs of an architecture's network, which is built without memory for its weights.
+
+    Args:
+        space: The model space.
+        input_shape: Shape of one image, ``(channels, height, width)``.
+    """
+
+    def __init__(self, space: ModelSpace, input_shape: Sequence[int]) -> None:
+        self.space, self.input_shape = space, tuple(input_shape)
+
+    def __call__(self, sample: Sample) -> tuple[float, float]:
+        """Parameters, and FLOPs of one image (a multiply-add counted as two), each plus one."""
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network = fixed_network(self.space, sample).eval()
+            flops = count_flops(network, torch.empty(1, *self.input_shape))
+        return 1.0 + sum(parameter.numel() for parameter in network.parameters()), 1.0 + flops

@@ -1,0 +1,307 @@
+"""What each part of the search and of the training is worth: one part is changed at a time, on the same data and seeds.
+
+    CIFAR10_NPZ=... python -m tests.benchmarks.ablations --work DIR [--seeds 0 1 2 3 4] [--data ...] [--out FILE.json]
+
+Every variant trains the same number of networks (or the same number of epochs in all, where it changes their length)
+and its members are chosen and calibrated in the same way. So what is compared does not depend on the machine's speed;
+what each variant cost is reported beside. Everything is kept below DIR, so the script may be run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import nni
+import numpy as np
+import pandas as pd
+from nni.nas.evaluator.pytorch import Lightning
+from pytorch_lightning.callbacks import EMAWeightAveraging
+
+from nni_hypens._compat import quiet_logging, quiet_training
+from nni_hypens.adaptive import AdaptiveTraining, random_architectures
+from nni_hypens.architecture import EdgeStructure, Sample
+from nni_hypens.baselines import Trained
+from nni_hypens.comparison import outcome
+from nni_hypens.comparison_tables import compared
+from nni_hypens.config import RunConfig
+from nni_hypens.diversity import JensenShannon
+from nni_hypens.experiments import versions
+from nni_hypens.files import read_json, write_json
+from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
+from nni_hypens.plan import Plan
+from nni_hypens.sampling import Candidate, choose_ensemble, choose_pool
+from nni_hypens.settings_plan import plan_of
+from nni_hypens.traits import NetworkSize
+from nni_hypens.workbench import Network, Workbench
+
+RESULTS = Path(__file__).parent / "results" / "ablations.json"
+NETWORKS, EPOCHS, SIZES = 12, 8, (3, 5)
+EMA_DECAY = 0.95
+"""A memory of twenty steps, a sixth of the training here."""
+PARAMETER_FREE = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
+REPULSION = 0.2
+"""NLL that an architecture which shares every edge with those chosen is charged."""
+
+Rank = Callable[[list[Candidate], np.ndarray, np.ndarray, int], list[int]]
+Variant = Callable[[Workbench], Trained]
+traced_ema = nni.trace(EMAWeightAveraging)
+
+
+def with_trainer(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other arguments of the trainer of candidates; the learning rate's schedule stays."""
+    evaluator: Lightning = nni.load(nni.dump(plan.evaluator))
+    evaluator.trainer.trace_kwargs.update(changes)
+    return replace(plan, evaluator=evaluator)
+
+
+# ---- what is drawn, ranked and trained ----------------------------------------------------------------------------
+
+
+def none(pool: list[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
+    """As they were drawn: no ranking on the supernet."""
+    return list(range(n))
+
+
+def apart(structure: EdgeStructure) -> Rank:
+    """As ``ensemble``, but a candidate is charged for the edges that it shares with those that are chosen."""
+
+    def rank(pool: list[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
+        true = probabilities[:, np.arange(len(labels)), labels].astype(np.float64)
+        shared = np.array([[structure.shared_edges(a.architecture, b.architecture) for b in pool] for a in pool])
+        kept, total = [0], true[0].copy()
+        while len(kept) < n:
+            nll = -np.log(np.clip((total + true) / (len(kept) + 1), 1e-12, None)).mean(axis=1)
+            charge = nll + REPULSION * shared[:, kept].max(axis=1) / structure.n_edges
+            charge[kept] = np.inf
+            kept.append(int(np.argmin(charge)))
+            total += true[kept[-1]]
+        return kept
+
+    return rank
+
+
+def guarded(structure: EdgeStructure, pool: list[Candidate]) -> list[Candidate]:
+    """Without candidates of which more than half of the edges have no parameters; the base stays."""
+    allowed = structure.n_edges / 2
+    free = [sum(edge[2] in PARAMETER_FREE for edge in structure.edges(one.architecture)) for one in pool]
+    return [one for place, one in enumerate(pool) if place == 0 or free[place] <= allowed]
+
+
+def ranked(
+    bench: Workbench,
+    search: HypernetworkSearch,
+    n: int,
+    rank: Rank = choose_pool,
+    oversample: int = 4,
+    lam_range: tuple[float, float] | None = None,
+    guard: bool = False,
+) -> tuple[list[Sample], dict[Any, float], list[Sample]]:
+    """Architectures to train, the supernet's NLL of each by its key, and all that were looked at."""
+    pool = search.sampler.pool(oversample * n, lam_range or search.plan.lam_range, bench.seed, at_least=n)
+    pool = guarded(bench.structure, pool) if guard else pool
+    everything = [candidate.architecture for candidate in pool]
+    probs, labels = search.predict(everything), bench.validation_labels
+    nll = -np.log(np.clip(probs[:, np.arange(len(labels)), labels], 1e-12, None)).mean(axis=1)
+    kept = rank(pool, probs, labels, min(n, len(pool)))
+    keys = [bench.structure.key(sample) for sample in everything]
+    return [everything[place] for place in kept], dict(zip(keys, nll.tolist(), strict=True)), everything
+
+
+def drawn(bench: Workbench, name: str = "edgenes", changes: dict[str, Any] | None = None, **how: Any) -> Trained:
+    """Candidates that are all drawn and ranked before any is trained."""
+    search = searched(bench, name, changes)
+    samples, nll, _ = ranked(bench, search, NETWORKS, **how)
+    networks = [bench.network(sample) for sample in samples]
+    return Trained(networks, search.clock.seconds, supernet_nll=of_networks(bench, networks, nll))
+
+
+def searched(bench: Workbench, name: str, changes: dict[str, Any] | None) -> HypernetworkSearch:
+    """A search with changes to EdgeNES's arguments (``diversity`` and ``base`` are the plan's own)."""
+    changes = dict(changes or {})
+    own = {key: changes.pop(key) for key in ("diversity", "base") if key in changes}
+    return hypernetwork_search(bench, name, strategy={**bench.plan.strategy, **changes}, **own)
+
+
+def of_networks(bench: Workbench, networks: Sequence[Network], nll: dict[Any, float]) -> dict[int, float]:
+    """Place of a network -> NLL of its architecture on the supernet."""
+    keys = [bench.structure.key(network.sample) for network in networks]
+    return {place: nll[key] for place, key in enumerate(keys) if key in nll}
+
+
+def cold(bench: Workbench) -> Trained:
+    """The hypernetwork begins with a new supernet, around the same base; both searches are charged."""
+    first = searched(bench, "edgenes", None)
+    trained = drawn(bench, "cold", {"base": first.sampler.base, "warmup_epochs": 0})
+    return replace(trained, search_s=trained.search_s + first.clock.seconds)
+
+
+def adaptive(bench: Workbench, start: int = 3, random: int = 3, traits: bool = True) -> Trained:
+    """A start, then whatever is expected to help the ensemble most."""
+    seconds, nll = 0.0, {}
+    first, pool = [], []
+    if start:
+        found = searched(bench, "edgenes", None)
+        first, nll, pool = ranked(bench, found, start)
+        seconds = found.clock.seconds
+    first = [*first, *random_architectures(bench.structure, random, bench.seed)] if random else first
+    spec = bench.plan.data.input_spec
+    size = NetworkSize(bench.plan.space, [spec[name] for name in ("channels", "height", "width")]) if traits else None
+    labels = bench.validation_labels
+    rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=size)
+    networks: list[Network] = []
+    while len(networks) < NETWORKS:
+        probs = np.stack([network.validation for network in networks]) if networks else np.empty((0, 0, 0))
+        proposal = rule.propose([network.sample for network in networks], probs)
+        networks.append(bench.network(proposal.sample, proposal.replica))
+    return Trained(networks, seconds, supernet_nll=of_networks(bench, networks, nll))
+
+
+def seeds_of_base(bench: Workbench) -> Trained:
+    """New seeds of the base: no architecture but that one."""
+    search = searched(bench, "edgenes", None)
+    return Trained([bench.network(search.sampler.base, place) for place in range(NETWORKS)], search.clock.seconds)
+
+
+def random_pool(bench: Workbench) -> Trained:
+    """Random architectures, without any search."""
+    return Trained([bench.network(one) for one in random_architectures(bench.structure, NETWORKS, bench.seed)])
+
+
+def averaged_weights(bench: Workbench) -> Trained:
+    """Drawn candidates whose weights are a moving average over the steps of their training."""
+    callback = traced_ema(decay=EMA_DECAY)
+    other = Workbench(with_trainer(bench.plan, callbacks=[callback]), bench.folder / "ema")
+    return _elsewhere(bench, other, NETWORKS)
+
+
+def fewer_longer(bench: Workbench) -> Trained:
+    """Half as many drawn candidates, each trained for twice as many epochs."""
+    other = Workbench(settings_plan(bench.plan.identity, 2 * EPOCHS), bench.folder / "longer")
+    return _elsewhere(bench, other, NETWORKS // 2)
+
+
+def _elsewhere(bench: Workbench, other: Workbench, n: int) -> Trained:
+    search = searched(bench, "edgenes", None)
+    samples, nll, _ = ranked(bench, search, n)
+    networks = [other.network(sample) for sample in samples]
+    return Trained(networks, search.clock.seconds, supernet_nll=of_networks(bench, networks, nll))
+
+
+def halved(bench: Workbench) -> Trained:
+    """Twice as many candidates; the worse half is stopped at a quarter of the epochs, and again at half of them."""
+    search = searched(bench, "edgenes", None)
+    samples, nll, _ = ranked(bench, search, 2 * NETWORKS)
+    stopped = 0.0
+    for part in (4, 2):
+        rung = Workbench(with_trainer(bench.plan, max_epochs=EPOCHS // part), bench.folder / f"rung-{part}")
+        tried = sorted((rung.network(sample) for sample in samples), key=lambda network: network.nll)
+        better, worse = tried[: len(tried) // 2], tried[len(tried) // 2 :]
+        stopped += sum(network.cost for network in worse)  # those that go on are charged once, as a whole
+        samples = [network.sample for network in better]
+    networks = [bench.network(sample) for sample in samples]
+    return Trained(networks, search.clock.seconds + stopped, supernet_nll=of_networks(bench, networks, nll))
+
+
+VARIANTS: dict[str, tuple[str, Variant]] = {
+    "drawn": ("reference: 12 candidates drawn and ranked beforehand", drawn),
+    "adaptive": ("3 drawn and 3 random, then 6 decided on one by one", adaptive),
+    "adaptive_no_traits": ("the same, sizes of networks unknown to the forecast", partial(adaptive, traits=False)),
+    "adaptive_drawn": ("6 drawn, none random, then 6 decided on", partial(adaptive, start=6, random=0)),
+    "adaptive_random": ("6 random, no search, then 6 decided on", partial(adaptive, start=0, random=6)),
+    "random": ("12 random architectures", random_pool),
+    "base": ("12 seeds of the base", seeds_of_base),
+    "no_warmup": ("no uniform sampling before the architecture steps", partial(drawn, name="no_warmup", changes={"warmup_epochs": 0})),  # noqa: E501
+    "argmax_base": ("base by argmax alone, not by the supernet's validation loss", partial(drawn, name="argmax", changes={"base_draws": 1})),  # noqa: E501
+    "no_base_steps": ("no architecture steps for the base: the supernet's best of 32 random ones", partial(drawn, name="no_base", changes={"base_epochs": 0})),  # noqa: E501
+    "cold": ("hypernetwork on a new supernet, not on the base's", cold),
+    "jensen_shannon": ("the other regulariser", partial(drawn, name="js", changes={"diversity": JensenShannon()})),
+    "not_ranked": ("as drawn, no ranking on the supernet", partial(drawn, rank=none)),
+    "rank_ensemble": ("ranked for the ensemble over the whole dial", partial(drawn, rank=choose_ensemble)),
+    "repulsion": ("ranked for the ensemble, charged for edges shared with one another", lambda bench: drawn(bench, rank=apart(bench.structure))),  # noqa: E501
+    "oversample": ("ranked out of 16 times as many, not 4", partial(drawn, oversample=16)),
+    "near_base": ("candidates that share half of the edges or more", lambda bench: drawn(bench, lam_range=(bench.structure.n_edges / 2, float(bench.structure.n_edges)))),  # noqa: E501
+    "guard": ("no candidate with more than half of its edges free of parameters", partial(drawn, guard=True)),
+    "ema": ("weights averaged over the steps of training", averaged_weights),
+    "fewer_longer": ("6 candidates, each trained twice as long", fewer_longer),
+    "halving": ("24 candidates, the worse half stopped twice", halved),
+}  # fmt: skip
+
+
+# ---- running ------------------------------------------------------------------------------------------------------
+
+
+def settings_plan(identity: dict[str, Any], epochs: int) -> Plan:
+    """The plan of these settings with another number of epochs for each candidate."""
+    config = RunConfig.from_mapping({**identity, "epochs": epochs})
+    return plan_of(config, split_seed=config.seed)
+
+
+def run_seed(settings: dict[str, Any], seed: int, names: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+    """Every variant on one seed; what is there is read."""
+    plan = settings_plan({**settings, "seed": seed}, EPOCHS)
+    bench = Workbench(plan, folder / f"seed-{seed}")
+    rows = []
+    for name in names:
+        path = bench.folder / "variants" / f"{name}.json"
+        if not path.exists():
+            trained = VARIANTS[name][1](bench)
+            write_json(path, [{"variant": name, "seed": seed, "members": size, **outcome(bench, trained, size),
+                               "mean_network": float(np.mean([one.nll for one in trained.networks if one.finite]))}
+                              for size in SIZES])  # fmt: skip
+        rows += read_json(path)
+        print(seed, name, [round(row["nll"], 4) for row in rows[-len(SIZES) :]], flush=True)
+    return rows
+
+
+def summary(rows: list[dict[str, Any]], reference: str = "drawn") -> list[dict[str, Any]]:
+    """Means over seeds, and the paired relative difference of each variant's test NLL to the reference's."""
+    table, found = pd.DataFrame(rows), []
+    for size in SIZES:
+        wide = table[table["members"] == size].pivot(index="seed", columns="variant", values="nll")
+        for name in [name for name in VARIANTS if name in wide]:
+            own = table[(table["members"] == size) & (table["variant"] == name)]
+            pairs = wide[[name, reference]].dropna() if name != reference else None
+            means = ("nll", "accuracy", "mean_network", "search_s", "training_s")
+            spearman = own["supernet_spearman"].astype(float)
+            row = {"variant": name, "what": VARIANTS[name][0], "members": size, "seeds": len(own)}
+            row |= {key: float(own[key].mean()) for key in means} | {"nll_sd": float(own["nll"].std(ddof=1))}
+            row["spearman"] = None if spearman.isna().all() else float(spearman.mean())
+            if pairs is not None:
+                row |= compared(pairs[name].to_numpy(), pairs[reference].to_numpy(), True, 0)
+            found.append(row)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--data", default="examples.small_data:fashion_mnist_14")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    quiet_training()
+    quiet_logging()
+    settings = {"data": arguments.data, "train_size": 1000, "validation_size": 1000, "test_size": 5000}
+    settings |= {"space_args": {"channels": 8}, "search_epochs": 12}
+    rows: list[dict[str, Any]] = []
+    for seed in arguments.seeds:
+        rows += run_seed(settings, seed, arguments.variants, arguments.work)
+    command = f"python -m tests.benchmarks.ablations --work DIR --data {arguments.data}"
+    content = {"command": command, "seeds": arguments.seeds, "settings": settings | {"epochs": EPOCHS},
+               "versions": versions(), "summary": summary(rows),
+               "rows": [{key: value for key, value in row.items() if key != "chosen"} for row in rows]}  # fmt: skip
+    arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

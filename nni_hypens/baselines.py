@@ -264,7 +264,7 @@ def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranke
 
 
 def adaptive_edgenes(
-    start: int = 3, random: int = 3, name: str = "edgenes", traits: bool = True, **changes: Any
+    start: int = 2, random: int = 4, name: str = "edgenes", traits: bool = True, **changes: Any
 ) -> Recipe:
     """EdgeNES with adaptive training: the base and ``start - 1`` candidates spread over the dial and ``random`` random
     architectures, then whatever is expected to help the ensemble most."""

@@ -47,6 +47,13 @@ def add_command(commands: Any) -> None:
         "--seconds", type=float, default=None, help="budget of each method in place of the reference's cost"
     )
     group.add_argument(
+        "--nni-epochs",
+        type=int,
+        default=None,
+        metavar="N",
+        help="epochs of the searches by NNI's own strategies (default: --search-epochs)",
+    )
+    group.add_argument(
         "--ours", default="adaptive", help="the method that is held against each other (default: %(default)s)"
     )
     group.add_argument(
@@ -93,6 +100,7 @@ def run_command(arguments: argparse.Namespace) -> None:
         _numbers("sizes", arguments.sizes),
         arguments.reference,
         arguments.seconds,
+        arguments.nni_epochs,
     )
     if arguments.ours not in comparison.methods:
         raise InputError("ours", repr(arguments.ours), f"one of the methods: {', '.join(comparison.methods)}")

@@ -57,6 +57,8 @@ class Comparison:
         sizes: Numbers of members.
         reference: The method that sets the budget.
         budget: Seconds for each method in place of the reference's cost.
+        nni_epochs: Epochs of the searches by NNI's own strategies; None for those of ``settings``. NNI's DARTS takes
+            ten times as long for an epoch as a search by sampled paths, so at equal cost they have other lengths.
 
     Raises:
         InputError: Naming the field.
@@ -69,6 +71,7 @@ class Comparison:
     sizes: Sequence[int] = (3, 5)
     reference: str = "darts_deep_ensemble"
     budget: float | None = None
+    nni_epochs: int | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("data", self.data_sets), ("seeds", self.seeds), ("sizes", self.sizes)):
@@ -85,6 +88,8 @@ class Comparison:
             raise InputError("reference", self.reference, f"a method with a cost of its own: {', '.join(fixed)}")
         if self.budget is not None and not 0 < self.budget < math.inf:
             raise InputError("budget", self.budget, "a number of seconds above 0")
+        if self.nni_epochs is not None and self.nni_epochs < 1:
+            raise InputError("nni_epochs", self.nni_epochs, "a whole number of at least 1")
 
     @property
     def cells(self) -> list[tuple[str, int]]:
@@ -94,7 +99,8 @@ class Comparison:
     def identity(self) -> dict[str, Any]:
         """What another run must share to go on in the same folder; methods, seeds and data may be added."""
         own = {name: value for name, value in self.settings.to_mapping().items() if name not in ("data", "seed")}
-        return {**own, "sizes": list(self.sizes), "reference": self.reference, "seconds": self.budget}
+        how = {"reference": self.reference, "seconds": self.budget, "nni_epochs": self.nni_epochs}
+        return {**own, "sizes": list(self.sizes), **how}
 
 
 def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list[dict[str, Any]]:
@@ -111,8 +117,11 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
     """
     quiet_training()
     quiet_logging()
-    plan = plan_of(replace(comparison.settings, data=data, seed=seed), split_seed=seed)
-    bench = Workbench(plan, folder / cell_name(data, seed))
+    settings = replace(comparison.settings, data=data, seed=seed)
+    plan = plan_of(settings, split_seed=seed)
+    epochs = comparison.nni_epochs
+    searched = plan if epochs is None else plan_of(replace(settings, search_epochs=epochs), split_seed=seed)
+    bench = Workbench(plan, folder / cell_name(data, seed), searched.search_evaluator)
     rows = []
     for size in comparison.sizes:
         budget = comparison.budget

@@ -21,6 +21,7 @@ import nni
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from nni.nas.evaluator.pytorch import Lightning
 
 from nni_hypens import metrics
 from nni_hypens.architecture import EdgeStructure, Sample
@@ -83,11 +84,14 @@ class Workbench:
     Args:
         plan: Space, data, evaluators and seed; its ``evaluator`` trains a network, its ``search_evaluator`` a supernet.
         folder: Where results are kept. It belongs to this plan alone.
+        nni_evaluator: What trains the supernet of NNI's own strategies, where that is not the plan's
+            ``search_evaluator``.
     """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: Plan, folder: Path, nni_evaluator: Lightning | None = None) -> None:
         self.plan = plan
         self.folder = folder
+        self.nni_evaluator = plan.search_evaluator if nni_evaluator is None else nni_evaluator
         self.structure = EdgeStructure.from_space(plan.space)
 
     @property
@@ -143,7 +147,7 @@ class Workbench:
         return validation, test, clock.seconds
 
     def search(self, name: str, seed: int, prepare: Callable[[], Callable[[Any, Any], Any]]) -> tuple[Any, float]:
-        """The result of a search, and its seconds; it is run when there is none yet.
+        """The result of a search by a strategy of NNI, and its seconds; it is run when there is none yet.
 
         Args:
             name: Name of the search, without its seed.
@@ -153,7 +157,7 @@ class Workbench:
         """
         path = self.folder / "searches" / f"{name}.json"
         if not path.exists():
-            evaluator, clock = nni.load(nni.dump(self.plan.search_evaluator)), Clock()
+            evaluator, clock = nni.load(nni.dump(self.nni_evaluator)), Clock()
             run = prepare()
             evaluator.datamodule.prepare()  # a copy of the data: NNI's strategies replace loaders on it
             with torch_threads(self.plan.threads), clock.running():

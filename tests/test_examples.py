@@ -195,3 +195,19 @@ def test_cifar_paper(tmp_path: Path) -> None:
     example("cifar_paper", "--quick", "--out", tmp_path / "run")
     results = finished(tmp_path / "run")
     assert results["data"]["input_spec"]["channels"] == 3 and len(results["members"]) == 2
+
+
+def test_share_searches_copies_around_and_leaves_what_is_there(tmp_path: Path) -> None:
+    def search(seed: int, index: int) -> Path:
+        return tmp_path / f"data-{seed}" / "searches" / f"darts-{index}.json"
+
+    for seed in range(3):
+        search(seed, 0).parent.mkdir(parents=True)
+        search(seed, 0).write_text(json.dumps({"result": {"op": seed}, "cost": 10.0 + seed}))
+    search(1, 1).write_text(json.dumps({"result": {"op": 9}, "cost": 9.0}))
+    written = example("share_searches", tmp_path, "--searches", "3").split()
+    assert len(written) == 5 and all(Path(path).exists() for path in written)
+    assert json.loads(search(0, 1).read_text()) == {"result": {"op": 1}, "cost": 11.0, "from": 1}
+    assert json.loads(search(2, 2).read_text())["from"] == 1  # around
+    assert json.loads(search(1, 1).read_text())["result"] == {"op": 9}
+    assert example("share_searches", tmp_path, "--searches", "3") == ""

@@ -183,6 +183,17 @@ def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sa
     return list(found.values())[:n]
 
 
+def diverse_start(
+    samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float]], large: int, others: int
+) -> list[Sample]:
+    """Architectures to begin with: the ``large`` largest of ``samples`` by the product of their traits, and the first
+    ``others`` of the rest. Large networks are often good, and together both show how much size decides."""
+    order = sorted(range(len(samples)), key=lambda place: -float(np.sum(np.log(traits(samples[place])))))
+    chosen = order[:large]
+    chosen += [place for place in range(len(samples)) if place not in chosen][:others]
+    return [samples[place] for place in chosen]
+
+
 def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
     """Every architecture that differs from ``sample`` in one option of one choice and is another network."""
     table, own = structure.table, structure.key(sample)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nni_hypens.adaptive import AdaptiveTraining, neighbours, random_architectures
+from nni_hypens.adaptive import AdaptiveTraining, diverse_start, neighbours, random_architectures
 from nni_hypens.architecture import Sample
 from nni_hypens.diversity import JensenShannon
 from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
@@ -30,6 +30,8 @@ POPULATION = 10
 DEVIATION = 2
 """Edges in which random deviations differ from the base."""
 
+DRAWN = 60
+"""Random architectures among which adaptive training takes the largest for its start."""
 RULE_MEMBERS = 3
 """Ensembles that adaptive training looks at have no more members than this: beyond it one more gains little, the aim
 would be blunt, and ensembles of several sizes share what was trained."""
@@ -264,30 +266,43 @@ def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranke
 
 
 def adaptive_edgenes(
-    start: int = 2, random: int = 4, name: str = "edgenes", traits: bool = True, **changes: Any
+    start: int = 2, large: int = 2, random: int = 1, name: str = "edgenes", traits: bool = True, **changes: Any
 ) -> Recipe:
-    """EdgeNES with adaptive training: the base and ``start - 1`` candidates spread over the dial and ``random`` random
-    architectures, then whatever is expected to help the ensemble most."""
+    """EdgeNES with adaptive training: the base and ``start - 1`` candidates spread over the dial, ``large`` and
+    ``random`` random architectures, then whatever is expected to help the ensemble most."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         search = hypernetwork_search(bench, name, **changes)
         ranked = _ranked(bench, search, start)
         clock = Clock(search.clock.seconds)
-        first = [*ranked.samples, *random_architectures(bench.structure, random, bench.seed)]
+        first = [*ranked.samples, *_random_start(bench, large, random, clock)]
         networks = _adaptively(bench, members, budget, first, ranked.everything, clock, traits)
         return Trained(networks, clock.seconds, supernet_nll=ranked.nll_of(networks))
 
     return recipe
 
 
-def adaptive_random(start: int = 6, traits: bool = True) -> Recipe:
+def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Recipe:
     """Adaptive training alone, begun with random architectures and without any search."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
-        clock, first = Clock(), random_architectures(bench.structure, start, bench.seed)
+        clock = Clock()
+        first = _random_start(bench, large, random, clock)
         return Trained(_adaptively(bench, members, budget, first, [], clock, traits), clock.seconds)
 
     return recipe
+
+
+def _size(bench: Workbench) -> NetworkSize:
+    spec = bench.plan.data.input_spec
+    return NetworkSize(bench.plan.space, [spec[name] for name in ("channels", "height", "width")])
+
+
+def _random_start(bench: Workbench, large: int, random: int, clock: Clock) -> list[Sample]:
+    """The largest of many random architectures, and some that are merely random; ``clock`` gets the seconds."""
+    size = _size(bench)
+    with clock.running():
+        return diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)
 
 
 def _adaptively(
@@ -302,9 +317,7 @@ def _adaptively(
     """What adaptive training trains; ``clock`` has the seconds that are spent already, and gets those that it takes to
     set up the rule."""
     size = min(members, RULE_MEMBERS)
-    spec = bench.plan.data.input_spec
-    shape = [spec[name] for name in ("channels", "height", "width")]
-    known = NetworkSize(bench.plan.space, shape) if traits else None
+    known = _size(bench) if traits else None
     with clock.running():
         rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, size, bench.seed, traits=known)
     budget -= clock.seconds

@@ -11,6 +11,7 @@ from nni_hypens.adaptive import (
     MEASURED,
     AdaptiveTraining,
     architecture_features,
+    diverse_start,
     ensemble_nll,
     forecast,
     neighbours,
@@ -232,3 +233,12 @@ def test_a_rule_asks_for_the_traits_of_few(structure: EdgeStructure) -> None:
     assert len(asked) == MEASURED
     without = AdaptiveTraining(structure, samples[:2], samples[2:], LABELS, 3).propose(samples, probs)
     assert with_traits.gain != without.gain
+
+
+def test_a_start_has_the_largest_and_some_others(structure: EdgeStructure) -> None:
+    samples = random_architectures(structure, 20, seed=0)
+    size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
+    start = diverse_start(samples, size, large=2, others=3)
+    products = [float(np.prod(size(sample))) for sample in samples]
+    assert sorted((float(np.prod(size(sample))) for sample in start[:2]), reverse=True) == sorted(products)[:-3:-1]
+    assert start[2:] == [sample for sample in samples if sample not in start[:2]][:3]

@@ -27,9 +27,9 @@ from nni.nas.evaluator.pytorch import Lightning
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nni_hypens._compat import quiet_logging, quiet_training
-from nni_hypens.adaptive import AdaptiveTraining, random_architectures
+from nni_hypens.adaptive import AdaptiveTraining, diverse_start, random_architectures
 from nni_hypens.architecture import EdgeStructure, Sample
-from nni_hypens.baselines import Trained
+from nni_hypens.baselines import DRAWN, Trained
 from nni_hypens.comparison import outcome
 from nni_hypens.comparison_tables import compared
 from nni_hypens.config import RunConfig
@@ -144,7 +144,7 @@ def cold(bench: Workbench) -> Trained:
     return replace(trained, search_s=trained.search_s + first.clock.seconds)
 
 
-def adaptive(bench: Workbench, start: int = 3, random: int = 3, traits: bool = True) -> Trained:
+def adaptive(bench: Workbench, start: int = 2, large: int = 2, random: int = 1, traits: bool = True) -> Trained:
     """A start, then whatever is expected to help the ensemble most."""
     seconds, nll = 0.0, {}
     first, pool = [], []
@@ -152,11 +152,11 @@ def adaptive(bench: Workbench, start: int = 3, random: int = 3, traits: bool = T
         found = searched(bench, "edgenes", None)
         first, nll, pool = ranked(bench, found, start)
         seconds = found.clock.seconds
-    first = [*first, *random_architectures(bench.structure, random, bench.seed)] if random else first
     spec = bench.plan.data.input_spec
-    size = NetworkSize(bench.plan.space, [spec[name] for name in ("channels", "height", "width")]) if traits else None
-    labels = bench.validation_labels
-    rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=size)
+    size = NetworkSize(bench.plan.space, [spec[name] for name in ("channels", "height", "width")])
+    first = [*first, *diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)]
+    labels, known = bench.validation_labels, size if traits else None
+    rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=known)
     networks: list[Network] = []
     while len(networks) < NETWORKS:
         probs = np.stack([network.validation for network in networks]) if networks else np.empty((0, 0, 0))
@@ -213,10 +213,11 @@ def halved(bench: Workbench) -> Trained:
 
 VARIANTS: dict[str, tuple[str, Variant]] = {
     "drawn": ("reference: 12 candidates drawn and ranked beforehand", drawn),
-    "adaptive": ("3 drawn and 3 random, then 6 decided on one by one", adaptive),
+    "adaptive": ("2 drawn, 2 large and 1 random, then 7 decided on one by one", adaptive),
     "adaptive_no_traits": ("the same, sizes of networks unknown to the forecast", partial(adaptive, traits=False)),
-    "adaptive_drawn": ("6 drawn, none random, then 6 decided on", partial(adaptive, start=6, random=0)),
-    "adaptive_random": ("6 random, no search, then 6 decided on", partial(adaptive, start=0, random=6)),
+    "adaptive_drawn": ("5 drawn, none random, then 7 decided on", partial(adaptive, start=5, large=0, random=0)),
+    "adaptive_no_large": ("2 drawn and 3 random, then 7 decided on", partial(adaptive, large=0, random=3)),
+    "adaptive_random": ("2 large and 3 random, no search, then 7 decided on", partial(adaptive, start=0, random=3)),
     "random": ("12 random architectures", random_pool),
     "base": ("12 seeds of the base", seeds_of_base),
     "no_warmup": ("no uniform sampling before the architecture steps", partial(drawn, name="no_warmup", changes={"warmup_epochs": 0})),  # noqa: E501

@@ -21,7 +21,6 @@ from nni_hypens.plan import MIN_DRAWN, Plan
 from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, trained_strategy
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.training import TrialSpec
-from nni_hypens.traits import NetworkSize
 
 GAIN = "expected_gain"
 """Key of a record that adaptive training has decided on."""
@@ -107,10 +106,8 @@ class AdaptiveStage:
         drawn = [record["architecture"] for record in self.records if GAIN not in record]
         pool = self._sampler.pool(OVERSAMPLE * plan.candidates, plan.lam_range, plan.seed, at_least=1)
         labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
-        size = NetworkSize(plan.space, [plan.data.input_spec[name] for name in ("channels", "height", "width")])
-        return AdaptiveTraining(
-            self._structure, drawn, samples, labels, plan.members, plan.seed, plan.budget(), traits=size
-        )
+        budget = plan.budget()
+        return AdaptiveTraining(self._structure, drawn, samples, labels, plan.members, plan.seed, budget)
 
     @cached_property
     def _supernet(self) -> Any:

@@ -284,7 +284,9 @@ class TrialLink:
                 raise ConnectionError("NNI has closed this trial")
         sequence = self._sequence if kind == "PERIODICAL" else 0
         self._sequence += kind == "PERIODICAL"
-        self.channel.send_metric(kind, self.record["parameter_id"], os.environ["NNI_TRIAL_JOB_ID"], sequence, value)
+        self.channel.send_metric(
+            kind, self.record["parameter_id"], os.environ["NNI_TRIAL_JOB_ID"], sequence, value
+        )
 
 
 def quiet_logging(level: int = logging.WARNING) -> None:

@@ -77,8 +77,6 @@ def random_crop(images: torch.Tensor, flip: bool = False) -> torch.Tensor:
     picture = torch.arange(n)[:, None, None, None]
     channel = torch.arange(channels)[None, :, None, None]
     return padded[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
-
-
 AUGMENTATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
     "none": None,
     "crop": random_crop,

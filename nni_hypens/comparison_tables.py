@@ -101,9 +101,11 @@ def spearman_of(rows: pd.DataFrame) -> tuple[float | None, float | None]:
     """
     found = rows["supernet_spearman"].astype(float)
     counted = rows["ranked_architectures"].astype(float) if "ranked_architectures" in rows else found * np.nan
-    counted = counted[(counted > 0) & (found.notna() | found.isna().all())]
-    spearman, ranked = found.mean(), counted.mean()
-    return (None if np.isnan(spearman) else float(spearman)), (None if np.isnan(ranked) else float(ranked))
+    if found.notna().any():
+        counted = counted[found.notna()]
+    means = float(found.mean()), float(counted[counted > 0].mean())
+    spearman, ranked = (None if np.isnan(mean) else mean for mean in means)
+    return spearman, ranked
 
 
 def spearman_text(spearman: float | None, ranked: float | None) -> str:
@@ -144,9 +146,8 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
             ]
         lines += [shown.to_string(), ""]
     if results["supernet_spearman"].notna().any():
-        lines.append(
-            f"{SPEARMAN}: of the supernet's NLL with the validation NLL after training, over so many architectures"
-        )
+        what = "of the supernet's NLL with the validation NLL after training, over so many architectures"
+        lines.append(f"{SPEARMAN}: {what}")
     return "\n".join(lines)
 
 

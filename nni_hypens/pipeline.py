@@ -277,7 +277,9 @@ class Run:
             input_spec=data.input_spec,
             space=describe_space(self.plan.space),
         )
-        return Ensemble(networks, weights, temperatures.ensemble, info=info, member_temperatures=temperatures.members)
+        return Ensemble(
+            networks, weights, temperatures.ensemble, info=info, member_temperatures=temperatures.members
+        )
 
     def evaluate(self) -> None:
         """Measure on test data, for the first time: ``results.json``."""

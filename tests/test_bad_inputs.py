@@ -22,7 +22,7 @@ from commands import ENVIRONMENT, SETTINGS, Ended, command, listing
 from PIL import Image
 from safetensors.torch import save_file
 
-USER_MODULE = """
+USER_MODULE = '''
 import numpy as np
 
 def raises():
@@ -42,7 +42,7 @@ class Fails:
 
 class NoSpace:
     pass
-"""
+'''
 
 
 class Bad(NamedTuple):

@@ -353,3 +353,5 @@ def test_ctrl_c(name: str, runs: Runs, tmp_path: Path) -> None:
     assert "Traceback" not in ended.err
     resumed = command("run", "--out", out, "--resume", "--quiet")
     assert resumed.code == 0 and outcome(out) == outcome(runs.whole), resumed
+
+

@@ -107,10 +107,7 @@ def train(
 
 @pytest.mark.parametrize("make", [image_evaluator, noisy_evaluator, momentum_evaluator])
 def test_who_goes_on_ends_as_if_nothing_had_stopped(
-    data: ImageData,
-    tmp_path: Path,
-    channel: Any,
-    make: Any,  # noqa: F811
+    data: ImageData, tmp_path: Path, channel: Any, make: Any  # noqa: F811
 ) -> None:
     """Weights and predictions bit for bit, the history of all epochs, with a disturbance between the rungs."""
 

@@ -116,7 +116,9 @@ def test_a_script_that_asked_for_its_parameter_is_not_left_waiting(
     assert trial.asked == 0 and trial.sent == [("FINAL", 3, "job", 0, {"default": 1.0})]
 
 
-def test_a_lost_manager_ends_the_view_and_not_the_search(trial: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_manager_ends_the_view_and_not_the_search(
+    trial: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*arguments: Any) -> None:
         trial.asked += 1
         raise ConnectionError("gone")

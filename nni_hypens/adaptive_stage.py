@@ -17,6 +17,7 @@ import numpy as np
 from nni_hypens.adaptive import AdaptiveTraining
 from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.files import read_arrays, read_json, write_json
+from nni_hypens.known_results import known_values
 from nni_hypens.plan import MIN_DRAWN, Plan
 from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, trained_strategy
 from nni_hypens.sampling import ArchitectureSampler, Candidate
@@ -81,7 +82,7 @@ class AdaptiveStage:
         record = candidate_record(self._structure, len(self.records), candidate, self._supernet_nll(found.sample))
         counter = cost_counter(self.plan)
         costs = {} if counter is None else counted(counter, found.sample)
-        self.records.append({**record, GAIN: found.gain, **costs})
+        self.records.append({**record, GAIN: found.gain, **costs, **known_values(self.plan.known, found.sample)})
         write_json(self.out / "candidates.json", self.records)
         return self.spec(self.records[-1])
 

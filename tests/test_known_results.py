@@ -91,7 +91,7 @@ def test_other_spaces_have_no_strings(one_cell: EdgeStructure) -> None:
     assert nasbench201_labels(["a/0_1", "a/0_2", "a/1_2", "a/0_3", "a/1_3", "b/2_3"]) is None
     with pytest.raises(InputError, match="an NNI sample as JSON"):
         nasbench201_sample(STRING, one_cell.table)
-    with pytest.raises(InputError, match="^sample: got labels node_0/input"):
+    with pytest.raises(InputError, match="^sample: got labels node_0/op_0"):
         nasbench201_string(random_architectures(one_cell, 1, 0)[0])
 
 
@@ -108,32 +108,21 @@ def test_every_form_of_table_says_the_same(bench201: EdgeStructure, tmp_path: Pa
     samples = random_architectures(bench201, 40, 1)
     values = np.random.default_rng(0).uniform(0, 1, (40, 2)).round(6)
     texts = [nasbench201_string(sample) for sample in samples]
-    head = ["architecture", "accuracy", "nll"]
     edges = [{label.removeprefix("cell/"): name for label, name in sample.items()} for sample in samples]
-    rows = [
-        dict(zip(head, (sample, *map(float, pair)), strict=True)) for sample, pair in zip(edges, values, strict=True)
-    ]
+    pairs = [{"accuracy": float(accuracy), "nll": float(nll)} for accuracy, nll in values]
+    rows = [{"architecture": edge, **pair} for edge, pair in zip(edges, pairs, strict=True)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    by_text = {
-        text: dict(zip(head[1:], map(float, pair), strict=True)) for text, pair in zip(texts, values, strict=True)
-    }
-    (tmp_path / "by_text.json").write_text(json.dumps(by_text))
-    as_json = [json.dumps(sample) for sample in samples]
-    tables = [
-        KnownResults.read(written(tmp_path / "texts.csv", [head, *([t, *v] for t, v in zip(texts, values, strict=True))]),
-                          bench201),
-        KnownResults.read(written(tmp_path / "json.csv", [head, *([t, *v] for t, v in zip(as_json, values, strict=True))]),
-                          bench201),
-        KnownResults.read(tmp_path / "rows.json", bench201),
-        KnownResults.read(tmp_path / "by_text.json", bench201),
-        KnownResults(NasBench201(2, 1), rows),
-    ]  # fmt: skip
+    (tmp_path / "by_text.json").write_text(json.dumps(dict(zip(texts, pairs, strict=True))))
+    for name, column in (("texts", texts), ("json", [json.dumps(sample) for sample in samples])):
+        cells = [[text, *pair.values()] for text, pair in zip(column, pairs, strict=True)]
+        written(tmp_path / f"{name}.csv", [["architecture", "accuracy", "nll"], *cells])
+    names = ("texts.csv", "json.csv", "rows.json", "by_text.json")
+    tables = [*(KnownResults.read(tmp_path / name, bench201) for name in names), KnownResults(NasBench201(2, 1), rows)]
     unknown = [sample for sample in random_architectures(bench201, 80, 2) if sample not in samples]
     for table in tables:
         assert len(table) == 40 and table.metrics == ["accuracy", "nll"]
-        for sample, text, pair in zip(samples, texts, values, strict=True):
-            expected = {"accuracy": pytest.approx(pair[0]), "nll": pytest.approx(pair[1])}
-            assert table.lookup(sample) == expected and table.lookup(text) == expected
+        for sample, text, pair in zip(samples, texts, pairs, strict=True):
+            assert table.lookup(sample) == pair and table.lookup(text) == pair
         assert unknown and all(table.lookup(sample) is None for sample in unknown)
 
 
@@ -211,10 +200,11 @@ def test_what_is_wrong_is_named_by_row_and_field(rows: Any, message: str, bench2
         ("table.txt", "x", r"a \.csv or \.json file"),
         ("empty.csv", "", "no rows"),
         ("head.csv", "architecture,accuracy,accuracy\n", "^known_results: head: "),
-        ("bare.csv", f"architecture,accuracy\n{json.dumps(SAMPLE)},0.9\n", "^known_results: row 1: got 7 cells; .*quotes"),
+        ("bare.csv", f"architecture,accuracy\n{json.dumps(SAMPLE)},0.9\n", "row 1: got 7 cells; .*quotes"),
         ("short.csv", f"architecture,accuracy\n{STRING}\n", "^known_results: row 1: got 1 cells"),
         ("bytes.csv", b"architecture,accuracy\n\xff\xfe,1\n", "valid CSV"),
-        ("open.csv", 'architecture,accuracy\n"abc,1\n', "valid CSV"),
+        ("compact.csv", 'architecture,accuracy\n{"a":"none","b":"none"},1\n', "row 1: got 3 cells; .*quotes"),
+        ("open.csv", 'architecture,accuracy\n"abc,1\n', "^known_results: row 1: got 1 cells"),
         ("open.json", "[", "valid JSON"),
         ("number.json", "3", "^known_results: got int"),
         ("flat.json", json.dumps({STRING: 0.9}), r"^known_results: \|nor_conv_3x3~0.*: got float"),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from commands import command
 from nni.nas.hub.pytorch import NasBench201
 from scipy.stats import spearmanr
 
@@ -275,3 +276,43 @@ def test_without_a_table_there_is_no_ranking_and_too_few_have_none() -> None:
     assert few is not None
     assert few["metrics"]["accuracy"]["supernet_nll"] == {"spearman": None, "architectures": 2}
     assert few["metrics"]["nll"]["validation_nll"] == {"spearman": None, "architectures": 0}
+
+
+# ---- a run --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.end_to_end
+def test_a_run_on_nasbench201_looks_every_candidate_up(bench201: EdgeStructure, tmp_path: Path) -> None:
+    """Drawn and decided on later; made-up accuracies are known of all without pooling on the last edge."""
+    generator = np.random.default_rng(0)
+    images, labels = generator.integers(0, 256, (300, 8, 8, 3), dtype=np.uint8), np.arange(300) % 3
+    np.savez(
+        tmp_path / "data.npz", x_train=images[:200], y_train=labels[:200], x_test=images[200:], y_test=labels[200:]
+    )
+    known = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
+    operations = (*known, "avg_pool_3x3")
+    rows: list[list[Any]] = [["architecture", "accuracy"]]
+    for a, b, c, d, e, f in itertools.product(*[operations] * 5, known):
+        text = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+        rows.append([text, round(0.1 * text.count("conv") + 0.03 * text.count("3x3"), 2)])
+    written(tmp_path / "known.csv", rows)
+    settings = (
+        "run --data data.npz --space NasBench201 --space-args stem_out_channels=2 --space-args num_modules_per_stack=1 "
+        "--search-epochs 4 --epochs 1 --validation-size 60 --candidates 7 --adaptive 2 --members 2 --stress-images 0 "
+        "--ood none --known-results known.csv --out run --quiet"
+    )
+    ended = command(*settings.split(), folder=tmp_path)
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "run" / "candidates.json").read_text())
+    assert len(found) == 7
+    truth = dict(rows[1:])
+    expected = [truth.get(nasbench201_string(record["architecture"])) for record in found]
+    assert [record["known"] for record in found] == [None if v is None else {"accuracy": v} for v in expected]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    ranking = results["known_results"]
+    assert ranking["found"] == sum(value is not None for value in expected) and ranking["candidates"] == 7
+    places = [i for i, value in enumerate(expected) if value is not None]
+    assert len(places) >= 3
+    wanted = spearmanr([found[i]["supernet_nll"] for i in places], [expected[i] for i in places]).statistic
+    assert ranking["metrics"]["accuracy"]["supernet_nll"]["spearman"] == pytest.approx(wanted)
+    assert "<h2>Known results</h2>" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

@@ -283,18 +283,18 @@ def test_without_a_table_there_is_no_ranking_and_too_few_have_none() -> None:
 
 @pytest.mark.end_to_end
 def test_a_run_on_nasbench201_looks_every_candidate_up(bench201: EdgeStructure, tmp_path: Path) -> None:
-    """Drawn and decided on later; made-up accuracies are known of all without pooling on the last edge."""
+    """Drawn and decided on later; made-up accuracies are known of about three quarters of the space."""
     generator = np.random.default_rng(0)
     images, labels = generator.integers(0, 256, (300, 8, 8, 3), dtype=np.uint8), np.arange(300) % 3
     np.savez(
         tmp_path / "data.npz", x_train=images[:200], y_train=labels[:200], x_test=images[200:], y_test=labels[200:]
     )
-    known = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
-    operations = (*known, "avg_pool_3x3")
+    operations = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     rows: list[list[Any]] = [["architecture", "accuracy"]]
-    for a, b, c, d, e, f in itertools.product(*[operations] * 5, known):
+    for a, b, c, d, e, f in itertools.product(operations, repeat=6):
         text = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
-        rows.append([text, round(0.1 * text.count("conv") + 0.03 * text.count("3x3"), 2)])
+        if text.count("none") % 3 != 2:
+            rows.append([text, round(0.1 * text.count("conv") + 0.03 * text.count("3x3"), 2)])
     written(tmp_path / "known.csv", rows)
     settings = (
         "run --data data.npz --space NasBench201 --space-args stem_out_channels=2 --space-args num_modules_per_stack=1 "

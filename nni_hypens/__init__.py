@@ -17,6 +17,7 @@ _HOME = {
     "Ensemble": "ensemble",
     "ImageData": "data",
     "InputError": "errors",
+    "KnownResults": "known_results",
     "export_ensemble": "export",
     "CandidateTraining": "training",
     "image_evaluator": "evaluators",

@@ -17,10 +17,12 @@ import numpy as np
 from nni_hypens.adaptive import AdaptiveTraining
 from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.files import read_arrays, read_json, write_json
+from nni_hypens.known_results import known_values
 from nni_hypens.plan import MIN_DRAWN, Plan
 from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, trained_strategy
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.training import TrialSpec
+from nni_hypens.traits import NetworkSize
 
 GAIN = "expected_gain"
 """Key of a record that adaptive training has decided on."""
@@ -81,7 +83,7 @@ class AdaptiveStage:
         record = candidate_record(self._structure, len(self.records), candidate, self._supernet_nll(found.sample))
         counter = cost_counter(self.plan)
         costs = {} if counter is None else counted(counter, found.sample)
-        self.records.append({**record, GAIN: found.gain, **costs})
+        self.records.append({**record, GAIN: found.gain, **costs, **known_values(self.plan.known, found.sample)})
         write_json(self.out / "candidates.json", self.records)
         return self.spec(self.records[-1])
 
@@ -106,8 +108,10 @@ class AdaptiveStage:
         drawn = [record["architecture"] for record in self.records if GAIN not in record]
         pool = self._sampler.pool(OVERSAMPLE * plan.candidates, plan.lam_range, plan.seed, at_least=1)
         labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
-        budget = plan.budget()
-        return AdaptiveTraining(self._structure, drawn, samples, labels, plan.members, plan.seed, budget)
+        size = NetworkSize(plan.space, [plan.data.input_spec[name] for name in ("channels", "height", "width")])
+        return AdaptiveTraining(
+            self._structure, drawn, samples, labels, plan.members, plan.seed, plan.budget(), traits=size
+        )
 
     @cached_property
     def _supernet(self) -> Any:

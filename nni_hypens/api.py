@@ -127,6 +127,7 @@ def search_ensemble(
     max_total_params: float | None = None,
     max_total_flops: float | None = None,
     max_latency_ms: float | None = None,
+    known_results: str | Path | None = None,
     seed: int = 0,
     port: int | None = None,
     concurrency: int = 1,
@@ -172,6 +173,9 @@ def search_ensemble(
         max_total_flops: Most FLOPs of the members together for one image, a multiply-add as two.
         max_latency_ms: Most milliseconds of the members together for one image, by one thread, as measured after each
             one's training.
+        known_results: CSV or JSON file of known results by architecture, as for
+            :class:`nni_hypens.known_results.KnownResults`: candidates get their values, and the supernet's ranking and
+            that after training are held against them.
         seed: Seed of everything.
         port: Port of NNI's web UI.
         concurrency: Trials at once.
@@ -213,6 +217,7 @@ def search_ensemble(
         "halving": halving,
         "adaptive": adaptive,
         "limits": limits,
+        "known_results": None if known_results is None else str(known_results),
         "seed": seed,
         "strategy": {name: repr(value) for name, value in strategy.items()},
     }
@@ -241,6 +246,7 @@ def search_ensemble(
         halving,
         adaptive,
         limits,
+        known_results,
     )
     run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial, training_service=training_service)
     run.prepare()

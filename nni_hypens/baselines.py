@@ -1,32 +1,29 @@
 """Methods that are compared, each a recipe over the same parts: search, train, choose.
 
 A recipe gets a workbench, the members wanted and a budget in seconds of computing, and gives the networks it has
-trained in the order in which it trained them. Where its members are chosen, they are chosen in the same way by
-validation NLL, and every ensemble is calibrated in the same way; so methods differ in what they train.
+trained in the order in which it trained them. Where its members are chosen, they are the best choice by validation NLL,
+but for NES-RS and NES-RE, to which ForwardSelect belongs; and every ensemble is calibrated in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nni_hypens.adaptive import AdaptiveTraining, diverse_start, neighbours, random_architectures
 from nni_hypens.architecture import Sample
+from nni_hypens.baselines_nes import evolution, random_pool, random_search
 from nni_hypens.diversity import JensenShannon
+from nni_hypens.method_parts import MANY, Method, Next, Recipe, Trained, fill, replicas
 from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.sample_stage import OVERSAMPLE
 from nni_hypens.sampling import choose_pool
-from nni_hypens.selection import select
 from nni_hypens.traits import NetworkSize
 from nni_hypens.workbench import Clock, Network, Workbench
 
-MANY = 400
-"""More networks than any budget here pays for."""
-POPULATION = 10
-"""Networks that evolution keeps (Zaidi et al. 2021 keep 50 of 400)."""
 DEVIATION = 2
 """Edges in which random deviations differ from the base."""
 
@@ -35,68 +32,6 @@ DRAWN = 60
 RULE_MEMBERS = 3
 """Ensembles that adaptive training looks at have no more members than this: beyond it one more gains little, the aim
 would be blunt, and ensembles of several sizes share what was trained."""
-
-
-@dataclass
-class Trained:
-    """What a method has trained.
-
-    Args:
-        networks: In the order of training.
-        search_s: Seconds of search and ranking.
-        choose: Whether members are chosen among the networks; else the first ones are the members.
-        supernet_nll: Of each network's architecture on the method's supernet, where it has one.
-    """
-
-    networks: list[Network]
-    search_s: float = 0.0
-    choose: bool = True
-    supernet_nll: dict[int, float] = field(default_factory=dict)
-
-
-Recipe = Callable[[Workbench, int, float], Trained]
-Next = tuple[Sample, int]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method of a comparison.
-
-    Args:
-        title: For tables.
-        recipe: What it does.
-        about: One sentence.
-        fills: Whether it spends the budget; else it has a cost of its own.
-    """
-
-    title: str
-    recipe: Recipe
-    about: str
-    fills: bool = True
-
-
-def fill(bench: Workbench, members: int, budget: float, trainings: Iterator[Next]) -> list[Network]:
-    """Train one after the other while the next is expected to fit into the budget.
-
-    At least ``members`` networks that do not diverge are trained, unless most do: after three times as many the budget
-    alone counts.
-    """
-    networks: list[Network] = []
-    spent = 0.0
-    while True:
-        enough = sum(network.finite for network in networks) >= members or len(networks) >= 3 * members
-        if enough and spent + spent / max(len(networks), 1) > budget:
-            return networks
-        following = next(trainings, None)
-        if following is None:
-            return networks
-        networks.append(bench.network(*following))
-        spent += networks[-1].cost
-
-
-def replicas(sample: Sample, first: int = 0) -> Iterator[Next]:
-    """One architecture, again and again."""
-    return ((sample, replica) for replica in range(first, MANY))
 
 
 # ---- one architecture ---------------------------------------------------------------------------------------------
@@ -160,12 +95,6 @@ def random_deep_ensemble(bench: Workbench, members: int, budget: float) -> Train
 # ---- pools of different architectures -----------------------------------------------------------------------------
 
 
-def random_pool(bench: Workbench, members: int, budget: float) -> Trained:
-    """Random architectures (Random-NES of the papers; NES-RS of Zaidi et al. 2021 but for how members are chosen)."""
-    samples = random_architectures(bench.structure, MANY, bench.seed)
-    return Trained(fill(bench, members, budget, ((sample, 0) for sample in samples)))
-
-
 def random_deviations(bench: Workbench, members: int, budget: float) -> Trained:
     """The base of EdgeNES and random architectures that differ from it in two edges (RandomD-NES of the papers)."""
     search = hypernetwork_search(bench)
@@ -186,36 +115,8 @@ def random_deviations(bench: Workbench, members: int, budget: float) -> Trained:
                 yield sample, 0
 
     seconds = search.clock.seconds
-    return Trained(fill(bench, members, budget - seconds, deviations()), seconds)
-
-
-def evolution(bench: Workbench, members: int, budget: float) -> Trained:
-    """NES-RE (Zaidi et al. 2021, algorithm 1): a population ages; parents are the members that forward selection takes
-    from it, and a child differs from its parent in one choice."""
-    networks: list[Network] = []
-    generator = np.random.default_rng(bench.seed)
-
-    def children() -> Iterator[Next]:
-        for sample in random_architectures(bench.structure, POPULATION, bench.seed):
-            yield sample, 0
-        while len(networks) < MANY:
-            alive = [network for network in networks[-POPULATION:] if network.finite]
-            if not alive:
-                return
-            probs = np.stack([network.validation for network in alive])
-            chosen = select("greedy", probs, bench.validation_labels, size=min(members, len(alive))).members
-            parent = alive[chosen[int(generator.integers(len(chosen)))]].sample
-            near = neighbours(bench.structure, parent)
-            sample = near[int(generator.integers(len(near)))]
-            key = bench.structure.key(sample)
-            yield sample, sum(bench.structure.key(network.sample) == key for network in networks)
-
-    def remembered() -> Iterator[Next]:
-        for following in children():
-            yield following
-            networks.append(bench.network(*following))
-
-    return Trained(fill(bench, members, budget, remembered()))
+    networks = fill(bench, members, budget - seconds, deviations())
+    return Trained(networks, seconds, supernet_nll=_supernet_nll(bench, search, networks))
 
 
 # ---- EdgeNES ------------------------------------------------------------------------------------------------------
@@ -234,7 +135,7 @@ def edgenes(name: str, **changes: Any) -> Recipe:
         rest.sort(key=lambda place: ranked.nll[place])  # where networks turn out cheaper than the base
         order = [*ranked.samples, *(ranked.everything[place] for place in rest)]
         networks = fill(bench, members, budget - seconds, ((sample, 0) for sample in order))
-        return Trained(networks, seconds, supernet_nll=ranked.nll_of(networks))
+        return Trained(networks, seconds, supernet_nll=_supernet_nll(bench, search, networks))
 
     return recipe
 
@@ -247,22 +148,29 @@ class _Ranked:
     everything: list[Sample]
     nll: list[float]
 
-    def nll_of(self, networks: list[Network]) -> dict[int, float]:
-        """Position of a network -> NLL of its architecture on the supernet, where it was ranked."""
-        return {
-            place: self.nll[self.everything.index(network.sample)]
-            for place, network in enumerate(networks)
-            if network.sample in self.everything
-        }
-
 
 def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranked:
     pool = search.sampler.pool(OVERSAMPLE * wanted, search.plan.lam_range, bench.seed, at_least=1)
     everything = [candidate.architecture for candidate in pool]
     probs, labels = search.predict(everything), bench.validation_labels
-    nll = -np.log(np.clip(probs[:, np.arange(len(labels)), labels], 1e-12, None)).mean(axis=1)
+    nll = _nll_of_each(probs, labels)
     chosen = choose_pool(pool, probs, labels, min(wanted, len(pool)))
     return _Ranked([everything[index] for index in chosen], everything, nll.tolist())
+
+
+def _nll_of_each(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """``P`` from probabilities ``P x N x C``."""
+    found: np.ndarray = -np.log(np.clip(probs[:, np.arange(len(labels)), labels], 1e-12, None)).mean(axis=1)
+    return found
+
+
+def _supernet_nll(bench: Workbench, search: HypernetworkSearch, networks: list[Network]) -> dict[int, float]:
+    """Place of a network -> NLL of its architecture on the supernet; it decides nothing, so nobody pays for it."""
+    keys = [bench.structure.key(network.sample) for network in networks]
+    samples = {key: network.sample for key, network in zip(keys, networks, strict=True)}
+    probs = search.predict(list(samples.values()), charged=False)
+    known = dict(zip(samples, _nll_of_each(probs, bench.validation_labels).tolist(), strict=True))
+    return {place: known[key] for place, key in enumerate(keys)}
 
 
 def adaptive_edgenes(
@@ -277,7 +185,7 @@ def adaptive_edgenes(
         clock = Clock(search.clock.seconds)
         first = [*ranked.samples, *_random_start(bench, large, random, clock)]
         networks = _adaptively(bench, members, budget, first, ranked.everything, clock, traits)
-        return Trained(networks, clock.seconds, supernet_nll=ranked.nll_of(networks))
+        return Trained(networks, clock.seconds, supernet_nll=_supernet_nll(bench, search, networks))
 
     return recipe
 
@@ -354,7 +262,8 @@ def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
     lams = np.linspace(1, max(bench.structure.n_edges - 1, 1), members).round(2)
     found = [fixed_lam_search(bench, search, float(lam)) for lam in lams]
     networks = _one_of_each(bench, [sample for sample, _ in found])
-    return Trained(networks, search.clock.seconds + sum(seconds for _, seconds in found), choose=False)
+    seconds = search.clock.seconds + sum(seconds for _, seconds in found)
+    return Trained(networks, seconds, choose=False, supernet_nll=_supernet_nll(bench, search, networks))
 
 
 def base_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
@@ -401,6 +310,7 @@ METHODS: dict[str, Method] = {
         "DeepEns of the best random", random_deep_ensemble, "half random architectures, half seeds of the best of them"
     ),
     "random_pool": Method("Random-NES", random_pool, "random architectures"),
+    "random_search": Method("NES-RS", random_search, "random architectures with forward selection"),
     "random_deviations": Method("RandomD-NES", random_deviations, "random deviations from the base by two edges"),
     "evolution": Method("NES-RE", evolution, "regularised evolution with forward selection"),
 }

@@ -34,7 +34,7 @@ def add_settings(parser: argparse.ArgumentParser, runtime: bool = True) -> None:
         group.add_argument(
             flag,
             default=argparse.SUPPRESS,
-            metavar=entry.name.upper().split("_")[-1],
+            metavar=entry.metadata.get("metavar", entry.name.upper().split("_")[-1]),
             help=(entry.metadata["help"] + default).replace("%", "%%"),
         )
     if runtime:

@@ -88,6 +88,9 @@ def run_command(arguments: argparse.Namespace) -> None:
         if name in given:
             other = {"seed": "seeds", "budget": "seconds"}[name]
             raise InputError(name, repr(given[name]), f"--{other}: a comparison has {other}")
+    if "known_results" in given:
+        got = repr(given["known_results"])
+        raise InputError("known_results", got, "no such setting: known results are for `nni-hypens run`")
     data_sets = [_absolute(source) for source in _words(str(given.pop("data", RunConfig().data)))]
     settings = RunConfig.from_mapping(given)
     settings.check()

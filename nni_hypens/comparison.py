@@ -22,12 +22,13 @@ from scipy.stats import spearmanr
 
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
-from nni_hypens.baselines import METHODS, Trained
+from nni_hypens.baselines import METHODS
 from nni_hypens.calibration import calibrate, combine
 from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
 from nni_hypens.experiments import versions
 from nni_hypens.files import read_json, write_json, write_text
+from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import check_installed
 from nni_hypens.progress import Progress
 from nni_hypens.selection import select
@@ -37,10 +38,12 @@ from nni_hypens.workbench import Network, Workbench
 
 EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
 """Choices of members that are all looked at; beam search above."""
+FEWEST_RANKED = 4
+"""Architectures below which a rank correlation says nothing."""
 COLUMNS = (
     "data", "seed", "members", "method", "nll", "accuracy", "ece", "brier", "nll_uncalibrated", "validation_nll",
     "temperature", "networks", "architectures", "member_architectures", "search_s", "training_s", "total_s", "budget_s",
-    "supernet_spearman",
+    "supernet_spearman", "ranked_architectures",
 )  # fmt: skip
 
 
@@ -154,15 +157,16 @@ def outcome(bench: Workbench, trained: Trained, size: int) -> dict[str, Any]:
     if not networks or (trained.choose and len(networks) < size):
         raise RuntimeError(f"{len(networks)} networks did not diverge, too few for {size} members")
     labels = bench.validation_labels
-    chosen, weights = (
-        _choose(networks, labels, size) if trained.choose else (networks, [1 / len(networks)] * len(networks))
-    )
+    chosen, weights = networks, [1 / len(networks)] * len(networks)
+    if trained.choose:
+        chosen, weights = _choose(networks, labels, size, trained.selection)
     validation = np.stack([network.validation for network in chosen])
     temperatures = calibrate("ensemble", validation, weights, labels)
     test = np.stack([network.test for network in chosen])
     summary = metrics.summary(combine(test, weights, temperatures), bench.test_labels)
     training = sum(network.cost for network in trained.networks)
     key = bench.structure.key
+    spearman, ranked = _spearman(bench, trained)
     return {
         **{name: summary[name] for name in ("accuracy", "nll", "ece", "brier")},
         "nll_uncalibrated": metrics.nll(np.average(test, axis=0, weights=weights), bench.test_labels),
@@ -174,25 +178,34 @@ def outcome(bench: Workbench, trained: Trained, size: int) -> dict[str, Any]:
         "search_s": trained.search_s,
         "training_s": training,
         "total_s": trained.search_s + training,
-        "supernet_spearman": _spearman(trained),
+        "supernet_spearman": spearman,
+        "ranked_architectures": ranked,
         "chosen": [bench.structure.describe(network.sample) for network in chosen],
     }
 
 
-def _choose(networks: list[Network], labels: np.ndarray, size: int) -> tuple[list[Network], list[float]]:
+def _choose(
+    networks: list[Network], labels: np.ndarray, size: int, method: str | None = None
+) -> tuple[list[Network], list[float]]:
     probs = np.stack([network.validation for network in networks])
-    method = "exhaustive" if math.comb(len(networks), size) <= EXHAUSTIVE else "beam"
+    if method is None:
+        method = "exhaustive" if math.comb(len(networks), size) <= EXHAUSTIVE else "beam"
     found = select(method, probs, labels, size=size)
     return [networks[index] for index in found.members], found.weights.tolist()
 
 
-def _spearman(trained: Trained) -> float | None:
-    """Of the supernet's ranking with the validation NLL of trained networks; None below four."""
-    places = [place for place in trained.supernet_nll if trained.networks[place].finite]
-    if len(places) < 4:
-        return None
-    found = spearmanr([trained.supernet_nll[place] for place in places], [trained.networks[p].nll for p in places])[0]
-    return None if np.isnan(found) else float(found)
+def _spearman(bench: Workbench, trained: Trained) -> tuple[float | None, int]:
+    """Of the supernet's ranking with the mean validation NLL of each architecture's networks, None below four
+    architectures or where all are alike; and the number of architectures, 0 without a supernet."""
+    groups: dict[object, list[int]] = {}
+    for place in trained.supernet_nll:
+        if trained.networks[place].finite:
+            groups.setdefault(bench.structure.key(trained.networks[place].sample), []).append(place)
+    before = [trained.supernet_nll[places[0]] for places in groups.values()]
+    after = [float(np.mean([trained.networks[place].nll for place in places])) for places in groups.values()]
+    if len(groups) < FEWEST_RANKED or len(set(before)) == 1 or len(set(after)) == 1:
+        return None, len(groups)
+    return float(spearmanr(before, after).statistic), len(groups)
 
 
 def run_comparison(
@@ -276,7 +289,8 @@ def write_results(folder: Path) -> pd.DataFrame:
     """``results.csv``: every outcome in the folder, sorted."""
     order = {name: place for place, name in enumerate(METHODS)}
     rows = [read_json(path) for path in folder.glob("*/outcomes/*.json")]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"supernet_spearman": float})  # None is NaN
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = table.astype({"supernet_spearman": float, "ranked_architectures": float})  # None is NaN
     table = table.sort_values(
         ["data", "members", "method", "seed"],
         key=lambda column: column.map(order) if column.name == "method" else column,

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t
 
 from nni_hypens.baselines import METHODS
-from nni_hypens.comparison_tables import LEVEL, paired_differences
+from nni_hypens.comparison_tables import LEVEL, paired_differences, spearman_of
 
 
 class MethodScore(NamedTuple):
@@ -43,7 +43,11 @@ class MethodDifference(NamedTuple):
 
 
 class MethodCost(NamedTuple):
-    """What a method cost, in seconds of computing, and what it got for it; all are means over seeds."""
+    """What a method cost, in seconds of computing, and what it got for it; all are means over seeds.
+
+    `spearman` is None where no seed has one; `ranked` is the number of architectures that it rests on, None where the
+    method has no supernet.
+    """
 
     method: str
     title: str
@@ -57,6 +61,7 @@ class MethodCost(NamedTuple):
     accuracy: float
     ece: float
     spearman: float | None
+    ranked: float | None
     fills: bool
 
     @property
@@ -136,7 +141,7 @@ def _differences(table: pd.DataFrame, ranks: dict[str, int]) -> tuple[MethodDiff
 
 def _cost(rows: pd.DataFrame, score: MethodScore) -> MethodCost:
     mean = rows.mean(numeric_only=True)
-    spearman = rows["supernet_spearman"].astype(float).mean()  # of the seeds that have one
+    spearman, ranked = spearman_of(rows)
     names = ("search_s", "training_s", "budget_s", "networks", "architectures", "accuracy", "ece")
     return MethodCost(
         score.method,
@@ -144,6 +149,7 @@ def _cost(rows: pd.DataFrame, score: MethodScore) -> MethodCost:
         score.rank,
         score.mean,
         **{name: float(mean[name]) for name in names},
-        spearman=None if np.isnan(spearman) else float(spearman),
+        spearman=spearman,
+        ranked=ranked,
         fills=score.method not in METHODS or METHODS[score.method].fills,
     )

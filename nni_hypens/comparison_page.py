@@ -12,6 +12,7 @@ from nni_hypens import comparison_plots as plots
 from nni_hypens import report_html as page
 from nni_hypens.comparison import COLUMNS, cell_name
 from nni_hypens.comparison_data import Block, comparison_blocks, title_of
+from nni_hypens.comparison_tables import SPEARMAN, spearman_text
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_bytes, write_text
 
@@ -21,7 +22,7 @@ FEW_PAIRS = 10
 """Pairs below which the page warns that intervals are rough."""
 _SCORES = ("method", "##", "#test NLL", "#accuracy", "#ECE", "#difference", "#95% interval", "#p", "#wins")
 _COSTS = (
-    "method", "##", "#networks", "#architectures", "#search s", "#training s", "#of the budget", "#Spearman"
+    "method", "##", "#networks", "#architectures", "#search s", "#training s", "#of the budget", f"#{SPEARMAN}"
 )  # fmt: skip
 _CSS = """
 .pairs { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
@@ -64,7 +65,7 @@ def read_results(path: Path) -> pd.DataFrame:
         results = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError("results", str(path), f"the results of a comparison ({error})") from None
-    missing = [name for name in COLUMNS if name not in results]
+    missing = [name for name in COLUMNS if name not in (*results, "ranked_architectures")]  # older ones did not count
     if missing or results.empty:
         found = f"{path} without {', '.join(missing) or 'a row'}"
         raise InputError("results", found, "the results of a comparison")
@@ -164,7 +165,7 @@ def _cost_table(block: Block, ours: str) -> str:
     for cost in block.costs:
         cells = [str(cost.rank), f"{cost.networks:.1f}", f"{cost.architectures:.1f}"]
         cells += [f"{cost.search_s:.0f}", f"{cost.training_s:.0f}", f"{cost.total_s / cost.budget_s:.0%}"]
-        cells.append("" if cost.spearman is None else f"{cost.spearman:+.2f}")
+        cells.append(spearman_text(cost.spearman, cost.ranked))
         rows.append(_row(cost.title, cells, cost.method == ours))
     caption = f"{block.data}, ensembles of {block.members}: what was trained and what it cost, means over seeds"
     return page.table(caption, _COSTS, rows, "results")
@@ -188,8 +189,9 @@ def _notes() -> str:
         "networks, architectures": "trained by the method, whether or not they became members.",
         "of the budget": "search and training in percent of the budget. A method that does not fill the budget has a "
         "cost of its own, which may be above it.",
-        "Spearman": "of the supernet's NLL with the validation NLL after training, over the architectures that were "
-        "trained; mean over seeds.",
+        SPEARMAN: "rank correlation of the supernet's NLL with the validation NLL after training, over the "
+        "architectures that the method has trained, and how many these are; means over seeds. Empty where no one "
+        "supernet ranks several of them; a dash for fewer than four.",
     }
     listed = "".join(f"<dt>{page.esc(name)}</dt><dd>{page.esc(what)}</dd>" for name, what in text.items())
     chosen = "Members and temperatures are chosen on validation images; everything here is measured on test images."

@@ -13,6 +13,8 @@ from nni_hypens.errors import InputError
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+SPEARMAN = "Spearman (of)"
+"""Heading of the supernet's rank correlation, with how many architectures it was computed."""
 MEASURES = ("nll", "accuracy", "ece", "brier")
 
 
@@ -90,6 +92,31 @@ def compared(mine: np.ndarray, theirs: np.ndarray, relative: bool, seed: int) ->
     return {"difference": float(difference.mean()), "low": low, "high": high, "p": p, "pairs": len(mine), "wins": wins}
 
 
+def spearman_of(rows: pd.DataFrame) -> tuple[float | None, float | None]:
+    """The supernet's rank correlation of one method, mean over the seeds that have one, and the mean number of
+    architectures it was computed with; each None where there is none.
+
+    Args:
+        rows: Its results on one data set and size. Those of versions that did not count lack ``ranked_architectures``.
+    """
+    found = rows["supernet_spearman"].astype(float)
+    counted = rows["ranked_architectures"].astype(float) if "ranked_architectures" in rows else found * np.nan
+    if found.notna().any():
+        counted = counted[found.notna()]
+    means = float(found.mean()), float(counted[counted > 0].mean())
+    spearman, ranked = (None if np.isnan(mean) else mean for mean in means)
+    return spearman, ranked
+
+
+def spearman_text(spearman: float | None, ranked: float | None) -> str:
+    """For a cell of a table, such as ``+0.62 (12)``: a dash where there are too few architectures to correlate, and
+    nothing where there is no supernet."""
+    if spearman is None and ranked is None:
+        return ""
+    said = "–" if spearman is None else f"{spearman:+.2f}"
+    return said if ranked is None else f"{said} ({ranked:.3g})"
+
+
 def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
     """Both tables for a terminal."""
     lines = []
@@ -100,6 +127,8 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
     for (data, members), block in table.groupby(level=["data", "members"], sort=False):
         lines.append(f"{data}, ensembles of {members}, {int(block['seeds'].max())} seeds")
         rows: list[Any] = list(block.itertuples())
+        here = results[(results["data"] == data) & (results["members"] == members)]
+        methods = list(block.index.get_level_values("method"))
         shown = pd.DataFrame(
             {
                 "test NLL": [f"{row.nll:.4f} ± {row.nll_sd:.4f}" for row in rows],
@@ -107,14 +136,18 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
                 "search s": [f"{row.search_s:.0f}" for row in rows],
                 "training s": [f"{row.training_s:.0f}" for row in rows],
                 "networks": [f"{row.networks:.1f}" for row in rows],
+                SPEARMAN: [spearman_text(*spearman_of(here[here["method"] == name])) for name in methods],
             },
-            index=[METHODS[name].title for name in block.index.get_level_values("method")],
+            index=[METHODS[name].title for name in methods],
         )
         if differences is not None:
             shown[f"{METHODS[ours].title} against it"] = [
-                _difference_text(differences, data, members, name) for name in block.index.get_level_values("method")
+                _difference_text(differences, data, members, name) for name in methods
             ]
         lines += [shown.to_string(), ""]
+    if results["supernet_spearman"].notna().any():
+        what = "of the supernet's NLL with the validation NLL after training, over so many architectures"
+        lines.append(f"{SPEARMAN}: {what}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.budget import check_limits
@@ -20,6 +19,7 @@ from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
 from nni_hypens.ensemble_cost import LIMITS, check_total_limits
 from nni_hypens.errors import InputError
+from nni_hypens.files import read_yaml
 from nni_hypens.ood import ood_names
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
@@ -103,6 +103,11 @@ class RunConfig:
     max_total_flops: float | None = setting(None, "most FLOPs of the members together for one image")
     max_latency_ms: float | None = setting(
         None, "most milliseconds of the members one after the other for one image, by one thread of this machine"
+    )
+    known_results: str | None = setting(
+        None,
+        "CSV or JSON file of known results by architecture, to hold the supernet's ranking and ours against",
+        metavar="FILE",
     )
     calibration: str = setting(
         "ensemble", "temperatures, fitted on validation data: ensemble (one on the average), members (one each), none"
@@ -326,23 +331,6 @@ def coerce(entry: dataclasses.Field[Any], value: Any) -> Any:
     # counts and shares are written alike: 300 images, or 0.2 of them
     whole = entry.name == "validation_size" and number >= 1 and number == int(number)
     return int(number) if whole else number
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; empty for an empty file.
-
-    Raises:
-        InputError: The file is missing, or no mapping.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError("config", str(path), f"a readable YAML file ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError("config", str(path), f"valid YAML ({str(error).splitlines()[0]})") from None
-    if content is not None and not isinstance(content, dict):
-        raise InputError("config", f"{path} holding {type(content).__name__}", "a mapping from settings to values")
-    return content or {}
 
 
 def hub_spaces() -> dict[str, str]:

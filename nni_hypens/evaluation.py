@@ -18,6 +18,7 @@ from nni_hypens.calibration import (
     combine,
     fit_temperature,
 )
+from nni_hypens.known_results import known_ranking
 
 RANDOM_SUBSETS = 200
 Predictions = dict[str, list[np.ndarray]]
@@ -57,6 +58,7 @@ def evaluate_pool(
     best = min(ids, key=lambda name: (validation_nll[name], name))
     own = {name: fit_temperature(pool[name][0], validation_labels) for name in ids}
     variants = _variants(validation, validation_labels, test, test_labels, weights)
+    known = known_ranking(records, validation_nll)
     return {
         "ensemble": metrics.summary(calibrated, test_labels),
         "ensemble_uncalibrated": metrics.summary(np.tensordot(weights, test, axes=1), test_labels),
@@ -76,6 +78,7 @@ def evaluate_pool(
             _calibrated(pool[best], own[best], test_labels),
             *_baselines(pool, test_labels, len(set(ids)), records),
         ],
+        **({} if known is None else {"known_results": known}),
     }
 
 
@@ -191,6 +194,7 @@ def _candidate(
 ) -> dict[str, Any]:
     """Row of one candidate: trained, stopped before its end, or failed."""
     row = {key: record[key] for key in ("id", "lam", "shared_edges", "source", "supernet_nll")}
+    row |= {"known": record["known"]} if "known" in record else {}
     if trial is not None and trial.get("status") == "stopped":
         return {**row, **{key: trial[key] for key in ("status", "epoch", "validation", "seconds", "parameters")}}
     if record["id"] not in pool or trial is None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
@@ -130,3 +131,20 @@ def check_place(path: Path, field: str, expected: str) -> None:
     above = next((parent for parent in path.parents if parent.exists()), None)
     if above is not None and not above.is_dir():
         raise InputError(field, f"{path}, where {above} is a file", expected)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; empty for an empty file.
+
+    Raises:
+        InputError: The file is missing, or no mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("config", str(path), f"a readable YAML file ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError("config", str(path), f"valid YAML ({str(error).splitlines()[0]})") from None
+    if content is not None and not isinstance(content, dict):
+        raise InputError("config", f"{path} holding {type(content).__name__}", "a mapping from settings to values")
+    return content or {}

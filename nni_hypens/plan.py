@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from nni.nas.space import model_context
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
-from nni_hypens.config import read_yaml
 from nni_hypens.data import LabelledData
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
-from nni_hypens.files import check_place
+from nni_hypens.files import check_place, read_yaml
 from nni_hypens.halving import epochs_of
+from nni_hypens.known_results import KnownResults
 from nni_hypens.ood import check_ood
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.search import EdgeNES
@@ -67,6 +68,7 @@ class Plan:
         adaptive: How many of the candidates are decided on while others are trained: see
             :mod:`nni_hypens.adaptive`; the others are drawn beforehand.
         limits: Limits on the ensemble, by the names of :data:`nni_hypens.ensemble_cost.LIMITS`; None for no limit.
+        known_results: A table of known results, as for :class:`nni_hypens.known_results.KnownResults`, or None.
     """
 
     space: ModelSpace
@@ -93,6 +95,16 @@ class Plan:
     halving: bool = False
     adaptive: int = 0
     limits: dict[str, float] = field(default_factory=dict)
+    known_results: str | Path | None = None
+
+    @cached_property
+    def known(self) -> KnownResults | None:
+        """The table of known results, where there is one.
+
+        Raises:
+            InputError: Its file or a row is wrong.
+        """
+        return None if self.known_results is None else KnownResults.read(self.known_results, self.space)
 
     def check(self) -> None:
         """Find what is wrong before any long work.
@@ -130,6 +142,7 @@ class Plan:
         if low > high:
             raise InputError("lam_low", f"{low:g}, above lam_high={high:g}", "the low end of the range first")
         self.lam_range = (low, high)
+        _ = self.known
         if hasattr(self.data, "check"):
             self.data.check()
         self._try_space(structure)

@@ -12,6 +12,7 @@ from nni_hypens import plot_data, plots
 from nni_hypens import report_html as page
 from nni_hypens.files import write_text
 from nni_hypens.plot_data import number
+from nni_hypens.report_known import known_results
 from nni_hypens.report_members import calibration_table, corrupted, cost_front, uncertainty, why_members
 from nni_hypens.report_reading import RunContent, read_run
 
@@ -335,7 +336,7 @@ def _page(run: RunContent) -> str:
     title = f"Ensemble search on {run.config.get('data', 'unnamed data')}"
     sections = (
         _what_was_run(run), _results_table(run), why_members(run), _dial_figures(run), _prediction_figures(run),
-        uncertainty(run), corrupted(run), cost_front(run), _architectures(run),
+        uncertainty(run), corrupted(run), cost_front(run), known_results(run), _architectures(run),
         _history(run), _cost(run), _failed(run), page.section("How to repeat", repeat),
     )  # fmt: skip
     body = "\n".join(section for section in sections if section)

@@ -16,6 +16,7 @@ from nni_hypens.ensemble_cost import COUNTED, LIMITS
 from nni_hypens.errors import InputError
 from nni_hypens.experiments import torch_threads
 from nni_hypens.files import read_json, write_json, write_tensors
+from nni_hypens.known_results import known_values
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
 from nni_hypens.sampling import RANKINGS, ArchitectureSampler, Candidate
@@ -57,7 +58,8 @@ def draw_candidates(
         candidate = pool[index]
         costs = {} if counter is None else counted(counter, candidate.architecture)
         place = len(known) + len(records)
-        records.append(candidate_record(structure, place, candidate, float(nll[index])) | costs)
+        known_to_be = known_values(plan.known, candidate.architecture)
+        records.append(candidate_record(structure, place, candidate, float(nll[index])) | costs | known_to_be)
     path = folder / "ranking.json"
     before = read_json(path) if known and path.exists() else {"architectures": 0, "seconds": 0.0}
     seconds = before["seconds"] + time.perf_counter() - start

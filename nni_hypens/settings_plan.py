@@ -65,4 +65,5 @@ def plan_of(config: RunConfig, command: str = "", split_seed: int = 0) -> Plan:
         halving=config.halving,
         adaptive=config.adaptive,
         limits=config.total_limits(),
+        known_results=config.known_results,
     )

@@ -34,6 +34,7 @@ def results(
                     row |= {"accuracy": 1 - nll / 3, "ece": 0.02, "search_s": search, "training_s": training}
                     row |= {"total_s": search + training, "budget_s": 120.0, "networks": 1 if single else 12}
                     row |= {"supernet_spearman": generator.uniform(-0.5, 0.9) if "edgenes" in method else None}
+                    row |= {"ranked_architectures": {"edgenes": 12, "fixed_lam": 3}.get(method, 0)}
                     rows.append(row)
     order = {name: place for place, name in enumerate(METHODS)}
     table = pd.DataFrame(rows).astype({"supernet_spearman": float})

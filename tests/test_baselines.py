@@ -10,9 +10,9 @@ import pytest
 from comparison_fixture import SimulatedBench, SimulatedSearch, keys
 
 from nni_hypens import baselines
-from nni_hypens.adaptive import neighbours, random_architectures
-from nni_hypens.baselines import METHODS, POPULATION, Trained, fill, replicas
-from nni_hypens.selection import select
+from nni_hypens.adaptive import random_architectures
+from nni_hypens.baselines import METHODS
+from nni_hypens.method_parts import Trained
 
 SEARCH_SECONDS = 3.0
 
@@ -37,33 +37,6 @@ def total(trained: Trained) -> float:
 
 
 # ---- the budget ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("budget", [0.0, 2.5, 7.0, 7.9, 20.0])
-@pytest.mark.parametrize("costs", [(1.0,), (0.5, 2.0, 1.0), (3.0, 0.1)])
-def test_the_budget_is_kept(budget: float, costs: tuple[float, ...], tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path, costs=costs)
-    sample = random_architectures(bench.structure, 1, 0)[0]
-    networks = fill(bench, 3, budget, replicas(sample))
-    spent = np.cumsum([network.cost for network in networks])
-    assert len(networks) >= 3
-    for count in range(3, len(networks)):  # each after the third was expected to fit
-        assert spent[count - 1] * (count + 1) / count <= budget
-    assert spent[-1] * (len(networks) + 1) / len(networks) > budget  # and one more was not
-
-
-def test_a_source_that_runs_dry_ends_the_training(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path)
-    sample = random_architectures(bench.structure, 1, 0)[0]
-    assert len(fill(bench, 3, 100.0, iter([(sample, 0), (sample, 1)]))) == 2
-
-
-def test_diverged_networks_are_charged_but_do_not_count_as_members(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path, diverging=[0, 2])
-    networks = fill(bench, 3, 0.0, replicas(random_architectures(bench.structure, 1, 0)[0]))
-    assert [network.finite for network in networks] == [False, True, False, True, True]
-    hopeless = SimulatedBench(tmp_path / "hopeless", diverging=range(100))
-    assert len(fill(hopeless, 3, 0.0, replicas(random_architectures(bench.structure, 1, 0)[0]))) == 9
 
 
 @pytest.mark.parametrize("size", [2, 5])
@@ -157,45 +130,6 @@ def test_random_deviations_differ_from_the_base_by_two_edges(tmp_path: Path) -> 
     assert len(set(keys(bench, trained.networks))) == 40
 
 
-def test_a_random_pool_holds_no_architecture_twice(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path)
-    trained = METHODS["random_pool"].recipe(bench, 3, 50.0)
-    assert len(set(keys(bench, trained.networks))) == len(trained.networks) == 50
-
-
-def test_evolution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every child is a neighbour of a member that forward selection takes from the ten youngest, as it was then."""
-    bench = SimulatedBench(tmp_path, diverging=[4])
-    trained = METHODS["evolution"].recipe(bench, 3, 40.0)
-    networks = trained.networks
-    assert len(networks) == 40 and len(set(keys(bench, networks[:POPULATION]))) == POPULATION
-    labels = bench.plan.data.labels("validation")
-    for born in range(POPULATION, len(networks)):
-        alive = [network for network in networks[born - POPULATION : born] if network.finite]
-        chosen = forward_selection(np.stack([network.validation for network in alive]), labels, 3)
-        parents = [alive[index].sample for index in chosen]
-        child = bench.structure.key(networks[born].sample)
-        near = [{bench.structure.key(other) for other in neighbours(bench.structure, parent)} for parent in parents]
-        assert any(child in keys_near for keys_near in near)
-
-
-def forward_selection(probs: np.ndarray, labels: np.ndarray, size: int) -> list[int]:
-    """Greedy without replacement by the NLL of the average."""
-    chosen: list[int] = []
-    for _ in range(size):
-        scores = {}
-        for index in set(range(len(probs))) - set(chosen):
-            mean = probs[[*chosen, index]].astype(float).mean(axis=0)
-            scores[index] = -np.log(mean[np.arange(len(labels)), labels]).mean()
-        chosen.append(min(scores, key=scores.__getitem__))
-    return chosen
-
-
-def test_evolution_goes_on_while_anything_lives(tmp_path: Path) -> None:
-    trained = METHODS["evolution"].recipe(SimulatedBench(tmp_path, diverging=range(POPULATION)), 3, 40.0)
-    assert len(trained.networks) == POPULATION  # nothing lives: there is no parent
-
-
 # ---- EdgeNES ------------------------------------------------------------------------------------------------------
 
 
@@ -249,8 +183,14 @@ def test_the_hardest_baseline_spends_what_adaptive_edgenes_spends(tmp_path: Path
     assert key == min(means, key=means.__getitem__)
 
 
-def test_forward_selection_is_that_of_the_package(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["adaptive", "edgenes", "edgenes_js", "random_deviations", "fixed_lam"])
+def test_the_supernet_ranks_all_that_was_trained_and_nobody_pays(name: str, tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path)
-    networks = [bench.network(sample) for sample in random_architectures(bench.structure, 8, 0)]
-    probs, labels = np.stack([network.validation for network in networks]), bench.plan.data.labels("validation")
-    assert sorted(select("greedy", probs, labels, size=3).members) == sorted(forward_selection(probs, labels, 3))
+    trained = METHODS[name].recipe(bench, 3, 30.0)
+    searches = {"random_deviations": 5.0, "fixed_lam": 5.0 + 3 * 2.0}
+    assert trained.search_s == searches.get(name, 6.0)  # EdgeNES alone pays for a ranking
+    assert set(trained.supernet_nll) == set(range(len(trained.networks)))
+    labels = bench.plan.data.labels("validation")
+    for place, nll in trained.supernet_nll.items():
+        probs = bench.simulated(trained.networks[place].sample, 7, labels, 0)
+        assert nll == pytest.approx(-np.log(probs[np.arange(len(labels)), labels]).mean(), rel=1e-5)

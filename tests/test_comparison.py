@@ -16,9 +16,10 @@ from comparison_fixture import SETTINGS, SimulatedBench, note_labels
 
 from nni_hypens import InputError, comparison, metrics
 from nni_hypens.adaptive import random_architectures
-from nni_hypens.baselines import Trained
 from nni_hypens.comparison import COLUMNS, Comparison, cell_name, check_folder, outcome, run_cell, run_comparison
+from nni_hypens.method_parts import Trained
 from nni_hypens.progress import Progress
+from nni_hypens.selection import select
 from nni_hypens.workbench import Network
 
 POOLS = ("adaptive_random", "random_pool", "evolution", "random_deep_ensemble")
@@ -207,8 +208,34 @@ def test_the_rank_correlation_of_the_supernet(tmp_path: Path) -> None:
     for ranking, expected in ((upward, 1.0), ({place: -nll for place, nll in upward.items()}, -1.0)):
         found = outcome(bench, Trained(networks, supernet_nll={**ranking, 5: 0.5}), 2)
         assert found["supernet_spearman"] == pytest.approx(expected)
+        assert found["ranked_architectures"] == 5  # the sixth diverged
     few = {place: upward[place] for place in list(upward)[:3]}
-    assert outcome(bench, Trained(networks, supernet_nll=few), 2)["supernet_spearman"] is None
+    little = outcome(bench, Trained(networks, supernet_nll=few), 2)
+    assert little["supernet_spearman"] is None and little["ranked_architectures"] == 3
+    assert outcome(bench, Trained(networks), 2)["ranked_architectures"] == 0
+
+
+def test_the_rank_correlation_counts_an_architecture_once(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    samples = random_architectures(bench.structure, 5, 0)
+    networks = [bench.network(sample, replica) for sample in samples for replica in range(3)]
+    ranking = dict(zip(range(15), np.repeat([0.3, 0.1, 0.5, 0.2, 0.4], 3).tolist(), strict=True))
+    found = outcome(bench, Trained(networks, supernet_nll=ranking), 2)
+    after = [np.mean([network.nll for network in networks[3 * k : 3 * k + 3]]) for k in range(5)]
+    ranks = np.argsort(np.argsort(after)) - np.array([2, 0, 4, 1, 3])
+    assert found["ranked_architectures"] == 5
+    assert found["supernet_spearman"] == pytest.approx(1 - 6 * (ranks**2).sum() / (5 * 24))
+
+
+def test_a_method_may_choose_its_members_in_its_own_way(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    networks = pool(bench, 7)
+    probs = np.stack([network.validation for network in networks])
+    for method in ("greedy", "top_k", "exhaustive"):
+        members = select(method, probs, bench.validation_labels, size=3).members
+        found = outcome(bench, Trained(networks, selection=method), 3)
+        assert found["chosen"] == [bench.structure.describe(networks[index].sample) for index in members]
+    assert outcome(bench, Trained(networks), 3) == found
 
 
 # ---- all cells ----------------------------------------------------------------------------------------------------

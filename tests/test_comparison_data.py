@@ -45,6 +45,7 @@ def test_differences_and_costs_have_the_ranks_of_the_scores() -> None:
             assert cost.total_s == pytest.approx(own["total_s"].mean()[cost.method])
             spearman = own["supernet_spearman"].mean()[cost.method]
             assert cost.spearman is None if np.isnan(spearman) else cost.spearman == pytest.approx(spearman)
+            assert cost.ranked == {"edgenes": 12, "fixed_lam": 3}.get(cost.method)
         assert {cost.method for cost in block.costs if not cost.fills} >= {"darts", "enas", "fixed_lam"}
 
 

@@ -74,7 +74,9 @@ def test_the_tables_hold_the_numbers(folder: Path) -> None:
             assert row[5] == ("" if one is None else f"{one.difference:+.1%}") and row[7] == p
             assert row[8] == ("" if one is None else f"{one.wins} of 4")
             spent = [f"{cost.search_s:.0f}", f"{cost.training_s:.0f}", f"{cost.total_s / cost.budget_s:.0%}"]
-            spearman = "" if cost.spearman is None else f"{cost.spearman:+.2f}"
+            few = "– (3)" if score.method == "fixed_lam" else ""
+            spearman = few if cost.spearman is None else f"{cost.spearman:+.2f} (12)"
+            assert (cost.spearman is not None) == (score.method == "edgenes")
             assert [score.title, str(score.rank), f"{cost.networks:.1f}", "1.0", *spent, spearman] in rows
 
 

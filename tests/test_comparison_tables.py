@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from nni_hypens.comparison import COLUMNS
-from nni_hypens.comparison_tables import method_table, paired_differences, text_tables
+from nni_hypens.comparison_tables import method_table, paired_differences, spearman_of, spearman_text, text_tables
 from nni_hypens.errors import InputError
 
 
@@ -74,3 +74,26 @@ def test_text_shows_every_method_and_the_difference() -> None:
     assert "digits, ensembles of 3, 5 seeds" in text
     assert all(name in text for name in ("EdgeNES, adaptive", "DeepEns of DARTS", "Random-NES"))
     assert "-10" in text and "p=" in text
+
+
+def test_text_shows_the_ranking_and_over_how_many_architectures() -> None:
+    given = results().astype({"supernet_spearman": float})
+    ours = given["method"] == "adaptive"
+    given.loc[~ours, ["supernet_spearman", "ranked_architectures"]] = np.nan, 0
+    given.loc[ours, "supernet_spearman"] = [0.2, 0.4, np.nan, 0.6, 0.0]
+    given.loc[ours, "ranked_architectures"] = [10, 12, 3, 14, 12]
+    text = text_tables(given)
+    (line,) = [line for line in text.splitlines() if line.startswith("EdgeNES, adaptive")]
+    assert "+0.30 (12)" in line and text.count("(12)") == 1  # the seed that has none does not count
+    assert "Spearman (of): " in text
+
+
+def test_a_ranking_of_too_few_or_of_an_older_version() -> None:
+    few = pd.DataFrame({"supernet_spearman": [np.nan, np.nan], "ranked_architectures": [3, 2]})
+    assert spearman_of(few) == (None, 2.5) and spearman_text(*spearman_of(few)) == "– (2.5)"
+    older = pd.DataFrame({"supernet_spearman": [0.5, -0.1]})
+    assert spearman_text(*spearman_of(older)) == "+0.20"
+    mixed = pd.DataFrame({"supernet_spearman": [0.5, -0.1], "ranked_architectures": [np.nan, 8.0]})
+    assert spearman_text(*spearman_of(mixed)) == "+0.20 (8)"
+    none = pd.DataFrame({"supernet_spearman": [np.nan], "ranked_architectures": [0.0]})
+    assert spearman_text(*spearman_of(none)) == ""

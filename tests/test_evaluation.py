@@ -86,6 +86,21 @@ def test_ranking_of_the_supernet() -> None:
         assert evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, some, trials)["ranking"]["spearman"] is None
 
 
+def test_rankings_are_held_against_known_results() -> None:
+    pool, validation, test, records, trials = make()
+    assert "known_results" not in evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)
+    known = [
+        {**record, "edges": [["n", 0, record["id"]]], "known": {"accuracy": -record["supernet_nll"]}}
+        for record in records
+    ]
+    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, known, trials)
+    own = results["known_results"]["metrics"]["accuracy"]
+    assert own["supernet_nll"] == {"spearman": pytest.approx(-1.0), "architectures": 5}
+    assert own["validation_nll"]["architectures"] == 4  # one failed
+    assert own["validation_nll"]["spearman"] == pytest.approx(-results["ranking"]["spearman"])
+    assert [row["known"] for row in results["candidates"]] == [record["known"] for record in known]
+
+
 def test_best_member_is_chosen_on_validation_data_alone() -> None:
     pool, validation, test, records, trials = make()
     members = [(name, 0.25) for name in pool]

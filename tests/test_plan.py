@@ -39,6 +39,7 @@ def test_what_does_not_fit_is_named(data: ImageData) -> None:
         (plan(data, lam_range=(0.0, 5.0)), "^lam_high"),
         (plan(data, lam_range=(3.0, 2.0)), "^lam_low"),
         (plan(data, base={"a": 1}), "^base: label"),
+        (plan(data, known_results="absent.csv"), "^known_results: got absent.csv"),
     ):
         with pytest.raises(InputError, match=message):
             bad.check()

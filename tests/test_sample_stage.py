@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,19 @@ def test_more_candidates_are_new_ones(digits: ImageData, tmp_path: Path) -> None
     assert again == more
     with pytest.raises(InputError, match="^more: got 500"):  # 98 architectures in all
         draw_candidates(plan, tmp_path, 500, first, Progress(quiet=True))
+
+
+def test_candidates_get_their_known_results(digits: ImageData, tmp_path: Path) -> None:
+    plan = plan_for(OneCell(channels=2, nodes=2, in_channels=1), digits, tmp_path / "search")
+    without = draw_candidates(plan, tmp_path / "search", 4, [], Progress(quiet=True))
+    rows = [{"architecture": without[place]["architecture"], "accuracy": place} for place in (0, 2)]
+    (tmp_path / "known.json").write_text(json.dumps(rows))
+    plan = replace(plan, known_results=tmp_path / "known.json")
+    found = draw_candidates(plan, tmp_path / "search", 4, [], Progress(quiet=True))
+    assert [record.pop("known") for record in found] == [{"accuracy": 0.0}, None, {"accuracy": 2.0}, None]
+    assert found == without  # the table chooses nothing
+    more = draw_candidates(plan, tmp_path / "search", 2, found, Progress(quiet=True))
+    assert [record["known"] for record in more] == [None, None]
 
 
 def test_the_ranking_is_the_one_asked_for(digits: ImageData, tmp_path: Path) -> None:

@@ -29,13 +29,14 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 from nni_hypens._compat import quiet_logging, quiet_training
 from nni_hypens.adaptive import AdaptiveTraining, diverse_start, random_architectures
 from nni_hypens.architecture import EdgeStructure, Sample
-from nni_hypens.baselines import DRAWN, Trained
+from nni_hypens.baselines import DRAWN
 from nni_hypens.comparison import outcome
 from nni_hypens.comparison_tables import compared
 from nni_hypens.config import RunConfig
 from nni_hypens.diversity import JensenShannon
 from nni_hypens.experiments import versions
 from nni_hypens.files import read_json, write_json
+from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
 from nni_hypens.plan import Plan
 from nni_hypens.sampling import Candidate, choose_ensemble, choose_pool

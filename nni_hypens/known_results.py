@@ -1,0 +1,313 @@
+"""A user's table of known results, by architecture: how good the supernet's ranking is, told by more than our training.
+
+A table is a CSV or JSON file with a column ``architecture`` and one or more columns of numbers, such as ``accuracy``.
+An architecture is an NNI sample as JSON; on NNI's NasBench201 space it may also be the string that NAS-Bench-201 uses,
+or the mapping ``{"0_1": "conv_3x3", ...}`` of NNI's own benchmark database. Two writings of the same network, such as
+two orders of a cell's slots, are one architecture (:meth:`nni_hypens.architecture.EdgeStructure.key`).
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from nni.nas.nn.pytorch import ModelSpace
+from scipy.stats import spearmanr
+
+from nni_hypens.architecture import ChoiceTable, EdgeKey, EdgeStructure, Sample
+from nni_hypens.errors import InputError
+
+ARCHITECTURE = "architecture"
+FIELD = "known_results"
+FEWEST = 3
+"""Architectures below which there is no rank correlation."""
+MISSING = ("", "nan", "none", "null")
+NODES = 3
+"""Nodes of a NAS-Bench-201 cell that have inputs; node t has the inputs 0..t-1."""
+PUBLISHED = {"conv_1x1": "nor_conv_1x1", "conv_3x3": "nor_conv_3x3"}
+"""Operations that NAS-Bench-201 calls otherwise than NNI."""
+FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+Values = dict[str, float | None]
+
+
+# ---- NAS-Bench-201's strings --------------------------------------------------------------------------------------
+
+
+def nasbench201_labels(labels: Iterable[str]) -> dict[str, str] | None:
+    """The labels of NNI's NasBench201 space by edge: ``0_1`` (input 0 of node 1), ... ``2_3``; None for other spaces.
+
+    Args:
+        labels: Labels of a space, such as ``cell/0_1``.
+    """
+    given = {label.rpartition("/")[2]: label for label in labels}
+    edges = [f"{source}_{node}" for node in range(1, NODES + 1) for source in range(node)]
+    of_one_cell = len({label.rpartition("/")[0] for label in given.values()}) == 1
+    return {edge: given[edge] for edge in edges} if of_one_cell and sorted(given) == sorted(edges) else None
+
+
+def nasbench201_string(sample: Sample) -> str:
+    """An architecture of NNI's NasBench201 space as NAS-Bench-201 writes it.
+
+    Args:
+        sample: The NNI sample.
+
+    Raises:
+        InputError: It is an architecture of another space.
+    """
+    labels = nasbench201_labels(sample)
+    if labels is None:
+        raise InputError("sample", f"labels {', '.join(sample)}", "an architecture of NNI's NasBench201 space")
+    nodes = []
+    for node in range(1, NODES + 1):
+        operations = [sample[labels[f"{source}_{node}"]] for source in range(node)]
+        said = (f"{PUBLISHED.get(name, name)}~{source}" for source, name in enumerate(operations))
+        nodes.append(f"|{'|'.join(said)}|")
+    return "+".join(nodes)
+
+
+def nasbench201_sample(text: str, table: ChoiceTable, field: str = ARCHITECTURE) -> Sample:
+    """The NNI sample of an architecture that is written as NAS-Bench-201 does.
+
+    Args:
+        text: Such as ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|``.
+        table: Choices of the space.
+        field: What to call it in messages.
+
+    Raises:
+        InputError: Another form, an unknown operation (with the nearest), or a space that is not NNI's NasBench201.
+    """
+    labels = nasbench201_labels(table.labels)
+    if labels is None:
+        raise InputError(field, repr(text), "an NNI sample as JSON; such strings are for NNI's NasBench201 space")
+    nodes = text.strip().split("+")
+    if len(nodes) != NODES:
+        raise InputError(field, repr(text), f"{NODES} nodes, as in {FORM}")
+    sample: Sample = {}
+    for node, said in enumerate(nodes, 1):
+        inputs = said[1:-1].split("|")
+        if said[:1] != "|" or said[-1:] != "|" or len(inputs) != node:
+            raise InputError(field, f"{said!r} for node {node}", f"{node} inputs between bars, as in {FORM}")
+        for source, part in enumerate(inputs):
+            name, _, number = part.partition("~")
+            if number != str(source):
+                raise InputError(field, f"{part!r} in {said!r}", f"an operation with ~{source}, as in {FORM}")
+            label = labels[f"{source}_{node}"]
+            own = {PUBLISHED.get(option, option): option for option in table.options[label]}
+            if name not in own:
+                near = difflib.get_close_matches(name, own, n=1)
+                hint = f"; nearest: {near[0]}" if near else ""
+                raise InputError(field, f"operation {name!r}", f"one of {', '.join(own)}{hint}")
+            sample[label] = own[name]
+    return table.validate(sample, field)
+
+
+# ---- the table ----------------------------------------------------------------------------------------------------
+
+
+class KnownResults:
+    """Known results of architectures of one space.
+
+    Args:
+        space: The space, before a search turns it into a supernet, or its edges.
+        rows: Mappings of ``architecture`` and numbers by name. The first row names them all; None is no number.
+
+    Raises:
+        InputError: Naming the row (1 is the first after the head) and the field.
+    """
+
+    def __init__(self, space: ModelSpace | EdgeStructure, rows: Iterable[Mapping[str, Any]]) -> None:
+        self.structure = space if isinstance(space, EdgeStructure) else EdgeStructure.from_space(space)
+        self.metrics: list[str] = []
+        self._values: dict[EdgeKey, Values] = {}
+        places: dict[EdgeKey, int] = {}
+        for place, row in enumerate(rows, 1):
+            field = f"{FIELD}: row {place}"
+            if not isinstance(row, Mapping):
+                raise InputError(field, type(row).__name__, f"{ARCHITECTURE} and numbers by name")
+            self._check_names(row, field, place)
+            key = self.structure.key(self._sample(row[ARCHITECTURE], f"{field}: {ARCHITECTURE}"))
+            values = {name: _number(row.get(name), f"{field}: {name}") for name in self.metrics}
+            if self._values.setdefault(key, values) != values:
+                got = f"the architecture of row {places[key]} with other values"
+                raise InputError(f"{field}: {ARCHITECTURE}", got, "each architecture once")
+            places.setdefault(key, place)
+        if not self._values:
+            raise InputError(FIELD, "no rows", "a row for each architecture")
+
+    @classmethod
+    def read(cls, path: str | Path, space: ModelSpace | EdgeStructure) -> KnownResults:
+        """Read a table.
+
+        Args:
+            path: A ``.csv`` file with a head, or a ``.json`` file: a list of rows, or a mapping from an architecture's
+                string to its row.
+            space: As for the class.
+
+        Raises:
+            InputError: The file cannot be read, or a row is wrong.
+        """
+        kind = Path(path).suffix.lower()
+        if kind not in (".csv", ".json"):
+            raise InputError(FIELD, str(path), "a .csv or .json file")
+        try:
+            rows = _csv_rows(Path(path)) if kind == ".csv" else _json_rows(Path(path))
+        except OSError as error:
+            raise InputError(FIELD, str(path), f"a readable file ({error.strerror})") from None
+        except InputError:
+            raise
+        except (ValueError, RecursionError, csv.Error) as error:
+            raise InputError(FIELD, str(path), f"valid {kind[1:].upper()} ({error})") from None
+        return cls(space, rows)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def lookup(self, architecture: Any) -> Values | None:
+        """What is known of an architecture: its values by name, or None where the table does not have it.
+
+        Args:
+            architecture: An NNI sample, as ``strategy.sample`` gives it, or what a table may hold.
+
+        Raises:
+            InputError: Not an architecture of the space.
+        """
+        values = self._values.get(self.structure.key(self._sample(architecture, ARCHITECTURE)))
+        return None if values is None else dict(values)
+
+    def table(self, architectures: Iterable[Any]) -> pd.DataFrame:
+        """A row for each architecture: its text, and what is known of it, NaN where nothing is.
+
+        Args:
+            architectures: What ``strategy.sample`` or ``strategy.pool`` gives.
+        """
+        rows = []
+        for item in architectures:
+            sample = self._sample(getattr(item, ARCHITECTURE, item), ARCHITECTURE)
+            text = self.structure.describe(sample)
+            if nasbench201_labels(sample) is not None:
+                text = nasbench201_string(sample)
+            rows.append({ARCHITECTURE: text, **(self.lookup(sample) or {})})
+        table = pd.DataFrame(rows, columns=[ARCHITECTURE, *self.metrics])
+        return table.astype(dict.fromkeys(self.metrics, float))
+
+    def _check_names(self, row: Mapping[str, Any], field: str, place: int) -> None:
+        if ARCHITECTURE not in row:
+            near = difflib.get_close_matches(ARCHITECTURE, [str(name) for name in row], n=1, cutoff=0.4)
+            hint = f"; nearest: {near[0]}" if near else ""
+            raise InputError(field, f"names {', '.join(map(str, row))}", f"one named {ARCHITECTURE}{hint}")
+        if place == 1:
+            self.metrics = [str(name) for name in row if name != ARCHITECTURE]
+            if not self.metrics:
+                raise InputError(field, f"nothing but {ARCHITECTURE}", "one or more numbers, such as accuracy")
+        for name in row:
+            if name != ARCHITECTURE and name not in self.metrics:
+                near = difflib.get_close_matches(str(name), self.metrics, n=1)
+                hint = f"; nearest: {near[0]}" if near else ""
+                raise InputError(f"{field}: {name}", "a name that row 1 has not", f"{', '.join(self.metrics)}{hint}")
+
+    def _sample(self, value: Any, field: str) -> Sample:
+        """An architecture in NNI's own form, from any of the forms that a table may hold."""
+        table = self.structure.table
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            try:
+                value = json.loads(value)
+            except ValueError as error:
+                raise InputError(field, repr(value), f"valid JSON ({error})") from None
+        if isinstance(value, str):
+            return nasbench201_sample(value, table, field)
+        labels = nasbench201_labels(table.labels)
+        if labels is not None and isinstance(value, Mapping) and set(value) == set(labels):
+            value = {labels[edge]: operation for edge, operation in value.items()}
+        return table.validate(value, field)
+
+
+def known_values(known: KnownResults | None, architecture: Sample) -> dict[str, Any]:
+    """What a record of ``candidates.json`` says of known results: nothing where the run has no table."""
+    return {} if known is None else {"known": known.lookup(architecture)}
+
+
+def known_ranking(records: Sequence[Mapping[str, Any]], validation_nll: Mapping[str, float]) -> dict[str, Any] | None:
+    """Spearman's correlation of the supernet's NLL and of the NLL after training with each known result, over the
+    architectures that have one; None where no table was given.
+
+    Args:
+        records: The content of ``candidates.json``.
+        validation_nll: id -> NLL of those that are trained. Networks of one architecture count once, by their mean.
+    """
+    if not any("known" in record for record in records):
+        return None
+    known = [record for record in records if record.get("known")]
+    metrics = list(dict.fromkeys(name for record in known for name in record["known"]))
+    supernet = {record["id"]: record["supernet_nll"] for record in known if record["supernet_nll"] is not None}
+    scores = {"supernet_nll": supernet, "validation_nll": validation_nll}
+    return {
+        "candidates": len(records),
+        "found": len(known),
+        "metrics": {
+            metric: {name: _correlation(known, metric, found) for name, found in scores.items()} for metric in metrics
+        },
+    }
+
+
+def _correlation(records: Sequence[Mapping[str, Any]], metric: str, score: Mapping[str, float]) -> dict[str, Any]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        if record["id"] in score and record["known"].get(metric) is not None:
+            groups.setdefault(json.dumps(record["edges"]), []).append(record)
+    ours = [sum(score[record["id"]] for record in group) / len(group) for group in groups.values()]
+    truth = [group[0]["known"][metric] for group in groups.values()]
+    enough = len(groups) >= FEWEST and len(set(ours)) > 1 and len(set(truth)) > 1
+    return {"spearman": float(spearmanr(ours, truth).statistic) if enough else None, "architectures": len(groups)}
+
+
+# ---- files --------------------------------------------------------------------------------------------------------
+
+
+def _number(value: Any, field: str) -> float | None:
+    """A finite number, or None for what is missing."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    if isinstance(value, float) and math.isnan(value):  # as pandas marks what is missing
+        return None
+    raise InputError(field, repr(value), "a finite number, or nothing")
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        head = [name.strip() for name in reader.fieldnames or ()]
+        if len(set(head)) < len(head) or "" in head:
+            raise InputError(f"{FIELD}: head", ", ".join(head), "a name of its own for each column")
+        reader.fieldnames = head
+        rows: list[dict[str, Any]] = list(reader)
+    for place, row in enumerate(rows, 1):
+        if None in row or None in row.values():  # too many and too few, as csv marks them
+            extra = row.pop(None, [])  # type: ignore[call-overload]
+            cells = sum(value is not None for value in row.values()) + len(extra)
+            quotes = 'JSON needs quotes around it, and "" for each of its own'
+            raise InputError(f"{FIELD}: row {place}", f"{cells} cells", f"{len(head)}, as in the head ({quotes})")
+    return rows
+
+
+def _json_rows(path: Path) -> list[Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(content, list):
+        return content
+    if not isinstance(content, dict):
+        raise InputError(FIELD, type(content).__name__, "a list of rows, or a mapping from architecture to its row")
+    for text, row in content.items():
+        if not isinstance(row, dict):
+            raise InputError(f"{FIELD}: {text}", type(row).__name__, "numbers by name, such as accuracy")
+    return [{ARCHITECTURE: text, **row} for text, row in content.items()]

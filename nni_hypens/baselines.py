@@ -209,7 +209,7 @@ def _size(bench: Workbench) -> NetworkSize:
 def _random_start(bench: Workbench, large: int, random: int, clock: Clock) -> list[Sample]:
     """The largest of many random architectures, and some that are merely random; ``clock`` gets the seconds."""
     size = _size(bench)
-    with clock.running():
+    with bench.charged(f"start-{large}-{random}", clock):
         return diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)
 
 
@@ -225,8 +225,8 @@ def _adaptively(
     """What adaptive training trains; ``clock`` has the seconds that are spent already, and gets those that it takes to
     set up the rule."""
     size = min(members, RULE_MEMBERS)
-    known = _size(bench) if traits else None
-    with clock.running():
+    known, work = (_size(bench), "sizes") if traits else (None, "options")
+    with bench.charged(f"{work}-{len(start)}-{len(pool)}", clock):
         rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, size, bench.seed, traits=known)
     budget -= clock.seconds
     networks: list[Network] = []

@@ -146,6 +146,21 @@ class Workbench:
             test, _ = predict(model, test_images)  # what reports is no cost of a method
         return validation, test, clock.seconds
 
+    @contextmanager
+    def charged(self, name: str, clock: Clock) -> Iterator[None]:
+        """Add what the block takes to a clock: the first time what it takes, later what it took then.
+
+        Args:
+            name: Name of what is done, the same for the same work.
+            clock: Gets the seconds.
+        """
+        path, own = self.folder / "charges" / f"{name}.json", Clock()
+        with own.running():
+            yield
+        if not path.exists():
+            write_json(path, own.seconds)
+        clock.seconds += read_json(path)
+
     def search(self, name: str, seed: int, prepare: Callable[[], Callable[[Any, Any], Any]]) -> tuple[Any, float]:
         """The result of a search by a strategy of NNI, and its seconds; it is run when there is none yet.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import re
 import shlex
@@ -55,6 +56,17 @@ def test_links_and_pictures_exist() -> None:
         for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
             inside = target.partition("#")[0]
             assert target.startswith("http") or (path.parent / inside).exists(), f"{path.name}: {target}"
+
+
+def test_numbers_of_the_method_are_the_defaults() -> None:
+    import nni_hypens
+    from nni_hypens.config import RunConfig
+
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| `(\w+)` \|", TEXTS["docs/guides/method.md"], re.MULTILINE)
+    assert len(rows) > 10
+    for name, default, owner in rows:
+        source = RunConfig if owner == "RunConfig" else getattr(nni_hypens, owner)
+        assert repr(inspect.signature(source).parameters[name].default) == default, f"{owner}.{name}"
 
 
 def test_every_method_of_a_comparison_is_described() -> None:

@@ -26,9 +26,10 @@ BLOCKS = [
     for name, text in TEXTS.items()
     for kind, body in re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
 ]
-CHEAP = "docs/guides/extending.md"  # starts neither NNI's manager nor a training
+CHEAP = ("docs/guides/extending.md", "docs/guides/run_folder.md", "docs/guides/selection.md", "docs/guides/uncertainty.md")
+"""Their blocks start neither NNI's manager nor a training."""
 PYTHON = [
-    pytest.param(body, id=f"{name}:{i}", marks=[] if name == CHEAP else [pytest.mark.end_to_end])
+    pytest.param(body, id=f"{name}:{i}", marks=[] if name in CHEAP else [pytest.mark.end_to_end])
     for i, (name, kind, body) in enumerate(BLOCKS)
     if kind == "python"
 ]
@@ -38,6 +39,11 @@ PYTHON = [
 def test_python_runs(code: str, tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
+    said = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)  # what it prints, and perhaps more words
+    prints = len(re.findall(r"^ *print\(", code, re.MULTILINE))
+    printed = run.stdout.splitlines()
+    if len(said) == prints == len(printed):
+        assert all(words.startswith(line) for line, words in zip(printed, said, strict=True)), (printed, said)
 
 
 def test_commands_parse() -> None:

@@ -26,7 +26,7 @@ BLOCKS = [
     for name, text in TEXTS.items()
     for kind, body in re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
 ]
-CHEAP = ("docs/guides/extending.md", "docs/guides/run_folder.md", "docs/guides/selection.md", "docs/guides/uncertainty.md")
+CHEAP = {f"docs/guides/{name}.md" for name in ("extending", "run_folder", "selection", "uncertainty")}
 """Their blocks start neither NNI's manager nor a training."""
 PYTHON = [
     pytest.param(body, id=f"{name}:{i}", marks=[] if name in CHEAP else [pytest.mark.end_to_end])
@@ -46,12 +46,33 @@ def test_python_runs(code: str, tmp_path: Path) -> None:
         assert all(words.startswith(line) for line, words in zip(printed, said, strict=True)), (printed, said)
 
 
+def test_reading_a_run_folder(tmp_path: Path) -> None:
+    """The block of the guide, on a small folder."""
+    candidates = {"c00": 0.5, "c01": 0.4, "c02": None}
+    for name, nll in candidates.items():
+        folder = tmp_path / "runs" / "digits-one_cell-0" / "candidates" / name
+        folder.mkdir(parents=True)
+        found = {"id": name, "status": "failed" if nll is None else "trained", "validation": {"nll": nll}}
+        (folder / "metrics.json").write_text(json.dumps(found))
+    (folder.parents[1] / "ensemble").mkdir()
+    (folder.parents[1] / "ensemble" / "ensemble.json").write_text(json.dumps({"members": [{"id": "c00"}]}))
+    code = next(body for name, kind, body in BLOCKS if name == "docs/guides/run_folder.md" and kind == "python")
+    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert printed.stdout == "[(0.4, 'c01', False), (0.5, 'c00', True)]\n"
+
+
+def examples_of_the_help() -> list[str]:
+    """Commands that end the help of the program and of its commands."""
+    helps = [parser.epilog or "" for parser in cli.build_parser().commands.values()]
+    return [line.strip() for text in helps for line in text.splitlines() if line.startswith("  nni-hypens")]
+
+
 def test_commands_parse() -> None:
     parser = cli.build_parser()
     bash = [body for _, kind, body in BLOCKS if kind == "bash"]
     lines = [line for body in bash for line in body.splitlines() if line.startswith("nni-hypens")]
-    assert len(lines) >= 4
-    for line in lines:
+    assert len(lines) >= 4 and len(examples_of_the_help()) >= 25
+    for line in [*lines, *(re.split(r"  +|>", line)[0] for line in examples_of_the_help())]:
         words = shlex.split(line, comments=True)[1:]
         if "--help" not in words:
             parser.parse_args(words)

@@ -110,6 +110,10 @@ RUN = "run --out new "
 ON = "--out {run} --quiet"
 BAD = {
     # numbers
+    "flag": Bad(RUN + "--membrs 3", r"--membrs: got a flag that is not there; expected .*nearest: --members"),
+    "flag-of-a-stage": Bad("train --out {run} --epochs 3", r"--epochs: got a flag that is not there; expected"),
+    "command": Bad("trian --out {run}", r"command: got 'trian'; expected one of run, .*; nearest: train"),
+    "settings-are-wrong": Bad(RUN + "--members 9 --print-settings", r"members: got 9 of 8 candidates; expected"),
     "members-text": Bad(RUN + "--members three", r"members: got 'three'; expected a whole number"),
     "members-zero": Bad(RUN + "--members 0", r"members: got 0; expected .* at least 1"),
     "members-many": Bad(RUN + "--members 9", r"members: got 9 of 8 candidates; expected at most"),

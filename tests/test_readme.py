@@ -73,7 +73,7 @@ def test_commands_parse() -> None:
     lines = [line for body in bash for line in body.splitlines() if line.startswith("nni-hypens")]
     assert len(lines) >= 4 and len(examples_of_the_help()) >= 25
     for line in [*lines, *(re.split(r"  +|>", line)[0] for line in examples_of_the_help())]:
-        words = shlex.split(line, comments=True)[1:]
+        words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
         if "--help" not in words:
             parser.parse_args(words)
 
@@ -215,7 +215,7 @@ def test_every_guide_is_in_the_menu_and_in_the_readme() -> None:
         assert path.relative_to(ROOT / "docs").as_posix() in menu, path
     for path in (ROOT / "docs" / "guides").glob("*.md"):
         assert f"docs/guides/{path.name}" in TEXTS["README.md"], path
-    assert len(TEXTS["README.md"].splitlines()) < 200, "the README is the way in; guides have the rest"
+    assert len(TEXTS["README.md"].splitlines()) <= 150, "the README is the way in; guides have the rest"
 
 
 def test_import_time_is_that_of_the_results() -> None:

@@ -158,8 +158,6 @@ BAD = {
     "calibration-name": Bad(RUN + "--calibration member", r"calibration: got 'member'; expected .*nearest: members"),
     "augment-name": Bad(RUN + "--augment crop_flop", r"augment: got 'crop_flop'; expected .*crop_flip"),
     "ood-name": Bad(RUN + "--ood svhn", r"ood: got 'svhn'; expected"),
-    "flag": Bad(RUN + "--sed 1", r"--sed"),
-    "command": Bad("serch", r"serch.*search"),
     "space-args-name": Bad(RUN + "--space-args chanels=2", r"space_args.chanels: got 2; .*nearest: channels"),
     "space-args-form": Bad(RUN + "--space-args channels", r"space_args: got 'channels'; expected NAME=VALUE"),
     "space-args-yaml": Bad(RUN + "--space-args channels=[", r"space_args: got 'channels=\['; expected NAME=VALUE"),

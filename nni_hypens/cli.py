@@ -10,14 +10,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nni_hypens import compare_command, deploy, doctor
-from nni_hypens.cli_settings import add_runtime, add_settings, folder_settings, settings_of
+from nni_hypens.cli_parser import EXIT_INPUT, Parser
+from nni_hypens.cli_settings import add_runtime, add_settings, folder_settings, settings_of, settings_text
+from nni_hypens.cli_summary import stage_summary, summary_table
 from nni_hypens.errors import CommandError, InputError, explain
 from nni_hypens.live_trial import TRIAL_COMMAND
 
-EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 STAGE_HELP = {
     "search": "search base architecture and hypernetwork",
     "sample": "draw candidates from the hypernetwork and rank them on the supernet",
@@ -30,7 +32,8 @@ EXAMPLES = """examples:
   nni-hypens run                                          digits, one cell, three members: about two minutes
   nni-hypens run --data fashion_mnist --train-size 10000  Fashion-MNIST, 10,000 training images
   nni-hypens run --data my.npz --members 5 --out runs/my  your own arrays: x_train, y_train, x_test, y_test
-  nni-hypens run settings.yaml --seed 1                   settings from a file; flags come before it
+  nni-hypens run --members 5 --print-settings > my.yaml   every setting with its meaning, as a file
+  nni-hypens run my.yaml --seed 1 --no-warm-start         settings from a file; flags come before it
   nni-hypens run --out runs/my --resume                   go on with an interrupted run
   nni-hypens run --live                                   with the search, too, in NNI's web UI
   nni-hypens export runs/my                               the ensemble as one ONNX file, runs/my/ensemble/model.onnx
@@ -41,11 +44,36 @@ EXAMPLES = """examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argparse, with errors of one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_INPUT, f"{self.prog}: {message}\n")
+STAGE_EXAMPLES = {
+    "search": """examples:
+  nni-hypens search --out runs/my --data my.npz            settings are given here, and kept in the folder
+  nni-hypens search --out runs/my --base base.json         around a base of yours
+""",
+    "sample": """examples:
+  nni-hypens sample --out runs/my                          as many candidates as the settings of the run say
+  nni-hypens sample --out runs/my --more 4                 four more, for a run that may be finished
+""",
+    "train": """examples:
+  nni-hypens train --out runs/my                           all that are not trained yet
+  nni-hypens train --out runs/my --concurrency 4 --per-trial 2
+  nni-hypens train --out runs/my --service remote.yaml     on other machines
+""",
+    "select": """examples:
+  nni-hypens select --out runs/my                          by the settings in the folder
+  nni-hypens select --out runs/my --json                   members, weights and temperature for a program
+""",
+    "evaluate": """examples:
+  nni-hypens evaluate --out runs/my                        a table of the ensemble against its members
+  nni-hypens evaluate --out runs/my --json > results.json
+""",
+    "report": """examples:
+  nni-hypens report --out runs/my                          runs/my/report.html
+""",
+}
+WATCH_EXAMPLES = """examples:
+  nni-hypens watch -- python my_search.py                  the address comes first
+  nni-hypens watch --port 8090 --name mine -- python my_search.py --epochs 50
+"""
 
 
 class _PrintCompletion(argparse.Action):
@@ -58,17 +86,11 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser; settings come from the fields of ``RunConfig``."""
     from nni_hypens import __version__, _compat  # noqa: F401 - imports NNI without its noise
 
-    parser = _Parser(
-        prog="nni-hypens",
-        description="Neural ensembles as an NNI strategy.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="nni-hypens", description="Neural ensembles as an NNI strategy.", examples=EXAMPLES)
     parser.add_argument(
         "--print-completion",
         choices=("bash", "zsh"),
@@ -76,17 +98,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="print what makes the shell complete commands and flags",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=_Parser)
-    run = commands.add_parser(
-        "run",
-        help="search, train, select, calibrate, report: the whole road",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
+    about = "search, train, select, calibrate, report: the whole road"
+    run = commands.add_parser("run", help=about, description=f"{about.capitalize()}.", examples=EXAMPLES)
     add_settings(run)
     for stage, text in STAGE_HELP.items():
-        command = commands.add_parser(stage, help=text, description=f"One stage of a run: {text}.", allow_abbrev=False)
+        about = f"One stage of a run: {text}. It does nothing where that is done already."
+        command = commands.add_parser(stage, help=text, description=about, examples=STAGE_EXAMPLES[stage])
         if stage == "search":
             add_settings(command)
         else:
@@ -107,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     inside = commands.add_parser(TRIAL_COMMAND)  # without help it is not listed
     inside.add_argument("--out", type=Path, required=True)
     inside.add_argument("--quiet", action="store_true")
+    parser.commands, parser.hidden = commands.choices, (TRIAL_COMMAND,)
     return parser
 
 
@@ -115,7 +134,7 @@ def _add_watch(commands: Any) -> None:
         "watch",
         help="run a script's one-shot search in NNI's web UI",
         description="Run a command that performs a search with EdgeNES, shown live in NNI's web UI.",
-        allow_abbrev=False,
+        examples=WATCH_EXAMPLES,
     )
     watch.add_argument("--port", type=int, default=None, help="port of NNI's web UI (default: first free from 8080)")
     watch.add_argument("--name", default=None, help="name of the experiment (default: the command)")
@@ -182,21 +201,6 @@ def watch(arguments: argparse.Namespace) -> int:
     return watch_search(words, port=arguments.port, name=arguments.name, directory=arguments.directory)
 
 
-def summary_table(results: dict[str, Any]) -> str:
-    """Ensemble, best member and baselines, in a table for the terminal."""
-    import pandas as pd
-
-    rows = {
-        f"ensemble of {len(results['members'])}": results["ensemble"],
-        "  before temperature": results["ensemble_uncalibrated"],
-        f"best member ({results['best_member']['id']})": results["best_member"],
-    }
-    rows |= {row["name"]: row for row in results["baselines"]}
-    table = pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier"]].astype(float)
-    text: str = table.to_string(float_format=lambda value: f"{value:.4f}")
-    return text
-
-
 def finish(run: Any, arguments: argparse.Namespace) -> None:
     """Show what came out."""
     results = run.results()
@@ -206,6 +210,15 @@ def finish(run: Any, arguments: argparse.Namespace) -> None:
     print(f"test data, {results['data']['sizes']['test']} images")
     print(summary_table(results))
     print(f"report:   {run.out / 'report.html'}\nensemble: {run.out / 'ensemble'}")
+
+
+def finish_stage(run: Any, arguments: argparse.Namespace) -> None:
+    """Show what a stage has made."""
+    found, text = stage_summary(arguments.command, run.out)
+    if arguments.json:
+        print(json.dumps(found))
+    elif not arguments.quiet:
+        print(text)
 
 
 def _goes_on(run: Any, arguments: argparse.Namespace) -> str:
@@ -221,15 +234,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["doctor"]:  # the parser below needs NNI, and a doctor is asked where NNI fails
         return doctor.main(words[1:])
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_all(argv)
     if arguments.command not in deploy.COMMANDS:  # these open what others made, perhaps where it was unpacked
         sys.path.insert(0, os.getcwd())  # module:Class and module:callable of the user, as for a trial
     run = None
     try:
         from nni_hypens._compat import quiet_logging, quiet_training
+        from nni_hypens.progress import logs_beside_progress
 
         quiet_training()
         quiet_logging()
+        logs_beside_progress()
         logging.raiseExceptions = False  # a log on a full disk is no reason for a page of tracebacks
         if arguments.command == "watch":
             return watch(arguments)
@@ -241,6 +256,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_DONE
         if arguments.command == TRIAL_COMMAND:
             search_in_trial(arguments)
+            return EXIT_DONE
+        if getattr(arguments, "print_settings", False):
+            print(settings_text(settings_of(arguments)), end="")
             return EXIT_DONE
         run = make_run(arguments)
         if arguments.command == "run":
@@ -254,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             more = {"more": arguments.more} if arguments.command == "sample" else {}
             with run.locked():
                 getattr(run, arguments.command)(**more)
+            finish_stage(run, arguments)
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_INPUT

@@ -5,11 +5,23 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nni_hypens.errors import InputError
+
+GROUPS = {
+    "data": "data",
+    "space": "space and search",
+    "members": "ensemble and candidates",
+    "search_epochs": "epochs and training",
+    "selection": "choice of members",
+    "calibration": "calibration, report and the rest",
+}
+"""First setting of each group, in the order of the fields of ``RunConfig``, and the group's title in the help."""
+NO_SETTINGS = ("out", "port", "concurrency", "per_trial", "service", "quiet", "json", "live", "resume")
+"""Names of flags that change no result, and so have no place in a file of settings."""
 
 
 def add_settings(parser: argparse.ArgumentParser, runtime: bool = True) -> None:
@@ -19,8 +31,9 @@ def add_settings(parser: argparse.ArgumentParser, runtime: bool = True) -> None:
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG.yaml", help="settings in a file, by the names of the flags"
     )
-    group = parser.add_argument_group("settings")
     for entry in dataclasses.fields(RunConfig):
+        if entry.name in GROUPS:
+            group = parser.add_argument_group(f"settings: {GROUPS[entry.name]}")
         flag = "--" + entry.name.replace("_", "-")
         if str(entry.type).startswith("dict"):
             group.add_argument(
@@ -28,7 +41,8 @@ def add_settings(parser: argparse.ArgumentParser, runtime: bool = True) -> None:
             )
             continue
         if str(entry.type).startswith("bool"):
-            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=entry.metadata["help"])
+            either = argparse.BooleanOptionalAction  # a flag must be able to undo what a file says
+            group.add_argument(flag, action=either, default=argparse.SUPPRESS, help=entry.metadata["help"])
             continue
         default = "" if entry.default is None else f" (default: {entry.default})"
         group.add_argument(
@@ -81,6 +95,9 @@ def add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
     if not out_required:
         group.add_argument("--live", action="store_true", help="show the search in NNI's web UI while it runs")
         group.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
+        group.add_argument(
+            "--print-settings", action="store_true", help="print all settings as a file, with their meaning, and end"
+        )
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -105,7 +122,35 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
             )
         return folder_settings(arguments.out)
     from_file = RunConfig.read(arguments.config) if arguments.config else {}
+    for name in NO_SETTINGS:
+        if name in from_file:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"config: {name}", repr(from_file[name]), f"settings alone; {flag} changes no result")
     return {**from_file, **given}
+
+
+def settings_text(values: Mapping[str, Any]) -> str:
+    """A file of all settings: those that are given, and the defaults of the rest, each below its meaning.
+
+    Args:
+        values: From :func:`settings_of`.
+
+    Raises:
+        InputError: One of them is wrong.
+    """
+    import yaml
+
+    from nni_hypens.config import RunConfig
+
+    config = RunConfig.from_mapping(values)
+    config.check()
+    lines = []
+    for entry in dataclasses.fields(RunConfig):
+        if entry.name in GROUPS:
+            lines += ["", f"# ---- {GROUPS[entry.name]}"]
+        value = yaml.safe_dump({entry.name: getattr(config, entry.name)}, allow_unicode=True, width=10_000)
+        lines += [f"# {entry.metadata['help']}", value.rstrip()]
+    return "\n".join(lines[1:]) + "\n"
 
 
 def folder_settings(out: Path) -> dict[str, Any]:

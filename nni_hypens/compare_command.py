@@ -28,9 +28,7 @@ def add_command(commands: Any) -> None:
         help="compare methods at equal cost, over data sets and seeds",
         description="Run methods on the same data, space and seeds, each for as many seconds of computing (search and "
         "training) as the reference spends, and compare the ensembles on test data.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=EXAMPLES,
     )
     group = parser.add_argument_group("comparison")
     group.add_argument(

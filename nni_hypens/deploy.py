@@ -14,6 +14,16 @@ from nni_hypens.errors import InputError
 from nni_hypens.files import check_place
 
 COMMANDS = ("export", "predict")
+EXPORT_EXAMPLES = """examples:
+  nni-hypens export runs/my                                runs/my/ensemble/model.onnx
+  nni-hypens export runs/my --format pt2 --out digits.pt2
+  nni-hypens export runs/my --no-preprocess                for images that are scaled and normalised already
+"""
+PREDICT_EXAMPLES = """examples:
+  nni-hypens predict runs/my a.png b.png                   a table
+  nni-hypens predict runs/my/ensemble/model.onnx images.npz --json
+  nni-hypens predict runs/my photo.jpg --resize            an image of another size
+"""
 
 
 def add_commands(commands: Any) -> None:
@@ -23,7 +33,7 @@ def add_commands(commands: Any) -> None:
         help="write the ensemble as one ONNX or PT2 file",
         description="Write an ensemble as one file that needs neither NNI nor nni_hypens. Input `images`, float32: raw "
         "values N x H x W x C, or with --no-preprocess N x C x H x W, scaled and normalised. Output `probabilities`.",
-        allow_abbrev=False,
+        examples=EXPORT_EXAMPLES,
     )
     export.add_argument("folder", type=Path, metavar="DIR", help="run folder, or an ensemble's folder")
     export.add_argument("--format", default="onnx", help="onnx, or pt2 for torch.export.load (default: onnx)")
@@ -41,7 +51,7 @@ def add_commands(commands: Any) -> None:
         help="what an ensemble says of some images",
         description="Labels, probabilities and uncertainty in nats: entropy, and `epistemic`, the disagreement of the "
         "members before any temperature. Open a PT2 file only if you trust who wrote it.",
-        allow_abbrev=False,
+        examples=PREDICT_EXAMPLES,
     )
     predict.add_argument("model", type=Path, metavar="MODEL", help="run folder, ensemble's folder, .onnx or .pt2")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, .npy or .npz")

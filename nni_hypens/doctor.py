@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from packaging.requirements import Requirement
+
+from nni_hypens.cli_parser import Parser
 
 OK, NOTE, FAILS = "ok", "note", "FAILS"
 LEAST_DISK, LEAST_MEMORY = 100 * 2**20, 2 * 2**30  # bytes: a default run keeps about 1 MB, NNI's logs more
@@ -33,13 +35,6 @@ examples:
 _EXTRAS = ("onnx", "onnxruntime", "onnxscript", "tianshou", "deephyper", "tensorboard")
 _LISTEN = """const server = require('net').createServer(socket => socket.end());
 server.listen(PORT, () => console.log(server.address().address)); setTimeout(() => process.exit(0), 5000);"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Argparse, with errors of one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 @dataclass
@@ -78,9 +73,9 @@ def main(words: Sequence[str]) -> int:
     Returns:
         0 where a default run would work, 1 where not.
     """
-    parser = _Parser(prog="nni-hypens doctor", allow_abbrev=False)
+    parser = Parser(prog="nni-hypens doctor")
     add_arguments(parser)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_all(words)
     begun = time.monotonic()
     checks = examine()
     works = abilities(checks)

@@ -31,7 +31,7 @@ from nni_hypens.files import read_arrays, read_json, read_tensors, write_json, w
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network
 from nni_hypens.progress import Progress
 from nni_hypens.remote import Machines
-from nni_hypens.robustness import measure_robustness
+from nni_hypens.robustness import STEPS, measure_robustness
 from nni_hypens.sample_stage import draw_candidates
 from nni_hypens.search_stage import live_search_stage, search_stage
 from nni_hypens.services import check_service
@@ -301,6 +301,8 @@ class Run:
         )
         start = time.perf_counter()
         best = next(row for row in results["members"] if row["id"] == results["best_member"]["id"])
+        if self.plan.stress_images:
+            self.progress.start("evaluate", STEPS, "corruption")
         results |= measure_robustness(
             Ensemble.load(self.out / "ensemble", type(self.plan.space)),
             data,
@@ -309,7 +311,9 @@ class Run:
             ood=self.plan.ood,
             images=self.plan.stress_images,
             seed=self.plan.seed,
+            on_step=self.progress.step,
         )
+        self.progress.stop()
         robustness_s = time.perf_counter() - start
         summary, selection = (
             read_json(self.out / "search" / "summary.json"),

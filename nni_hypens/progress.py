@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 from typing import Any, cast
 
+import nni
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
@@ -83,3 +86,20 @@ class SearchProgress(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.progress.stop()
+
+
+class _BesideBars(logging.Handler):
+    """Log records as lines of standard error, above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = re.sub(r"\$\{\w+\}", "", record.getMessage())  # NNI's names of colours
+        tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)
+
+
+def logs_beside_progress() -> None:
+    """Send what NNI logs to standard error: by itself it writes to standard output, in colours even into a file, where
+    it would break the JSON of ``--json``."""
+    nni.silence_stdout()
+    logger = logging.getLogger("nni")
+    if not any(isinstance(handler, _BesideBars) for handler in logger.handlers):
+        logger.addHandler(_BesideBars())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,9 @@ from nni_hypens.errors import InputError
 from nni_hypens.image_arrays import stratified_subset
 from nni_hypens.ood import ood_images, ood_names
 from nni_hypens.uncertainty import entropy_split, ood_auroc, ood_scores
+
+STEPS = len(CORRUPTIONS) * len(SEVERITIES)
+"""Corruptions that are measured, each at every severity."""
 
 
 class Bench:
@@ -73,6 +77,7 @@ def measure_robustness(
     ood: str = "auto",
     images: int = 256,
     seed: int = 0,
+    on_step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """The parts `corruptions` and `ood` of ``results.json``.
 
@@ -84,6 +89,7 @@ def measure_robustness(
         ood: As for :func:`nni_hypens.ood.ood_names`.
         images: Most test images to use; 0 for no measurement.
         seed: Of everything drawn.
+        on_step: Called after each of `STEPS` corruptions; never where nothing is measured.
 
     Raises:
         InputError: If `ood` names a set that is not there; what `auto` adds is skipped, with the reason.
@@ -99,16 +105,17 @@ def measure_robustness(
     clean = bench.members(bench.images)
     count = {"images": len(bench.labels), "of": len(data.labels("test"))}
     return {
-        "corruptions": {**count, "rows": _corruptions(bench, clean)},
+        "corruptions": {**count, "rows": _corruptions(bench, clean, on_step)},
         "ood": {**count, **_ood(bench, clean, ood, getattr(data, "source", None))},
     }
 
 
-def _corruptions(bench: Bench, clean: np.ndarray) -> list[dict[str, Any]]:
+def _corruptions(bench: Bench, clean: np.ndarray, on_step: Callable[[], None]) -> list[dict[str, Any]]:
     rows = _rows(bench, clean, "none", 0)
     for name in CORRUPTIONS:
         for severity in SEVERITIES:
             rows += _rows(bench, bench.members(corrupt(bench.images, name, severity, bench.seed)), name, severity)
+            on_step()
     return rows
 
 

@@ -110,6 +110,10 @@ RUN = "run --out new "
 ON = "--out {run} --quiet"
 BAD = {
     # numbers
+    "flag": Bad(RUN + "--membrs 3", r"--membrs: got a flag that is not there; expected .*nearest: --members"),
+    "flag-of-a-stage": Bad("train --out {run} --epochs 3", r"--epochs: got a flag that is not there; expected"),
+    "command": Bad("trian --out {run}", r"command: got 'trian'; expected one of run, .*; nearest: train"),
+    "settings-are-wrong": Bad(RUN + "--members 9 --print-settings", r"members: got 9 of 8 candidates; expected"),
     "members-text": Bad(RUN + "--members three", r"members: got 'three'; expected a whole number"),
     "members-zero": Bad(RUN + "--members 0", r"members: got 0; expected .* at least 1"),
     "members-many": Bad(RUN + "--members 9", r"members: got 9 of 8 candidates; expected at most"),
@@ -154,8 +158,6 @@ BAD = {
     "calibration-name": Bad(RUN + "--calibration member", r"calibration: got 'member'; expected .*nearest: members"),
     "augment-name": Bad(RUN + "--augment crop_flop", r"augment: got 'crop_flop'; expected .*crop_flip"),
     "ood-name": Bad(RUN + "--ood svhn", r"ood: got 'svhn'; expected"),
-    "flag": Bad(RUN + "--sed 1", r"--sed"),
-    "command": Bad("serch", r"serch.*search"),
     "space-args-name": Bad(RUN + "--space-args chanels=2", r"space_args.chanels: got 2; .*nearest: channels"),
     "space-args-form": Bad(RUN + "--space-args channels", r"space_args: got 'channels'; expected NAME=VALUE"),
     "space-args-yaml": Bad(RUN + "--space-args channels=[", r"space_args: got 'channels=\['; expected NAME=VALUE"),

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import logging
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from nni_hypens.progress import Progress, SearchProgress
+from nni_hypens.progress import Progress, SearchProgress, logs_beside_progress
 
 
 def test_shows_stage_numbers_and_nothing_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,3 +71,17 @@ def test_a_new_stage_ends_the_one_before(capsys: pytest.CaptureFixture[str]) -> 
     progress.stop()
     shown = capsys.readouterr().err
     assert "one" in shown and "two" in shown
+
+
+def test_what_nni_logs_is_plain_and_leaves_standard_output_to_results(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("nni")
+    before = logger.handlers[:]
+    try:
+        logs_beside_progress()
+        logs_beside_progress()
+        logging.getLogger("nni.experiment.launcher").warning("Timeout, ${CYAN}retry %d...", 2)
+    finally:
+        logger.handlers[:] = before
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err == "warning: Timeout, retry 2...\n"
+    assert not any(getattr(handler, "stream", None) is sys.stdout for handler in logger.handlers)

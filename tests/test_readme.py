@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import re
 import shlex
@@ -25,9 +26,10 @@ BLOCKS = [
     for name, text in TEXTS.items()
     for kind, body in re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
 ]
-CHEAP = "docs/guides/extending.md"  # starts neither NNI's manager nor a training
+CHEAP = {f"docs/guides/{name}.md" for name in ("extending", "run_folder", "selection", "uncertainty")}
+"""Their blocks start neither NNI's manager nor a training."""
 PYTHON = [
-    pytest.param(body, id=f"{name}:{i}", marks=[] if name == CHEAP else [pytest.mark.end_to_end])
+    pytest.param(body, id=f"{name}:{i}", marks=[] if name in CHEAP else [pytest.mark.end_to_end])
     for i, (name, kind, body) in enumerate(BLOCKS)
     if kind == "python"
 ]
@@ -37,15 +39,41 @@ PYTHON = [
 def test_python_runs(code: str, tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
+    said = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)  # what it prints, and perhaps more words
+    prints = len(re.findall(r"^ *print\(", code, re.MULTILINE))
+    printed = run.stdout.splitlines()
+    if len(said) == prints == len(printed):
+        assert all(words.startswith(line) for line, words in zip(printed, said, strict=True)), (printed, said)
+
+
+def test_reading_a_run_folder(tmp_path: Path) -> None:
+    """The block of the guide, on a small folder."""
+    candidates = {"c00": 0.5, "c01": 0.4, "c02": None}
+    for name, nll in candidates.items():
+        folder = tmp_path / "runs" / "digits-one_cell-0" / "candidates" / name
+        folder.mkdir(parents=True)
+        found = {"id": name, "status": "failed" if nll is None else "trained", "validation": {"nll": nll}}
+        (folder / "metrics.json").write_text(json.dumps(found))
+    (folder.parents[1] / "ensemble").mkdir()
+    (folder.parents[1] / "ensemble" / "ensemble.json").write_text(json.dumps({"members": [{"id": "c00"}]}))
+    code = next(body for name, kind, body in BLOCKS if name == "docs/guides/run_folder.md" and kind == "python")
+    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert printed.stdout == "[(0.4, 'c01', False), (0.5, 'c00', True)]\n"
+
+
+def examples_of_the_help() -> list[str]:
+    """Commands that end the help of the program and of its commands."""
+    helps = [parser.epilog or "" for parser in cli.build_parser().commands.values()]
+    return [line.strip() for text in helps for line in text.splitlines() if line.startswith("  nni-hypens")]
 
 
 def test_commands_parse() -> None:
     parser = cli.build_parser()
     bash = [body for _, kind, body in BLOCKS if kind == "bash"]
     lines = [line for body in bash for line in body.splitlines() if line.startswith("nni-hypens")]
-    assert len(lines) >= 4
-    for line in lines:
-        words = shlex.split(line, comments=True)[1:]
+    assert len(lines) >= 4 and len(examples_of_the_help()) >= 25
+    for line in [*lines, *(re.split(r"  +|>", line)[0] for line in examples_of_the_help())]:
+        words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
         if "--help" not in words:
             parser.parse_args(words)
 
@@ -55,6 +83,17 @@ def test_links_and_pictures_exist() -> None:
         for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
             inside = target.partition("#")[0]
             assert target.startswith("http") or (path.parent / inside).exists(), f"{path.name}: {target}"
+
+
+def test_numbers_of_the_method_are_the_defaults() -> None:
+    import nni_hypens
+    from nni_hypens.config import RunConfig
+
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| `(\w+)` \|", TEXTS["docs/guides/method.md"], re.MULTILINE)
+    assert len(rows) > 10
+    for name, default, owner in rows:
+        source = RunConfig if owner == "RunConfig" else getattr(nni_hypens, owner)
+        assert repr(inspect.signature(source).parameters[name].default) == default, f"{owner}.{name}"
 
 
 def test_every_method_of_a_comparison_is_described() -> None:
@@ -176,7 +215,7 @@ def test_every_guide_is_in_the_menu_and_in_the_readme() -> None:
         assert path.relative_to(ROOT / "docs").as_posix() in menu, path
     for path in (ROOT / "docs" / "guides").glob("*.md"):
         assert f"docs/guides/{path.name}" in TEXTS["README.md"], path
-    assert len(TEXTS["README.md"].splitlines()) < 200, "the README is the way in; guides have the rest"
+    assert len(TEXTS["README.md"].splitlines()) <= 150, "the README is the way in; guides have the rest"
 
 
 def test_import_time_is_that_of_the_results() -> None:

@@ -14,7 +14,7 @@ from nni_hypens.calibration import apply_temperature
 from nni_hypens.corruptions import CORRUPTIONS, corrupt
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
-from nni_hypens.robustness import Bench, measure_robustness
+from nni_hypens.robustness import STEPS, Bench, measure_robustness
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,10 @@ def ensemble(data: ImageData) -> Ensemble:
 
 
 def test_rows_are_recomputed_from_their_parts(ensemble: Ensemble, data: ImageData) -> None:
-    found = measure_robustness(ensemble, data, best="b", best_temperature=1.3, images=60, ood="noise", seed=4)
+    steps: list[int] = []
+    options = {"best": "b", "best_temperature": 1.3, "images": 60, "ood": "noise", "seed": 4}
+    found = measure_robustness(ensemble, data, **options, on_step=lambda: steps.append(1))
+    assert len(steps) == STEPS == 35
     json.dumps(found, allow_nan=False)
     rows = found["corruptions"]["rows"]
     assert (found["corruptions"]["images"], found["corruptions"]["of"]) == (60, 120)

@@ -1,0 +1,105 @@
+"""What a run, or one of its stages, shows at its end: a table for people, or JSON for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nni_hypens.files import read_json
+
+
+def summary_table(results: dict[str, Any]) -> str:
+    """Ensemble, best member and baselines, in a table for the terminal."""
+    rows = {
+        f"ensemble of {len(results['members'])}": results["ensemble"],
+        "  before temperature": results["ensemble_uncalibrated"],
+        f"best member ({results['best_member']['id']})": results["best_member"],
+    }
+    rows |= {row["name"]: row for row in results["baselines"]}
+    names = ("accuracy", "nll", "ece", "brier")
+    return _table(["", *names], [[name, *(row[each] for each in names)] for name, row in rows.items()])
+
+
+def stage_summary(stage: str, out: Path) -> tuple[dict[str, Any], str]:
+    """What a finished stage has made: for JSON, and for the terminal.
+
+    Args:
+        stage: ``search``, ``sample``, ``train``, ``select``, ``evaluate`` or ``report``.
+        out: The run folder.
+    """
+    found, text = _SUMMARIES[stage](out)
+    return {"out": str(out), "stage": stage, **found}, text
+
+
+def _search(out: Path) -> tuple[dict[str, Any], str]:
+    summary = read_json(out / "search" / "summary.json")
+    dial = summary["dial"]
+    error = sum(abs(lam - shared) for lam, shared in dial) / len(dial)
+    found = {
+        "base": read_json(out / "search" / "base.json"),
+        "dial_error": error,
+        **{name: summary[name] for name in ("n_edges", "base_search_s", "search_s")},
+    }
+    seconds = summary["base_search_s"] + summary["search_s"]
+    text = f"{summary['n_edges']} edges, searched in {seconds:.0f} s; mean error of the dial: {error:.2f} edges"
+    return found, f"{text}\nbase: {out / 'search' / 'base.json'}"
+
+
+def _sample(out: Path) -> tuple[dict[str, Any], str]:
+    columns = ("id", "lam", "shared_edges", "source", "supernet_nll")
+    candidates = [{name: record[name] for name in columns} for record in read_json(out / "candidates.json")]
+    shown = [{**record, "lam": None if record["lam"] is None else f"{record['lam']:g}"} for record in candidates]
+    return {"candidates": candidates}, _table(columns, [list(record.values()) for record in shown])
+
+
+def _train(out: Path) -> tuple[dict[str, Any], str]:
+    rows = []
+    for record in read_json(out / "candidates.json"):
+        path = out / "candidates" / record["id"] / "metrics.json"
+        known: dict[str, Any] = read_json(path) if path.exists() else {"status": "waiting"}
+        measured = known.get("validation", {})
+        row = {"id": record["id"], "status": known["status"], "accuracy": measured.get("accuracy")}
+        rows.append({**row, "nll": measured.get("nll"), "seconds": known.get("seconds")})
+    text = _table(("id", "status", "accuracy", "nll", "seconds"), [list(row.values()) for row in rows])
+    return {"candidates": rows}, f"{text}\n(validation data)"
+
+
+def _select(out: Path) -> tuple[dict[str, Any], str]:
+    chosen = read_json(out / "ensemble" / "selection.json")
+    temperature = read_json(out / "ensemble" / "ensemble.json")["temperature"]
+    found = {name: chosen[name] for name in ("method", "objective", "score", "members", "weights")}
+    text = _table(("member", "weight"), [list(row) for row in zip(chosen["members"], chosen["weights"], strict=True)])
+    score = f"{chosen['objective']} {chosen['score']:.4f} on validation data, temperature {temperature:.3f}"
+    return {**found, "temperature": temperature}, f"{text}\n{score}\nensemble: {out / 'ensemble'}"
+
+
+def _evaluate(out: Path) -> tuple[dict[str, Any], str]:
+    results = read_json(out / "results.json")
+    return results, f"test data, {results['data']['sizes']['test']} images\n{summary_table(results)}"
+
+
+def _report(out: Path) -> tuple[dict[str, Any], str]:
+    return {"report": str(out / "report.html")}, f"report: {out / 'report.html'}"
+
+
+_SUMMARIES = {
+    "search": _search,
+    "sample": _sample,
+    "train": _train,
+    "select": _select,
+    "evaluate": _evaluate,
+    "report": _report,
+}
+
+
+def _table(head: Any, rows: list[list[Any]]) -> str:
+    """Columns for the terminal: the first to the left, the others to the right."""
+    lines = [list(map(str, head)), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths[0] += 1
+    pad = [str.ljust, *[str.rjust] * (len(widths) - 1)]
+    return "\n".join(" ".join(pad[i](line[i], widths[i]) for i in range(len(widths))).rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

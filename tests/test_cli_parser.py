@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from nni_hypens.cli_parser import Parser, near
+
+
+def parser() -> Parser:
+    whole = Parser(prog="p", examples="examples:\n  p run --members 3\n")
+    commands = whole.add_subparsers(dest="command", required=True, parser_class=Parser)
+    run = commands.add_parser("run", examples="examples:\n  p run   as it is\n")
+    run.add_argument("--members", type=int)
+    run.add_argument("file", nargs="?")
+    commands.add_parser("inside")
+    whole.commands, whole.hidden = commands.choices, ("inside",)
+    return whole
+
+
+def refused(words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        parser().parse_all(words.split())
+    assert stop.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    return said.err
+
+
+def test_what_is_not_there_names_what_is_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    flag = refused("run --membrs 3", capsys)
+    assert flag.startswith("p run: --membrs: got a flag that is not there; expected one that `p run --help` lists")
+    assert flag.endswith("; nearest: --members\n")
+    assert refused("run --membrs=3", capsys) == flag
+    assert "nearest" not in refused("run --xyzzy", capsys)
+    assert refused("rum", capsys) == "p: command: got 'rum'; expected one of run; nearest: run\n"
+    assert "got second beyond what `p run --help` lists" in refused("run first second", capsys)
+    assert "invalid int value: 'three'" in refused("run --members three", capsys)
+    assert "--member: got a flag" in refused("run --member 3", capsys)  # no abbreviations: more flags may come
+
+
+def test_what_is_there_is_parsed() -> None:
+    found = parser().parse_all(["run", "--members", "3", "a.yaml"])
+    assert found == argparse.Namespace(command="run", members=3, file="a.yaml")
+
+
+def test_help_ends_with_the_examples_as_they_are() -> None:
+    assert parser().commands["run"].format_help().endswith("examples:\n  p run   as it is\n")
+
+
+def test_near() -> None:
+    assert near("--seeed", ["--seed", "--out"]) == "; nearest: --seed" and near("x", ["--seed"]) == ""

@@ -20,12 +20,13 @@ import numpy as np
 import yaml
 from nni.experiment.config.training_service import TrainingServiceConfig
 
-from nni_hypens.calibration import Temperatures, calibrate
+from nni_hypens.calibration import Temperatures, calibrate, combine
 from nni_hypens.candidate_files import damage
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.ensemble_cost import choose, fronts, total_costs
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
+from nni_hypens.examples import collect_examples
 from nni_hypens.experiments import free_port, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, read_tensors, write_json, write_text
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network
@@ -277,9 +278,7 @@ class Run:
             input_spec=data.input_spec,
             space=describe_space(self.plan.space),
         )
-        return Ensemble(
-            networks, weights, temperatures.ensemble, info=info, member_temperatures=temperatures.members
-        )
+        return Ensemble(networks, weights, temperatures.ensemble, info=info, member_temperatures=temperatures.members)
 
     def evaluate(self) -> None:
         """Measure on test data, for the first time: ``results.json``."""
@@ -287,6 +286,9 @@ class Run:
             return
         index = read_json(self.require("ensemble/ensemble.json", "select"))
         data = self.plan.data
+        temperatures = Temperatures(
+            index["temperature"], tuple(member.get("temperature", 1.0) for member in index["members"])
+        )
         pool = {
             name: read_arrays(self.out / "candidates" / name / "predictions.npz", "val", "test")
             for name in self.trained()
@@ -296,11 +298,13 @@ class Run:
             data.labels("validation"),
             data.labels("test"),
             [(member["id"], member["weight"]) for member in index["members"]],
-            Temperatures(index["temperature"], tuple(member.get("temperature", 1.0) for member in index["members"])),
+            temperatures,
             self.candidates(),
             {record["id"]: self.metrics(record["id"]) for record in self.candidates()},
             self.plan.calibration,
+            self.plan.seed,
         )
+        self._collect_examples(index, pool, temperatures)
         start = time.perf_counter()
         best = next(row for row in results["members"] if row["id"] == results["best_member"]["id"])
         results |= measure_robustness(
@@ -340,6 +344,16 @@ class Run:
         results["data"] = data.describe()
         results["versions"] = versions()
         write_json(self.out / "results.json", results)
+
+    def _collect_examples(
+        self, index: dict[str, Any], pool: dict[str, list[np.ndarray]], temperatures: Temperatures
+    ) -> None:
+        """Write ``examples.json``, the test images that the report shows."""
+        members = index["members"]
+        ids = [member["id"] for member in members]
+        test = np.stack([pool[name][1] for name in ids]).astype(np.float64)
+        whole = combine(test, np.array([member["weight"] for member in members]), temperatures)
+        write_json(self.out / "examples.json", collect_examples(test, whole, self.plan.data, ids))
 
     def report(self) -> None:
         """Write ``report.html``."""

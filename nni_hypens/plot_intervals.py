@@ -69,9 +69,9 @@ def draw_differences(rows: Sequence[Difference], key: str, name: str) -> str:
     looks = {1: FIRST, -1: SECOND, 0: INK}
     with drawing(0.75 + _ROW * len(rows)) as figure:
         axes = figure.add_subplot(xlabel=f"{TITLES[key]}{', points' if factor == 100 else ''}")
-        axes.axvline(0, color=MUTED, linewidth=1)
         for place, row in enumerate(rows):
             colour = looks[row.sign]
+            axes.plot([0, 0], [place - 0.22, place + 0.3], color=MUTED, linewidth=1.2)  # leaves the names free
             axes.plot([factor * row.low, factor * row.high], [place, place], color=colour, linewidth=1.8)
             face = colour if row.sign else "none"
             axes.scatter([factor * row.value], [place], marker="D", s=30, facecolors=face, edgecolors=colour, zorder=3)

@@ -54,6 +54,7 @@ tr.member th { color: var(--second); } tr.top { background: var(--card); }
 .figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 dt { font-weight: 600; color: var(--second); } dd { margin: 0 0 .6rem; max-width: 48rem; }
 figure { margin: 0; } figure svg { display: block; width: 100%; height: auto; max-width: 34rem; }
+figure svg text { font-family: system-ui, sans-serif !important; }
 figcaption, .note { font-size: .88rem; color: var(--muted); }
 .shared { color: var(--first); } .differs { color: var(--second); }
 pre { background: var(--card); padding: .8rem; white-space: pre-wrap; } details { margin: .6rem 0; }

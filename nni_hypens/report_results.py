@@ -152,8 +152,8 @@ def comparison(run: RunContent) -> str:
     level, images, resamples = (number(found.get(key)) for key in ("level", "images", "resamples"))
     caption = (
         f"With {page.fixed(100 * (level or 0), 0)}% intervals: percentile bootstrap over the {page.fixed(images, 0)} "
-        f"test images, paired, {page.fixed(resamples, 0)} resamples, seed {page.plain(found.get('seed'))}. They say what "
-        "other test images might change, not what another seed of search and training might."
+        f"test images, paired, {page.fixed(resamples, 0)} resamples, seed {page.plain(found.get('seed'))}. They say "
+        "what other test images might change, not what another seed of search and training might."
     )
     head = ("what", "#accuracy", "#ensemble's, minus it (points)", "#NLL", "#ensemble's, minus it")
     body = f'<div class="figures">{"".join(figures)}</div>' if figures else ""

@@ -133,7 +133,8 @@ def _calibrated_note(results: Mapping[str, Any]) -> list[str]:
 def comparison(run: RunContent) -> str:
     """The section that holds the ensemble against members and baselines; empty for an older folder."""
     found = run.results.get("intervals") or {}
-    figures, rows = [], []
+    figures: list[str] = []
+    rows: list[str] = []
     texts = {
         "accuracy": "Right of zero the ensemble is more accurate.",
         "nll": "Left of zero the ensemble has the lower (better) NLL. Of the others, only the calibrated one has a "

@@ -26,7 +26,7 @@ from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.ensemble_cost import choose, fronts, total_costs
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
-from nni_hypens.examples import collect_examples
+from nni_hypens.example_images import collect_examples
 from nni_hypens.experiments import free_port, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, read_tensors, write_json, write_text
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nni_hypens.examples import collect_examples
+from nni_hypens.example_images import collect_examples
 from nni_hypens.intervals import image_scores, paired_intervals
 
 _OPERATIONS = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "avg_pool_3x3", "skip"]

@@ -12,7 +12,7 @@ ORDER = [
     "errors", "live_trial", "_compat", "files", "candidate_files", "architecture", "hypernetwork", "metrics",
     "intervals", "selection_scores", "selection_limits", "selection_task", "selection", "uncertainty", "corruptions",
     "image_arrays", "sources", "ood", "batches", "diversity", "budget", "ensemble_cost", "expected_cost", "supernet",
-    "mixed_operations", "hub_support", "inherit", "data", "examples", "calibration", "ensemble_files", "services",
+    "mixed_operations", "hub_support", "inherit", "data", "example_images", "calibration", "ensemble_files", "services",
     "remote", "ensemble", "robustness", "sampling", "adaptive", "evaluators", "progress", "schedule", "search_checks",
     "user_module", "search_module", "curves", "live_reports", "search", "dial_range", "halving", "training",
     "candidate_training", "trial_process", "remote_training", "experiments", "live", "evaluation", "config",

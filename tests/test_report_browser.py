@@ -1,4 +1,4 @@
-"""The page in a browser, as wide as a phone: it fits, asks for nothing, is read on light and dark, and by the keyboard."""
+"""The page in a browser, as wide as a phone: it fits, asks for nothing, and is read in both schemes and by keyboard."""
 
 from __future__ import annotations
 

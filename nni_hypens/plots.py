@@ -199,7 +199,8 @@ def draw_disagreement(data: Disagreement, name: str) -> str:
             for j, value in enumerate(row):
                 axes.add_patch(Rectangle((j, i), 1, 1, facecolor=FIRST, alpha=HEAT * value / top, linewidth=0))
                 if size <= 10:
-                    axes.text(j + 0.5, i + 0.5, f"{value:.1%}", ha="center", va="center", fontsize=9 if size < 6 else 6.5)
+                    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if size < 6 else 6.5}
+                    axes.text(j + 0.5, i + 0.5, f"{value:.1%}", **look)
         ticks = [index + 0.5 for index in range(size)]
         names = [short(item, 10) for item in data.ids]
         axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")

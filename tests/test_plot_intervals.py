@@ -25,8 +25,10 @@ def rows() -> list[Any]:
 def test_data_is_exact() -> None:
     found = {"rows": [*rows(), 3, {"name": "x"}, {"name": "y", "nll": {"difference": 1, "difference_interval": [1]}}]}
     assert difference_data(found, "accuracy") == (
-        Difference("a", 0.02, 0.01, 0.03, 1), Difference("b", -0.02, -0.03, -0.01, -1), Difference("c", 0, -0.01, 0.01, 0),
-    )  # fmt: skip
+        Difference("a", 0.02, 0.01, 0.03, 1),
+        Difference("b", -0.02, -0.03, -0.01, -1),
+        Difference("c", 0, -0.01, 0.01, 0),
+    )
     assert [row.sign for row in difference_data(found, "nll")] == [1, -1, 0]  # less NLL is better
     assert difference_data({}, "nll") == ()
 

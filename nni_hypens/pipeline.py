@@ -34,7 +34,7 @@ from nni_hypens.progress import Progress
 from nni_hypens.remote import Machines
 from nni_hypens.robustness import measure_robustness
 from nni_hypens.sample_stage import draw_candidates
-from nni_hypens.search_stage import live_search_stage, search_stage
+from nni_hypens.search_stage import check_logger, live_search_stage, search_stage
 from nni_hypens.services import check_service
 from nni_hypens.train_stage import TrainStage
 
@@ -54,9 +54,10 @@ class Run:
             ``config.yaml`` says everything.
         per_trial: Candidates that one trial trains, one after the other; the results do not depend on it.
         training_service: Where trials run, one of NNI's config objects; None for NNI's local service.
+        logger: ``csv`` or ``tensorboard``, for the curves of the search in ``search/logs``; None for none.
 
     Raises:
-        InputError: The training service cannot be used as it is.
+        InputError: The training service cannot be used as it is, or there is no such logger.
     """
 
     def __init__(
@@ -69,7 +70,10 @@ class Run:
         live: bool = False,
         per_trial: int = 1,
         training_service: TrainingServiceConfig | None = None,
+        logger: str | None = None,
     ) -> None:
+        check_logger(logger)
+        self.logger = logger
         self.plan = plan
         self.out = Path(out)
         self.port = port
@@ -161,9 +165,9 @@ class Run:
     def search(self) -> None:
         """Search base and hypernetwork; ``base.json`` comes last."""
         if self.live:
-            live_search_stage(self.plan, self.out, self.port, self.progress)
+            live_search_stage(self.plan, self.out, self.port, self.progress, self.logger)
         else:
-            search_stage(self.plan, self.out, self.progress)
+            search_stage(self.plan, self.out, self.progress, self.logger)
 
     def sample(self, more: int = 0) -> None:
         """Draw candidates, rank them on the supernet, keep the wanted number: ``candidates.json``.

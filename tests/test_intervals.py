@@ -47,8 +47,8 @@ def test_intervals_are_those_of_scipy() -> None:
                 assert row[key]["difference"] == pytest.approx(difference.mean())
             assert row[key]["value"] == scores[row["name"]][key].mean()
             for values, ours in pairs:
-                theirs = bootstrap((values,), np.mean, n_resamples=5000, method="percentile").confidence_interval
-                assert ours == pytest.approx([theirs.low, theirs.high], abs=0.12 * values.std() / np.sqrt(len(values)))
+                theirs = bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=1).confidence_interval
+                assert ours == pytest.approx([theirs.low, theirs.high], abs=0.3 * values.std() / np.sqrt(len(values)))
     assert "difference" not in found["rows"][0]["nll"]
 
 

@@ -182,7 +182,7 @@ class Run:
         if (self.out / "candidates.json").exists():
             if more:
                 added = draw_candidates(self.plan, self.out / "search", more, self.candidates(), self.progress)
-                for name in ("report.html", "results.json", "ensemble/ensemble.json"):
+                for name in ("report.html", "results.json", "examples.json", "ensemble/ensemble.json"):
                     (self.out / name).unlink(missing_ok=True)
                 shutil.rmtree(self.out / "ensemble", ignore_errors=True)
                 write_json(self.out / "candidates.json", [*self.candidates(), *added])

@@ -125,6 +125,7 @@ def build_parser() -> Parser:
     inside = commands.add_parser(TRIAL_COMMAND)  # without help it is not listed
     inside.add_argument("--out", type=Path, required=True)
     inside.add_argument("--quiet", action="store_true")
+    inside.add_argument("--logger", default=None)
     parser.commands, parser.hidden = commands.choices, (TRIAL_COMMAND,)
     return parser
 
@@ -173,7 +174,8 @@ def make_run(arguments: argparse.Namespace) -> Any:
     check_folder(out, config.to_mapping())
     command = f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER"
     plan, at_once = plan_of(config, command), arguments.concurrency
-    run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial, service)
+    logger = getattr(arguments, "logger", None)
+    run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial, service, logger)
     run.prepare()
     return run
 
@@ -190,7 +192,7 @@ def search_in_trial(arguments: argparse.Namespace) -> None:
     check_folder(arguments.out, config.to_mapping())
     plan = plan_of(config)
     plan.check()
-    search_stage(plan, arguments.out, Progress(arguments.quiet))
+    search_stage(plan, arguments.out, Progress(arguments.quiet), arguments.logger)
 
 
 def watch(arguments: argparse.Namespace) -> int:

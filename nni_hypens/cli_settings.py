@@ -94,6 +94,12 @@ def add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
     group.add_argument("--json", action="store_true", help="print the results as JSON")
     if not out_required:
         group.add_argument("--live", action="store_true", help="show the search in NNI's web UI while it runs")
+        group.add_argument(
+            "--logger",
+            default=None,
+            metavar="csv|tensorboard",
+            help="write the curves of the search to DIR/search/logs (tensorboard: an extra to install)",
+        )
         group.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
         group.add_argument(
             "--print-settings", action="store_true", help="print all settings as a file, with their meaning, and end"

@@ -94,15 +94,8 @@ def _page(blocks: Sequence[Block], ours: str, settings: dict[str, Any]) -> str:
     sections = [_block(number, block, ours) for number, block in enumerate(blocks)]
     folded = page.pairs("Settings", settings) if settings else ""
     details = f"<details><summary>Settings</summary>{folded}</details>" if folded else ""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Comparison of methods</title><style>{page.CSS}{_CSS}</style></head><body>
-<h1>Comparison of methods</h1>
-{_summary(blocks, ours)}
-{"".join(sections)}
-{page.section("How to read this", _notes(), details)}
-</body></html>
-"""
+    sections.append(page.section("How to read this", _notes(), details))
+    return page.document("Comparison of methods", _summary(blocks, ours), sections, _CSS)
 
 
 def _summary(blocks: Sequence[Block], ours: str) -> str:

@@ -18,7 +18,9 @@ from nni_hypens.calibration import (
     combine,
     fit_temperature,
 )
+from nni_hypens.intervals import image_scores, mean_scores, paired_intervals
 from nni_hypens.known_results import known_ranking
+from nni_hypens.metrics import FloatArray
 
 RANDOM_SUBSETS = 200
 Predictions = dict[str, list[np.ndarray]]
@@ -33,6 +35,7 @@ def evaluate_pool(
     records: list[dict[str, Any]],
     trials: dict[str, dict[str, Any] | None],
     calibration: str = "ensemble",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The measured part of ``results.json``.
 
@@ -47,6 +50,7 @@ def evaluate_pool(
         records: The content of ``candidates.json``.
         trials: id -> the content of its ``metrics.json``, or None.
         calibration: The method that the temperatures were fitted by, one of `CALIBRATIONS`.
+        seed: Seed of the bootstrap.
     """
     ids = [name for name, _ in members]
     weights = np.array([weight for _, weight in members])
@@ -59,6 +63,14 @@ def evaluate_pool(
     own = {name: fit_temperature(pool[name][0], validation_labels) for name in ids}
     variants = _variants(validation, validation_labels, test, test_labels, weights)
     known = known_ranking(records, validation_nll)
+    models = {
+        "ensemble": calibrated,
+        "ensemble before temperature": np.tensordot(weights, test, axes=1),
+        **{f"best member ({name})" if name == best else f"member {name}": pool[name][1] for name in ids},
+        "best member, calibrated": apply_temperature(pool[best][1], own[best]),
+    }
+    baselines, baseline_scores = _baselines(pool, test_labels, len(set(ids)), records)
+    scores = {name: image_scores(probs, test_labels) for name, probs in models.items()}
     return {
         "ensemble": metrics.summary(calibrated, test_labels),
         "ensemble_uncalibrated": metrics.summary(np.tensordot(weights, test, axes=1), test_labels),
@@ -74,10 +86,8 @@ def evaluate_pool(
         },
         "calibration": {"method": calibration, "member_temperatures": list(temperatures.members), "rows": variants},
         "uncertainty": _uncertainty(test, weights, calibrated, pool[best][1], test_labels),
-        "baselines": [
-            _calibrated(pool[best], own[best], test_labels),
-            *_baselines(pool, test_labels, len(set(ids)), records),
-        ],
+        "baselines": [_calibrated(pool[best], own[best], test_labels), *baselines],
+        "intervals": paired_intervals(scores | baseline_scores, seed),
         **({} if known is None else {"known_results": known}),
     }
 
@@ -225,26 +235,32 @@ def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, lis
     }
 
 
-def _baselines(pool: Predictions, labels: np.ndarray, size: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the trained pool tells for nothing more: its base alone, all of it averaged, and any ``size`` of it."""
+def _baselines(
+    pool: Predictions, labels: np.ndarray, size: int, records: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, FloatArray]]]:
+    """What the trained pool tells for nothing more: its base alone, all of it averaged, and any ``size`` of it.
+
+    Returns:
+        Metrics of each, and accuracy and NLL image by image by the same names.
+    """
     test = {name: pair[1].astype(np.float64) for name, pair in pool.items()}
-    rows = []
+    models: dict[str, list[np.ndarray]] = {}
     base = next((record["id"] for record in records if record["source"] == "base" and record["id"] in test), None)
     if base is not None:
-        rows.append({"name": "base architecture alone", **metrics.summary(test[base], labels)})
-    rows.append(
-        {
-            "name": f"all {len(test)} candidates averaged",
-            **metrics.summary(np.mean(list(test.values()), axis=0), labels),
-        }
-    )
+        models["base architecture alone"] = [test[base]]
+    models[f"all {len(test)} candidates averaged"] = [np.mean(list(test.values()), axis=0)]
     names = sorted(test)
     if comb(len(names), size) <= RANDOM_SUBSETS:
         subsets = [list(subset) for subset in combinations(names, size)]
     else:
         generator = np.random.default_rng(0)
         subsets = [list(generator.choice(names, size, replace=False)) for _ in range(RANDOM_SUBSETS)]
-    found = [metrics.summary(np.mean([test[name] for name in subset], axis=0), labels) for subset in subsets]
-    mean = {key: float(np.mean([summary[key] for summary in found])) for key in found[0]}
-    rows.append({"name": f"any {size} of the candidates (mean of {len(subsets)} choices)", **mean})
-    return rows
+    models[f"any {size} of the candidates (mean of {len(subsets)} choices)"] = [
+        np.mean([test[name] for name in subset], axis=0) for subset in subsets
+    ]
+    rows = []
+    for name, averages in models.items():
+        found = [metrics.summary(average, labels) for average in averages]
+        rows.append({"name": name, **{key: float(np.mean([one[key] for one in found])) for key in found[0]}})
+    scores = {name: mean_scores([image_scores(one, labels) for one in found]) for name, found in models.items()}
+    return rows, scores

@@ -20,12 +20,13 @@ import numpy as np
 import yaml
 from nni.experiment.config.training_service import TrainingServiceConfig
 
-from nni_hypens.calibration import Temperatures, calibrate
+from nni_hypens.calibration import Temperatures, calibrate, combine
 from nni_hypens.candidate_files import damage
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.ensemble_cost import choose, fronts, total_costs
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
+from nni_hypens.example_images import collect_examples
 from nni_hypens.experiments import free_port, stop_orphan, versions
 from nni_hypens.files import read_arrays, read_json, read_tensors, write_json, write_text
 from nni_hypens.plan import Plan, check_folder, describe_space, fixed_network
@@ -33,7 +34,7 @@ from nni_hypens.progress import Progress
 from nni_hypens.remote import Machines
 from nni_hypens.robustness import STEPS, measure_robustness
 from nni_hypens.sample_stage import draw_candidates
-from nni_hypens.search_stage import live_search_stage, search_stage
+from nni_hypens.search_stage import check_logger, live_search_stage, search_stage
 from nni_hypens.services import check_service
 from nni_hypens.train_stage import TrainStage
 
@@ -53,9 +54,10 @@ class Run:
             ``config.yaml`` says everything.
         per_trial: Candidates that one trial trains, one after the other; the results do not depend on it.
         training_service: Where trials run, one of NNI's config objects; None for NNI's local service.
+        logger: ``csv`` or ``tensorboard``, for the curves of the search in ``search/logs``; None for none.
 
     Raises:
-        InputError: The training service cannot be used as it is.
+        InputError: The training service cannot be used as it is, or there is no such logger.
     """
 
     def __init__(
@@ -68,7 +70,10 @@ class Run:
         live: bool = False,
         per_trial: int = 1,
         training_service: TrainingServiceConfig | None = None,
+        logger: str | None = None,
     ) -> None:
+        check_logger(logger)
+        self.logger = logger
         self.plan = plan
         self.out = Path(out)
         self.port = port
@@ -160,9 +165,9 @@ class Run:
     def search(self) -> None:
         """Search base and hypernetwork; ``base.json`` comes last."""
         if self.live:
-            live_search_stage(self.plan, self.out, self.port, self.progress)
+            live_search_stage(self.plan, self.out, self.port, self.progress, self.logger)
         else:
-            search_stage(self.plan, self.out, self.progress)
+            search_stage(self.plan, self.out, self.progress, self.logger)
 
     def sample(self, more: int = 0) -> None:
         """Draw candidates, rank them on the supernet, keep the wanted number: ``candidates.json``.
@@ -177,7 +182,7 @@ class Run:
         if (self.out / "candidates.json").exists():
             if more:
                 added = draw_candidates(self.plan, self.out / "search", more, self.candidates(), self.progress)
-                for name in ("report.html", "results.json", "ensemble/ensemble.json"):
+                for name in ("report.html", "results.json", "examples.json", "ensemble/ensemble.json"):
                     (self.out / name).unlink(missing_ok=True)
                 shutil.rmtree(self.out / "ensemble", ignore_errors=True)
                 write_json(self.out / "candidates.json", [*self.candidates(), *added])
@@ -285,6 +290,9 @@ class Run:
             return
         index = read_json(self.require("ensemble/ensemble.json", "select"))
         data = self.plan.data
+        temperatures = Temperatures(
+            index["temperature"], tuple(member.get("temperature", 1.0) for member in index["members"])
+        )
         pool = {
             name: read_arrays(self.out / "candidates" / name / "predictions.npz", "val", "test")
             for name in self.trained()
@@ -294,11 +302,13 @@ class Run:
             data.labels("validation"),
             data.labels("test"),
             [(member["id"], member["weight"]) for member in index["members"]],
-            Temperatures(index["temperature"], tuple(member.get("temperature", 1.0) for member in index["members"])),
+            temperatures,
             self.candidates(),
             {record["id"]: self.metrics(record["id"]) for record in self.candidates()},
             self.plan.calibration,
+            self.plan.seed,
         )
+        self._collect_examples(index, pool, temperatures)
         start = time.perf_counter()
         best = next(row for row in results["members"] if row["id"] == results["best_member"]["id"])
         if self.plan.stress_images:
@@ -342,6 +352,16 @@ class Run:
         results["data"] = data.describe()
         results["versions"] = versions()
         write_json(self.out / "results.json", results)
+
+    def _collect_examples(
+        self, index: dict[str, Any], pool: dict[str, list[np.ndarray]], temperatures: Temperatures
+    ) -> None:
+        """Write ``examples.json``, the test images that the report shows."""
+        members = index["members"]
+        ids = [member["id"] for member in members]
+        test = np.stack([pool[name][1] for name in ids]).astype(np.float64)
+        whole = combine(test, np.array([member["weight"] for member in members]), temperatures)
+        write_json(self.out / "examples.json", collect_examples(test, whole, self.plan.data, ids))
 
     def report(self) -> None:
         """Write ``report.html``."""

@@ -42,15 +42,18 @@ COLOUR_VARIABLES = {
 }  # fmt: skip
 
 Layout = Literal["constrained", "compressed", "tight"]
-_WIDTH = 4.0  # inches = 288 SVG units: at phone width an 8.5 pt letter is then about 10 CSS pixels high
+_WIDTH = 4.0  # inches = 288 SVG units: at phone width a letter of 9.5 pt is then about 12 CSS pixels high
 _STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 8.5, "axes.titlesize": 9, "legend.fontsize": 8, "legend.frameon": False,
+    "font.family": "DejaVu Sans", "font.size": 9.5, "axes.titlesize": 10, "legend.fontsize": 9, "legend.frameon": False,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "grid.color": GRID, "grid.linewidth": 0.6, "axes.grid": True,
     "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False,
-    "svg.fonttype": "none", "svg.hashsalt": "nni_hypens",
+    "svg.fonttype": "none", "hatch.linewidth": 1.2, "svg.hashsalt": "nni_hypens",
 }  # fmt: skip
 
+
+HEAT = 0.45
+"""Opacity of the strongest colour of a heat map: numbers on it keep their contrast on a light and a dark page."""
 
 # The values of those variables on a light page, for files of pixels; tests hold them against the page's style.
 LIGHT = {INK: "#1b2026", MUTED: "#5f6873", GRID: "#d5dae1", FIRST: "#0b62b8", SECOND: "#b8480a", CARD: "#f3f5f8"}
@@ -147,6 +150,11 @@ def draw_accuracy(data: AccuracyByLam, name: str) -> str:
         return inline_svg(figure, name, label)
 
 
+def _filled(colour: str, hatched: bool = False) -> dict[str, Any]:
+    """The look of a bar: whole or hatched, so that two kinds differ for those who see no difference of colour."""
+    return {"facecolor": "none" if hatched else colour, "edgecolor": colour, "hatch": "/////" if hatched else None}
+
+
 def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> str:
     """Draw accuracy against confidence with, below, the share of examples in each bin."""
     looks = [(FIRST, "o", "-"), (SECOND, "s", "--")]
@@ -161,7 +169,7 @@ def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> str:
             width, total = 1 / max(curve.n_bins, 1), sum(curve.count)
             left = [(index + 0.1 + 0.4 * position) * width for index in curve.bins]
             shares = [count / total for count in curve.count]
-            lower.bar(left, shares, width=0.4 * width, align="edge", color=colour)
+            lower.bar(left, shares, width=0.4 * width, align="edge", **_filled(colour, hatched=position == 1))
         upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
         lower.set(xlabel="confidence", ylabel="examples")
         lower.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -189,9 +197,10 @@ def draw_disagreement(data: Disagreement, name: str) -> str:
         axes.grid(False)
         for i, row in enumerate(data.values):
             for j, value in enumerate(row):
-                axes.add_patch(Rectangle((j, i), 1, 1, facecolor=FIRST, alpha=0.55 * value / top, linewidth=0))
+                axes.add_patch(Rectangle((j, i), 1, 1, facecolor=FIRST, alpha=HEAT * value / top, linewidth=0))
                 if size <= 10:
-                    axes.text(j + 0.5, i + 0.5, f"{value:.1%}", ha="center", va="center", fontsize=8 if size < 6 else 6)
+                    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if size < 6 else 6.5}
+                    axes.text(j + 0.5, i + 0.5, f"{value:.1%}", **look)
         ticks = [index + 0.5 for index in range(size)]
         names = [short(item, 10) for item in data.ids]
         axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
@@ -236,8 +245,8 @@ def draw_entropy(bars: Sequence[EntropyBar], name: str) -> str:
         axes = figure.add_subplot(xlabel="mean entropy (nats)")
         places, labels = range(len(bars)), [short(bar.label, 22) for bar in bars]
         first, second = [bar.aleatoric for bar in bars], [bar.epistemic for bar in bars]
-        axes.barh(places, first, color=FIRST, height=0.6, label="aleatoric")
-        axes.barh(places, second, left=first, color=SECOND, height=0.6, label="epistemic")
+        axes.barh(places, first, height=0.6, label="aleatoric", **_filled(FIRST))
+        axes.barh(places, second, left=first, height=0.6, label="epistemic", **_filled(SECOND, hatched=True))
         axes.set_yticks(places, labels)
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
@@ -301,10 +310,10 @@ def _mark_phases(axes: Axes, phases: Sequence[tuple[str, int, int]]) -> None:
     total = sum(last - first + 1 for _, first, last in phases)
     for phase, first, last in named if len(named) > 1 else []:
         axes.axvline(first, color=MUTED, linewidth=0.8, linestyle=":")
-        room = int(50 * (last - first + 1) / total)
+        room = int(44 * (last - first + 1) / total)
         if room >= 3:
             where = axes.get_xaxis_transform()
-            axes.text(first, 1.03, short(phase, room), transform=where, va="bottom", fontsize=7, color=MUTED)
+            axes.text(first, 1.03, short(phase, room), transform=where, va="bottom", fontsize=8, color=MUTED)
 
 
 _ROW = 0.25  # inches between two rows of a cell's graph
@@ -354,7 +363,7 @@ def draw_cell(graph: CellGraph, name: str) -> str:
                 FancyBboxPatch(*box, boxstyle="round,pad=0.0,rounding_size=0.05", facecolor=CARD, edgecolor=MUTED)
             )
             middle = ((top + bottom) / 2 + 0.7) * _ROW  # browsers centre letters a little high
-            axes.text(0.47, middle, short(node, 11), ha="center", va="center")
+            axes.text(0.47, middle, short(node, 11), ha="center", va="center", fontsize=9)
         outward: dict[int, float] = {}
         for (start, _), track in zip(spans, tracks, strict=True):
             outward[start] = max(outward.get(start, 0.0), 2.75 + step * track)
@@ -366,7 +375,7 @@ def draw_cell(graph: CellGraph, name: str) -> str:
             axes.plot([x, x, 0.93], [y0, y1, y1], color=colour, linewidth=1.5, linestyle=line)
             axes.plot([0.92], [y1], marker="<", markersize=5, color=colour, linestyle="")
             axes.plot([x], [y0], marker="o", markersize=3.5, color=colour, linestyle="")
-            axes.text(1.03, y1 - 0.03, short(edge.operation, 26), va="bottom", fontsize=8)
+            axes.text(1.03, y1 - 0.03, short(edge.operation, 24), va="bottom", fontsize=8.5)
         return inline_svg(figure, name, f"{graph.name}: " + "; ".join(map(edge_text, graph.edges)) + ".")
 
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nni_hypens import plot_data, plots
 from nni_hypens import report_html as page
 from nni_hypens.files import write_text
 from nni_hypens.plot_data import number
+from nni_hypens.report_examples import uncertain_and_wrong
 from nni_hypens.report_known import known_results
 from nni_hypens.report_members import calibration_table, corrupted, cost_front, uncertainty, why_members
 from nni_hypens.report_reading import RunContent, read_run
+from nni_hypens.report_results import comparison, results_table, verdict_html
 
 _STAGES = {
     "base_search_s": "search of the base", "search_s": "search of the hypernetwork", "training_s": "training",
@@ -25,10 +25,6 @@ _RANKINGS = {
     "ensemble": "ensemble: greedily by the supernet's NLL of the ensemble",
 }
 _SHOWN_SETTINGS = ("data", "space", "members", "candidates", "seed")
-
-
-USEFUL_RANKING = 0.3
-"""Spearman correlation below which the supernet's ranking is called little better than chance."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -47,70 +43,6 @@ def write_report(run_dir: Path) -> Path:
     path = run_dir / "report.html"
     write_text(path, _page(read_run(run_dir)))
     return path
-
-
-def verdict(results: Mapping[str, Any], n_test: int | None) -> tuple[str, str]:
-    """Compare the ensemble with its best member on test data.
-
-    Args:
-        results: results.json with `ensemble` and `best_member` (accuracy 0..1, nll in nats).
-        n_test: Number of test examples, if known.
-
-    Returns:
-        "better", "worse", "equal" or "mixed" over accuracy and NLL together, and the sentence that says it.
-    """
-    # Compared as printed, so that the sentence never calls two numbers different that look the same.
-    ours, best = ({k: round(results[part][k], 4) for k in ("accuracy", "nll")} for part in ("ensemble", "best_member"))
-    gain, loss = ours["accuracy"] - best["accuracy"], ours["nll"] - best["nll"]
-    accuracy = "is more accurate than" if gain > 0 else "is less accurate than" if gain < 0 else "is as accurate as"
-    nll = "a lower (better)" if loss < 0 else "a higher (worse)" if loss > 0 else "the same"
-    points = f", {100 * gain:+.2f} points" if gain else ""
-    if gain and n_test:
-        points += f", which is {round(abs(gain) * n_test)} of {n_test} test examples"
-    signs = {sign for sign in (np.sign(gain), -np.sign(loss)) if sign}
-    outcome = "equal" if not signs else "mixed" if len(signs) > 1 else "better" if signs == {1} else "worse"
-    count = len(results.get("members") or ())
-    who = f"The ensemble of {count} member{'s' if count != 1 else ''}" if count else "The ensemble"
-    sentence = (
-        f"{who} {accuracy} its best member ({ours['accuracy']:.2%} against {best['accuracy']:.2%}{points}) "
-        f"{'but' if outcome == 'mixed' else 'and'} has {nll} NLL ({ours['nll']:.4f} against {best['nll']:.4f})."
-    )
-    return outcome, sentence
-
-
-def _caveats(run: RunContent) -> list[str]:
-    """Say what a reader must know so as not to read too much into the verdict."""
-    ours, best = run.results["ensemble"], run.results["best_member"]
-    notes = []
-    if len(run.members) == 1:
-        notes.append("With one member there is nothing to average: only the temperature can make a difference.")
-    if run.n_test:
-        error = (ours["accuracy"] * (1 - ours["accuracy"]) / run.n_test) ** 0.5
-        notes.append(
-            f"One standard error of this accuracy on {run.n_test} test examples is {100 * error:.2f} points: "
-            "differences of that size may be chance."
-        )
-    ranking = run.results.get("ranking") or {}
-    rank = number(ranking.get("spearman"))
-    if rank is not None and rank < USEFUL_RANKING:
-        notes.append(
-            f"The supernet's order of the {ranking['candidates']} candidates says little about how they trained "
-            f"(Spearman {rank:+.2f}): which of them to train was close to chance."
-        )
-    for name, rows, bar in (("members", run.members, best), ("baselines", run.results.get("baselines") or (), ours)):
-        better = [row for row in rows if (nll := number(row.get("nll"))) is not None and nll < bar["nll"]]
-        if better:
-            named = ", ".join(f"{row.get('id', row.get('name'))} ({row['nll']:.4f})" for row in better)
-            against = "the best member" if bar is best else "the ensemble"
-            notes.append(f"On test data these {name} have a lower NLL than {against}: {named}.")
-    return notes
-
-
-def _verdict_html(run: RunContent) -> str:
-    outcome, sentence = verdict(run.results, run.n_test)
-    notes = "".join(f"<p>{page.esc(note)}</p>" for note in _caveats(run))
-    said = f"<p><strong>{outcome.capitalize()}.</strong> {page.esc(sentence)}</p>"
-    return f'<div class="verdict {outcome}">{said}{notes}</div>'
 
 
 def _what_was_run(run: RunContent) -> str:
@@ -132,7 +64,7 @@ def _what_was_run(run: RunContent) -> str:
         "edges shared with the base": diversity.get("base_shared_edges"),
     }  # fmt: skip
     rest = {k: v for k, v in config.items() if k not in (*_SHOWN_SETTINGS, "versions", "command")}
-    folded = [("All other settings", rest), ("Versions", config.get("versions")), ("Base architecture", run.base)]
+    folded = [("All other settings", rest), ("Base architecture", run.base)]
     found = {key: value for key, value in (outcome | extra).items() if value is not None}
     data = results.get("data")
     data_table = page.pairs("Data", data) if isinstance(data, dict) and data else ""
@@ -154,49 +86,6 @@ def _selection(found: Any) -> str | None:
     said = f"{found.get('method', 'unnamed')} on validation {str(found.get('objective', '')).upper()}".strip()
     nll = number(found.get("validation_nll"))
     return said if nll is None else f"{said}, {nll:.4f}"
-
-
-def _results_table(run: RunContent) -> str:
-    results = run.results
-    best = results["best_member"]
-    weights = {item["id"]: item.get("weight") for item in run.members}
-    by_id = {row["id"]: row for row in run.trained}
-
-    def own(row: Mapping[str, Any]) -> list[tuple[str, bool]]:
-        shared = number(row.get("shared_edges"))
-        return [(page.fixed(row.get("lam"), 2), True), ("–" if shared is None else f"{shared:.0f}", True)]
-
-    none = own({})
-    rows = [page.row("Ensemble", [*page.metric_cells(results["ensemble"]), *none, ("", False)], "top")]
-    if results.get("ensemble_uncalibrated"):
-        cells = page.metric_cells(results["ensemble_uncalibrated"])
-        rows.append(page.row("Ensemble before temperature", [*cells, *none, ("", False)], "top"))
-    cells = [*page.metric_cells(best), *own(by_id.get(best.get("id"), {}))]
-    rows.append(page.row(f"Best member ({best.get('id', 'unnamed')})", [*cells, ("", False)], "top"))
-
-    def order(row: Mapping[str, Any]) -> tuple[bool, float]:
-        nll = number((row.get("test") or {}).get("nll"))
-        return row["id"] not in weights, float("inf") if nll is None else nll
-
-    row: Mapping[str, Any]
-    for row in sorted(run.trained, key=order):
-        is_member = row["id"] in weights
-        said = page.fixed(weights[row["id"]], 3) if is_member else "–"
-        cells = [*page.metric_cells(row.get("test")), *own(row), (said, True)]
-        rows.append(page.row(row["id"], cells, "member" if is_member else ""))
-    for row in run.stopped:
-        said = f"{row['id']}, stopped after epoch {row.get('epoch')}: "
-        nll = page.fixed((row.get("validation") or {}).get("nll"))
-        cells = [*page.metric_cells(None), *own(row), ("–", True)]
-        rows.append(page.row(f"{said}validation NLL {nll}", cells))
-    for row in results.get("baselines") or ():
-        rows.append(page.row(f"Baseline: {row.get('name', 'unnamed')}", [*page.metric_cells(row), *none, ("", False)]))
-    head = ("what", "#accuracy", "#NLL", "#ECE", "#Brier", "#AURC", "#lam", "#shared edges", "#weight")
-    last = ", then those that halving stopped on validation data, without test metrics" if run.stopped else ""
-    return page.section("Results on test data", page.table(
-        "Accuracy: higher is better; NLL (nats), ECE, Brier (0 to 2) and AURC: lower is better. Candidates: members "
-        f"first, then by NLL{last}.", head, rows, "results",
-    ))  # fmt: skip
 
 
 def _base_candidate(run: RunContent) -> Mapping[str, Any] | None:
@@ -329,19 +218,34 @@ def _failed(run: RunContent) -> str:
     return page.section("Failed candidates", page.table("Candidates that could not be trained", ("id", "error"), rows))
 
 
-def _page(run: RunContent) -> str:
+def _how_to_repeat(run: RunContent) -> str:
     command = run.config.get("command") or f"nni-hypens run {run.name}/config.yaml"
-    repeat = "<p>The settings are in the run folder's config.yaml. This repeats the run:</p>"
-    repeat += f"<pre>{page.esc(command)}</pre>"
-    title = f"Ensemble search on {run.config.get('data', 'unnamed data')}"
-    sections = (
-        _what_was_run(run), _results_table(run), why_members(run), _dial_figures(run), _prediction_figures(run),
-        uncertainty(run), corrupted(run), cost_front(run), known_results(run), _architectures(run),
-        _history(run), _cost(run), _failed(run), page.section("How to repeat", repeat),
-    )  # fmt: skip
-    body = "\n".join(section for section in sections if section)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{page.esc(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{page.CSS}</style>\n</head>\n'
-        f"<body>\n<main>\n<h1>{page.esc(title)}</h1>\n{_verdict_html(run)}\n{body}\n</main>\n</body>\n</html>\n"
+    versions = run.config.get("versions")
+    settings = {"seed": run.config["seed"]} if "seed" in run.config else {}
+    settings |= versions if isinstance(versions, dict) else {}
+    return page.section(
+        "How to repeat",
+        "<p>The settings are in the run folder's config.yaml. This repeats the run:</p>",
+        f"<pre>{page.esc(command)}</pre>",
+        page.pairs("Seed and versions: with the same ones the result is the same", settings) if settings else "",
     )
+
+
+def _in_short(run: RunContent) -> str:
+    """One line on what was run."""
+    parts = [f"data: {run.config['data']}"] if "data" in run.config else []
+    parts += [f"{run.n_test} test images"] if run.n_test else []
+    parts += [f"space: {run.config['space']}"] if "space" in run.config else []
+    parts += [f"{len(run.trained)} candidates trained, {len(run.members)} chosen"] if run.members else []
+    parts += [f"seed {run.config['seed']}"] if "seed" in run.config else []
+    return f'<p class="note">{page.esc("; ".join(parts))}</p>' if parts else ""
+
+
+def _page(run: RunContent) -> str:
+    sections = (
+        comparison(run), results_table(run), _dial_figures(run), why_members(run), _prediction_figures(run),
+        uncertain_and_wrong(run), uncertainty(run), corrupted(run), _architectures(run), cost_front(run),
+        known_results(run), _cost(run), _history(run), _what_was_run(run), _failed(run), _how_to_repeat(run),
+    )  # fmt: skip
+    title = f"Ensemble search on {run.config.get('data', 'unnamed data')}"
+    return page.document(title, _in_short(run) + verdict_html(run), sections)

@@ -9,6 +9,7 @@ from nni_hypens import plot_data, plots
 from nni_hypens import report_html as page
 from nni_hypens.plot_cost import cost_front_data
 from nni_hypens.plot_data import mappings, number
+from nni_hypens.report_examples import member_gallery
 from nni_hypens.report_reading import RunContent
 
 _METHODS = {
@@ -100,8 +101,16 @@ def why_members(run: RunContent) -> str:
         "selection compares it; ahead of the next: the same with the best other candidate in its place. "
         "Disagreement is the mean over the other members; the counts are test images."
     )
-    items = "".join(f"<dt>{page.esc(m['id'])}</dt><dd>{page.esc(text)}</dd>" for m, text in told if text)
-    return page.section("Why each member is in", f"<dl>{items}</dl>", page.table(caption, head, rows, "results"))
+    items = [_why(run, member, text) for member, text in told if text]
+    return page.section("Why each member is in", *items, page.table(caption, head, rows, "results"))
+
+
+def _why(run: RunContent, member: Mapping[str, Any], text: str) -> str:
+    """One member: the reason, and images that it has right and most others have wrong."""
+    images = member_gallery(run, member["id"])
+    if images:
+        images = f'<p class="note">Test images that it has right and most other members have wrong:</p>{images}'
+    return f"<h3>{page.esc(member['id'])}</h3><p>{page.esc(text)}</p>{images}"
 
 
 def calibration_table(run: RunContent) -> str:

@@ -19,7 +19,7 @@ from nni_hypens.plot_data import number
 _PARTS = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
     "data": dict, "calibration": dict, "uncertainty": dict, "ood": dict, "corruptions": dict,
-    "cost_front": dict,
+    "cost_front": dict, "intervals": dict,
 }  # fmt: skip
 
 
@@ -38,6 +38,7 @@ class RunContent:
     stopped: Sequence[Mapping[str, Any]]
     members: Sequence[Mapping[str, Any]]
     n_test: int | None
+    examples: Mapping[str, Any]
 
 
 def _read_text(run_dir: Path, name: str) -> str:
@@ -88,11 +89,12 @@ def read_run(run_dir: Path) -> RunContent:
         if not isinstance(edges, list) or any(not isinstance(edge, list) or len(edge) != 3 for edge in edges):
             raise InputError(f"candidates.json: edges of {item['id']}", edges, "a list of [group, input, operation]")
     base = _read_json(run_dir, "search/base.json", dict) if (run_dir / "search" / "base.json").is_file() else None
+    examples = _read_json(run_dir, "examples.json", dict) if (run_dir / "examples.json").is_file() else {}
     trained, failed, stopped = _outcomes(run_dir, candidates, results)
     members = [_with_id("results.json: members", item) for item in results.get("members") or ()]
     return RunContent(
         run_dir.resolve().name, config, candidates, results, _read_history(run_dir), base, trained, failed, stopped,
-        members, _test_size(run_dir, results, trained),
+        members, _test_size(run_dir, results, trained), examples,
     )  # fmt: skip
 
 
@@ -154,6 +156,3 @@ def _test_size(run_dir: Path, results: Mapping[str, Any], trained: Iterable[Mapp
                 name = f"candidates/{row['id']}/predictions.npz"
                 raise InputError(name, f"unreadable ({error})", "an .npz with the arrays val and test") from None
     return None
-
-
-# Writing

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nni
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from nni_hypens.errors import CommandError
+from nni_hypens.errors import CommandError, InputError
 from nni_hypens.experiments import run_search, torch_threads
 from nni_hypens.files import write_json, write_text
 from nni_hypens.live import watch_stage
@@ -22,17 +24,34 @@ from nni_hypens.sampling import ArchitectureSampler
 from nni_hypens.schedule import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.search import EdgeNES
 
+LOGGERS = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
+"""Loggers of Lightning that the command line offers."""
 SHOWN = ("data", "space", "base", "diversity", "search_epochs", "seed")
 """Settings that the web UI shows as the trial's parameters."""
 
 
-def search_stage(plan: Plan, out: Path, progress: Progress) -> None:
+def check_logger(logger: str | None) -> None:
+    """Whether there is such a logger here.
+
+    Raises:
+        InputError: None of `LOGGERS`, or one whose package is missing.
+    """
+    if logger is not None and logger not in LOGGERS:
+        raise InputError("logger", repr(logger), f"one of {', '.join(LOGGERS)}")
+    if logger == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+        raise InputError(
+            "logger", "tensorboard, which is not installed", "pip install 'nni-hypens[tensorboard]', or csv"
+        )
+
+
+def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None = None) -> None:
     """Search base and hypernetwork, from the last checkpoint if there is one; ``base.json`` comes last.
 
     Args:
         plan: What to do, checked.
         out: The run folder.
         progress: Where progress is shown.
+        logger: One of `LOGGERS`, which gets the curves of the search in ``search/logs``; None for none.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; the finished epochs stay.
@@ -42,6 +61,8 @@ def search_stage(plan: Plan, out: Path, progress: Progress) -> None:
         return
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.seed, **plan.strategy)
     evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
+    if logger is not None:  # each start has a folder of its own, version_0 and so on: a resumed search loses nothing
+        evaluator.trainer.loggers = [LOGGERS[logger](folder / "logs", name="")]
     pl.seed_everything(plan.seed, verbose=False)  # the supernet's initial weights
     drop_broken(folder / "checkpoint", progress)
     with torch_threads(plan.threads):
@@ -85,7 +106,7 @@ def _dial(sampler: ArchitectureSampler) -> list[tuple[float, int]]:
     return list(zip(lams, sampler.dial(lams), strict=True))
 
 
-def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progress) -> None:
+def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progress, logger: str | None = None) -> None:
     """The same search with the same result, in the only trial of an experiment that NNI's web UI shows meanwhile.
 
     Args:
@@ -93,6 +114,7 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
         out: The run folder, held by this process.
         port: Port of the web UI; None for the first free one from 8080.
         progress: Where the address is shown; the trial's own progress goes to standard error.
+        logger: As for `search_stage`.
 
     Raises:
         InputError: The port is taken.
@@ -104,6 +126,7 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
         return
     command = [sys.executable, "-m", "nni_hypens.cli", TRIAL_COMMAND, "--out", str(out)]
     command += ["--quiet"] if progress.quiet else []
+    command += ["--logger", logger] if logger else []
     settings = {name: plan.identity[name] for name in SHOWN if plan.identity.get(name) is not None}
     code = watch_stage(command, out, settings, port, progress.say)
     if code != 0:

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from nni_hypens.example_images import collect_examples
+from nni_hypens.intervals import image_scores, paired_intervals
+
 _OPERATIONS = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "avg_pool_3x3", "skip"]
 _N_VALIDATION, _N_TEST, _N_CLASSES, _N_BINS = 120, 200, 10, 15
 
@@ -114,6 +117,21 @@ def _measured(mean: np.ndarray, sharp: np.ndarray, truth: np.ndarray, members: i
     }  # fmt: skip
 
 
+class _Data:
+    """Test images as :func:`collect_examples` asks for them."""
+
+    input_spec = {"scale": 16}
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self._labels = labels
+
+    def labels(self, split: str) -> np.ndarray:
+        return self._labels
+
+    def raw(self, split: str, rows: np.ndarray) -> np.ndarray:
+        return np.random.default_rng(0).integers(0, 17, size=(len(rows), 8, 8, 1)).astype(np.uint8)
+
+
 _HISTORY_COLUMNS = (
     "epoch", "step", "phase", "loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error",
     "seconds",
@@ -164,6 +182,11 @@ def make_run_folder(
     sharp = mean**1.2 / (mean**1.2).sum(1, keepdims=True)
     pairwise = [[float((a.argmax(1) != b.argmax(1)).mean()) for b in stack] for a in stack]
     off = [pairwise[i][j] for i in range(len(stack)) for j in range(i)]
+    ids = [row["id"] for row in chosen]
+    models = {"ensemble": sharp, "ensemble before temperature": mean, f"best member ({ids[0]})": stack[0]}
+    models |= {f"member {name}": probs for name, probs in zip(ids[1:], stack[1:], strict=True)}
+    models["best member, calibrated"] = stack[0]
+    intervals = paired_intervals({name: image_scores(probs, truth) for name, probs in models.items()}, seed, 500)
     results = {
         "ensemble": _metrics(sharp, truth), "ensemble_uncalibrated": _metrics(mean, truth), "temperature": 1 / 1.2,
         "best_member": {"id": chosen[0]["id"], **chosen[0]["test"]},
@@ -180,7 +203,7 @@ def make_run_folder(
         "data": {"source": "digits", "sizes": {"train": 1077, "validation": _N_VALIDATION, "test": _N_TEST},
                  "num_classes": 10, "class_names": [str(i) for i in range(10)],
                  "input_spec": {"channels": 1, "height": 8, "width": 8, "scale": 16, "mean": [0.305], "std": [0.376]}},
-        **_measured(mean, sharp, truth, len(chosen)),
+        **_measured(mean, sharp, truth, len(chosen)), "intervals": intervals,
         "n_edges": len(base), "baselines": [{"name": "deep ensemble", **_metrics(mean, truth)}],
     }  # fmt: skip
     config = {"data": "digits", "space": cells, "members": n_members, "candidates": n_candidates, "seed": seed,
@@ -191,6 +214,7 @@ def make_run_folder(
     _write_json(root / "search" / "base.json", pool[0]["architecture"])
     _write_json(root / "candidates.json", pool)
     _write_json(root / "results.json", results)
+    _write_json(root / "examples.json", collect_examples(stack, sharp, _Data(truth), ids))  # type: ignore[arg-type]
     with open(root / "search" / "history.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _HISTORY_COLUMNS)
         writer.writeheader()

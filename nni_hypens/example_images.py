@@ -1,0 +1,134 @@
+"""Test images that show what the numbers of a report mean: uncertain ones, wrong ones, and what each member knows."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+from scipy.special import entr
+
+from nni_hypens.data import LabelledData
+from nni_hypens.metrics import FloatArray, check_labels, check_probabilities
+
+UNCERTAIN, WRONG, PER_MEMBER = 8, 12, 4
+"""Most images of each kind."""
+MAX_SIDE = 64
+"""Pixels that the longer side of an image may have in a report."""
+
+
+def choose_examples(members: ArrayLike, calibrated: ArrayLike, labels: ArrayLike, ids: Sequence[str]) -> dict[str, Any]:
+    """Choose the images, by rules that look at nothing but predictions and labels.
+
+    Args:
+        members: `M x N x C` probabilities of the members.
+        calibrated: `N x C` probabilities of the ensemble.
+        labels: `N` integers in 0..C-1.
+        ids: Name of each member.
+
+    Returns:
+        Positions of images: `uncertain`, by falling entropy of the ensemble; `wrong`, its errors, the most confident
+        first; and `members`, id -> the images that this one has right and most others have wrong (those that it alone
+        has right first, then by its probability of the label).
+
+    Raises:
+        InputError: If an argument is not of that form.
+    """
+    p, whole = check_probabilities(members, ndim=3), check_probabilities(calibrated, "calibrated")
+    y = check_labels(labels, *whole.shape)
+    entropy = entr(whole).sum(axis=1)
+    wrong = np.flatnonzero(whole.argmax(axis=1) != y)
+    right = p.argmax(axis=2) == y
+    known: dict[str, list[int]] = {}
+    for index, name in enumerate(ids):
+        others = right.sum(axis=0) - right[index]
+        rows = np.flatnonzero(right[index] & (2 * others < len(p) - 1))
+        own = p[index, rows, y[rows]]
+        known[name] = rows[np.lexsort((-own, others[rows]))][:PER_MEMBER].tolist()
+    return {
+        "uncertain": np.argsort(-entropy, kind="stable")[:UNCERTAIN].tolist(),
+        "wrong": wrong[np.argsort(-whole.max(axis=1)[wrong], kind="stable")][:WRONG].tolist(),
+        "members": known,
+    }
+
+
+def collect_examples(
+    members: ArrayLike, calibrated: ArrayLike, data: LabelledData, ids: Sequence[str]
+) -> dict[str, Any]:
+    """The content of ``examples.json``.
+
+    Args:
+        members: `M x N x C` probabilities of the members on test data.
+        calibrated: `N x C` probabilities of the ensemble.
+        data: The data module; images are shown where it has `raw`, as :class:`nni_hypens.data.ImageData` has.
+        ids: Name of each member.
+
+    Returns:
+        `uncertain`, `wrong` and `members` as positions in the test split, as of `choose_examples`; `wrong_total`;
+        `images`, one entry for each position: `index`, `label`, `ensemble` and `members` (class and confidence of
+        each), `entropy` in nats, and `png`, the picture in base64 or None; `skipped`, why there are no pictures.
+    """
+    labels = data.labels("test")
+    p, whole = np.asarray(members, dtype=np.float64), np.asarray(calibrated, dtype=np.float64)
+    chosen = choose_examples(p, whole, labels, ids)
+    listed = [*chosen["uncertain"], *chosen["wrong"], *(i for rows in chosen["members"].values() for i in rows)]
+    rows = sorted(set(listed))
+    pictures: list[str | None] = [None] * len(rows)
+    skipped = None
+    if hasattr(data, "raw"):
+        raw = cast(Any, data).raw("test", np.array(rows, dtype=np.int64))
+        pictures = list(as_pngs(raw, float(data.input_spec["scale"])))
+    else:
+        skipped = f"{type(data).__name__} has no raw(split, indices) to take images from"
+    return {
+        **chosen,
+        "wrong_total": int((whole.argmax(axis=1) != labels).sum()),
+        "skipped": skipped,
+        "images": [
+            {
+                "index": row,
+                "label": int(labels[row]),
+                "ensemble": _said(whole[row]),
+                "members": {name: _said(own[row]) for name, own in zip(ids, p, strict=True)},
+                "entropy": float(entr(whole[row]).sum()),
+                "png": picture,
+            }
+            for row, picture in zip(rows, pictures, strict=True)
+        ],
+    }
+
+
+def _said(probabilities: FloatArray) -> list[float]:
+    """Class and confidence."""
+    top = int(probabilities.argmax())
+    return [top, float(probabilities[top])]
+
+
+def as_pngs(images: np.ndarray, scale: float) -> list[str]:
+    """Small pictures in base64.
+
+    Args:
+        images: `N x H x W x C` as in the source; three or four channels are taken as red, green and blue, any other
+            number is averaged to grey.
+        scale: What is white. Values below 0 or above it stretch the range, for all images alike.
+
+    Returns:
+        A PNG for each, of at most `MAX_SIDE` pixels a side.
+    """
+    if not len(images):
+        return []
+    unit = images.astype(np.float32) / scale
+    low, high = min(0.0, float(unit.min())), max(1.0, float(unit.max()))
+    unit = (unit - low) / (high - low)
+    unit = unit[..., :3] if unit.shape[3] in (3, 4) else unit.mean(axis=3)
+    found = []
+    for pixels in (255 * unit).round().astype(np.uint8):
+        picture, buffer = Image.fromarray(pixels), io.BytesIO()
+        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+        picture.save(buffer, "PNG", optimize=True)
+        found.append(base64.b64encode(buffer.getvalue()).decode("ascii"))
+    return found

@@ -20,6 +20,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from loaded import PATIENCE
 
 CONTEXT = multiprocessing.get_context("forkserver")
 HERE = str(Path(__file__).parent)
@@ -66,12 +67,12 @@ class Forked:
         assert code is not None
         return code
 
-    def when(self, condition: Callable[[], Any], number: int, seconds: float = 300) -> None:
+    def when(self, condition: Callable[[], Any], number: int, seconds: float = PATIENCE) -> None:
         """Send a signal as soon as something holds."""
         self.until(condition, seconds)
         os.kill(self.pid, number)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 300) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
         """Wait for something that holds while the child runs."""
         end = time.monotonic() + seconds
         while not condition():

@@ -29,8 +29,7 @@ from typing import NamedTuple
 
 import pytest
 from commands import SETTINGS, Child, Ended, command, listing, outcome
-
-from nni_hypens.experiments import free_port
+from loaded import free_port
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
 
@@ -315,7 +314,7 @@ def test_a_clock_that_was_changed(shift: int, runs: Runs, tmp_path: Path) -> Non
 @pytest.mark.end_to_end
 def test_a_port_that_is_taken_meanwhile(runs: Runs, tmp_path: Path) -> None:
     """Free when the run began, taken when training begins: one line, and the search is kept."""
-    out, port = tmp_path / "run", free_port(None)
+    out, port = tmp_path / "run", free_port()
     child = Child(["run", *SETTINGS, "--out", out, "--quiet", "--port", str(port)])
     child.until((out / "config.yaml").exists)
     with socket.socket() as busy:

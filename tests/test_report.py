@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from loaded import PATIENCE
 from report_fixture import make_minimal_folder, make_run_folder
 
 from nni_hypens import report_html
@@ -354,7 +355,7 @@ def test_page_fits_a_phone(tmp_path: Path, folder: str) -> None:
         str(_CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
         "--virtual-time-budget=5000", "--dump-dom", frame.as_uri(),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     found = re.search(r'id="out">width (\d+) height (\d+) svg (\d+)<', done.stdout)
     assert found, done.stdout[-500:]
     width, height, flat = map(int, found.groups())

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from forked import Forked
+from loaded import PATIENCE
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import InputChoice, LayerChoice, ModelSpace
@@ -208,7 +209,7 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
     (sums are taken in another order)."""
     command = [sys.executable, "-W", "ignore", __file__, str(tmp_path)]  # Lightning forks no process that was forked
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

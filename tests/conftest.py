@@ -27,9 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONG = (
-    "test_demo", "test_faults", "test_end_to_end", "test_trial_faults", "test_live", "test_adaptive_stage", "test_search_processes",
-    "test_one_shot", "test_remote_end_to_end", "test_bad_inputs", "test_packaging", "test_comparison", "test_baselines",
-    "test_workbench", "test_search",
+    "test_demo", "test_faults", "test_end_to_end", "test_trial_faults", "test_live", "test_adaptive_stage",
+    "test_search_processes", "test_readme", "test_one_shot", "test_remote_end_to_end", "test_bad_inputs",
+    "test_packaging", "test_comparison", "test_baselines", "test_workbench", "test_search",
 )  # fmt: skip
 """Files that take longest, with the longest first."""
 

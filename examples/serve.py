@@ -121,7 +121,7 @@ def ask_once(model: Model, address: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (int(model.input["height"]), int(model.input["width"])), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
-    with urllib.request.urlopen(address, data=file.getvalue(), timeout=SECONDS) as answer:
+    with urllib.request.urlopen(address, data=file.getvalue(), timeout=60) as answer:
         print(answer.read().decode())
 
 

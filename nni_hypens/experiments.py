@@ -199,7 +199,7 @@ def kill_trials(experiment: str, folder: Path) -> bool:
     return found
 
 
-def free_port(port: int | None, count: int = 1, first: int = FIRST_PORT) -> int:
+def free_port(port: int | None, count: int = 1, first: int | None = None) -> int:
     """``port`` if it can be had; None for the first free one.
 
     Args:
@@ -211,7 +211,7 @@ def free_port(port: int | None, count: int = 1, first: int = FIRST_PORT) -> int:
         InputError: Out of range or taken.
     """
     if port is None:
-        for candidate in range(first, FIRST_PORT + 200):
+        for candidate in range(first or FIRST_PORT, FIRST_PORT + 200):
             if all(map(_is_free, range(candidate, candidate + count))):
                 return candidate
         raise InputError("port", f"{FIRST_PORT}..{FIRST_PORT + 199}, all in use", "a free port: --port P")

@@ -1,32 +1,33 @@
 """The command line in a forked child, and trials without NNI's manager, for the tables of bad inputs and faults.
 
 A child has everything imported, so a command costs what it does and not the five seconds of the imports; yet it is a
-process of its own: what it prints to its file descriptors is seen, it can be killed, and limits bind it alone.
+process of its own: what it prints to its file descriptors is seen, it can be killed, and limits bind it alone. What
+pytest's process has done before does not reach it: see forked.py.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nni
 import torch
+from forked import Forked
 from nni.nas.execution.engine import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, TrainingEndEvent
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import ModelStatus, SimplifiedModelSpace
 from nni.runtime.trial_command_channel import set_default_trial_command_channel
 
-from nni_hypens import cli, export, pipeline, predict, report, train_stage  # noqa: F401 - imported here, for the children
+from nni_hypens import _compat, cli, export, pipeline, predict, report, train_stage  # noqa: F401 - imported here, for the children
 
 SETTINGS = (
     "--space-args=channels=2 --search-epochs=4 --epochs=1 --candidates=3 --members=2 --train-size=200 "
@@ -47,8 +48,8 @@ class Ended:
     err: str
 
 
-class Child:
-    """A command in a child of this process.
+class Child(Forked):
+    """A command in a forked child.
 
     Args:
         arguments: After ``nni-hypens``.
@@ -64,54 +65,33 @@ class Child:
         before: Callable[[], None] | None = None,
         trials: str = "forked",
     ) -> None:
-        self.files = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-        self.pid = os.fork()
-        if self.pid:
-            return
-        code = 1
-        try:
-            for file, number in zip(self.files, (1, 2), strict=True):
-                os.dup2(file.fileno(), number)
-            sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            if folder is not None:
-                os.chdir(folder)
-            if trials == "forked":
-                train_stage.run_trials = play_trials
-            if before is not None:
-                before()
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            os._exit(code)
-
-    def wait(self) -> Ended:
-        """Its end."""
-        status = os.waitpid(self.pid, 0)[1]
-        texts = []
+        self.place = tempfile.TemporaryDirectory()
+        self.files = Path(self.place.name) / "out", Path(self.place.name) / "err"
         for file in self.files:
-            file.seek(0)
-            texts.append(file.read())
-            file.close()
-        return Ended(os.waitstatus_to_exitcode(status), *texts)
+            file.touch()
+        super().__init__(partial(_main, [str(argument) for argument in arguments], folder, before, trials), self.files)
 
-    def when(self, condition: Callable[[], Any], number: int, seconds: float = 60) -> None:
-        """Send a signal as soon as something holds."""
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end and os.waitpid(self.pid, os.WNOHANG)[0] == 0, "it ended before"
-            time.sleep(0.002)
-        os.kill(self.pid, number)
+    def end(self) -> Ended:
+        """How it ends."""
+        code = self.wait()
+        out, err = (file.read_text() for file in self.files)
+        self.place.cleanup()
+        return Ended(code, out, err)
+
+
+def _main(arguments: list[str], folder: Path | None, before: Callable[[], None] | None, trials: str) -> int:
+    if folder is not None:
+        os.chdir(folder)
+    if trials == "forked":
+        train_stage.run_trials = play_trials
+    if before is not None:
+        before()
+    return cli.main(arguments)
 
 
 def command(*arguments: str | Path, **more: Any) -> Ended:
     """Run a command to its end; see :class:`Child`."""
-    return Child(arguments, **more).wait()
+    return Child(arguments, **more).end()
 
 
 def listing(*folders: Path) -> dict[str, tuple[int, int, int]]:
@@ -204,3 +184,5 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 torch.set_num_threads(1)
+_compat.quiet_training()
+_compat.quiet_logging()

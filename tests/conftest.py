@@ -26,6 +26,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", rf"error:::{module}\..*")
 
 
+LONG = (
+    "test_demo", "test_faults", "test_end_to_end", "test_trial_faults", "test_live", "test_adaptive_stage",
+    "test_search_processes", "test_readme", "test_one_shot", "test_remote_end_to_end", "test_bad_inputs",
+    "test_packaging", "test_comparison", "test_baselines", "test_workbench", "test_search",
+)  # fmt: skip
+"""Files that take longest, with the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files begin first: one that began last would leave the other process idle until it ends."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def nni_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """NNI keeps a list of experiments, and their files, in the home folder."""

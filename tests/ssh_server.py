@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from loaded import PATIENCE, free_port
 
 import nni_hypens
 
@@ -50,9 +51,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     host_key, key = key_pair(folder / "host_key"), key_pair(folder / "user_key")
     authorized = folder / "authorized_keys"
     authorized.write_text(key.with_suffix(".pub").read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     package = Path(nni_hypens.__file__).parent
     environment = {
         "HOME": home,
@@ -70,17 +69,19 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     log = folder / "sshd.log"
     process = subprocess.Popen([SSHD, "-D", "-f", str(config), "-E", str(log)])
     try:
-        for _ in range(100):
+        for _ in range(round(PATIENCE / 0.05)):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             if process.poll() is not None:
                 pytest.fail(f"sshd: {log.read_text()}")
             time.sleep(0.05)
+        else:
+            pytest.fail(f"sshd does not listen: {log.read_text()}")
         yield SshServer(port, getpass.getuser(), key, home, log)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def remote_yaml(server: SshServer, folder: Path, **more: object) -> Path:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from commands import ENVIRONMENT, SETTINGS, Ended, command, listing
+from loaded import PATIENCE
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -371,7 +372,7 @@ def test_bad_input_of_a_process(name: str, words: dict[str, str]) -> None:
     before = listing(*folders)
     process = [sys.executable, "-m", "nni_hypens.cli", *arguments]
     environment = {**os.environ, **ENVIRONMENT}
-    done = subprocess.run(process, cwd=folders[0], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(process, cwd=folders[0], env=environment, capture_output=True, text=True, timeout=PATIENCE)
     check(Ended(done.returncode, done.stdout, done.stderr), says)
     assert listing(*folders) == before
 

@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loaded import PATIENCE
 from nni.nas.evaluator.pytorch import Classification
 
 from nni_hypens.data import ImageData
@@ -478,7 +479,7 @@ def test_load_in_a_fresh_process(npz: str) -> None:
         "print(json.dumps([data.describe(), data.indices('train').tolist()]))\n"
     )
     command = [sys.executable, "-c", program, nni.dump(data)]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == [data.describe(), data.indices("train").tolist()]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "examples" / "demo.ipynb"
@@ -56,5 +57,6 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             cell.outputs, cell.execution_count = [], None
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     place = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(notebook, timeout=280, kernel_name="python3", resources=place).execute()
+    times = {"timeout": PATIENCE, "startup_timeout": PATIENCE}
+    nbclient.NotebookClient(notebook, kernel_name="python3", resources=place, **times).execute()
     check(notebook)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from loaded import PATIENCE
 
 from nni_hypens import cli, doctor
 
@@ -33,10 +34,10 @@ def test_nothing_fails_where_the_tests_run(here: list[doctor.Check]) -> None:
 
 
 def test_table_and_json_agree(capsys: pytest.CaptureFixture[str]) -> None:
-    begun = time.monotonic()
+    begun = sum(os.times()[:4])
     code = cli.main(["doctor", "--json"])
     found = json.loads(capsys.readouterr().out)
-    assert time.monotonic() - begun < 10 and code == (0 if found["ok"] else 1)
+    assert sum(os.times()[:4]) - begun < 10 and code == (0 if found["ok"] else 1)
     assert found["versions"]["python"] == sys.version.split()[0] and found["versions"]["nni"].startswith("3.")
     assert cli.main(["doctor"]) == code
     lines = capsys.readouterr().out
@@ -79,7 +80,7 @@ def test_works_where_nni_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "nni.py").write_text("raise ImportError('broken on purpose')")
     path = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
     code = f"{path}; from nni_hypens.cli import main; sys.exit(main(['doctor']))"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 1 and "ImportError: broken on purpose" in ended.stdout, ended.stderr
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from loaded import PATIENCE, free_port
 
 from nni_hypens import metrics
 from nni_hypens.data import ImageData
@@ -75,12 +76,12 @@ def start(*arguments: str) -> Process:
 
 
 def finish(process: Process, code: int = 0) -> tuple[str, str]:
-    process.wait(timeout=240)
+    process.wait(timeout=PATIENCE)
     assert process.returncode == code, process.text()[1][-3000:]
     return process.text()
 
 
-def wait_for(condition: Callable[[], Any], process: Process, seconds: float = 120) -> Any:
+def wait_for(condition: Callable[[], Any], process: Process, seconds: float = PATIENCE) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = condition()
@@ -95,16 +96,10 @@ def wait_for(condition: Callable[[], Any], process: Process, seconds: float = 12
 
 def get(url: str) -> Any:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             return json.loads(response.read())
     except (OSError, ValueError):
         return None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -165,7 +160,7 @@ def browse(url: str) -> str | None:
         "--dump-dom",
         url,
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE).stdout
 
 
 def reachable_from_outside(port: int) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deployed import random_ensemble
+from loaded import PATIENCE
 from PIL import Image
 
 from nni_hypens import Ensemble, export_ensemble
@@ -26,7 +27,7 @@ WITHOUT = "import sys; sys.modules.update(dict.fromkeys(['nni', 'nni_hypens', 't
 """Makes an import of any of the three an error."""
 
 
-def example(name: str, *arguments: str | Path, seconds: float = 200) -> str:
+def example(name: str, *arguments: str | Path, seconds: float = PATIENCE) -> str:
     """What an example prints; it must end with exit code 0."""
     command = [sys.executable, "-m", f"examples.{name}", *map(str, arguments)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
@@ -55,7 +56,7 @@ def port(exported: tuple[Ensemble, Path]) -> Iterator[int]:
         first = server.stdout.readline()
         yield int(re.fullmatch(r"serving on http://127\.0\.0\.1:(\d+)/\n", first)[1])
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0 and server.stdout.read() == "stopped\n"
+        assert server.wait(PATIENCE) == 0 and server.stdout.read() == "stopped\n"
     finally:
         server.kill()
         server.wait()
@@ -63,7 +64,7 @@ def port(exported: tuple[Ensemble, Path]) -> Iterator[int]:
 
 
 def ask(port: int, body: bytes | None, path: str = "/", **headers: str) -> tuple[int, dict]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     method = "GET" if body is None else "POST"
     connection.request(method, path, body or None, {name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
@@ -170,7 +171,7 @@ def test_own_data(kind: str, tmp_path: Path) -> None:
 
 def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "examples.own_data", "folder", str(tmp_path)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 2 and "folder with train/CLASS/*.png" in run.stderr
 
 

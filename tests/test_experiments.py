@@ -9,13 +9,24 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from loaded import PATIENCE, own_ports
 
+from nni_hypens import experiments
 from nni_hypens._compat import manager_environment
 from nni_hypens.errors import InputError
 from nni_hypens.experiments import free_port, held_port, manager_error, stop_orphan, torch_threads, versions
 from nni_hypens.files import write_json
 
 
+@pytest.fixture
+def first_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Ports are looked for where no other process of pytest does, instead of from 8080."""
+    assert experiments.FIRST_PORT == 8080
+    monkeypatch.setattr(experiments, "FIRST_PORT", own_ports()[0])
+    return own_ports()[0]
+
+
+@pytest.mark.usefixtures("first_port")
 def test_a_port_is_held_until_the_manager_listens() -> None:
     """Two runs that begin at once must not agree on a port."""
     with held_port(None) as first, held_port(None) as second:
@@ -29,9 +40,9 @@ def test_a_port_is_held_until_the_manager_listens() -> None:
         assert pair == first and other > first + 1
 
 
-def test_ports() -> None:
+def test_ports(first_port: int) -> None:
     found = free_port(None)
-    assert 8080 <= found < 8280 and free_port(found) == found
+    assert first_port <= found < first_port + 200 and free_port(found) == found
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
@@ -44,7 +55,7 @@ def test_ports() -> None:
 
 def test_only_the_orphan_of_this_run_is_ended(tmp_path: Path) -> None:
     def sleeper(experiment: str) -> subprocess.Popen:
-        code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+        code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(900)'])"
         return subprocess.Popen([sys.executable, "-c", code, "--experiment-id", experiment])
 
     mine, other = sleeper("abc123xy"), sleeper("zzz999zz")
@@ -55,7 +66,7 @@ def test_only_the_orphan_of_this_run_is_ended(tmp_path: Path) -> None:
         (child,) = psutil.Process(mine.pid).children()
         write_json(tmp_path / "nni" / "manager.json", {"experiment": "abc123xy", "port": 1, "owner": 1})
         assert stop_orphan(tmp_path)
-        assert mine.wait(10) is not None and other.poll() is None
+        assert mine.wait(PATIENCE) is not None and other.poll() is None
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
         assert not (tmp_path / "nni" / "manager.json").exists() and not stop_orphan(tmp_path)
     finally:
@@ -82,7 +93,7 @@ def test_servers_of_the_manager_listen_on_loopback(arguments: str, address: str)
     node = str(Path(nni_node.__path__[0]) / "node")
     before = dict(os.environ)
     with manager_environment():
-        run = subprocess.run([node, "-e", SERVER, arguments], capture_output=True, text=True, timeout=30)
+        run = subprocess.run([node, "-e", SERVER, arguments], capture_output=True, text=True, timeout=PATIENCE)
     assert run.stdout.strip() == address, run.stderr
     assert dict(os.environ) == before
     with manager_environment(public=True):
@@ -101,6 +112,7 @@ def test_threads_are_those_asked_for_and_then_as_before() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.usefixtures("first_port")
 def test_two_ports_in_a_row_where_a_service_wants_two() -> None:
     first = free_port(None, 2)
     assert free_port(first, 2) == first

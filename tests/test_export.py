@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from deployed import SPACES, random_ensemble
+from loaded import PATIENCE
 
 from nni_hypens import InputError
 from nni_hypens import export as module
@@ -64,7 +65,7 @@ def test_runs_without_nni(name: str, format: str, tmp_path: Path) -> None:
     images = raw_images(ensemble, 6)
     np.save(tmp_path / "images.npy", images.astype(np.float32))
     files = [str(made.path), str(tmp_path / "images.npy"), str(tmp_path / "out.npy")]
-    subprocess.run([sys.executable, "-c", ALONE, *files], check=True, cwd=tmp_path, timeout=120)
+    subprocess.run([sys.executable, "-c", ALONE, *files], check=True, cwd=tmp_path, timeout=PATIENCE)
     expected = ensemble.predict(images)
     assert np.abs(np.load(tmp_path / "out.npy") - expected).max() < 1e-5
     assert expected.std(axis=0).max() > 1e-3  # or the comparison would say little

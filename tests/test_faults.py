@@ -29,8 +29,7 @@ from typing import NamedTuple
 
 import pytest
 from commands import SETTINGS, Child, Ended, command, listing, outcome
-
-from nni_hypens.experiments import free_port
+from loaded import free_port
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
 
@@ -81,17 +80,20 @@ def one_line(ended: Ended, *says: str) -> None:
 
 def die_before(name: str) -> Callable[[], None]:
     """Die of SIGKILL when everything is written but ``name`` has not got its name yet, in the trial or outside."""
-    replace, parent = os.replace, os.getpid()
 
-    def killer(source: os.PathLike[str], target: os.PathLike[str]) -> None:
-        if Path(target).match(name):
-            for process in (os.getppid(), os.getpid()):  # a trial takes the run with it, and itself last
-                if process != parent:
+    def be_ready() -> None:
+        replace, command = os.replace, os.getpid()
+
+        def killer(source: os.PathLike[str], target: os.PathLike[str]) -> None:
+            if Path(target).match(name):
+                for process in (command, os.getpid()):  # a trial takes the run with it, and itself last
                     os.kill(process, signal.SIGKILL)
-            time.sleep(60)
-        replace(source, target)
+                time.sleep(60)
+            replace(source, target)
 
-    return lambda: setattr(os, "replace", killer)
+        os.replace = killer  # type: ignore[assignment]
+
+    return be_ready
 
 
 KILLS = {  # file -> stages that are done before
@@ -248,7 +250,7 @@ def test_a_checkpoint_that_was_cut_off(runs: Runs, tmp_path: Path) -> None:
     child = Child(["run", *SETTINGS, "--out", out, "--quiet"])
     last = out / "search" / "checkpoint" / "last.ckpt"
     child.when(last.exists, signal.SIGKILL)
-    assert child.wait().code == -signal.SIGKILL
+    assert child.end().code == -signal.SIGKILL
     whole = last.read_bytes()
     for rest in (0, len(whole) // 2):
         last.parent.mkdir(exist_ok=True)
@@ -312,15 +314,14 @@ def test_a_clock_that_was_changed(shift: int, runs: Runs, tmp_path: Path) -> Non
 @pytest.mark.end_to_end
 def test_a_port_that_is_taken_meanwhile(runs: Runs, tmp_path: Path) -> None:
     """Free when the run began, taken when training begins: one line, and the search is kept."""
-    out, port = tmp_path / "run", free_port(None)
+    out, port = tmp_path / "run", free_port()
     child = Child(["run", *SETTINGS, "--out", out, "--quiet", "--port", str(port)])
-    while not (out / "config.yaml").exists():
-        time.sleep(0.01)
+    child.until((out / "config.yaml").exists)
     with socket.socket() as busy:
         busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         busy.bind(("127.0.0.1", port))
         busy.listen()
-        ended = child.wait()
+        ended = child.end()
     assert ended.code == 2 and f"port: got {port}, which is in use" in ended.err and len(ended.err.splitlines()) == 1
     assert (out / "candidates.json").exists()
     same(out, runs)
@@ -331,14 +332,14 @@ def test_a_port_that_is_taken_meanwhile(runs: Runs, tmp_path: Path) -> None:
 def test_two_runs_on_one_folder(second: str, runs: Runs, tmp_path: Path) -> None:
     out = tmp_path / "run"
     first = Child(["run", *SETTINGS, "--out", out, "--quiet"])
-    while not (out / "search" / "checkpoint").exists():
-        time.sleep(0.01)
-    os.kill(first.pid, signal.SIGSTOP)  # so that it is not over too soon
-    more = SETTINGS if second == "run" else []
-    ended = command(second, *more, "--out", out, "--quiet")
-    os.kill(first.pid, signal.SIGCONT)
+    first.when((out / "search" / "checkpoint").exists, signal.SIGSTOP)  # so that it is not over too soon
+    try:
+        more = SETTINGS if second == "run" else []
+        ended = command(second, *more, "--out", out, "--quiet")
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
     assert ended.code == 2 and "in use by another run" in ended.err and len(ended.err.splitlines()) == 1
-    assert first.wait().code == 0 and outcome(out) == outcome(runs.whole)
+    assert first.end().code == 0 and outcome(out) == outcome(runs.whole)
 
 
 @pytest.mark.end_to_end
@@ -348,10 +349,8 @@ def test_ctrl_c(name: str, runs: Runs, tmp_path: Path) -> None:
     out = tmp_path / "run"
     child = Child(["run", *SETTINGS, "--out", out, "--quiet"])
     child.when((out / name).exists, signal.SIGINT)
-    ended = child.wait()
+    ended = child.end()
     assert ended.code == 130 and ended.err.strip().endswith(f"nni-hypens run --out {out} --resume"), ended
     assert "Traceback" not in ended.err
     resumed = command("run", "--out", out, "--resume", "--quiet")
     assert resumed.code == 0 and outcome(out) == outcome(runs.whole), resumed
-
-

@@ -9,18 +9,20 @@ import nni_hypens
 import search_spaces
 
 ORDER = [
-    "errors", "live_trial", "_compat", "files", "candidate_files", "architecture", "hypernetwork", "known_results", "metrics",
-    "intervals", "selection_scores", "selection_limits", "selection_task", "selection", "uncertainty", "corruptions",
-    "image_arrays", "sources", "ood", "batches", "diversity", "budget", "ensemble_cost", "expected_cost", "supernet",
-    "mixed_operations", "hub_support", "inherit", "data", "example_images", "calibration", "ensemble_files", "services",
-    "remote", "ensemble", "robustness", "sampling", "adaptive", "evaluators", "progress", "schedule", "search_checks",
-    "user_module", "search_module", "curves", "live_reports", "search", "dial_range", "halving", "training",
-    "candidate_training", "trial_process", "remote_training", "experiments", "live", "evaluation", "config",
-    "plot_data", "plot_cells", "plot_cost", "plots", "plot_intervals", "report_reading", "report_html",
-    "report_results", "report_examples", "report_known", "report_members", "report", "plan", "traits", "settings_plan", "search_stage",
-    "sample_stage", "adaptive_stage", "train_stage", "pipeline", "api", "fold", "export", "predict", "deploy",
-    "workbench", "one_shot", "method_parts", "baselines_nes", "baselines", "comparison", "comparison_tables", "comparison_data", "comparison_plots",
-    "comparison_page", "cli_parser", "cli_summary", "cli_settings", "compare_command", "doctor", "cli",
+    "errors", "live_trial", "_compat", "files", "candidate_files", "architecture", "hypernetwork", "known_results",
+    "metrics", "intervals", "selection_scores", "selection_limits", "selection_task", "selection", "uncertainty",
+    "corruptions", "image_arrays", "sources", "ood", "batches", "diversity", "budget", "ensemble_cost",
+    "expected_cost", "supernet", "mixed_operations", "hub_support", "inherit", "data", "example_images",
+    "calibration", "ensemble_files", "services", "remote", "ensemble", "robustness", "sampling", "adaptive",
+    "evaluators", "progress", "schedule", "search_checks", "user_module", "search_module", "curves", "live_reports",
+    "search", "dial_range", "halving", "training", "candidate_training", "trial_process", "remote_training",
+    "experiments", "live", "evaluation", "config", "plot_data", "plot_cells", "plot_cost", "plots",
+    "plot_intervals", "report_reading", "report_html", "report_results", "report_examples", "report_known",
+    "report_members", "report", "plan", "traits", "settings_plan", "search_stage", "sample_stage", "adaptive_stage",
+    "train_stage", "pipeline", "api", "fold", "export", "predict", "deploy", "workbench", "one_shot",
+    "method_parts", "baselines_nes", "baselines", "comparison", "comparison_tables", "comparison_data",
+    "comparison_plots", "comparison_page", "cli_parser", "cli_summary", "cli_settings", "compare_command", "doctor",
+    "cli",
 ]  # fmt: skip
 
 

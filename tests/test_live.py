@@ -18,10 +18,11 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from loaded import PATIENCE, free_port
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.runtime import trial_command_channel
 from nni.runtime.trial_command_channel import TrialCommandChannel
-from test_end_to_end import finish, free_port, get, kill, reachable_from_outside, start, wait_for
+from test_end_to_end import finish, get, kill, reachable_from_outside, start, wait_for
 
 from nni_hypens import EdgeNES, cli, image_evaluator, live_reports, live_trial, watch_search
 from nni_hypens._compat import TrialLink
@@ -196,27 +197,27 @@ def start_trial(folder: Path, *command: str, owner: int | None = None) -> subpro
 def test_the_trial_passes_on_output_exit_code_and_its_name(tmp_path: Path) -> None:
     code = "import os, sys; print(os.environ['NNI_HYPENS_LIVE']); sys.exit(3)"
     process = start_trial(tmp_path, "-c", code)
-    assert process.communicate(timeout=60)[0] == "exp/job\n" and process.returncode == 3
+    assert process.communicate(timeout=PATIENCE)[0] == "exp/job\n" and process.returncode == 3
     assert json.loads((tmp_path / "search.json").read_text()) == {"trial": "job", "output": str(tmp_path), "code": 3}
     process = start_trial(tmp_path, "/does/not/exist")
-    assert "No such file" in process.communicate(timeout=60)[1] and process.returncode == 127
+    assert "No such file" in process.communicate(timeout=PATIENCE)[1] and process.returncode == 127
 
 
 SLEEPER = """
 import pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"])
 pathlib.Path(sys.argv[1]).write_text(str(child.pid))
-time.sleep(60)
+time.sleep(900)
 """
 
 
 @pytest.mark.parametrize("end", ["signal", "owner"])
 def test_the_search_ends_with_all_its_processes(end: str, tmp_path: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"])
     pid = tmp_path / "pid"
     process = start_trial(tmp_path, "-c", SLEEPER, str(pid), owner=owner.pid)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
         worker = psutil.Process(int(pid.read_text()))
@@ -224,9 +225,9 @@ def test_the_search_ends_with_all_its_processes(end: str, tmp_path: Path) -> Non
             process.send_signal(signal.SIGINT)
         else:
             owner.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
-        worker.wait(10)
+        worker.wait(PATIENCE)
     finally:
         owner.kill()
         owner.wait()
@@ -281,6 +282,7 @@ SETTINGS = [
 ]
 SCRIPT = """
 import sys
+from loaded import PATIENCE, free_port
 from nni.nas.experiment import NasExperiment
 from nni_hypens import EdgeNES, ImageData, image_evaluator
 from search_spaces import OneCell

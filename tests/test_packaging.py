@@ -14,6 +14,7 @@ from pathlib import Path
 
 import licences
 import pytest
+from loaded import PATIENCE
 
 import nni_hypens
 
@@ -51,7 +52,7 @@ def test_what_is_built_can_be_published_and_installed(tmp_path: Path) -> None:
 
     def run(*words: str | Path, cwd: Path = ROOT) -> str:
         ended = subprocess.run(
-            [str(word) for word in words], cwd=cwd, env=clean, capture_output=True, text=True, timeout=300
+            [str(word) for word in words], cwd=cwd, env=clean, capture_output=True, text=True, timeout=PATIENCE
         )
         assert ended.returncode == 0, (ended.stdout + ended.stderr)[-3000:]
         return ended.stdout

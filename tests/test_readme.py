@@ -14,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from loaded import PATIENCE
 
 from nni_hypens import cli
 
@@ -37,7 +38,7 @@ PYTHON = [
 
 @pytest.mark.parametrize("code", PYTHON)
 def test_python_runs(code: str, tmp_path: Path) -> None:
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr[-3000:]
     said = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)  # what it prints, and perhaps more words
     prints = len(re.findall(r"^ *print\(", code, re.MULTILINE))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from commands import ENVIRONMENT, SETTINGS, Ended, command, outcome
 from faulty_cell import SEED
+from loaded import PATIENCE
 
 FAULTY = [*SETTINGS, "--space=faulty_cell:FaultyCell", f"--seed={SEED}", "--quiet"]
 
@@ -93,7 +94,7 @@ def test_failures_under_the_manager_of_nni(whole: Path, tmp_path: Path) -> None:
     environment = {**os.environ, **ENVIRONMENT, **faults(tmp_path, text)}
     with (tmp_path / "out").open("w+") as output, (tmp_path / "err").open("w+") as errors:
         code = subprocess.run(
-            command_line, cwd=Path(__file__).parent, env=environment, stdout=output, stderr=errors, timeout=300
+            command_line, cwd=Path(__file__).parent, env=environment, stdout=output, stderr=errors, timeout=PATIENCE
         ).returncode
     said = (tmp_path / "err").read_text()
     assert code == 0 and said.count("failed twice and is left out") == 2 and "Traceback" not in said, said

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from loaded import PATIENCE
 
 from nni_hypens.trial_process import ENTRY, main
 
@@ -19,7 +20,9 @@ NOT_OURS = {
 
 def modules_after(code: str) -> set[str]:
     code += "\nimport sys; print('modules', *sys.modules)"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return set(done.stdout.split("modules ")[-1].split())
 
@@ -43,7 +46,9 @@ def run(*lines: str) -> subprocess.CompletedProcess[str]:
         "from nni_hypens.trial_process import ENTRY, main\n"
         "main(ENTRY)"
     )
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=PATIENCE
+    )
 
 
 def test_what_was_registered_for_the_end_is_done() -> None:

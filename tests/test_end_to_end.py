@@ -190,6 +190,7 @@ def test_the_folder_holds_what_was_promised(reference: dict[str, Any]) -> None:
         "candidates.json",
         "ensemble/ensemble.json",
         "results.json",
+        "examples.json",
         "report.html",
     ):
         assert (folder / name).is_file(), name

@@ -110,6 +110,7 @@ KILLS = {  # file -> stages that are done before
     "ensemble/selection.json": "train",
     "ensemble/member-*.safetensors": "train",
     "ensemble/ensemble.json": "train",
+    "examples.json": "select",
     "results.json": "select",
     "report.html": "evaluate",
 }

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import t
 
 from nni_hypens.files import replacing
@@ -188,7 +190,9 @@ def draw_dial(axes: Axes, results: Results) -> str:
     axes.fill_between(found.index, found["min"], found["max"], color=LIGHT[FIRST], alpha=0.2, linewidth=0, step="mid")
     axes.step(found.index, found["mean"], color=LIGHT[FIRST], where="mid", label="mean over seeds")
     axes.set(xlabel="lam (requested shared edges)", ylabel="shared edges with the base")
-    axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes)
     error = (rows["shared"] - rows["lam"]).abs().mean()
     whole = [f"{lam:.0f}: {found.loc[lam, 'mean']:.1f}" for lam in found.index if lam == int(lam)]
     return f"Shared edges against lam, mean over seeds. {', '.join(whole)}. Mean absolute error {error:.2f} edges."
@@ -217,7 +221,8 @@ def draw_accuracy(axes: Axes, results: Results) -> str:
         )
         said.append(f"{title} {', '.join(f'{shared}: {mean:.1f}' for shared, mean in found['mean'].items())}")
     axes.set(xlabel="lam (shared edges with the base)", ylabel="accuracy of a network, %")
-    axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes)
     return f"Test accuracy of single networks against lam, mean and standard deviation. {'; '.join(said)}."
 
 
@@ -235,11 +240,19 @@ def draw_limits(axes: Axes, results: Results) -> str:
     chosen = _means(axes, rows, "limit", "accuracy", FIRST, "chosen on validation data")
     every = _means(axes, rows, "limit", "mean_accuracy", SECOND, "mean of every choice")
     axes.set(xlabel="diversity limit (fewest shared edges)", ylabel="accuracy of the ensemble, %")
-    axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes)
     text = (
         "Test accuracy of the ensemble against the fewest shared edges of its members, mean over seeds, a dot for each."
     )
     return f"{text} Chosen on validation data {chosen}; mean of every choice {every}."
+
+
+def _legend(axes: Axes) -> None:
+    """Above the drawing, where it hides nothing."""
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.legend(loc="outside upper center", ncols=3)
 
 
 def _means(axes: Axes, rows: pd.DataFrame, x: str, y: str, colour: str, title: str) -> str:

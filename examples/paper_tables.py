@@ -244,7 +244,7 @@ def run_seed(config: RunConfig, scale: Scale, folder: Path) -> dict[str, list[Ro
 
 
 def limits(bench: Workbench, ours: dict[int, Any], replicas: list[Network], size: int, seed: int) -> list[Row]:
-    """Ensembles of what shares at least so many edges with the base; at the end, seeds of the base alone.
+    """Ensembles of the base and what shares at least so many edges with it; at the end, seeds of the base alone.
 
     A higher limit leaves a smaller pool, so the mean of every choice is given too: it does not depend on the pool's
     size.
@@ -252,7 +252,7 @@ def limits(bench: Workbench, ours: dict[int, Any], replicas: list[Network], size
     rows = []
     for limit in range(bench.structure.n_edges + 1):
         near = list(itertools.chain(*(networks for lam, networks in ours.items() if lam >= limit)))
-        pool = [replicas[0], *near] if len(near) + 1 >= size else replicas
+        pool = [*replicas[: max(1, size - len(near))], *near]
         rows.append(
             {
                 "seed": seed,
@@ -286,7 +286,7 @@ def claim(folder: Path, identity: Row) -> None:
     write_json(path, identity)
 
 
-def arguments_of(given: Sequence[str] | None = None) -> argparse.Namespace:
+def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description="The tables and figures of the EdgeNES paper, drawn again.")
     group = parser.add_argument_group("the paper")
@@ -299,10 +299,10 @@ def arguments_of(given: Sequence[str] | None = None) -> argparse.Namespace:
     group.add_argument("--figures", type=Path, help="folder of the figures (default: --out)")
     group.add_argument("--quick", action="store_true", help="digits, one seed, next to no training")
     add_settings(parser, runtime=False)
-    return parser.parse_args(given)
+    return parser
 
 
-def numbers(text: str) -> tuple[int, ...]:
+def numbers(name: str, text: str) -> tuple[int, ...]:
     """Whole numbers with commas between them, all different.
 
     Raises:
@@ -310,23 +310,45 @@ def numbers(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise InputError("seeds, lengths", repr(text), "different whole numbers, commas between them")
+        raise InputError(name, repr(text), "different whole numbers, commas between them")
     return tuple(map(int, parts))
 
 
-def main() -> None:
-    arguments = arguments_of()
+def scale_of(arguments: argparse.Namespace, config: RunConfig) -> Scale:
+    """What is drawn, checked.
+
+    Raises:
+        InputError: Naming the argument.
+    """
+    quick = arguments.quick
+    given = {"darts_epochs": arguments.darts_epochs, "per_lam": arguments.per_lam}
+    usual = {"darts_epochs": 1, "per_lam": 1} if quick else {"darts_epochs": 2, "per_lam": 2}
+    found = {name: usual[name] if value is None else value for name, value in given.items()}
+    for name, value in found.items():
+        if value < 1:
+            raise InputError(name, value, "a whole number of at least 1")
+    lengths = numbers("lengths", arguments.lengths or ("3" if quick else "4,8"))
+    for epochs in lengths:
+        if epochs == config.search_epochs:
+            raise InputError("lengths", epochs, "lengths other than search_epochs, which is drawn anyway")
+        replace(config, search_epochs=epochs).schedule_epochs()
+    return Scale(found["darts_epochs"], lengths, found["per_lam"])
+
+
+def draw(arguments: argparse.Namespace) -> None:
+    """Train what is missing, write results and figures, print the tables.
+
+    Raises:
+        InputError: Bad input.
+    """
     quick = arguments.quick
     config = RunConfig.from_mapping({**(QUICK if quick else SMALL), **settings_of(arguments)})
     config.check()
-    scale = Scale(
-        arguments.darts_epochs or (1 if quick else 2),
-        numbers(arguments.lengths or ("3" if quick else "4,8")),
-        arguments.per_lam or (1 if quick else 2),
-    )
-    seeds = numbers(arguments.seeds or ("0" if quick else "0,1,2"))
+    scale = scale_of(arguments, config)
+    seeds = numbers("seeds", arguments.seeds or ("0" if quick else "0,1,2"))
     identity = {name: value for name, value in config.to_mapping().items() if name != "seed"}
     identity |= {"darts_epochs": scale.darts_epochs, "lengths": list(scale.lengths), "per_lam": scale.per_lam}
+    plan_of(config).check()
     claim(arguments.out, identity)
     quiet_training()
     quiet_logging()
@@ -339,8 +361,16 @@ def main() -> None:
     write_json(arguments.results or arguments.out / "paper.json", results)
     tables = markdown_tables(results)
     write_text(arguments.out / "tables.md", "\n".join(tables.values()))
-    paths = draw_figures(results, arguments.figures or arguments.out)
-    print("\n".join([*tables.values(), *(f"figure: {path}" for path in paths)]))
+    figures = draw_figures(results, arguments.figures or arguments.out)
+    print("\n".join([*tables.values(), *(f"figure: {path}" for path in figures)]))
+
+
+def main() -> None:
+    parser = command_line()
+    try:
+        draw(parser.parse_args())
+    except InputError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,25 @@ def frame(results: Results, name: str) -> pd.DataFrame:
 # ---- tables -------------------------------------------------------------------------------------------------------
 
 
+def setup_table(results: Results) -> pd.DataFrame:
+    """What was run."""
+    own = results["settings"]
+    name = own["data"].rsplit(":", 1)[-1]
+    images = [
+        f"{count:,}" if count else "all" for count in (own["train_size"], own["validation_size"], own["test_size"])
+    ]
+    arguments = ", ".join(f"{key}={value}" for key, value in own["space_args"].items())
+    searches = f"EdgeNES {own['search_epochs']} epochs, DARTS {own['darts_epochs']}"
+    rows = [
+        ("data", f"{name}: {' / '.join(images)} training, validation and test images", "CIFAR-100; warm-up: CIFAR-10"),
+        ("space", f"{own['space']}, {arguments}" if arguments else own["space"], "one cell"),
+        ("search", searches, "150 epochs"),
+        ("training of a network", f"{own['epochs']} epochs, batches of {own['batch_size']}", "-"),
+        ("seeds", f"{len(results['seeds'])}, with {own['per_lam']} networks for each number of shared edges", "7 runs"),
+    ]
+    return pd.DataFrame(rows, columns=["", "here", "paper"])
+
+
 def methods_table(results: Results) -> pd.DataFrame:
     """Accuracy and cost of each method, mean and sd over seeds, beside the paper's."""
     rows = frame(results, "methods").set_index("seed")
@@ -159,6 +178,7 @@ def limits_table(results: Results) -> pd.DataFrame:
 
 
 TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
+    "setup": setup_table,
     "methods": methods_table,
     "shared": shared_table,
     "warmup": warmup_table,

@@ -23,6 +23,7 @@ from nni_hypens.plots import FIRST, INK, LIGHT, MUTED, SECOND, drawing
 
 Results = dict[str, Any]
 DPI = 200
+HEIGHT = 2.8  # inches
 TITLES = {
     "darts": "DARTS, single",
     "random": "random, single",
@@ -56,13 +57,26 @@ def spread(values: Iterable[float]) -> str:
     return f"{found.mean():.1f}" + (f" ± {found.std(ddof=1):.1f}" if len(found) > 1 else "")
 
 
-def difference(ours: pd.Series, other: pd.Series) -> str:
-    """Mean of the differences of pairs, with its 95% t interval."""
+def interval(ours: pd.Series, other: pd.Series) -> tuple[float, float, float]:
+    """Mean of the differences of pairs, and its 95% t interval: everything where there is one pair."""
     pairs = (ours - other).to_numpy()
-    if len(pairs) < 2:
-        return f"{pairs.mean():+.1f}"
-    half = float(t.ppf(0.975, len(pairs) - 1)) * pairs.std(ddof=1) / math.sqrt(len(pairs))
-    return f"{pairs.mean():+.1f} ({pairs.mean() - half:+.1f} to {pairs.mean() + half:+.1f})"
+    half = math.inf
+    if len(pairs) > 1:
+        half = float(t.ppf(0.975, len(pairs) - 1)) * pairs.std(ddof=1) / math.sqrt(len(pairs))
+    return pairs.mean(), pairs.mean() - half, pairs.mean() + half
+
+
+def difference(ours: pd.Series, other: pd.Series) -> str:
+    """The same for tables."""
+    mean, low, high = interval(ours, other)
+    return f"{mean:+.1f}" + (f" ({low:+.1f} to {high:+.1f})" if high < math.inf else "")
+
+
+def verdict(ours: pd.Series, other: pd.Series) -> str:
+    """The same for sentences."""
+    _, low, high = interval(ours, other)
+    said = "higher" if low > 0 else "lower" if high < 0 else "not to be told from no difference"
+    return f"{difference(ours, other)} points, {said}"
 
 
 def frame(results: Results, name: str) -> pd.DataFrame:
@@ -290,21 +304,26 @@ FIGURES: dict[str, Callable[[Axes, Results], str]] = {
 }
 
 
-def draw_figures(results: Results, folder: Path) -> dict[Path, str]:
-    """Write each figure as PNG; its text alternative is in the file's metadata as well.
+def labels(results: Results) -> dict[str, str]:
+    """Text alternative of each figure."""
+    found = {}
+    for name, draw in FIGURES.items():
+        with drawing(HEIGHT, light=True) as figure:
+            found[name] = draw(figure.add_subplot(), results)
+    return found
+
+
+def draw_figures(results: Results, folder: Path) -> list[Path]:
+    """Write each figure as PNG, with its text alternative in the file's metadata.
 
     Args:
         results: As :mod:`examples.paper_tables` writes them.
         folder: Where they go.
-
-    Returns:
-        Path -> text alternative.
     """
-    found = {}
+    paths = []
     for name, draw in FIGURES.items():
-        path = folder / f"{name}.png"
-        with drawing(2.8, light=True) as figure, replacing(path) as temporary:
+        paths.append(folder / f"{name}.png")
+        with drawing(HEIGHT, light=True) as figure, replacing(paths[-1]) as temporary:
             label = draw(figure.add_subplot(), results)
             figure.savefig(temporary, format="png", dpi=DPI, facecolor="white", metadata={"Description": label})
-        found[path] = label
-    return found
+    return paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -28,15 +29,20 @@ GUIDE = (ROOT / "docs" / "guides" / "paper.md").read_text(encoding="utf-8")
 def paper_tables() -> ModuleType:
     sys.path.insert(0, str(ROOT))  # as for who runs it from the top of the repository
     try:
-        import examples.paper_tables
+        importlib.import_module("examples.paper_guide")
+        return importlib.import_module("examples.paper_tables")
     finally:
         sys.path.remove(str(ROOT))
-    return examples.paper_tables
 
 
 @pytest.fixture(scope="module")
 def paper_figures(paper_tables: ModuleType) -> ModuleType:
     return sys.modules["examples.paper_figures"]
+
+
+@pytest.fixture(scope="module")
+def paper_guide(paper_tables: ModuleType) -> ModuleType:
+    return importlib.import_module("examples.paper_guide")
 
 
 # ---- the script ---------------------------------------------------------------------------------------------------
@@ -135,7 +141,11 @@ def test_figures_of_tables(paper_figures: ModuleType) -> None:
     ours, other = pd.Series([10.0, 20.0, 30.0], index=[0, 1, 2]), pd.Series([28.0, 9.0, 19.0], index=[2, 0, 1])
     # differences 1, 1, 2: mean 4/3, sd 0.577, half 4.303 * 0.577 / sqrt(3)
     assert paper_figures.difference(ours, other) == "+1.3 (-0.1 to +2.8)"
-    assert paper_figures.difference(ours[:1], other[[0]]) == "+1.0"
+    assert paper_figures.verdict(ours, other) == "+1.3 (-0.1 to +2.8) points, not to be told from no difference"
+    assert paper_figures.verdict(ours + 1, other).endswith("points, higher")
+    assert paper_figures.verdict(ours - 5, other).endswith("points, lower")
+    assert paper_figures.difference(ours[:1], other[[0]]) == "+1.0"  # one pair has no interval
+    assert paper_figures.verdict(ours[:1], other[[0]]) == "+1.0 points, not to be told from no difference"
     assert paper_figures.as_markdown(pd.DataFrame({"a": ["1"], "b": ["-"]})) == "| a | b |\n| --- | --- |\n| 1 | - |\n"
 
 
@@ -153,18 +163,35 @@ def test_the_paper_stands_beside(paper_figures: ModuleType) -> None:
 # ---- the guide ----------------------------------------------------------------------------------------------------
 
 
-def test_tables_of_the_guide_are_those_of_the_results(paper_figures: ModuleType) -> None:
-    for table in paper_figures.markdown_tables(RESULTS).values():
-        assert table in GUIDE
-    tables = re.findall(r"(?:^\|.*\n)+", GUIDE, re.MULTILINE)
-    assert len(tables) == len(paper_figures.TABLES)  # and no others
+def test_the_guide_is_as_the_results_are(paper_guide: ModuleType) -> None:
+    parts = set(paper_guide.parts(RESULTS))
+    assert set(paper_guide.PART.findall(GUIDE)) == parts == set(re.findall(r"<!-- paper: (\w+) -->", GUIDE))
+    assert paper_guide.fill(GUIDE, RESULTS) == GUIDE
+    rest = paper_guide.PART.sub("", GUIDE)
+    assert "|" not in rest and "![" not in rest and not re.search(r"\d\.\d", rest)  # no figure stands outside
+
+
+def test_a_guide_is_filled_anew(paper_guide: ModuleType, paper_figures: ModuleType) -> None:
+    changed = json.loads(json.dumps(RESULTS))
+    changed["command"] = "another"
+    for row in changed["rows"]["methods"]:
+        row["accuracy"] = 50.0 + row["seed"] + 9 * (row["method"] == "edgenes")
+    filled = paper_guide.fill(GUIDE, changed)
+    assert "```bash\nanother\n```" in filled and RESULTS["command"] not in filled
+    row = f"| EdgeNES | {paper_figures.spread(59.0 + seed for seed in RESULTS['seeds'])} | - |"
+    assert row in filled and paper_guide.fill(filled, RESULTS) == GUIDE
+    if len(RESULTS["seeds"]) > 1:
+        assert "against DartsEns: +9.0 (+9.0 to +9.0) points, higher (paper: -0.1)" in filled
+        assert "Of 6 differences to EdgeNES, 6 have an interval" in filled
 
 
 def test_figures_of_the_guide_are_those_of_the_results(paper_figures: ModuleType, tmp_path: Path) -> None:
-    for path, label in paper_figures.draw_figures(RESULTS, tmp_path).items():
-        assert f"![{label}](../paper/{path.name})" in GUIDE
-        with Image.open(ROOT / "docs" / "paper" / path.name) as image:
+    for name, label in paper_figures.labels(RESULTS).items():
+        with Image.open(ROOT / "docs" / "paper" / f"{name}.png") as image:
             assert image.info["Description"] == label
+    for path in paper_figures.draw_figures(RESULTS, tmp_path):
+        with Image.open(path) as image:
+            assert image.info["Description"] == paper_figures.labels(RESULTS)[path.stem] and image.size[0] == 800
 
 
 def test_the_recipe_for_a_gpu_is_one_command_of_the_script(paper_tables: ModuleType) -> None:
@@ -183,8 +210,7 @@ def test_the_recipe_for_a_gpu_is_one_command_of_the_script(paper_tables: ModuleT
     assert f"about {round(networks, -1)} networks of 100 epochs, three DARTS searches and five of EdgeNES" in GUIDE
 
 
-def test_the_guide_says_how_it_was_measured(paper_tables: ModuleType) -> None:
-    assert RESULTS["command"] in GUIDE
+def test_the_results_are_of_this_script(paper_tables: ModuleType) -> None:
     now = RunConfig.from_mapping(paper_tables.SMALL).to_mapping()  # what that command means today
     kept = {name: value for name, value in RESULTS["settings"].items() if name in now}
     assert kept and kept == {name: now[name] for name in kept}

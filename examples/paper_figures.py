@@ -75,6 +75,8 @@ def difference(ours: pd.Series, other: pd.Series) -> str:
 def verdict(ours: pd.Series, other: pd.Series) -> str:
     """The same for sentences."""
     _, low, high = interval(ours, other)
+    if high == math.inf:
+        return f"{difference(ours, other)} points, of one seed"
     said = "higher" if low > 0 else "lower" if high < 0 else "not to be told from no difference"
     return f"{difference(ours, other)} points, {said}"
 

@@ -46,6 +46,17 @@ def by_seed(rows: pd.DataFrame, column: str = "accuracy") -> pd.Series:
     return rows.groupby("seed")[column].mean()
 
 
+def say_setup(results: Results) -> str:
+    """How much it says."""
+    count = len(results["seeds"])
+    if count > 1:
+        return f"{count} seeds on few images: the intervals below are wide, and what they hold may be chance."
+    return (
+        "**One seed so far**: an example of what the script makes, from which nothing follows about the methods. The "
+        "same command with `--seeds 0,1,2` adds two, and intervals with them."
+    )
+
+
 def say_methods(results: Results) -> str:
     """What is ahead of what, and what a search costs."""
     rows = frame(results, "methods").set_index("seed")
@@ -62,7 +73,8 @@ def say_methods(results: Results) -> str:
     cost = own["edgenes"]["search_s"].mean() / own["darts_ensemble"]["search_s"].mean()
     theirs = PAPER_METHODS["edgenes"][1] / PAPER_METHODS["darts_ensemble"][1]
     lines.append(f"- The search of EdgeNES costs {cost:.2f} of that of DartsEns (paper: {theirs:.2f}).")
-    lines.append(f"- Of {len(told)} differences to EdgeNES, {apart} have an interval that leaves out 0.")
+    if len(ours) > 1:
+        lines.append(f"- Of {len(told)} differences to EdgeNES, {apart} have an interval that leaves out 0.")
     return "\n".join(lines)
 
 
@@ -111,7 +123,7 @@ def say_limits(results: Results) -> str:
     pair = [by_seed(rows[rows["limit"] == limit], "mean_accuracy") for limit in (best, top)]
     return (
         f"By the last column the best limit below {top} is {best}; against seeds of the base, paired by seed: "
-        f"{verdict(*pair)}. The limit was picked among {top} on the same test data, which flatters it."
+        f"{verdict(*pair)}. It was picked among {top} limits on the same test data, which flatters it."
     )
 
 
@@ -122,6 +134,7 @@ def say_command(results: Results) -> str:
 
 SENTENCES: dict[str, Callable[[Results], str]] = {
     "command": say_command,
+    "say_setup": say_setup,
     "say_methods": say_methods,
     "say_shared": say_shared,
     "say_warmup": say_warmup,

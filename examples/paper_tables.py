@@ -1,4 +1,4 @@
-"""The tables and figures of the EdgeNES paper, drawn again: at a scale that a CPU reaches, or at the paper's own.
+r"""The tables and figures of the EdgeNES paper, drawn again: at a scale that a CPU reaches, or at the paper's own.
 
     python -m examples.paper_tables --out runs/paper
 

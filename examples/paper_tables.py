@@ -341,6 +341,8 @@ def draw(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: Bad input.
     """
+    quiet_training()
+    quiet_logging()
     quick = arguments.quick
     config = RunConfig.from_mapping({**(QUICK if quick else SMALL), **settings_of(arguments)})
     config.check()
@@ -350,8 +352,6 @@ def draw(arguments: argparse.Namespace) -> None:
     identity |= {"darts_epochs": scale.darts_epochs, "lengths": list(scale.lengths), "per_lam": scale.per_lam}
     plan_of(config).check()
     claim(arguments.out, identity)
-    quiet_training()
-    quiet_logging()
     rows: dict[str, list[Row]] = {}
     for seed in seeds:
         for name, found in run_seed(replace(config, seed=seed), scale, arguments.out / f"seed-{seed}").items():

@@ -222,7 +222,7 @@ def test_paper_tables(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in out.glob("seed-0/networks/*")} == networks
     command = [sys.executable, "-m", "examples.paper_tables", "--quick", "--out", str(out), "--epochs", "2"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert run.returncode == 2 and "epochs: got 2, expected 1, as in" in run.stderr and "Traceback" not in run.stderr
+    assert run.returncode == 2 and "epochs: got 2; expected 1, as in" in run.stderr and "Traceback" not in run.stderr
 
 
 def test_paper_guide() -> None:

@@ -212,3 +212,35 @@ def test_share_searches_copies_around_and_leaves_what_is_there(tmp_path: Path) -
     assert json.loads(search(2, 2).read_text())["from"] == 1  # around
     assert json.loads(search(1, 1).read_text())["result"] == {"op": 9}
     assert example("share_searches", tmp_path, "--searches", "3") == ""
+
+
+@pytest.mark.examples
+def test_paper_tables(tmp_path: Path) -> None:
+    """Every table and figure is made; a second run reads what the first has trained; other settings are refused."""
+    out = tmp_path / "run"
+    printed = example("paper_tables", "--quick", "--out", out, seconds=300)
+    results = json.loads((out / "paper.json").read_text())
+    rows = results["rows"]
+    assert {row["method"] for row in rows["methods"]} >= {"darts", "random", "darts_ensemble", "edgenes"}
+    assert {row["networks"] for row in rows["methods"] if row["method"].startswith(("random_", "edgenes"))} == {4}
+    free = [row["search_s"] for row in rows["methods"] if row["method"] in ("random", "random_pool")]
+    assert free == [0, 0] and all(row["search_s"] > 0 for row in rows["methods"] if "darts" in row["method"])
+    shared = {(row["source"], row["shared"]) for row in rows["networks"]}
+    assert shared >= {(source, count) for source in ("hypernetwork", "random") for count in range(4)} | {("base", 4)}
+    assert [row["epochs"] for row in rows["lengths"]] == [3, 4] and [row["limit"] for row in rows["limits"]] == [
+        *range(5)
+    ]
+    assert (out / "tables.md").read_text().strip() in printed
+    assert all((out / f"{name}.png").stat().st_size > 5000 for name in ("dial", "accuracy", "lengths", "limits"))
+
+    networks = {path: path.stat().st_mtime_ns for path in out.glob("seed-0/networks/*")}
+    example("paper_tables", "--quick", "--out", out, seconds=300)
+    assert json.loads((out / "paper.json").read_text()) == results
+    assert {path: path.stat().st_mtime_ns for path in out.glob("seed-0/networks/*")} == networks
+    command = [sys.executable, "-m", "examples.paper_tables", "--quick", "--out", str(out), "--epochs", "2"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 2 and "epochs: got 2; expected 1, as in" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_paper_guide() -> None:
+    assert example("paper_guide", "--quick") == "the guide is as the results are\n"

@@ -1,0 +1,176 @@
+"""The guide to what :mod:`examples.paper_tables` has measured: its tables, sentences and figures, kept as the results
+are.
+
+    python -m examples.paper_guide examples/results/paper.json docs/guides/paper.md
+
+rewrites what stands between ``<!-- paper: NAME -->`` and ``<!-- end -->`` there, and draws the figures anew. Every
+sentence with a figure is made here, from the results. ``--quick`` writes nothing and says whether the guide is so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from examples.paper_figures import (
+    PAPER_METHODS,
+    PAPER_SHARED,
+    PAPER_WARMUP,
+    TITLES,
+    Results,
+    draw_figures,
+    frame,
+    interval,
+    labels,
+    markdown_tables,
+    verdict,
+)
+from nni_hypens.files import read_json, write_text
+
+PART = re.compile(r"<!-- paper: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def number(text: str) -> tuple[float, float]:
+    """Mean and standard deviation of ``48.1 ± 1.7``."""
+    mean, _, sd = text.partition(" ± ")
+    return float(mean), float(sd)
+
+
+def by_seed(rows: pd.DataFrame, column: str = "accuracy") -> pd.Series:
+    """Mean for each seed."""
+    return rows.groupby("seed")[column].mean()
+
+
+def say_setup(results: Results) -> str:
+    """How much it says."""
+    count = len(results["seeds"])
+    if count > 1:
+        return f"{count} seeds on few images: the intervals below are wide, and what they hold may be chance."
+    return (
+        "**One seed so far**: an example of what the script makes, from which nothing follows about the methods. The "
+        "same command with `--seeds 0,1,2` adds two, and intervals with them."
+    )
+
+
+def say_methods(results: Results) -> str:
+    """What is ahead of what, and what a search costs."""
+    rows = frame(results, "methods").set_index("seed")
+    own = {name: rows[rows["method"] == name] for name in TITLES}
+    ours = own["edgenes"]["accuracy"]
+    paper = {name: number(text)[0] for name, (text, _) in PAPER_METHODS.items()}
+    lines = [
+        f"- EdgeNES against {TITLES[name]}: {verdict(ours, own[name]['accuracy'])}"
+        + (f" (paper: {paper['edgenes'] - paper[name]:+.1f})." if name in paper else " (not in the paper).")
+        for name in ("darts_ensemble", "darts", "random_pool", "random_deviations", "base_ensemble")
+    ]
+    told = [interval(ours, own[name]["accuracy"]) for name in TITLES if name != "edgenes"]
+    apart = sum(low > 0 or high < 0 for _, low, high in told)
+    cost = own["edgenes"]["search_s"].mean() / own["darts_ensemble"]["search_s"].mean()
+    theirs = PAPER_METHODS["edgenes"][1] / PAPER_METHODS["darts_ensemble"][1]
+    lines.append(f"- The search of EdgeNES costs {cost:.2f} of that of DartsEns (paper: {theirs:.2f}).")
+    if len(ours) > 1:
+        lines.append(f"- Of {len(told)} differences to EdgeNES, {apart} have an interval that leaves out 0.")
+    return "\n".join(lines)
+
+
+def say_shared(results: Results) -> str:
+    """Whether the hypernetwork's architectures are better, and more alike in quality, than random deviations."""
+    rows = frame(results, "networks")
+    groups = {source: rows[rows["source"] == source] for source in ("hypernetwork", "random")}
+    sds = {source: own.groupby("shared")["accuracy"].std().mean() for source, own in groups.items()}
+    known = {source: [number(text) for text in texts] for source, texts in PAPER_SHARED.items()}
+    means = {source: sum(mean for mean, _ in pairs) / len(pairs) for source, pairs in known.items()}
+    theirs = {source: sum(sd for _, sd in pairs) / len(pairs) for source, pairs in known.items()}
+    return (
+        "- Hypernetwork against random deviation, all rows together, paired by seed: "
+        f"{verdict(by_seed(groups['hypernetwork']), by_seed(groups['random']))} "
+        f"(paper: {means['hypernetwork'] - means['random']:+.1f}).\n"
+        f"- Mean of a row's standard deviations: hypernetwork {sds['hypernetwork']:.1f}, random deviation "
+        f"{sds['random']:.1f} (paper: {theirs['hypernetwork']:.1f} and {theirs['random']:.1f})."
+    )
+
+
+def say_warmup(results: Results) -> str:
+    """Whether warm-up helps."""
+    rows = frame(results, "networks")
+    off = rows[rows["source"] == "no_warmup"]
+    on = rows[(rows["source"] == "hypernetwork") & rows["shared"].isin(off["shared"])]
+    theirs = [with_warmup - without for with_warmup, without in PAPER_WARMUP.values()]
+    return (
+        f"With warm-up against without, all rows together, paired by seed: {verdict(by_seed(on), by_seed(off))} "
+        f"(paper: {min(theirs):+.1f} to {max(theirs):+.1f})."
+    )
+
+
+def say_lengths(results: Results) -> str:
+    """Whether a longer search gives a better ensemble."""
+    rows = frame(results, "lengths")
+    first, last = rows["epochs"].min(), rows["epochs"].max()
+    ends = [by_seed(rows[rows["epochs"] == epochs]) for epochs in (last, first)]
+    return f"{last} epochs against {first}, paired by seed: {verdict(*ends)}."
+
+
+def say_limits(results: Results) -> str:
+    """Whether some diversity is better than none."""
+    rows = frame(results, "limits")
+    top = rows["limit"].max()
+    best = rows[rows["limit"] < top].groupby("limit")["mean_accuracy"].mean().idxmax()
+    pair = [by_seed(rows[rows["limit"] == limit], "mean_accuracy") for limit in (best, top)]
+    return (
+        f"By the last column the best limit below {top} is {best}; against seeds of the base, paired by seed: "
+        f"{verdict(*pair)}. It was picked among {top} limits on the same test data, which flatters it."
+    )
+
+
+def say_command(results: Results) -> str:
+    """How it was measured."""
+    return f"```bash\n{results['command']}\n```"
+
+
+SENTENCES: dict[str, Callable[[Results], str]] = {
+    "command": say_command,
+    "say_setup": say_setup,
+    "say_methods": say_methods,
+    "say_shared": say_shared,
+    "say_warmup": say_warmup,
+    "say_lengths": say_lengths,
+    "say_limits": say_limits,
+}
+
+
+def parts(results: Results) -> dict[str, str]:
+    """Everything in the guide that follows from the results, by name."""
+    found = {name: text.strip() for name, text in markdown_tables(results).items()}
+    found |= {name: say(results) for name, say in SENTENCES.items()}
+    return found | {f"figure_{name}": f"![{label}](../paper/{name}.png)" for name, label in labels(results).items()}
+
+
+def fill(guide: str, results: Results) -> str:
+    """The guide with every part as the results are."""
+    made = parts(results)
+    return PART.sub(lambda found: f"<!-- paper: {found[1]} -->\n\n{made[found[1]]}\n\n<!-- end -->", guide)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The guide to the paper's tables, kept as the results are.")
+    parser.add_argument("results", type=Path, nargs="?", default=Path("examples/results/paper.json"))
+    parser.add_argument("guide", type=Path, nargs="?", default=Path("docs/guides/paper.md"))
+    parser.add_argument("--quick", action="store_true", help="only say whether the guide is as the results are")
+    arguments = parser.parse_args()
+    results, text = read_json(arguments.results), arguments.guide.read_text(encoding="utf-8")
+    filled = fill(text, results)
+    if arguments.quick:
+        print("the guide is as the results are" if filled == text else "the guide is not as the results are")
+        sys.exit(filled != text)
+    write_text(arguments.guide, filled)
+    for path in draw_figures(results, arguments.guide.parent.parent / "paper"):
+        print(f"figure: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""The paper's tables and figures drawn again: the parts of the script, and the guide that shows what it measured."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nni_hypens import InputError
+from nni_hypens.adaptive import random_architectures
+from nni_hypens.architecture import EdgeStructure
+from nni_hypens.config import RunConfig
+from nni_hypens.workbench import Network
+from search_spaces import OneCell
+
+ROOT = Path(__file__).parent.parent
+RESULTS = json.loads((ROOT / "examples" / "results" / "paper.json").read_text(encoding="utf-8"))
+GUIDE = (ROOT / "docs" / "guides" / "paper.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def paper_tables() -> ModuleType:
+    sys.path.insert(0, str(ROOT))  # as for who runs it from the top of the repository
+    try:
+        importlib.import_module("examples.paper_guide")
+        return importlib.import_module("examples.paper_tables")
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def paper_figures(paper_tables: ModuleType) -> ModuleType:
+    return sys.modules["examples.paper_figures"]
+
+
+@pytest.fixture(scope="module")
+def paper_guide(paper_tables: ModuleType) -> ModuleType:
+    return importlib.import_module("examples.paper_guide")
+
+
+# ---- the script ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", range(5))
+def test_deviations_share_what_was_asked(paper_tables: ModuleType, shared: int) -> None:
+    structure = EdgeStructure.from_space(OneCell(channels=2))
+    for base in random_architectures(structure, 3, 7):
+        found = paper_tables.deviations(structure, base, shared, 6, seed=1)
+        assert [structure.shared_edges(base, sample) for sample in found] == [shared] * (1 if shared == 4 else 6)
+        assert len({structure.key(sample) for sample in found}) == len(found)
+        assert found == paper_tables.deviations(structure, base, shared, 6, seed=1)
+        assert shared == 4 or found != paper_tables.deviations(structure, base, shared, 6, seed=2)
+
+
+class Bench:
+    """Labels and edges, as far as ensembles ask for them."""
+
+    structure = EdgeStructure.from_space(OneCell(channels=2))
+    validation_labels = test_labels = np.array([0, 1, 0, 1])
+
+    @staticmethod
+    def network(right: tuple[int, ...], cost: float = 2.0) -> Network:
+        """Sure of the label of those images, as sure of the other label elsewhere."""
+        probs = np.full((4, 2), 0.5)
+        for image, label in enumerate(Bench.test_labels):
+            probs[image, label] = 0.9 if image in right else 0.1
+            probs[image, 1 - label] = 1 - probs[image, label]
+        return Network({}, 0, probs, probs, 1.0, cost)
+
+
+def test_ensembles_are_chosen_on_validation_data(paper_tables: ModuleType) -> None:
+    all_right, half, none = Bench.network((0, 1, 2, 3)), Bench.network((0, 1)), Bench.network(())
+    pool = [none, all_right, half, all_right]
+    assert paper_tables.best_of(Bench, pool, 2) == [all_right, all_right]
+    found = paper_tables.outcome(Bench, pool, 2)
+    assert found["accuracy"] == 100 and found["networks"] == 4 and found["training_s"] == 8.0
+    assert found["nll"] == pytest.approx(-np.log(0.9))
+    assert paper_tables.outcome(Bench, [none], 1, choose=False)["accuracy"] == 0
+    blank = Network({}, 0, np.full((4, 2), np.nan), np.full((4, 2), np.nan), float("inf"), 1.0)
+    assert paper_tables.best_of(Bench, [blank, half, none], 2) == [half, none]  # what diverged is no member
+    # of the pairs of all_right, half and none: 100%, and two of which two images are even and two right or wrong
+    pairs = [paper_tables.accuracy(Bench, pair) for pair in ([all_right, half], [all_right, none], [half, none])]
+    assert paper_tables.mean_of_choices(Bench, [all_right, half, none], 2) == pytest.approx(np.mean(pairs))
+
+
+def test_limits_leave_what_shares_enough(paper_tables: ModuleType) -> None:
+    far, near = Bench.network((0,)), Bench.network((0, 1, 2, 3))
+    replicas = [Bench.network((0, 1)) for _ in range(3)]
+    ours = {0: [far, far], 1: [far, far], 2: [far, far], 3: [near, near]}
+    rows = paper_tables.limits(Bench, ours, replicas, 3, seed=5)
+    assert [row["limit"] for row in rows] == [0, 1, 2, 3, 4] and {row["seed"] for row in rows} == {5}
+    assert [row["networks"] for row in rows] == [9, 7, 5, 3, 3]  # the base and those; at last three seeds of the base
+    assert [row["accuracy"] for row in rows] == [100, 100, 100, 100, 50]
+    assert rows[0]["mean_accuracy"] < rows[2]["mean_accuracy"] < rows[3]["mean_accuracy"] == 100
+    few = paper_tables.limits(Bench, {0: [far], 1: [far], 2: [far], 3: [near]}, replicas, 3, seed=5)
+    assert [row["networks"] for row in few] == [5, 4, 3, 3, 3]  # seeds of the base fill up
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["--seeds", "0,0"], "seeds"),
+        (["--seeds", "1,x"], "seeds"),
+        (["--per-lam", "0"], "per_lam"),
+        (["--darts-epochs", "-1"], "darts_epochs"),
+        (["--lengths", "16"], "lengths"),
+        (["--lengths", "8,1"], "warmup_epochs"),
+        (["--epochs", "0"], "epochs"),
+    ],
+)
+def test_bad_arguments_are_named(
+    paper_tables: ModuleType, arguments: list[str], field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = paper_tables.command_line().parse_args([*arguments, "--out", str(tmp_path / "run")])
+    with pytest.raises(InputError, match=f"^{field}"):
+        paper_tables.draw(given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_keeps_to_its_settings(paper_tables: ModuleType, tmp_path: Path) -> None:
+    paper_tables.claim(tmp_path, {"epochs": 8, "data": "digits"})
+    paper_tables.claim(tmp_path, {"epochs": 8, "data": "digits"})
+    with pytest.raises(InputError, match="epochs: got 9; expected 8, as in"):
+        paper_tables.claim(tmp_path, {"epochs": 9, "data": "digits"})
+
+
+# ---- tables and figures -------------------------------------------------------------------------------------------
+
+
+def test_figures_of_tables(paper_figures: ModuleType) -> None:
+    import pandas as pd
+
+    assert paper_figures.spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0" and paper_figures.spread([4.0]) == "4.0"
+    ours, other = pd.Series([10.0, 20.0, 30.0], index=[0, 1, 2]), pd.Series([28.0, 9.0, 19.0], index=[2, 0, 1])
+    # differences 1, 1, 2: mean 4/3, sd 0.577, half 4.303 * 0.577 / sqrt(3)
+    assert paper_figures.difference(ours, other) == "+1.3 (-0.1 to +2.8)"
+    assert paper_figures.verdict(ours, other) == "+1.3 (-0.1 to +2.8) points, not to be told from no difference"
+    assert paper_figures.verdict(ours + 1, other).endswith("points, higher")
+    assert paper_figures.verdict(ours - 5, other).endswith("points, lower")
+    assert paper_figures.difference(ours[:1], other[[0]]) == "+1.0"  # one pair has no interval
+    assert paper_figures.verdict(ours[:1], other[[0]]) == "+1.0 points, of one seed"
+    assert paper_figures.as_markdown(pd.DataFrame({"a": ["1"], "b": ["-"]})) == "| a | b |\n| --- | --- |\n| 1 | - |\n"
+
+
+def test_the_paper_stands_beside(paper_figures: ModuleType) -> None:
+    tables = {name: table(RESULTS) for name, table in paper_figures.TABLES.items()}
+    methods = tables["methods"].set_index("method")
+    assert methods.loc["EdgeNES", "paper: accuracy %"] == "48.1 ± 1.7"
+    assert methods.loc["seeds of the base", "paper: accuracy %"] == "-"
+    shared = tables["shared"].set_index("shared edges")
+    assert list(shared.index) == ["0", "1", "2", "3", "4 (the base)"]
+    assert shared.loc["0", "paper: random deviation %"] == "43.9 ± 7.7"
+    assert tables["warmup"].set_index("shared edges").loc["2"].tolist()[-2:] == ["62.4", "57.7"]
+
+
+# ---- the guide ----------------------------------------------------------------------------------------------------
+
+
+def test_the_guide_is_as_the_results_are(paper_guide: ModuleType) -> None:
+    parts = set(paper_guide.parts(RESULTS))
+    assert set(paper_guide.PART.findall(GUIDE)) == parts == set(re.findall(r"<!-- paper: (\w+) -->", GUIDE))
+    assert paper_guide.fill(GUIDE, RESULTS) == GUIDE
+    rest = paper_guide.PART.sub("", GUIDE)
+    assert "|" not in rest and "![" not in rest and not re.search(r"\d\.\d", rest)  # no figure stands outside
+
+
+def test_a_guide_is_filled_anew(paper_guide: ModuleType, paper_figures: ModuleType) -> None:
+    changed = json.loads(json.dumps(RESULTS))
+    changed["command"] = "another"
+    for row in changed["rows"]["methods"]:
+        row["accuracy"] = 50.0 + row["seed"] + 9 * (row["method"] == "edgenes")
+    filled = paper_guide.fill(GUIDE, changed)
+    assert "```bash\nanother\n```" in filled and RESULTS["command"] not in filled
+    row = f"| EdgeNES | {paper_figures.spread(59.0 + seed for seed in RESULTS['seeds'])} | - |"
+    assert row in filled and paper_guide.fill(filled, RESULTS) == GUIDE
+    three = json.loads(json.dumps(changed))
+    for seed in (1, 2):
+        for name, rows in changed["rows"].items():
+            own = [row for row in rows if row["seed"] == 0]
+            three["rows"][name] = [row for row in three["rows"][name] if row["seed"] != seed]
+            three["rows"][name] += [{**row, "seed": seed} for row in own]
+    three["seeds"] = [0, 1, 2]
+    for row in three["rows"]["methods"]:
+        row["accuracy"] += row["seed"]
+    filled = paper_guide.fill(GUIDE, three)
+    assert "against DartsEns: +9.0 (+9.0 to +9.0) points, higher (paper: -0.1)" in filled
+    assert "Of 6 differences to EdgeNES, 6 have an interval" in filled and "3 seeds on few images" in filled
+
+
+def test_figures_of_the_guide_are_those_of_the_results(paper_figures: ModuleType, tmp_path: Path) -> None:
+    for name, label in paper_figures.labels(RESULTS).items():
+        with Image.open(ROOT / "docs" / "paper" / f"{name}.png") as image:
+            assert image.info["Description"] == label
+    for path in paper_figures.draw_figures(RESULTS, tmp_path):
+        with Image.open(path) as image:
+            assert image.info["Description"] == paper_figures.labels(RESULTS)[path.stem] and image.size[0] == 800
+
+
+def test_the_recipe_for_a_gpu_is_one_command_of_the_script(paper_tables: ModuleType) -> None:
+    """Data are not asked for: they would be downloaded."""
+    recipe = re.search(r"python -m examples\.paper_tables --out runs/paper-cifar100[^`]*?seeds [\d,]+", GUIDE)[0]
+    assert " ".join(recipe.split()) in " ".join(paper_tables.__doc__.split())
+    given = paper_tables.command_line().parse_args(recipe.replace("\\\n", " ").split()[3:])
+    config = RunConfig.from_mapping({**paper_tables.SMALL, **paper_tables.settings_of(given)})
+    config.check()
+    assert (config.data, config.search_epochs, config.epochs, config.test_size) == ("cifar100", 150, 100, None)
+    assert paper_tables.scale_of(given, config) == paper_tables.Scale(150, (25, 50, 100), 4)
+    assert paper_tables.numbers("seeds", given.seeds) == tuple(range(7))
+    edges, members = EdgeStructure.from_space(config.build_space(3, 100)).n_edges, config.members
+    pool = 1 + 4 * (edges - 1)
+    networks = 2 * 4 * edges + members + pool + 4 * (edges - 1) + 3 * pool + members
+    assert f"about {round(networks, -1)} networks of 100 epochs, three DARTS searches and five of EdgeNES" in GUIDE
+
+
+def test_the_results_are_of_this_script(paper_tables: ModuleType) -> None:
+    now = RunConfig.from_mapping(paper_tables.SMALL).to_mapping()  # what that command means today
+    kept = {name: value for name, value in RESULTS["settings"].items() if name in now}
+    assert kept and kept == {name: now[name] for name in kept}
+    for rows in RESULTS["rows"].values():
+        assert sorted({row["seed"] for row in rows}) == RESULTS["seeds"]

@@ -17,6 +17,7 @@ import pytest
 from loaded import PATIENCE
 
 from nni_hypens import cli
+from nni_hypens.comparison_tables import compared
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
@@ -110,10 +111,24 @@ def test_figures_are_those_of_the_results() -> None:
     seeds = json.loads((results / "default_run.json").read_text())["seeds"]
     for row in seeds:
         assert f"| {row['seed']} | {row['ensemble']:.4f} | {row['best_member']:.4f} |" in README
+    text = " ".join(README.split())
+    against = [("ensemble", "best_member"), ("ensemble", "best_member_calibrated")]
+    against += [("ensemble_uncalibrated", "best_member"), ("accuracy", "best_member_accuracy")]
+    for one, other in against:
+        found = compared(*(np.array([row[name] for row in seeds]) for name in (one, other)), relative=False, seed=0)
+        scale, digits = (100, 2) if one == "accuracy" else (1, 3)
+        mean, low, high = (f"{scale * found[name]:+.{digits}f}" for name in ("difference", "low", "high"))
+        unit = "points of accuracy" if one == "accuracy" else "NLL"
+        assert f"{mean} {unit} [{low}, {high}]" in text
+    forecast = json.loads((results / "forecast.json").read_text())
+    for known, row in forecast["mean"].items():
+        assert f"| {known} | {row['edges']:.2f} | {row['edges and sizes']:.2f} |" in README
+    alone = list(dict.fromkeys(f"{row['FLOPs alone']:.2f}" for row in forecast["rows"]))
+    said = "come to {}, {} and {} on Fashion-MNIST and {} and {} on CIFAR-10".format(*alone)
+    assert said in text
     for row in json.loads((results / "warm_start.json").read_text())["mean"].values():
         figures = [row[name] for name in ("mean_candidate", "best_member", "disagreement", "ensemble")]
         assert " | ".join(f"{figure:.4f}" for figure in figures) + f" | {row['accuracy']:.2%} |" in README
-    text = " ".join(README.split())
     off, on = (json.loads((results / "halving.json").read_text())["mean"][name] for name in ("false", "true"))
     spent = [f"{row['training_cpu_s']:.1f} s" for row in (on, off)]
     assert f"{spent[0]} of processor time for training instead of {spent[1]}" in text

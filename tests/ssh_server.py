@@ -39,16 +39,17 @@ def key_pair(path: Path) -> Path:
 
 
 @contextmanager
-def ssh_server(folder: Path) -> Iterator[SshServer]:
+def ssh_server(folder: Path, key: Path | None = None) -> Iterator[SshServer]:
     """Skips where OpenSSH's server is not installed. Sessions see the package under test, no package index, and NNI's
-    servers there, which take every interface, stay on loopback."""
+    servers there, which take every interface, stay on loopback. ``key``: that of another server; None for a new one."""
     if SSHD is None or shutil.which("ssh-keygen") is None:
         pytest.skip("no sshd: Debian's package openssh-server has it")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its privilege separation wants this folder
     home = folder / "home"
     home.mkdir(parents=True)
-    host_key, key = key_pair(folder / "host_key"), key_pair(folder / "user_key")
+    host_key = key_pair(folder / "host_key")
+    key = key or key_pair(folder / "user_key")
     authorized = folder / "authorized_keys"
     authorized.write_text(key.with_suffix(".pub").read_text())
     port = free_port()

@@ -17,6 +17,7 @@ import pytest
 from deployed import random_ensemble
 from loaded import PATIENCE
 from PIL import Image
+from ssh_server import ssh_server
 
 from nni_hypens import Ensemble, export_ensemble
 
@@ -196,6 +197,19 @@ def test_cifar_paper(tmp_path: Path) -> None:
     example("cifar_paper", "--quick", "--out", tmp_path / "run")
     results = finished(tmp_path / "run")
     assert results["data"]["input_spec"]["channels"] == 3 and len(results["members"]) == 2
+
+
+@pytest.mark.examples
+def test_two_machines(tmp_path: Path) -> None:
+    """Two ssh servers with homes of their own stand for two machines; each trains some of the candidates."""
+    with ssh_server(tmp_path / "a") as first, ssh_server(tmp_path / "b", first.key) as second:
+        machines = [f"{server.user}@127.0.0.1:{server.port}" for server in (first, second)]
+        where = ["--key", first.key, "--python", Path(sys.executable).parent, "--out", tmp_path / "run"]
+        printed = example("two_machines", *machines, *where, "--quick", seconds=PATIENCE)
+        there = [len(list(server.home.glob("nni-experiments/**/c0?/metrics.json"))) for server in (first, second)]
+    assert sum(there) == 4 and min(there) >= 1
+    assert len(re.findall(r"^ *c\d\d ", printed, re.MULTILINE)) == 4
+    assert len(finished(tmp_path / "run")["members"]) == 2
 
 
 def test_share_searches_copies_around_and_leaves_what_is_there(tmp_path: Path) -> None:

@@ -299,6 +299,9 @@ def quiet_logging(level: int = logging.WARNING) -> None:
     # "`training_service` will be ignored" is logged at every look at a sequential experiment's configuration
     logging.getLogger("nni.nas.experiment.config.experiment").setLevel(logging.ERROR)
     logging.getLogger("nni.nas.oneshot.pytorch.strategy").setLevel(logging.ERROR)
+    # "Strategy failed to execute", "Model 1 fails to be executed": the error itself is raised, and told, after them
+    for name in ("nni.nas.strategy.base", "nni.nas.execution.sequential"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _OneAfterTheOther:

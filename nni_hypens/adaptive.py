@@ -103,11 +103,12 @@ class AdaptiveTraining:
         self.options: list[Sample] = []
         self.sources: list[str] = []
         self._place: dict[object, int] = {}
-        self._fits: dict[int, bool] = {}
+        self._fits: dict[object, bool] = {}
         self._add(start, "start")
         self.n_start = len(self.options)
         self._add(pool, "pool")
         self._add(random_architectures(structure, RANDOM_OPTIONS, seed), "random")
+        self._n_fixed = len(self.options)
         places = np.linspace(0, len(self.options) - 1, min(MEASURED, len(self.options))).round().astype(int)
         self._measured = {} if traits is None else {place: traits(self.options[place]) for place in places.tolist()}
 
@@ -119,6 +120,12 @@ class AdaptiveTraining:
                 self.options.append(sample)
                 self.sources.append(source)
 
+    def _forget(self) -> None:
+        """Options of earlier proposals go: a run that was interrupted, which has not made them, proposes the same."""
+        for sample in self.options[self._n_fixed :]:
+            del self._place[self.structure.key(sample)]
+        del self.options[self._n_fixed :], self.sources[self._n_fixed :]
+
     def propose(self, trained: Sequence[Sample], probs: NDArray[Any], pending: Sequence[Sample] = ()) -> Proposal:
         """The next training.
 
@@ -127,7 +134,9 @@ class AdaptiveTraining:
             probs: ``T x N x C``, their validation probabilities.
             pending: Architectures in training; none of them is proposed again before it is known.
         """
+        self._forget()
         self._add(trained, "start")
+        self._add(pending, "start")
         owner = [self._place[self.structure.key(sample)] for sample in trained]
         waiting = {self._place[self.structure.key(sample)] for sample in pending}
         begun = {*owner, *waiting}
@@ -159,9 +168,10 @@ class AdaptiveTraining:
     def _accepted(self, index: int) -> bool:
         if self.accepts is None:
             return True
-        if index not in self._fits:  # a budget takes a tenth of a second for each
-            self._fits[index] = self.accepts(self.options[index])
-        return self._fits[index]
+        key = self.structure.key(self.options[index])
+        if key not in self._fits:  # a budget takes a tenth of a second for each
+            self._fits[key] = self.accepts(self.options[index])
+        return self._fits[key]
 
     def _best(self, owner: Sequence[int], probs: NDArray[Any]) -> list[int]:
         nll = _nll(_true_class(probs, self.labels))
@@ -241,13 +251,13 @@ def trait_features(features: FloatArray, measured: Mapping[int, Sequence[float]]
         measured: Row -> its K traits, numbers above 0.
 
     Returns:
-        ``P x K`` standardised logarithms, divided by the square root of K.
+        ``P x K`` logarithms, standardised by those that were measured, divided by the square root of K.
     """
     rows, values = list(measured), np.asarray(list(measured.values()), dtype=float)
     levels = Ridge(alpha=1e-3).fit(features[rows], values).predict(features).reshape(len(features), -1)
     logs = np.log(np.clip(levels, values.min(axis=0), 2 * values.max(axis=0)))
-    spread = np.maximum(logs.std(axis=0), FLOOR)
-    columns: FloatArray = (logs - logs.mean(axis=0)) / spread / np.sqrt(values.shape[1])
+    known = np.log(values)  # the scale is theirs, so that it does not depend on what else is on the table
+    columns: FloatArray = (logs - known.mean(axis=0)) / np.maximum(known.std(axis=0), FLOOR) / np.sqrt(values.shape[1])
     return columns
 
 

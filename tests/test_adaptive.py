@@ -198,8 +198,13 @@ def test_traits_are_carried_to_all_from_those_that_were_measured(structure: Edge
     measured = {place: size(samples[place]) for place in range(0, 120, 3)}
     columns = trait_features(features, measured)
     assert columns.shape == (120, 2)
-    np.testing.assert_allclose(columns.mean(axis=0), 0, atol=1e-9)
-    np.testing.assert_allclose(columns.std(axis=0), 1 / np.sqrt(2))  # together they count as much as the edges
+    of_measured = columns[list(measured)]
+    np.testing.assert_allclose(of_measured.mean(axis=0), 0, atol=0.01)
+    np.testing.assert_allclose(of_measured.std(axis=0), 1 / np.sqrt(2), rtol=0.01)  # together as much as the edges
+    few = list(range(0, 120, 2))
+    part = trait_features(features[few], {few.index(place): size(samples[place]) for place in range(0, 120, 6)})
+    whole = trait_features(features, {place: size(samples[place]) for place in range(0, 120, 6)})
+    np.testing.assert_allclose(part, whole[few])  # whatever else is on the table
     truth = np.log([size(sample) for sample in samples])
     for place in range(2):
         assert spearmanr(columns[:, place], truth[:, place]).statistic > 0.98
@@ -242,3 +247,21 @@ def test_a_start_has_the_largest_and_some_others(structure: EdgeStructure) -> No
     products = [float(np.prod(size(sample))) for sample in samples]
     assert sorted((float(np.prod(size(sample))) for sample in start[:2]), reverse=True) == sorted(products)[:-3:-1]
     assert start[2:] == [sample for sample in samples if sample not in start[:2]][:3]
+
+
+def test_a_rule_that_begins_later_proposes_the_same(structure: EdgeStructure) -> None:
+    samples, _ = pool(structure, 6)
+    size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
+    rule = AdaptiveTraining(structure, samples[:3], samples[3:], LABELS, 3, traits=size)
+    trained: list[tuple[dict, int]] = []
+    probs = np.empty((0, 0, 0))
+    for _ in range(10):
+        resumed = AdaptiveTraining(structure, samples[:3], samples[3:], LABELS, 3, traits=size)
+        known = [sample for sample, _ in trained]
+        proposal = rule.propose(known, probs)
+        assert resumed.propose(known, probs) == proposal
+        if len(known) > 3:  # in training elsewhere, proposed by a rule that has gone
+            before = known[:-1], probs[:-1], known[-1:]
+            assert rule.propose(*before) == resumed.propose(*before)
+        trained.append((proposal.sample, proposal.replica))
+        probs = np.stack([train(structure, sample, replica) for sample, replica in trained])

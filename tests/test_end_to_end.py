@@ -158,9 +158,11 @@ def browse(url: str) -> str | None:
         "--no-first-run",
         "--virtual-time-budget=6000",
         "--dump-dom",
-        url,
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE).stdout
+    with tempfile.TemporaryDirectory() as profile:  # one that is in use elsewhere would be asked to show the page
+        return subprocess.run(
+            [*command, f"--user-data-dir={profile}", url], capture_output=True, text=True, timeout=PATIENCE
+        ).stdout
 
 
 def reachable_from_outside(port: int) -> list[str]:

@@ -310,11 +310,12 @@ class Run:
         )
         self._collect_examples(index, pool, temperatures)
         start = time.perf_counter()
+        ensemble = Ensemble.load(self.out / "ensemble", type(self.plan.space))  # damage shows before a bar
         best = next(row for row in results["members"] if row["id"] == results["best_member"]["id"])
         if self.plan.stress_images:
             self.progress.start("evaluate", STEPS, "corruption")
         results |= measure_robustness(
-            Ensemble.load(self.out / "ensemble", type(self.plan.space)),
+            ensemble,
             data,
             best=best["id"],
             best_temperature=best["own_temperature"],

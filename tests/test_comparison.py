@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -31,8 +32,9 @@ def benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[SimulatedBench]]:
     """The simulated workbenches of the cells, in this process; ``benches[0].diverging`` and the like come too late."""
     made: list[SimulatedBench] = []
 
-    def bench(plan: Any, folder: Path) -> SimulatedBench:
+    def bench(plan: Any, folder: Path, nni_evaluator: Any) -> SimulatedBench:
         made.append(SimulatedBench(folder, seed=plan.seed))
+        made[-1].epochs = (plan.search_evaluator.trainer.max_epochs, nni_evaluator.trainer.max_epochs)
         return made[-1]
 
     monkeypatch.setattr(comparison, "Workbench", bench)
@@ -287,3 +289,20 @@ def test_real_cells_in_processes(tmp_path: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     pd.testing.assert_frame_equal(run_comparison(asked, tmp_path, progress=QUIET), table)
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+
+
+def test_searches_of_nni_may_have_a_length_of_their_own(benches: list[SimulatedBench], tmp_path: Path) -> None:
+    run_cell(compared(nni_epochs=3, settings=replace(SETTINGS, search_epochs=9)), "digits", 0, tmp_path)
+    assert benches[0].epochs == (9, 3)
+    run_cell(compared(settings=replace(SETTINGS, search_epochs=9)), "digits", 0, tmp_path / "other")
+    assert benches[1].epochs == (9, 9)
+    with pytest.raises(InputError, match="nni_epochs: got 0"):
+        compared(nni_epochs=0)
+
+
+def test_a_folder_keeps_versions_and_the_command_that_made_it(benches: list[SimulatedBench], tmp_path: Path) -> None:
+    run_comparison(compared(), tmp_path / "run", command="nni-hypens compare --jobs 1")
+    about = json.loads((tmp_path / "run" / "comparison.json").read_text())
+    assert about["command"] == "nni-hypens compare --jobs 1" and about["versions"]["nni"]
+    run_comparison(compared(), tmp_path / "run", command="another")  # goes on: how it began is kept
+    assert json.loads((tmp_path / "run" / "comparison.json").read_text()) == about

@@ -282,7 +282,6 @@ SETTINGS = [
 ]
 SCRIPT = """
 import sys
-from loaded import PATIENCE, free_port
 from nni.nas.experiment import NasExperiment
 from nni_hypens import EdgeNES, ImageData, image_evaluator
 from search_spaces import OneCell

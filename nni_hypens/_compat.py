@@ -9,7 +9,9 @@ import importlib.util
 import logging
 import os
 import shlex
+import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -299,9 +301,41 @@ def quiet_logging(level: int = logging.WARNING) -> None:
     # "`training_service` will be ignored" is logged at every look at a sequential experiment's configuration
     logging.getLogger("nni.nas.experiment.config.experiment").setLevel(logging.ERROR)
     logging.getLogger("nni.nas.oneshot.pytorch.strategy").setLevel(logging.ERROR)
-    # "Strategy failed to execute", "Model 1 fails to be executed": the error itself is raised, and told, after them
-    for name in ("nni.nas.strategy.base", "nni.nas.execution.sequential"):
+    # "Strategy failed to execute", "Model 1 fails to be executed", "Create experiment failed": the error itself is
+    # raised, and told, after them
+    for name in ("nni.nas.strategy.base", "nni.nas.execution.sequential", "nni.experiment.launcher"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+MANAGER_ATTEMPTS = 4
+
+
+class PatientManager:
+    """Mixin of an NNI experiment: its manager is started anew when it does not answer in time.
+
+    nni 3.0 gives a manager four seconds, which on a busy machine is too short, and takes an answer that is not complete
+    yet (not JSON) for a failure. Can go when ``nni.experiment.launcher._check_rest_server`` waits longer.
+    """
+
+    def _start_nni_manager(self, port: int, *arguments: Any, **options: Any) -> None:
+        for attempt in range(1, MANAGER_ATTEMPTS + 1):
+            try:
+                super()._start_nni_manager(port, *arguments, **options)  # type: ignore[misc]
+                return
+            except (OSError, ValueError):  # those of requests; NNI has killed the manager
+                if attempt == MANAGER_ATTEMPTS:
+                    raise
+                logging.getLogger("nni").warning("NNI's manager did not answer in time; it is started again")
+                _wait_until_free(port)
+
+
+def _wait_until_free(port: int, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("localhost", port)) != 0:
+                return
+        time.sleep(0.2)
 
 
 class _OneAfterTheOther:

@@ -22,7 +22,7 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import ModelSpace
 from pytorch_lightning.callbacks import Callback
 
-from nni_hypens._compat import manager_environment, quiet_logging, trial_config
+from nni_hypens._compat import PatientManager, manager_environment, quiet_logging, trial_config
 from nni_hypens.candidate_training import CandidateTraining
 from nni_hypens.errors import InputError
 from nni_hypens.files import read_json, write_json
@@ -30,6 +30,10 @@ from nni_hypens.search import EdgeNES
 from nni_hypens.services import Service, check_service
 
 FIRST_PORT = 8080
+
+
+class TrialExperiment(PatientManager, NasExperiment):  # type: ignore[misc]
+    """NNI's experiment of trials."""
 
 
 def run_search(
@@ -115,7 +119,7 @@ def run_trials(
     config.trial_concurrency = strategy.concurrency
     config.max_trial_number = len(strategy.candidates) + (strategy.proposals.left if strategy.proposals else 0)
     config.experiment_working_directory = str(run.resolve() / "nni")
-    experiment = NasExperiment(space, evaluator, strategy, config)
+    experiment = TrialExperiment(space, evaluator, strategy, config)
     quiet_logging()
     try:
         with manager_environment(service.public):

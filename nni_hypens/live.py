@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from nni.experiment import Experiment, ExperimentConfig
 
-from nni_hypens._compat import manager_environment, quiet_logging
+from nni_hypens._compat import PatientManager, manager_environment, quiet_logging
 from nni_hypens.errors import InputError
 from nni_hypens.experiments import forget_manager, free_port, held_port, kill_trials, record_manager, stop_orphan
 from nni_hypens.files import check_place, read_json
@@ -104,6 +104,10 @@ def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class _LiveExperiment(PatientManager, Experiment):  # type: ignore[misc]
+    """NNI's experiment, whose only trial is the search."""
+
+
 class _Watch:
     """One experiment with one trial; arguments as for :func:`watch_search`."""
 
@@ -124,7 +128,7 @@ class _Watch:
         self.say = say
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.experiment = Experiment(self._config(name, parameters))
+        self.experiment = _LiveExperiment(self._config(name, parameters))
         self.state = folder.resolve() / self.experiment.id / "search.json"
         own = command[1:] if command[0] == sys.executable and command[1:] and command[1].startswith("-") else command
         runner = [sys.executable, "-m", "nni_hypens.live_trial", *own]

@@ -169,3 +169,14 @@ def test_a_real_training_repeats_and_reads_no_test_label(tmp_path: Path, monkeyp
     np.testing.assert_array_equal(first.test, second.test)
     np.testing.assert_allclose(first.test.sum(axis=1), 1, atol=1e-5)
     assert first.cost > 0 and first.seed == 20_000
+
+
+def test_work_that_is_charged_costs_the_same_again(tmp_path: Path) -> None:
+    bench = Workbench(make_plan(SETTINGS), tmp_path)
+    first, second = Clock(1.0), Clock(2.0)
+    with bench.charged("counting", first):
+        sum(range(2_000_000))
+    assert first.seconds > 1.0
+    with bench.charged("counting", second):
+        pass
+    assert second.seconds - 2.0 == pytest.approx(first.seconds - 1.0)

@@ -308,9 +308,9 @@ class Run:
             self.plan.calibration,
             self.plan.seed,
         )
+        ensemble = Ensemble.load(self.out / "ensemble", type(self.plan.space))  # damage shows before a bar or a file
         self._collect_examples(index, pool, temperatures)
         start = time.perf_counter()
-        ensemble = Ensemble.load(self.out / "ensemble", type(self.plan.space))  # damage shows before a bar
         best = next(row for row in results["members"] if row["id"] == results["best_member"]["id"])
         if self.plan.stress_images:
             self.progress.start("evaluate", STEPS, "corruption")

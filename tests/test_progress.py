@@ -75,13 +75,15 @@ def test_a_new_stage_ends_the_one_before(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_what_nni_logs_is_plain_and_leaves_standard_output_to_results(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("nni")
-    before = logger.handlers[:]
+    before, level = logger.handlers[:], logger.level
+    logger.setLevel(logging.WARNING)  # another test may have made it quieter
     try:
         logs_beside_progress()
         logs_beside_progress()
-        logging.getLogger("nni.experiment.launcher").warning("Timeout, ${CYAN}retry %d...", 2)
+        logging.getLogger("nni.tools.example").warning("Timeout, ${CYAN}retry %d...", 2)
     finally:
         logger.handlers[:] = before
+        logger.setLevel(level)
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err == "warning: Timeout, retry 2...\n"
     assert not any(getattr(handler, "stream", None) is sys.stdout for handler in logger.handlers)

@@ -8,15 +8,17 @@ but for NES-RS and NES-RE, to which ForwardSelect belongs; and every ensemble is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from nni_hypens.adaptive import AdaptiveTraining, diverse_start, neighbours, random_architectures
 from nni_hypens.architecture import Sample
 from nni_hypens.baselines_nes import evolution, random_pool, random_search
 from nni_hypens.diversity import JensenShannon
+from nni_hypens.errors import InputError
 from nni_hypens.method_parts import MANY, Method, Next, Recipe, Trained, fill, replicas
 from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.sample_stage import OVERSAMPLE
@@ -173,21 +175,39 @@ def _supernet_nll(bench: Workbench, search: HypernetworkSearch, networks: list[N
     return {place: known[key] for place, key in enumerate(keys)}
 
 
-def adaptive_edgenes(
-    start: int = 2, large: int = 2, random: int = 1, name: str = "edgenes", traits: bool = True, **changes: Any
-) -> Recipe:
-    """EdgeNES with adaptive training: the base and ``start - 1`` candidates spread over the dial, ``large`` and
-    ``random`` random architectures, then whatever is expected to help the ensemble most."""
+def adaptive_edgenes(start: int = 4, name: str = "edgenes", traits: bool = True, **changes: Any) -> Recipe:
+    """EdgeNES with adaptive training: ``start`` promising architectures, then whatever is expected to help the ensemble
+    most."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         search = hypernetwork_search(bench, name, **changes)
-        ranked = _ranked(bench, search, start)
-        clock = Clock(search.clock.seconds)
-        first = [*ranked.samples, *_random_start(bench, large, random, clock)]
-        networks = _adaptively(bench, members, budget, first, ranked.everything, clock, traits)
+        clock = Clock()
+        first, pool = _promising(bench, search, start, clock)
+        clock.seconds += search.clock.seconds
+        networks = _adaptively(bench, members, budget, first, pool, clock, traits)
         return Trained(networks, clock.seconds, supernet_nll=_supernet_nll(bench, search, networks))
 
     return recipe
+
+
+def _promising(bench: Workbench, search: HypernetworkSearch, n: int, clock: Clock) -> tuple[list[Sample], list[Sample]]:
+    """Of the base, candidates of the hypernetwork and the largest of many random architectures, the ``n`` that are best
+    by supernet and size together, and all of them. ``clock`` gets the seconds.
+
+    A supernet of single paths that is trained for a short time prefers operations without parameters, and size alone
+    knows nothing of the data; the sum of both ranks is better than either.
+    """
+    size = _size(bench)
+    pool = search.sampler.pool(OVERSAMPLE * n, search.plan.lam_range, bench.seed, at_least=1)
+    found = {bench.structure.key(one.architecture): one.architecture for one in pool}
+    with bench.charged(f"large-{n}", clock):
+        for sample in diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, 2 * n, 0):
+            found.setdefault(bench.structure.key(sample), sample)
+        samples = list(found.values())
+        volume = [float(np.prod(size(sample))) for sample in samples]
+    nll = _nll_of_each(search.predict(samples), bench.validation_labels)
+    order = np.argsort(rankdata(nll) - rankdata(volume), kind="stable")
+    return [samples[place] for place in order[:n]], samples
 
 
 def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Recipe:
@@ -314,3 +334,33 @@ METHODS: dict[str, Method] = {
     "random_deviations": Method("RandomD-NES", random_deviations, "random deviations from the base by two edges"),
     "evolution": Method("NES-RE", evolution, "regularised evolution with forward selection"),
 }
+
+
+def method_of(name: str) -> Method:
+    """The method of a name: one of :data:`METHODS`, or one with ``@N``, such as ``adaptive@3``, whose networks are
+    trained for N times as many epochs. Where the budget stays there are fewer of them: a search that costs little
+    leaves more for training.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    plain, at, factor = name.partition("@")
+    if plain not in METHODS or (at and not (factor.isdecimal() and int(factor) > 1)):
+        known = ", ".join(METHODS)
+        raise InputError("methods", repr(name), f"some of {known}, each also with @2, @3, ... for times the epochs")
+    method = METHODS[plain]
+    if not at:
+        return method
+
+    def recipe(bench: Workbench, members: int, budget: float) -> Trained:
+        return method.recipe(bench.longer(int(factor)), members, budget)
+
+    return replace(method, title=f"{method.title}, {factor} x epochs", recipe=recipe)
+
+
+def method_order(name: str) -> str:
+    """A text by which methods are sorted in tables: as in :data:`METHODS`, each followed by its longer trainings; those
+    that this version does not know come last."""
+    plain, _, factor = name.partition("@")
+    place = list(METHODS).index(plain) if plain in METHODS else len(METHODS)
+    return f"{place:03d} {factor:>4} {name}"

@@ -32,7 +32,10 @@ def add_command(commands: Any) -> None:
     )
     group = parser.add_argument_group("comparison")
     group.add_argument(
-        "--methods", default=DEFAULT_METHODS, help="names, commas between them, or all (default: %(default)s)"
+        "--methods",
+        default=DEFAULT_METHODS,
+        help="names, commas between them, or all; NAME@3 trains networks for three times the epochs, so fewer of them "
+        "(default: %(default)s)",
     )
     group.add_argument("--seeds", default="0,1,2,3,4", help="whole numbers, commas between them (default: %(default)s)")
     group.add_argument("--sizes", default="3,5", help="members of the ensembles (default: %(default)s)")

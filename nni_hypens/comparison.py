@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from nni.nas.evaluator.pytorch import Lightning
 from scipy.stats import spearmanr
 
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
-from nni_hypens.baselines import METHODS
+from nni_hypens.baselines import METHODS, method_of, method_order
 from nni_hypens.calibration import calibrate, combine
 from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
@@ -56,7 +57,7 @@ class Comparison:
             ``seeds``.
         data_sets: Sources of data.
         seeds: Seeds; each splits the data anew, so that methods are paired by split.
-        methods: Names in :data:`nni_hypens.baselines.METHODS`.
+        methods: Names, see :func:`nni_hypens.baselines.method_of`.
         sizes: Numbers of members.
         reference: The method that sets the budget.
         budget: Seconds for each method in place of the reference's cost.
@@ -81,12 +82,11 @@ class Comparison:
             if not values or len(set(values)) < len(values):
                 raise InputError(name, str(list(values)), "one or more, all different")
         for method in (*self.methods, self.reference):
-            if method not in METHODS:
-                raise InputError("methods", repr(method), f"some of {', '.join(METHODS)}")
+            method_of(method)
             check_installed(method)
         if min(self.sizes) < 2:
             raise InputError("sizes", min(self.sizes), "ensembles of 2 members or more")
-        if self.budget is None and METHODS[self.reference].fills:
+        if self.budget is None and method_of(self.reference).fills:
             fixed = [name for name, method in METHODS.items() if not method.fills]
             raise InputError("reference", self.reference, f"a method with a cost of its own: {', '.join(fixed)}")
         if self.budget is not None and not 0 < self.budget < math.inf:
@@ -124,17 +124,21 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
     plan = plan_of(settings, split_seed=seed)
     epochs = comparison.nni_epochs
     searched = plan if epochs is None else plan_of(replace(settings, search_epochs=epochs), split_seed=seed)
-    bench = Workbench(plan, folder / cell_name(data, seed), searched.search_evaluator)
+
+    def trains(factor: int) -> Lightning:
+        return plan_of(replace(settings, epochs=factor * settings.epochs_each, budget=None), split_seed=seed).evaluator
+
+    bench = Workbench(plan, folder / cell_name(data, seed), searched.search_evaluator, trains)
     rows = []
     for size in comparison.sizes:
         budget = comparison.budget
         if budget is None:
-            reference = METHODS[comparison.reference].recipe(bench, size, math.inf)
+            reference = method_of(comparison.reference).recipe(bench, size, math.inf)
             budget = reference.search_s + sum(network.cost for network in reference.networks)
         for name in comparison.methods:
             path = bench.folder / "outcomes" / f"{name}-{size}.json"
             if not path.exists():
-                trained = METHODS[name].recipe(bench, max(size, 1), budget)
+                trained = method_of(name).recipe(bench, max(size, 1), budget)
                 about = {"data": data, "seed": seed, "members": size, "method": name, "budget_s": budget}
                 write_json(path, {**about, **outcome(bench, trained, size)})
             rows.append(read_json(path))
@@ -287,13 +291,12 @@ def check_folder(comparison: Comparison, folder: Path, command: str = "") -> Non
 
 def write_results(folder: Path) -> pd.DataFrame:
     """``results.csv``: every outcome in the folder, sorted."""
-    order = {name: place for place, name in enumerate(METHODS)}
     rows = [read_json(path) for path in folder.glob("*/outcomes/*.json")]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table = table.astype({"supernet_spearman": float, "ranked_architectures": float})  # None is NaN
     table = table.sort_values(
         ["data", "members", "method", "seed"],
-        key=lambda column: column.map(order) if column.name == "method" else column,
+        key=lambda column: column.map(method_order) if column.name == "method" else column,
     ).reset_index(drop=True)
     write_text(folder / "results.csv", table.to_csv(index=False))
     return table

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from nni_hypens.baselines import METHODS
+from nni_hypens.baselines import METHODS, method_of
 from nni_hypens.comparison_tables import LEVEL, paired_differences, spearman_of
 
 
@@ -83,7 +83,11 @@ class Block(NamedTuple):
 
 def title_of(method: str) -> str:
     """The method's title; the name itself where this version does not know it."""
-    return METHODS[method].title if method in METHODS else method
+    return method_of(method).title if _known(method) else method
+
+
+def _known(method: str) -> bool:
+    return method.partition("@")[0] in METHODS
 
 
 def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
@@ -151,5 +155,5 @@ def _cost(rows: pd.DataFrame, score: MethodScore) -> MethodCost:
         **{name: float(mean[name]) for name in names},
         spearman=spearman,
         ranked=ranked,
-        fills=score.method not in METHODS or METHODS[score.method].fills,
+        fills=not _known(score.method) or method_of(score.method).fills,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, ttest_rel
 
-from nni_hypens.baselines import METHODS
+from nni_hypens.baselines import method_of, method_order
 from nni_hypens.errors import InputError
 
 LEVEL = 0.95
@@ -25,8 +25,8 @@ def method_table(results: pd.DataFrame) -> pd.DataFrame:
         results: As :func:`nni_hypens.comparison.run_comparison` gives them.
 
     Returns:
-        Indexed by (data, members, method), in the order of :data:`nni_hypens.baselines.METHODS`; columns ``MEASURE``
-        and ``MEASURE_sd`` of the four measures, means of networks, search_s, training_s and total_s, and seeds.
+        Indexed by (data, members, method), sorted by :func:`nni_hypens.baselines.method_order`; columns ``MEASURE`` and
+        ``MEASURE_sd`` of the four measures, means of networks, search_s, training_s and total_s, and seeds.
     """
     groups = results.groupby(["data", "members", "method"], sort=False)
     table = pd.DataFrame({"seeds": groups["seed"].nunique()})
@@ -35,8 +35,7 @@ def method_table(results: pd.DataFrame) -> pd.DataFrame:
         table[f"{name}_sd"] = groups[name].std(ddof=1)
     for name in ("networks", "architectures", "search_s", "training_s", "total_s"):
         table[name] = groups[name].mean()
-    order = {name: place for place, name in enumerate(METHODS)}
-    return table.sort_index(key=lambda level: level.map(order) if level.name == "method" else level)
+    return table.sort_index(key=lambda level: level.map(method_order) if level.name == "method" else level)
 
 
 def paired_differences(
@@ -67,7 +66,7 @@ def paired_differences(
     wide = results.pivot_table(index=["data", "members", "seed"], columns="method", values=measure)
     rows = []
     for (data, members), block in wide.groupby(level=["data", "members"]):
-        for other in [name for name in METHODS if name in block and name != ours]:
+        for other in sorted((name for name in block if name != ours), key=method_order):
             pairs = block[[ours, other]].dropna()
             if pairs.empty:
                 continue
@@ -138,10 +137,10 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
                 "networks": [f"{row.networks:.1f}" for row in rows],
                 SPEARMAN: [spearman_text(*spearman_of(here[here["method"] == name])) for name in methods],
             },
-            index=[METHODS[name].title for name in methods],
+            index=[method_of(name).title for name in methods],
         )
         if differences is not None:
-            shown[f"{METHODS[ours].title} against it"] = [
+            shown[f"{method_of(ours).title} against it"] = [
                 _difference_text(differences, data, members, name) for name in methods
             ]
         lines += [shown.to_string(), ""]

@@ -12,7 +12,8 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -86,13 +87,37 @@ class Workbench:
         folder: Where results are kept. It belongs to this plan alone.
         nni_evaluator: What trains the supernet of NNI's own strategies, where that is not the plan's
             ``search_evaluator``.
+        evaluators: Factor -> what trains a network for so many times the epochs of the plan's ``evaluator``; needed by
+            :meth:`longer` alone.
     """
 
-    def __init__(self, plan: Plan, folder: Path, nni_evaluator: Lightning | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        nni_evaluator: Lightning | None = None,
+        evaluators: Callable[[int], Lightning] | None = None,
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.nni_evaluator = plan.search_evaluator if nni_evaluator is None else nni_evaluator
+        self.evaluators = evaluators
         self.structure = EdgeStructure.from_space(plan.space)
+        self._networks = "networks"
+
+    def longer(self, factor: int) -> Workbench:
+        """A workbench with the same searches, on which networks are trained for ``factor`` times as many epochs.
+
+        Raises:
+            ValueError: It has no ``evaluators``, or is one of longer trainings itself.
+        """
+        if self.evaluators is None:
+            raise ValueError("evaluators: got None; expected what trains a network for longer")
+        bench = copy(self)
+        bench.plan = replace(self.plan, evaluator=self.evaluators(factor))
+        bench.evaluators = None
+        bench._networks = f"networks-{factor}x"
+        return bench
 
     @property
     def seed(self) -> int:
@@ -118,7 +143,7 @@ class Workbench:
         """
         seed = 10_000 * self.plan.seed + replica
         text = f"{self.structure.key(sample)} {seed}"
-        path = self.folder / "networks" / hashlib.sha256(text.encode()).hexdigest()[:20]
+        path = self.folder / self._networks / hashlib.sha256(text.encode()).hexdigest()[:20]
         arrays, about = path.with_suffix(".npz"), path.with_suffix(".json")
         if not about.exists():
             validation, test, cost = self._train(sample, seed)

@@ -12,7 +12,8 @@ from comparison_fixture import SimulatedBench, SimulatedSearch, keys
 
 from nni_hypens import baselines
 from nni_hypens.adaptive import random_architectures
-from nni_hypens.baselines import METHODS
+from nni_hypens.baselines import METHODS, method_of, method_order
+from nni_hypens.errors import InputError
 from nni_hypens.method_parts import Trained
 
 SEARCH_SECONDS = 3.0
@@ -68,7 +69,7 @@ def test_a_recipe_repeats_without_training(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.fills])
 def test_a_little_budget_still_gives_members(name: str, tmp_path: Path) -> None:
     trained = METHODS[name].recipe(SimulatedBench(tmp_path), 3, 0.5)
-    assert 3 <= len(trained.networks) <= 5  # adaptive training begins with five
+    assert 3 <= len(trained.networks) <= 5  # adaptive training without a search begins with five
 
 
 # ---- methods of one architecture ----------------------------------------------------------------------------------
@@ -165,10 +166,57 @@ def test_seeds_of_the_base(tmp_path: Path) -> None:
 def test_adaptive_training_may_repeat_an_architecture(tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path, diverging=[1])
     trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
-    assert trained.networks[0].sample == SimulatedSearch(bench).sampler.base
     found = keys(bench, trained.networks)
-    assert len(set(found[:5])) == 5
+    assert len(set(found[:4])) == 4
     assert found.count(found[1]) == 1  # what diverged is not trained again
+
+
+def test_adaptive_edgenes_begins_with_what_is_best_by_supernet_and_size_together(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    search, size, labels = SimulatedSearch(bench), baselines._size(bench), bench.plan.data.labels("validation")
+    pool = [one.architecture for one in search.sampler.pool(16, search.plan.lam_range, bench.seed, at_least=1)]
+    drawn = random_architectures(bench.structure, 60, bench.seed)
+    pool += sorted(drawn, key=lambda sample: -size(sample)[0] * size(sample)[1])[:8]
+    known = {bench.structure.key(sample): sample for sample in pool}
+    nll = {key: -np.log(probs[np.arange(len(labels)), labels]).mean()
+           for key, probs in zip(known, search.predict(list(known.values())), strict=True)}  # fmt: skip
+    volume = {key: size(sample)[0] * size(sample)[1] for key, sample in known.items()}
+    by_nll = sorted(known, key=nll.__getitem__)
+
+    def rank(key: object) -> float:  # places of those of one size are shared
+        larger = sum(other > volume[key] for other in volume.values())
+        same = sum(other == volume[key] for other in volume.values())
+        return by_nll.index(key) + larger + (same - 1) / 2
+
+    trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
+    expected = sorted(rank(key) for key in known)[:4]
+    assert [rank(key) for key in keys(bench, trained.networks)[:4]] == expected
+
+
+def test_a_method_whose_networks_are_trained_for_longer_has_networks_of_its_own(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    factors: list[int] = []
+    bench.evaluators = lambda factor: factors.append(factor) or bench.plan.evaluator  # type: ignore[func-returns-value]
+    short = method_of("random_pool").recipe(bench, 3, 8.0)
+    long = method_of("random_pool@3").recipe(bench, 3, 8.0)
+    assert factors == [3]
+    assert method_of("random_pool@3").title == "Random-NES, 3 x epochs"
+    assert keys(bench, short.networks) == keys(bench, long.networks)
+    assert len(bench.begun) == 2 * len(short.networks)  # none is taken for the other
+    with pytest.raises(ValueError, match="evaluators: got None"):
+        bench.longer(3).longer(2)
+
+
+@pytest.mark.parametrize("name", ["nothing", "adaptive@", "adaptive@1", "adaptive@two", "nothing@3", "adaptive@-2"])
+def test_an_unknown_method_is_told(name: str) -> None:
+    with pytest.raises(InputError, match=r"methods: got '.*'; expected some of adaptive, .*@2"):
+        method_of(name)
+
+
+def test_methods_are_sorted_as_in_the_list_each_with_its_longer_trainings() -> None:
+    names = ["random_pool@10", "later", "random_pool@3", "evolution", "random_pool", "adaptive@3"]
+    found = sorted(names, key=method_order)
+    assert found == ["adaptive@3", "random_pool", "random_pool@3", "random_pool@10", "evolution", "later"]
 
 
 def test_the_hardest_baseline_spends_what_adaptive_edgenes_spends(tmp_path: Path) -> None:

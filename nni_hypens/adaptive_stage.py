@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nni_hypens import metrics
 from nni_hypens.adaptive import AdaptiveTraining
 from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.files import read_arrays, read_json, write_json
@@ -108,7 +109,7 @@ class AdaptiveStage:
         drawn = [record["architecture"] for record in self.records if GAIN not in record]
         pool = self._sampler.pool(OVERSAMPLE * plan.candidates, plan.lam_range, plan.seed, at_least=1)
         labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
-        size = NetworkSize(plan.space, [plan.data.input_spec[name] for name in ("channels", "height", "width")])
+        size = NetworkSize(plan.space, plan.image_shape)
         return AdaptiveTraining(
             self._structure, drawn, samples, labels, plan.members, plan.seed, plan.budget(), traits=size
         )
@@ -120,5 +121,4 @@ class AdaptiveStage:
     def _supernet_nll(self, sample: Sample) -> float:
         batches = list(self.plan.data.val_dataloader())
         probs = self._supernet.predict([sample], batches)[0].numpy()
-        labels = self.plan.data.labels("validation")
-        return float(-np.log(np.clip(probs[np.arange(len(labels)), labels], 1e-12, None)).mean())
+        return metrics.nll(probs, self.plan.data.labels("validation"))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from nni_hypens import metrics
 from nni_hypens.adaptive import AdaptiveTraining, diverse_start, neighbours, random_architectures
 from nni_hypens.architecture import Sample
 from nni_hypens.baselines_nes import evolution, random_pool, random_search
@@ -31,6 +32,11 @@ DEVIATION = 2
 
 DRAWN = 60
 """Random architectures among which adaptive training takes the largest for its start."""
+PROMISING = 4
+"""Architectures by which the number of those that are looked at for a start is set; see :func:`_promising`."""
+LEARNT = 6
+"""Networks below which the forecast of adaptive training knows too little of what was not trained: asked with four
+promising ones, all alike, it proposed networks far worse than any of them."""
 RULE_MEMBERS = 3
 """Ensembles that adaptive training looks at have no more members than this: beyond it one more gains little, the aim
 would be blunt, and ensembles of several sizes share what was trained."""
@@ -155,15 +161,9 @@ def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranke
     pool = search.sampler.pool(OVERSAMPLE * wanted, search.plan.lam_range, bench.seed, at_least=1)
     everything = [candidate.architecture for candidate in pool]
     probs, labels = search.predict(everything), bench.validation_labels
-    nll = _nll_of_each(probs, labels)
+    nll = metrics.nll_of_each(probs, labels)
     chosen = choose_pool(pool, probs, labels, min(wanted, len(pool)))
     return _Ranked([everything[index] for index in chosen], everything, nll.tolist())
-
-
-def _nll_of_each(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """``P`` from probabilities ``P x N x C``."""
-    found: np.ndarray = -np.log(np.clip(probs[:, np.arange(len(labels)), labels], 1e-12, None)).mean(axis=1)
-    return found
 
 
 def _supernet_nll(bench: Workbench, search: HypernetworkSearch, networks: list[Network]) -> dict[int, float]:
@@ -171,20 +171,20 @@ def _supernet_nll(bench: Workbench, search: HypernetworkSearch, networks: list[N
     keys = [bench.structure.key(network.sample) for network in networks]
     samples = {key: network.sample for key, network in zip(keys, networks, strict=True)}
     probs = search.predict(list(samples.values()), charged=False)
-    known = dict(zip(samples, _nll_of_each(probs, bench.validation_labels).tolist(), strict=True))
+    known = dict(zip(samples, metrics.nll_of_each(probs, bench.validation_labels).tolist(), strict=True))
     return {place: known[key] for place, key in enumerate(keys)}
 
 
-def adaptive_edgenes(start: int = 4, name: str = "edgenes", traits: bool = True, **changes: Any) -> Recipe:
-    """EdgeNES with adaptive training: ``start`` promising architectures, then whatever is expected to help the ensemble
-    most."""
+def adaptive_edgenes(start: int = 3, name: str = "edgenes", traits: bool = True, **changes: Any) -> Recipe:
+    """EdgeNES with adaptive training: ``start`` promising architectures, new seeds of the best of them until there are
+    :data:`LEARNT` networks, then whatever is expected to help the ensemble most."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         search = hypernetwork_search(bench, name, **changes)
         clock = Clock()
         first, pool = _promising(bench, search, start, clock)
         clock.seconds += search.clock.seconds
-        networks = _adaptively(bench, members, budget, first, pool, clock, traits)
+        networks = _adaptively(bench, members, budget, first, pool, clock, traits, LEARNT)
         return Trained(networks, clock.seconds, supernet_nll=_supernet_nll(bench, search, networks))
 
     return recipe
@@ -198,14 +198,14 @@ def _promising(bench: Workbench, search: HypernetworkSearch, n: int, clock: Cloc
     knows nothing of the data; the sum of both ranks is better than either.
     """
     size = _size(bench)
-    pool = search.sampler.pool(OVERSAMPLE * n, search.plan.lam_range, bench.seed, at_least=1)
+    pool = search.sampler.pool(OVERSAMPLE * PROMISING, search.plan.lam_range, bench.seed, at_least=1)
     found = {bench.structure.key(one.architecture): one.architecture for one in pool}
-    with bench.charged(f"large-{n}", clock):
-        for sample in diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, 2 * n, 0):
+    with bench.charged("large", clock):
+        for sample in diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, 2 * PROMISING, 0):
             found.setdefault(bench.structure.key(sample), sample)
         samples = list(found.values())
-        volume = [float(np.prod(size(sample))) for sample in samples]
-    nll = _nll_of_each(search.predict(samples), bench.validation_labels)
+        volume = [size.volume(sample) for sample in samples]
+    nll = metrics.nll_of_each(search.predict(samples), bench.validation_labels)
     order = np.argsort(rankdata(nll) - rankdata(volume), kind="stable")
     return [samples[place] for place in order[:n]], samples
 
@@ -222,8 +222,7 @@ def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Rec
 
 
 def _size(bench: Workbench) -> NetworkSize:
-    spec = bench.plan.data.input_spec
-    return NetworkSize(bench.plan.space, [spec[name] for name in ("channels", "height", "width")])
+    return NetworkSize(bench.plan.space, bench.plan.image_shape)
 
 
 def _random_start(bench: Workbench, large: int, random: int, clock: Clock) -> list[Sample]:
@@ -241,9 +240,10 @@ def _adaptively(
     pool: list[Sample],
     clock: Clock,
     traits: bool = True,
+    learnt: int = 0,
 ) -> list[Network]:
     """What adaptive training trains; ``clock`` has the seconds that are spent already, and gets those that it takes to
-    set up the rule."""
+    set up the rule. Between the start and ``learnt`` networks it trains new seeds of the best architecture."""
     size = min(members, RULE_MEMBERS)
     known, work = (_size(bench), "sizes") if traits else (None, "options")
     with bench.charged(f"{work}-{len(start)}-{len(pool)}", clock):
@@ -256,21 +256,35 @@ def _adaptively(
             known = [network for network in networks if network.finite]
             probs = np.stack([network.validation for network in known]) if known else np.empty((0, 0, 0))
             failed = [network.sample for network in networks if not network.finite]
-            proposal = rule.propose([network.sample for network in known], probs, failed)
-            yield proposal.sample, proposal.replica
-            networks.append(bench.network(proposal.sample, proposal.replica))
+            if known and len(start) <= len(networks) < learnt:
+                following = _seed_of_the_best(bench, networks)
+            else:
+                proposal = rule.propose([network.sample for network in known], probs, failed)
+                following = proposal.sample, proposal.replica
+            yield following
+            networks.append(bench.network(*following))
 
     return fill(bench, members, budget, proposals())
+
+
+def _by_architecture(bench: Workbench, networks: list[Network]) -> list[list[Network]]:
+    """Networks of each architecture, the lowest mean validation NLL first."""
+    groups: dict[object, list[Network]] = {}
+    for network in networks:
+        groups.setdefault(bench.structure.key(network.sample), []).append(network)
+    return sorted(groups.values(), key=lambda group: float(np.mean([network.nll for network in group])))
+
+
+def _seed_of_the_best(bench: Workbench, networks: list[Network]) -> Next:
+    best = _by_architecture(bench, networks)[0]  # one with a network that diverged has an infinite mean
+    return best[0].sample, len(best)
 
 
 def best_architecture_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
     """The hardest baseline: told for nothing which architecture adaptive EdgeNES found best, it spends all that
     adaptive EdgeNES spends on training on new seeds of that one."""
     ours = adaptive_edgenes()(bench, members, budget)
-    groups: dict[object, list[Network]] = {}
-    for network in ours.networks:
-        groups.setdefault(bench.structure.key(network.sample), []).append(network)
-    best = min(groups.values(), key=lambda group: float(np.mean([network.nll for network in group])))
+    best = _by_architecture(bench, ours.networks)[0]
     networks = fill(bench, members, budget - ours.search_s, replicas(best[0].sample))
     return Trained(networks, ours.search_s)
 

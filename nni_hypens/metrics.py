@@ -135,6 +135,25 @@ def nll(probs: ArrayLike, labels: ArrayLike) -> float:
     return float(-np.log(np.maximum(p[np.arange(len(y)), y], PROBABILITY_FLOOR)).mean())
 
 
+def nll_of_each(probs: ArrayLike, labels: ArrayLike) -> FloatArray:
+    """NLL of each of several networks, see :func:`nll`.
+
+    Args:
+        probs: `P x N x C` probabilities.
+        labels: `N` integers in 0..C-1.
+
+    Returns:
+        `P` values.
+
+    Raises:
+        InputError: If an argument is not of that form.
+    """
+    p = check_probabilities(probs, ndim=3)
+    y = check_labels(labels, *p.shape[1:])
+    each: FloatArray = -np.log(np.maximum(p[:, np.arange(len(y)), y], PROBABILITY_FLOOR)).mean(axis=1)
+    return each
+
+
 def ece(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> float:
     """Expected calibration error of the top class: equal-width bins, L1 (Guo et al. 2017, eq. 3; torchmetrics).
 

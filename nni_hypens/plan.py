@@ -149,6 +149,12 @@ class Plan:
         if self.strategy.get("supernet") is not None:  # whether the weights are of this space
             EdgeNES(supernet=self.strategy["supernet"]).mutate_model(fresh(self.space))
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        spec = self.data.input_spec
+        return spec["channels"], spec["height"], spec["width"]
+
     def budget(self) -> Budget | None:
         """The limits that sampled architectures keep, or None."""
         limits = {name: self.strategy.get(name) for name in ("max_params", "max_flops", "input_shape")}
@@ -156,11 +162,11 @@ class Plan:
 
     def _try_space(self, structure: EdgeStructure) -> None:
         """Run one architecture on two blank images: data and space must fit."""
-        spec, classes = self.data.input_spec, self.data.num_classes
+        classes = self.data.num_classes
         layout = ChoiceLayout(structure.table)
         draw = draw_paths(torch.zeros(layout.n_labels, layout.n_options), layout, 1.0, noise=False)
         network = fixed_network(self.space, structure.table.to_sample(draw.chosen.tolist())).eval()
-        shape = (2, spec["channels"], spec["height"], spec["width"])
+        shape = (2, *self.image_shape)
         try:
             with torch.no_grad():
                 output = network(torch.zeros(shape))

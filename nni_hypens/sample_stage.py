@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nni_hypens import metrics
 from nni_hypens.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.budget import Budget
 from nni_hypens.ensemble_cost import COUNTED, LIMITS
@@ -49,8 +50,7 @@ def draw_candidates(
     pool = _new_pool(plan, sampler, n, keys, len(known))
     probabilities = _predict(plan, folder, pool, progress)
     labels = plan.data.labels("validation")
-    true_class = probabilities[:, np.arange(len(labels)), labels]
-    nll = -np.log(np.clip(true_class, 1e-12, None)).mean(axis=1)
+    nll = metrics.nll_of_each(probabilities, labels)
     records: list[dict[str, Any]] = []
     counter = cost_counter(plan)
     chosen = RANKINGS[plan.ranking](pool, probabilities, labels, n + bool(known))
@@ -85,8 +85,7 @@ def cost_counter(plan: Plan) -> Budget | None:
     """What counts the costs of candidates before they are trained, where the ensemble has a limit on one of them."""
     if not any(LIMITS[name] in COUNTED for name in plan.limits):
         return None
-    spec = plan.data.input_spec
-    return Budget(plan.space, input_shape=[spec[name] for name in ("channels", "height", "width")])
+    return Budget(plan.space, input_shape=plan.image_shape)
 
 
 def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:

@@ -7,6 +7,7 @@ NAS"). Adaptive training learns from its own results whether and how much that h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,9 +28,20 @@ class NetworkSize:
 
     def __init__(self, space: ModelSpace, input_shape: Sequence[int]) -> None:
         self.space, self.input_shape = space, tuple(input_shape)
+        self._known: dict[str, tuple[float, float]] = {}
 
     def __call__(self, sample: Sample) -> tuple[float, float]:
-        """Parameters, and FLOPs of one image (a multiply-add counted as two), each plus one."""
+        """Parameters, and FLOPs of one image (a multiply-add counted as two), each plus one; measured once."""
+        key = repr(sorted(sample.items()))
+        if key not in self._known:
+            self._known[key] = self._measure(sample)
+        return self._known[key]
+
+    def volume(self, sample: Sample) -> float:
+        """Parameters times FLOPs."""
+        return math.prod(self(sample))
+
+    def _measure(self, sample: Sample) -> tuple[float, float]:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             network = fixed_network(self.space, sample).eval()
             flops = count_flops(network, torch.empty(1, *self.input_shape))

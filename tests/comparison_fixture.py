@@ -44,6 +44,7 @@ class SimulatedBench(Workbench):
         super().__init__(make_plan(RunConfig(**{**SETTINGS.to_mapping(), "seed": seed})), folder)
         self.diverging, self.costs = diverging, costs
         self.begun: list[tuple[object, int]] = []
+        self.evaluators = lambda factor: self.plan.evaluator
 
     def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
         turn = len(self.begun)

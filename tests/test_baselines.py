@@ -167,7 +167,7 @@ def test_adaptive_training_may_repeat_an_architecture(tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path, diverging=[1])
     trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
     found = keys(bench, trained.networks)
-    assert len(set(found[:4])) == 4
+    assert len(set(found[:3])) == 3
     assert found.count(found[1]) == 1  # what diverged is not trained again
 
 
@@ -189,14 +189,24 @@ def test_adaptive_edgenes_begins_with_what_is_best_by_supernet_and_size_together
         return by_nll.index(key) + larger + (same - 1) / 2
 
     trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
-    expected = sorted(rank(key) for key in known)[:4]
-    assert [rank(key) for key in keys(bench, trained.networks)[:4]] == expected
+    found = keys(bench, trained.networks)
+    assert [rank(key) for key in found[:3]] == sorted(rank(key) for key in known)[:3]
+    for place in range(3, 6):  # then new seeds of the one that is ahead
+        means = {key: np.mean([n.nll for n, own in zip(trained.networks[:place], found, strict=False) if own == key])
+                 for key in found[:3]}  # fmt: skip
+        assert found[place] == min(means, key=means.__getitem__)
+    assert len(set(found[6:]) - set(found[:3])) > 0  # and then whatever is expected to help
 
 
 def test_a_method_whose_networks_are_trained_for_longer_has_networks_of_its_own(tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path)
     factors: list[int] = []
-    bench.evaluators = lambda factor: factors.append(factor) or bench.plan.evaluator  # type: ignore[func-returns-value]
+
+    def evaluators(factor: int) -> Any:
+        factors.append(factor)
+        return bench.plan.evaluator
+
+    bench.evaluators = evaluators
     short = method_of("random_pool").recipe(bench, 3, 8.0)
     long = method_of("random_pool@3").recipe(bench, 3, 8.0)
     assert factors == [3]

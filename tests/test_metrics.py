@@ -107,6 +107,14 @@ def test_disagreement_and_oracle() -> None:
     assert oracle >= max(metrics.accuracy(probs[m], labels) for m in range(3))
 
 
+def test_nll_of_each_is_that_of_each() -> None:
+    probs, labels = make(5, n=20, members=3)
+    probs[0, 0] = np.eye(4)[(labels[0] + 1) % 4]  # an impossible label
+    assert metrics.nll_of_each(probs, labels) == pytest.approx([metrics.nll(one, labels) for one in probs])
+    with pytest.raises(InputError, match=r"labels: got shape \(19,\); expected shape \(20,\)"):
+        metrics.nll_of_each(probs, labels[1:])
+
+
 GOOD = np.full((3, 2), 0.5)
 LABELS = np.array([0, 1, 0])
 

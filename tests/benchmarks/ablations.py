@@ -26,6 +26,7 @@ import pandas as pd
 from nni.nas.evaluator.pytorch import Lightning
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
+from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
 from nni_hypens.adaptive import AdaptiveTraining, diverse_start, random_architectures
 from nni_hypens.architecture import EdgeStructure, Sample
@@ -111,7 +112,7 @@ def ranked(
     pool = guarded(bench.structure, pool) if guard else pool
     everything = [candidate.architecture for candidate in pool]
     probs, labels = search.predict(everything), bench.validation_labels
-    nll = -np.log(np.clip(probs[:, np.arange(len(labels)), labels], 1e-12, None)).mean(axis=1)
+    nll = metrics.nll_of_each(probs, labels)
     kept = rank(pool, probs, labels, min(n, len(pool)))
     keys = [bench.structure.key(sample) for sample in everything]
     return [everything[place] for place in kept], dict(zip(keys, nll.tolist(), strict=True)), everything
@@ -153,8 +154,7 @@ def adaptive(bench: Workbench, start: int = 2, large: int = 2, random: int = 1, 
         found = searched(bench, "edgenes", None)
         first, nll, pool = ranked(bench, found, start)
         seconds = found.clock.seconds
-    spec = bench.plan.data.input_spec
-    size = NetworkSize(bench.plan.space, [spec[name] for name in ("channels", "height", "width")])
+    size = NetworkSize(bench.plan.space, bench.plan.image_shape)
     first = [*first, *diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)]
     labels, known = bench.validation_labels, size if traits else None
     rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=known)

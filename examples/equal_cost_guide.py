@@ -1,0 +1,281 @@
+"""The guide to what methods reach at equal cost: its tables, sentences and figures, kept as the results are.
+
+    python -m examples.equal_cost_guide [runs/fashion runs/cifar]
+
+copies ``results.csv`` and ``comparison.json`` of comparisons into ``examples/results/equal_cost``, rewrites what stands
+between ``<!-- equal_cost: NAME -->`` and ``<!-- end -->`` in the guide and in the README, and draws the figures anew.
+Every sentence with a figure is made here, from the results. ``--quick`` writes nothing and says whether they are so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nni_hypens.comparison_data import Block, MethodDifference, comparison_blocks
+from nni_hypens.comparison_page import read_results
+from nni_hypens.comparison_plots import as_png, scores_figure
+from nni_hypens.files import read_json, write_bytes, write_json, write_text
+
+RESULTS = Path("examples/results/equal_cost")
+GUIDE, README, FIGURES = Path("docs/guides/equal_cost.md"), Path("README.md"), Path("docs/equal_cost")
+OURS = "adaptive@3"
+TITLES = {"fashion_mnist_14": "Fashion-MNIST, 14 x 14", "cifar10_16": "CIFAR-10, 16 x 16"}
+DARTS = ("darts_ensemble", "darts_deep_ensemble")
+POOLS = ("random_pool@3", "random_pool")
+HARDEST = "best_architecture@3"
+IN_README = (*DARTS, *POOLS, HARDEST)
+BAR = 0.05
+"""By how much the better of the DARTS ensembles should be beaten."""
+PART = re.compile(r"<!-- equal_cost: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+@dataclass
+class Measured:
+    """One comparison.
+
+    Args:
+        name: Of the data.
+        results: As ``nni-hypens compare`` writes them.
+        settings: ``comparison.json``.
+    """
+
+    name: str
+    results: pd.DataFrame
+    settings: dict[str, Any]
+
+    @property
+    def blocks(self) -> list[Block]:
+        """One for each size."""
+        return comparison_blocks(self.results, OURS)
+
+    @property
+    def title(self) -> str:
+        """For tables."""
+        return TITLES.get(self.name, self.name)
+
+
+def collect(folders: Sequence[Path]) -> None:
+    """Copy the results of comparisons, each of one data set, to where the guide's are."""
+    for folder in folders:
+        results = read_results(folder / "results.csv")
+        (data,) = set(results["data"])
+        place = RESULTS / data.rpartition(":")[2]
+        write_text(place / "results.csv", (folder / "results.csv").read_text(encoding="utf-8"))
+        write_json(place / "comparison.json", read_json(folder / "comparison.json"))
+
+
+def measured() -> list[Measured]:
+    """What was copied, in the order of :data:`TITLES`."""
+    there = [name for name in TITLES if (RESULTS / name).is_dir()]
+    return [
+        Measured(name, read_results(RESULTS / name / "results.csv"), read_json(RESULTS / name / "comparison.json"))
+        for name in there
+    ]
+
+
+# ---- sentences ----------------------------------------------------------------------------------------------------
+
+
+def percent(one: MethodDifference) -> str:
+    """``-5.1% [-7.0, -3.2]``."""
+    interval = f" [{100 * one.interval[0]:+.1f}, {100 * one.interval[1]:+.1f}]" if one.interval else ""
+    return f"{100 * one.difference:+.1f}%{interval}"
+
+
+def against(block: Block, other: str) -> MethodDifference | None:
+    """Ours against another method, where both were run."""
+    return next((one for one in block.differences if one.method == other), None)
+
+
+def better_of_darts(block: Block) -> MethodDifference:
+    """Ours against the one of the DARTS ensembles with the lower mean NLL."""
+    return max((one for one in block.differences if one.method in DARTS), key=lambda one: one.difference)
+
+
+def verdict(one: MethodDifference) -> str:
+    """What a difference says."""
+    low, high = one.interval or (0.0, 0.0)
+    if low <= 0 <= high:
+        return "no difference that this could tell"
+    return "lower" if high < 0 else "**higher**"
+
+
+def say_bar(all_of_it: Sequence[Measured]) -> str:
+    """Whether the aim was reached, for each data set and size."""
+    lines = []
+    for one in all_of_it:
+        for block in one.blocks:
+            found = better_of_darts(block)
+            reached = found.difference <= -BAR and found.interval is not None and found.interval[1] < 0
+            said = "reached" if reached else "**missed**"
+            lines.append(
+                f"- {one.title}, {block.members} members: {percent(found)} against {found.title}, the better of the "
+                f"DARTS ensembles (aim: -{100 * BAR:.0f}%; {said}); lower on {found.wins} "
+                f"of {found.pairs} seeds. {_accuracy(one, block, found.method)}"
+            )
+    return "\n".join(lines)
+
+
+def _accuracy(one: Measured, block: Block, other: str) -> str:
+    rows = one.results[one.results["members"] == block.members]
+    wide = rows.pivot(index="seed", columns="method", values="accuracy")
+    change = 100 * (wide[OURS] - wide[other])
+    return f"Accuracy: {change.mean():+.1f} points, from {change.min():+.1f} to {change.max():+.1f}."
+
+
+def say_others(all_of_it: Sequence[Measured]) -> str:
+    """Ours against each other method."""
+    lines = []
+    for one in all_of_it:
+        for block in one.blocks:
+            for found in sorted(block.differences, key=lambda row: row.method):
+                if found.method not in DARTS:
+                    where = f"{one.title}, {block.members} members"
+                    lines.append(f"- {where}, against {found.title}: {percent(found)}, {verdict(found)}.")
+    return "\n".join(lines)
+
+
+def say_search(all_of_it: Sequence[Measured]) -> str:
+    """What the search costs in DARTS runs."""
+    lines = []
+    for one in all_of_it:
+        rows = one.results.set_index(["members", "method", "seed"])["search_s"].sort_index()
+        ours, darts = rows.xs((3, OURS)).mean(), rows.xs((3, "darts_deep_ensemble")).mean()
+        share = ours / (3 * darts)
+        epochs = one.settings["search_epochs"], one.settings["nni_epochs"]
+        each = (ours / epochs[0]) / (3 * darts / epochs[1])
+        lines.append(
+            f"- {one.title}: {ours:.0f} s for {epochs[0]} epochs and all ranking, against {3 * darts:.0f} s for three "
+            f"DARTS runs of {epochs[1]}: {share:.2f} of them, and {each:.3f} for the same number of epochs."
+        )
+    return "\n".join(lines)
+
+
+def say_commands(all_of_it: Sequence[Measured]) -> str:
+    """How it was measured."""
+    lines = [one.settings["command"] for one in all_of_it]
+    return "```bash\n" + "\n".join(lines) + "\n```"
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def setup_table(all_of_it: Sequence[Measured]) -> str:
+    """Settings that matter."""
+    own = [one.settings for one in all_of_it]
+    numbers = [
+        ("training images", "train_size"),
+        ("validation images", "validation_size"),
+        ("test images", "test_size"),
+    ]
+    numbers += [("epochs of a network", "epochs"), ("epochs of our search", "search_epochs")]
+    numbers += [("epochs of a DARTS run", "nni_epochs")]
+    rows = [[title, *(f"{settings[name]:,.0f}" for settings in own)] for title, name in numbers]
+    seeds = [str(one.results["seed"].nunique()) for one in all_of_it]
+    space = [f"{settings['space']}, channels={settings['space_args']['channels']}" for settings in own]
+    return table(["", *(one.title for one in all_of_it)], [*rows, ["seeds", *seeds], ["space", *space]])
+
+
+def result_table(block: Block) -> str:
+    """Every method of a block, the best first."""
+    costs = {cost.method: cost for cost in block.costs}
+    rows = []
+    for score in block.scores:
+        found, cost = against(block, score.method), costs[score.method]
+        sd = f" ± {score.sd:.4f}" if score.sd is not None else ""
+        rows.append(
+            [
+                score.title, f"{score.mean:.4f}{sd}", f"{100 * cost.accuracy:.1f}", f"{100 * cost.ece:.1f}",
+                percent(found) if found else "-", f"{cost.search_s:.0f}", f"{cost.training_s:.0f}",
+                f"{cost.networks:.1f}", f"{cost.total_s / cost.budget_s:.2f}",
+            ]
+        )  # fmt: skip
+    head = ["method", "test NLL", "accuracy %", "ECE %", "ours against it", "search, s", "training, s", "networks"]
+    return table([*head, "cost / budget"], rows)
+
+
+def readme_table(all_of_it: Sequence[Measured]) -> str:
+    """Ours against the main baselines."""
+    blocks = [(one, block) for one in all_of_it for block in one.blocks]
+    names = [name for name in IN_README if any(against(block, name) for _, block in blocks)]
+    titles = {found.method: found.title for _, block in blocks for found in block.differences}
+    rows = []
+    for one, block in blocks:
+        own = next(score for score in block.scores if score.method == OURS)
+        cells = [percent(found) if (found := against(block, name)) else "-" for name in names]
+        rows.append([f"{one.title}, {block.members} members", f"{own.mean:.3f}", *cells])
+    return table(["data", "test NLL", *(f"against {titles[name]}" for name in names)], rows)
+
+
+def parts(all_of_it: Sequence[Measured]) -> dict[str, str]:
+    """Everything in the guide and the README that follows from the results, by name."""
+    found = {
+        "setup": setup_table(all_of_it),
+        "commands": say_commands(all_of_it),
+        "bar": say_bar(all_of_it),
+        "others": say_others(all_of_it),
+        "search": say_search(all_of_it),
+        "readme": readme_table(all_of_it),
+    }
+    for one in all_of_it:
+        for block in one.blocks:
+            name = f"{one.name}_{block.members}"
+            title = f"{one.title}, ensembles of {block.members}"
+            found[f"table_{name}"] = result_table(block)
+            found[f"figure_{name}"] = f"![{title}: test NLL of each method](../equal_cost/{name}.png)"
+    return found
+
+
+def filled(text: str, made: dict[str, str]) -> str:
+    """The text with every part as the results are."""
+    return PART.sub(lambda found: f"<!-- equal_cost: {found[1]} -->\n\n{made[found[1]]}\n\n<!-- end -->", text)
+
+
+def draw(all_of_it: Sequence[Measured], folder: Path = FIGURES) -> list[Path]:
+    """The figure of each block."""
+    written = []
+    for one in all_of_it:
+        for block in one.blocks:
+            written.append(folder / f"{one.name}_{block.members}.png")
+            write_bytes(written[-1], as_png(scores_figure(block, OURS)))
+    return written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="The guide to what methods reach at equal cost, kept as the results are."
+    )
+    parser.add_argument("folders", type=Path, nargs="*", help="comparisons whose results are copied first")
+    parser.add_argument("--quick", action="store_true", help="only say whether guide and README are as the results are")
+    arguments = parser.parse_args()
+    if not arguments.quick:
+        collect(arguments.folders)
+    all_of_it = measured()
+    made = parts(all_of_it)
+    texts = {path: path.read_text(encoding="utf-8") for path in (GUIDE, README)}
+    if arguments.quick:
+        same = all(filled(text, made) == text for text in texts.values())
+        print(f"guide and README are {'' if same else 'not '}as the results are")
+        sys.exit(not same)
+    for path, text in texts.items():
+        write_text(path, filled(text, made))
+    for path in draw(all_of_it):
+        print(f"figure: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from nni_hypens import metrics
 from nni_hypens.adaptive import AdaptiveTraining, diverse_start, neighbours, random_architectures
@@ -31,9 +30,9 @@ DEVIATION = 2
 """Edges in which random deviations differ from the base."""
 
 DRAWN = 60
-"""Random architectures among which adaptive training takes the largest for its start."""
-PROMISING = 4
-"""Architectures by which the number of those that are looked at for a start is set; see :func:`_promising`."""
+"""Random architectures whose sizes adaptive training looks at for its start."""
+LOOKED_AT = 16
+"""Candidates of the hypernetwork among which adaptive training looks for its start, and half as many random ones."""
 LEARNT = 6
 """Networks below which the forecast of adaptive training knows too little of what was not trained: asked with four
 promising ones, all alike, it proposed networks far worse than any of them."""
@@ -191,23 +190,24 @@ def adaptive_edgenes(start: int = 3, name: str = "edgenes", traits: bool = True,
 
 
 def _promising(bench: Workbench, search: HypernetworkSearch, n: int, clock: Clock) -> tuple[list[Sample], list[Sample]]:
-    """Of the base, candidates of the hypernetwork and the largest of many random architectures, the ``n`` that are best
-    by supernet and size together, and all of them. ``clock`` gets the seconds.
+    """The ``n`` best on the supernet of the base, candidates of the hypernetwork and random architectures, without
+    those that are small; and all that were looked at. ``clock`` gets the seconds.
 
-    A supernet of single paths that is trained for a short time prefers operations without parameters, and size alone
-    knows nothing of the data; the sum of both ranks is better than either.
+    A supernet of single paths that is trained for a short time prefers operations without parameters, so it decides
+    only among architectures no smaller than the median of random ones.
     """
     size = _size(bench)
-    pool = search.sampler.pool(OVERSAMPLE * PROMISING, search.plan.lam_range, bench.seed, at_least=1)
-    found = {bench.structure.key(one.architecture): one.architecture for one in pool}
-    with bench.charged("large", clock):
-        for sample in diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, 2 * PROMISING, 0):
-            found.setdefault(bench.structure.key(sample), sample)
-        samples = list(found.values())
-        volume = [size.volume(sample) for sample in samples]
+    pool = [one.architecture for one in search.sampler.pool(LOOKED_AT, search.plan.lam_range, bench.seed, at_least=1)]
+    with bench.charged("small", clock):
+        drawn = random_architectures(bench.structure, DRAWN, bench.seed)
+        least = float(np.median([size.volume(sample) for sample in drawn]))
+        found: dict[object, Sample] = {}
+        for source in (pool, drawn):
+            large = [sample for sample in source if size.volume(sample) >= least][: LOOKED_AT // 2]
+            found.update({bench.structure.key(sample): sample for sample in large})
+    samples = list(found.values())
     nll = metrics.nll_of_each(search.predict(samples), bench.validation_labels)
-    order = np.argsort(rankdata(nll) - rankdata(volume), kind="stable")
-    return [samples[place] for place in order[:n]], samples
+    return [samples[place] for place in np.argsort(nll, kind="stable")[:n]], samples
 
 
 def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Recipe:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from nni_hypens import metrics
 from nni_hypens.adaptive import AdaptiveTraining, diverse_start, neighbours, random_architectures
@@ -30,9 +31,9 @@ DEVIATION = 2
 """Edges in which random deviations differ from the base."""
 
 DRAWN = 60
-"""Random architectures whose sizes adaptive training looks at for its start."""
+"""Random architectures among which adaptive training takes the largest for its start."""
 LOOKED_AT = 16
-"""Candidates of the hypernetwork among which adaptive training looks for its start, and half as many random ones."""
+"""Candidates of the hypernetwork among which adaptive training looks for its start, and half as many large ones."""
 LEARNT = 6
 """Networks below which the forecast of adaptive training knows too little of what was not trained: asked with four
 promising ones, all alike, it proposed networks far worse than any of them."""
@@ -190,24 +191,25 @@ def adaptive_edgenes(start: int = 3, name: str = "edgenes", traits: bool = True,
 
 
 def _promising(bench: Workbench, search: HypernetworkSearch, n: int, clock: Clock) -> tuple[list[Sample], list[Sample]]:
-    """The ``n`` best on the supernet of the base, candidates of the hypernetwork and random architectures, without
-    those that are small; and all that were looked at. ``clock`` gets the seconds.
+    """Of the base, candidates of the hypernetwork and the largest of many random architectures, the ``n`` that are best
+    by supernet and size together, and all of them. ``clock`` gets the seconds.
 
-    A supernet of single paths that is trained for a short time prefers operations without parameters, so it decides
-    only among architectures no smaller than the median of random ones.
+    A supernet of single paths that is trained for a short time prefers operations without parameters, and size alone
+    knows nothing of the data; the sum of both ranks was better than either, and than the supernet among those that are
+    not small.
     """
     size = _size(bench)
-    pool = [one.architecture for one in search.sampler.pool(LOOKED_AT, search.plan.lam_range, bench.seed, at_least=1)]
-    with bench.charged("small", clock):
+    pool = search.sampler.pool(LOOKED_AT, search.plan.lam_range, bench.seed, at_least=1)
+    found = {bench.structure.key(one.architecture): one.architecture for one in pool}
+    with bench.charged("large", clock):
         drawn = random_architectures(bench.structure, DRAWN, bench.seed)
-        least = float(np.median([size.volume(sample) for sample in drawn]))
-        found: dict[object, Sample] = {}
-        for source in (pool, drawn):
-            large = [sample for sample in source if size.volume(sample) >= least][: LOOKED_AT // 2]
-            found.update({bench.structure.key(sample): sample for sample in large})
-    samples = list(found.values())
+        for sample in diverse_start(drawn, size, LOOKED_AT // 2, 0):
+            found.setdefault(bench.structure.key(sample), sample)
+        samples = list(found.values())
+        volume = [size.volume(sample) for sample in samples]
     nll = metrics.nll_of_each(search.predict(samples), bench.validation_labels)
-    return [samples[place] for place in np.argsort(nll, kind="stable")[:n]], samples
+    order = np.argsort(rankdata(nll) - rankdata(volume), kind="stable")
+    return [samples[place] for place in order[:n]], samples
 
 
 def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Recipe:

@@ -32,8 +32,9 @@ def benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[SimulatedBench]]:
     """The simulated workbenches of the cells, in this process; ``benches[0].diverging`` and the like come too late."""
     made: list[SimulatedBench] = []
 
-    def bench(plan: Any, folder: Path, nni_evaluator: Any) -> SimulatedBench:
+    def bench(plan: Any, folder: Path, nni_evaluator: Any, evaluators: Any) -> SimulatedBench:
         made.append(SimulatedBench(folder, seed=plan.seed))
+        made[-1].evaluators = evaluators
         made[-1].epochs = (plan.search_evaluator.trainer.max_epochs, nni_evaluator.trainer.max_epochs)
         return made[-1]
 
@@ -298,6 +299,16 @@ def test_searches_of_nni_may_have_a_length_of_their_own(benches: list[SimulatedB
     assert benches[1].epochs == (9, 9)
     with pytest.raises(InputError, match="nni_epochs: got 0"):
         compared(nni_epochs=0)
+
+
+def test_networks_may_be_trained_for_longer(benches: list[SimulatedBench], tmp_path: Path) -> None:
+    asked = compared(("random_pool", "random_pool@3"), settings=replace(SETTINGS, epochs=2))
+    rows = run_cell(asked, "digits", 0, tmp_path)
+    assert [row["method"] for row in rows] == ["random_pool", "random_pool@3"] * 2
+    evaluator = benches[0].evaluators(3)
+    assert evaluator.trainer.max_epochs == 6 and evaluator.module.epochs == 6  # the schedule is as long
+    with pytest.raises(InputError, match="methods: got 'random_pool@x'"):
+        compared(("random_pool@x",))
 
 
 def test_a_folder_keeps_versions_and_the_command_that_made_it(benches: list[SimulatedBench], tmp_path: Path) -> None:

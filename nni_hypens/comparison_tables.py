@@ -66,7 +66,7 @@ def paired_differences(
     wide = results.pivot_table(index=["data", "members", "seed"], columns="method", values=measure)
     rows = []
     for (data, members), block in wide.groupby(level=["data", "members"]):
-        for other in sorted((name for name in block if name != ours), key=method_order):
+        for other in sorted((str(name) for name in block if name != ours), key=method_order):
             pairs = block[[ours, other]].dropna()
             if pairs.empty:
                 continue

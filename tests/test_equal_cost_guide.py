@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "examples" / "results" / "equal_cost"
 SETTINGS = {
     "train_size": 6000, "validation_size": 2000, "test_size": 5000, "epochs": 3, "search_epochs": 6, "nni_epochs": 1,
-    "space": "one_cell", "space_args": {"channels": 8}, "command": "nni-hypens compare",
+    "space": "one_cell", "space_args": {"channels": 8}, "command": "nni-hypens compare --out /tmp/x --jobs 1",
 }  # fmt: skip
 
 
@@ -86,6 +86,14 @@ def test_sentences_about_the_others_and_the_search(equal_cost_guide: ModuleType)
     assert "0.03 of them, and 0.006 for the same number" in equal_cost_guide.say_search([one])
 
 
+def test_darts_trained_as_long_is_told_apart(equal_cost_guide: ModuleType) -> None:
+    levels = {"adaptive@3": 0.9, "darts_deep_ensemble": 1.0, "darts_deep_ensemble@3": 0.8}
+    one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
+    said = equal_cost_guide.say_longer([one]).splitlines()
+    assert len(said) == 2 and all("**higher**" in line and "costs 0.50 times the budget" in line for line in said)
+    assert "DARTS" not in equal_cost_guide.say_others([one])
+
+
 def test_tables_have_every_method_the_best_first(equal_cost_guide: ModuleType) -> None:
     levels = {"adaptive@3": 0.9, "darts_deep_ensemble": 1.0, "random_pool@3": 0.95}
     one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
@@ -104,7 +112,8 @@ def test_results_are_copied_with_what_made_them(
     (run / "comparison.json").write_text(json.dumps(SETTINGS))
     equal_cost_guide.collect([run])
     (one,) = equal_cost_guide.measured()
-    assert one.name == "cifar10_16" and one.settings == SETTINGS and len(one.results) == 20
+    command = "nni-hypens compare --out runs/cifar10_16 --jobs 1"
+    assert one.name == "cifar10_16" and one.settings == SETTINGS | {"command": command} and len(one.results) == 20
     figures = equal_cost_guide.draw([one], tmp_path / "figures")
     assert [path.name for path in figures] == ["cifar10_16_3.png", "cifar10_16_5.png"]
 

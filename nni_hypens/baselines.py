@@ -371,7 +371,7 @@ def method_of(name: str) -> Method:
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         return method.recipe(bench.longer(int(factor)), members, budget)
 
-    return replace(method, title=f"{method.title}, {factor} x epochs", recipe=recipe)
+    return replace(method, title=f"{method.title}, {factor}x", recipe=recipe)
 
 
 def method_order(name: str) -> str:

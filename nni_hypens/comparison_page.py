@@ -180,6 +180,7 @@ def _notes() -> str:
         "paired by seed; percentile bootstrap of 10,000 resamples; two-sided paired t-test of the NLLs; pairs in which "
         "ours is lower.",
         "networks, architectures": "trained by the method, whether or not they became members.",
+        "2x, 3x, ...": "networks are trained for so many times the epochs.",
         "of the budget": "search and training in percent of the budget. A method that does not fill the budget has a "
         "cost of its own, which may be above it.",
         SPEARMAN: "rank correlation of the supernet's NLL with the validation NLL after training, over the "

@@ -211,7 +211,7 @@ def test_a_method_whose_networks_are_trained_for_longer_has_networks_of_its_own(
     short = method_of("random_pool").recipe(bench, 3, 8.0)
     long = method_of("random_pool@3").recipe(bench, 3, 8.0)
     assert factors == [3]
-    assert method_of("random_pool@3").title == "Random-NES, 3 x epochs"
+    assert method_of("random_pool@3").title == "Random-NES, 3x"
     assert keys(bench, short.networks) == keys(bench, long.networks)
     assert len(bench.begun) == 2 * len(short.networks)  # none is taken for the other
     with pytest.raises(ValueError, match="evaluators: got None"):

@@ -78,9 +78,9 @@ def test_sentences_about_the_others_and_the_search(equal_cost_guide: ModuleType)
     levels = {"adaptive@3": 0.9, "darts_deep_ensemble": 1.0, "random_pool@3": 0.95, "best_architecture@3": 0.8}
     one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
     said = equal_cost_guide.say_others([one])
-    assert re.search(r"3 members, against Random-NES, 3 x epochs: -\d.* lower\.$", said, re.MULTILINE)
+    assert re.search(r"3 members, against Random-NES, 3x: -\d.* lower\.$", said, re.MULTILINE)
     assert re.search(
-        r"3 members, against DeepEns of our best, 3 x epochs: \+\d.* \*\*higher\*\*\.$", said, re.MULTILINE
+        r"3 members, against DeepEns of our best, 3x: \+\d.* \*\*higher\*\*\.$", said, re.MULTILINE
     )
     # 30 s for 6 epochs against three times 300 s for 1 epoch
     assert "0.03 of them, and 0.006 for the same number" in equal_cost_guide.say_search([one])
@@ -98,7 +98,7 @@ def test_tables_have_every_method_the_best_first(equal_cost_guide: ModuleType) -
     levels = {"adaptive@3": 0.9, "darts_deep_ensemble": 1.0, "random_pool@3": 0.95}
     one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
     rows = [line.split(" | ")[0] for line in equal_cost_guide.result_table(one.blocks[0]).splitlines()[2:]]
-    assert rows == ["| EdgeNES, adaptive, 3 x epochs", "| Random-NES, 3 x epochs", "| DeepEns of DARTS"]
+    assert rows == ["| EdgeNES, adaptive, 3x", "| Random-NES, 3x", "| DeepEns of DARTS"]
     assert equal_cost_guide.readme_table([one]).count("\n") == 3  # two sizes below the head
 
 

@@ -90,7 +90,7 @@ def test_darts_trained_as_long_is_told_apart(equal_cost_guide: ModuleType) -> No
     levels = {"adaptive@3": 0.9, "darts_deep_ensemble": 1.0, "darts_deep_ensemble@3": 0.8}
     one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
     said = equal_cost_guide.say_longer([one]).splitlines()
-    assert len(said) == 2 and all("**higher**" in line and "costs 0.50 times the budget" in line for line in said)
+    assert len(said) == 2 and all("**higher**" in line and "costs 1.85 times the budget" in line for line in said)
     assert "DARTS" not in equal_cost_guide.say_others([one])
 
 

@@ -52,7 +52,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ensemble, Path]:
 def port(exported: tuple[Ensemble, Path]) -> Iterator[int]:
     code = f"{WITHOUT} sys.argv[1:] = [{str(exported[1])!r}, '--port', '0']; "
     code += f"runpy.run_path({str(EXAMPLES / 'serve.py')!r}, run_name='__main__')"
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs tests in the background ignores it
+    )
     try:
         first = server.stdout.readline()
         yield int(re.fullmatch(r"serving on http://127\.0\.0\.1:(\d+)/\n", first)[1])

@@ -14,12 +14,15 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nni_hypens.comparison_data import Block, MethodDifference, comparison_blocks
+from examples.paper_figures import as_markdown
+from examples.paper_guide import pattern, replaced
+from nni_hypens.comparison_data import Block, MethodCost, MethodDifference, comparison_blocks
 from nni_hypens.comparison_page import read_results
 from nni_hypens.comparison_plots import as_png, scores_figure
 from nni_hypens.files import read_json, write_bytes, write_json, write_text
@@ -29,14 +32,14 @@ GUIDE, README, FIGURES = Path("docs/guides/equal_cost.md"), Path("README.md"), P
 OURS = "adaptive@3"
 TITLES = {"fashion_mnist_14": "Fashion-MNIST, 14 x 14", "cifar10_16": "CIFAR-10, 16 x 16"}
 DARTS = ("darts_ensemble", "darts_deep_ensemble")
-POOLS = ("random_pool@3", "random_pool")
+POOL = "random_pool@3"
 HARDEST = "best_architecture@3"
 LONGER = "darts_deep_ensemble@3"
 """Beyond the budget, to show how much of the difference is the length of the training."""
-IN_README = (*DARTS, *POOLS, HARDEST, LONGER)
+IN_README = (*DARTS, POOL, HARDEST, LONGER)
 BAR = 0.05
 """By how much the better of the DARTS ensembles should be beaten."""
-PART = re.compile(r"<!-- equal_cost: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+PART = pattern("equal_cost")
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Measured:
     results: pd.DataFrame
     settings: dict[str, Any]
 
-    @property
+    @cached_property
     def blocks(self) -> list[Block]:
         """One for each size."""
         return comparison_blocks(self.results, OURS)
@@ -99,6 +102,16 @@ def against(block: Block, other: str) -> MethodDifference | None:
     return next((one for one in block.differences if one.method == other), None)
 
 
+def cost_of(block: Block, method: str) -> MethodCost:
+    """What a method cost there."""
+    return next(cost for cost in block.costs if cost.method == method)
+
+
+def each_block(all_of_it: Sequence[Measured]) -> list[tuple[Measured, Block]]:
+    """Every data set and size."""
+    return [(one, block) for one in all_of_it for block in one.blocks]
+
+
 def better_of_darts(block: Block) -> MethodDifference:
     """Ours against the one of the DARTS ensembles with the lower mean NLL."""
     return max((one for one in block.differences if one.method in DARTS), key=lambda one: one.difference)
@@ -115,16 +128,15 @@ def verdict(one: MethodDifference) -> str:
 def say_bar(all_of_it: Sequence[Measured]) -> str:
     """Whether the aim was reached, for each data set and size."""
     lines = []
-    for one in all_of_it:
-        for block in one.blocks:
-            found = better_of_darts(block)
-            reached = found.difference <= -BAR and found.interval is not None and found.interval[1] < 0
-            said = "reached" if reached else "**missed**"
-            lines.append(
-                f"- {one.title}, {block.members} members: {percent(found)} against {found.title}, the better of the "
-                f"DARTS ensembles (aim: -{100 * BAR:.0f}%; {said}); lower on {found.wins} "
-                f"of {found.pairs} seeds. {_accuracy(one, block, found.method)}"
-            )
+    for one, block in each_block(all_of_it):
+        found = better_of_darts(block)
+        reached = found.difference <= -BAR and found.interval is not None and found.interval[1] < 0
+        said = "reached" if reached else "**missed**"
+        lines.append(
+            f"- {one.title}, {block.members} members: {percent(found)} against {found.title}, the better of the "
+            f"DARTS ensembles (aim: -{100 * BAR:.0f}%; {said}); lower on {found.wins} "
+            f"of {found.pairs} seeds. {_accuracy(one, block, found.method)}"
+        )
     return "\n".join(lines)
 
 
@@ -138,24 +150,21 @@ def _accuracy(one: Measured, block: Block, other: str) -> str:
 def say_others(all_of_it: Sequence[Measured]) -> str:
     """Ours against each other method."""
     lines = []
-    for one in all_of_it:
-        for block in one.blocks:
-            for found in sorted(block.differences, key=lambda row: row.method):
-                if found.method not in (*DARTS, LONGER):
-                    where = f"{one.title}, {block.members} members"
-                    lines.append(f"- {where}, against {found.title}: {percent(found)}, {verdict(found)}.")
+    for one, block in each_block(all_of_it):
+        for found in sorted(block.differences, key=lambda row: row.method):
+            if found.method not in (*DARTS, LONGER):
+                where = f"{one.title}, {block.members} members"
+                lines.append(f"- {where}, against {found.title}: {percent(found)}, {verdict(found)}.")
     return "\n".join(lines)
 
 
 def say_longer(all_of_it: Sequence[Measured]) -> str:
     """Ours against DARTS's choice trained as long, and what that costs."""
     lines = []
-    for one in all_of_it:
-        for block in one.blocks:
-            found = against(block, LONGER)
-            if found is None:
-                continue
-            cost = next(cost for cost in block.costs if cost.method == LONGER)
+    for one, block in each_block(all_of_it):
+        found = against(block, LONGER)
+        if found is not None:
+            cost = cost_of(block, LONGER)
             lines.append(
                 f"- {one.title}, {block.members} members: ours is {percent(found)} against it ({verdict(found)}), and "
                 f"it costs {cost.total_s / cost.budget_s:.2f} times the budget."
@@ -167,8 +176,7 @@ def say_search(all_of_it: Sequence[Measured]) -> str:
     """What the search costs in DARTS runs."""
     lines = []
     for one in all_of_it:
-        rows = one.results.set_index(["members", "method", "seed"])["search_s"].sort_index()
-        ours, darts = rows.xs((3, OURS)).mean(), rows.xs((3, "darts_deep_ensemble")).mean()
+        ours, darts = (cost_of(one.blocks[0], name).search_s for name in (OURS, "darts_deep_ensemble"))
         share = ours / (3 * darts)
         epochs = one.settings["search_epochs"], one.settings["nni_epochs"]
         each = (ours / epochs[0]) / (3 * darts / epochs[1])
@@ -190,8 +198,7 @@ def say_commands(all_of_it: Sequence[Measured]) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Markdown."""
-    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
+    return as_markdown(pd.DataFrame(rows, columns=list(head))).strip()
 
 
 def setup_table(all_of_it: Sequence[Measured]) -> str:
@@ -212,10 +219,9 @@ def setup_table(all_of_it: Sequence[Measured]) -> str:
 
 def result_table(block: Block) -> str:
     """Every method of a block, the best first."""
-    costs = {cost.method: cost for cost in block.costs}
     rows = []
     for score in block.scores:
-        found, cost = against(block, score.method), costs[score.method]
+        found, cost = against(block, score.method), cost_of(block, score.method)
         sd = f" ± {score.sd:.4f}" if score.sd is not None else ""
         rows.append(
             [
@@ -230,7 +236,7 @@ def result_table(block: Block) -> str:
 
 def readme_table(all_of_it: Sequence[Measured]) -> str:
     """Ours against the main baselines."""
-    blocks = [(one, block) for one in all_of_it for block in one.blocks]
+    blocks = each_block(all_of_it)
     names = [name for name in IN_README if any(against(block, name) for _, block in blocks)]
     titles = {found.method: found.title for _, block in blocks for found in block.differences}
     rows = []
@@ -252,27 +258,25 @@ def parts(all_of_it: Sequence[Measured]) -> dict[str, str]:
         "search": say_search(all_of_it),
         "readme": readme_table(all_of_it),
     }
-    for one in all_of_it:
-        for block in one.blocks:
-            name = f"{one.name}_{block.members}"
-            title = f"{one.title}, ensembles of {block.members}"
-            found[f"table_{name}"] = result_table(block)
-            found[f"figure_{name}"] = f"![{title}: test NLL of each method](../equal_cost/{name}.png)"
+    for one, block in each_block(all_of_it):
+        name = f"{one.name}_{block.members}"
+        title = f"{one.title}, ensembles of {block.members}"
+        found[f"table_{name}"] = result_table(block)
+        found[f"figure_{name}"] = f"![{title}: test NLL of each method](../equal_cost/{name}.png)"
     return found
 
 
 def filled(text: str, made: dict[str, str]) -> str:
     """The text with every part as the results are."""
-    return PART.sub(lambda found: f"<!-- equal_cost: {found[1]} -->\n\n{made[found[1]]}\n\n<!-- end -->", text)
+    return replaced(text, "equal_cost", made)
 
 
 def draw(all_of_it: Sequence[Measured], folder: Path = FIGURES) -> list[Path]:
     """The figure of each block."""
     written = []
-    for one in all_of_it:
-        for block in one.blocks:
-            written.append(folder / f"{one.name}_{block.members}.png")
-            write_bytes(written[-1], as_png(scores_figure(block, OURS)))
+    for one, block in each_block(all_of_it):
+        written.append(folder / f"{one.name}_{block.members}.png")
+        write_bytes(written[-1], as_png(scores_figure(block, OURS)))
     return written
 
 

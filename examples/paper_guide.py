@@ -32,7 +32,18 @@ from examples.paper_figures import (
 )
 from nni_hypens.files import read_json, write_text
 
-PART = re.compile(r"<!-- paper: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+def pattern(tag: str) -> re.Pattern[str]:
+    """What finds the parts of a text that are made from results, ``<!-- TAG: NAME -->`` to ``<!-- end -->``."""
+    return re.compile(rf"<!-- {tag}: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def replaced(text: str, tag: str, made: dict[str, str]) -> str:
+    """The text with every part of a tag as it was made; a name that was not made is an error."""
+    return pattern(tag).sub(lambda found: f"<!-- {tag}: {found[1]} -->\n\n{made[found[1]]}\n\n<!-- end -->", text)
+
+
+PART = pattern("paper")
 
 
 def number(text: str) -> tuple[float, float]:
@@ -152,8 +163,7 @@ def parts(results: Results) -> dict[str, str]:
 
 def fill(guide: str, results: Results) -> str:
     """The guide with every part as the results are."""
-    made = parts(results)
-    return PART.sub(lambda found: f"<!-- paper: {found[1]} -->\n\n{made[found[1]]}\n\n<!-- end -->", guide)
+    return replaced(guide, "paper", parts(results))
 
 
 def main() -> None:

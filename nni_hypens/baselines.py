@@ -181,16 +181,18 @@ def adaptive_edgenes(start: int = 3, name: str = "edgenes", traits: bool = True,
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         search = hypernetwork_search(bench, name, **changes)
-        clock = Clock()
-        first, pool = _promising(bench, search, start, clock)
+        clock, size = Clock(), _size(bench)
+        first, pool = _promising(bench, search, start, size, clock)
         clock.seconds += search.clock.seconds
-        networks = _adaptively(bench, members, budget, first, pool, clock, traits, LEARNT)
+        networks = _adaptively(bench, members, budget, first, pool, clock, size if traits else None, LEARNT)
         return Trained(networks, clock.seconds, supernet_nll=_supernet_nll(bench, search, networks))
 
     return recipe
 
 
-def _promising(bench: Workbench, search: HypernetworkSearch, n: int, clock: Clock) -> tuple[list[Sample], list[Sample]]:
+def _promising(
+    bench: Workbench, search: HypernetworkSearch, n: int, size: NetworkSize, clock: Clock
+) -> tuple[list[Sample], list[Sample]]:
     """Of the base, candidates of the hypernetwork and the largest of many random architectures, the ``n`` that are best
     by supernet and size together, and all of them. ``clock`` gets the seconds.
 
@@ -198,7 +200,6 @@ def _promising(bench: Workbench, search: HypernetworkSearch, n: int, clock: Cloc
     knows nothing of the data; the sum of both ranks was better than either, and than the supernet among those that are
     not small.
     """
-    size = _size(bench)
     pool = search.sampler.pool(LOOKED_AT, search.plan.lam_range, bench.seed, at_least=1)
     found = {bench.structure.key(one.architecture): one.architecture for one in pool}
     with bench.charged("large", clock):
@@ -216,22 +217,17 @@ def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Rec
     """Adaptive training alone, begun with random architectures and without any search."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
-        clock = Clock()
-        first = _random_start(bench, large, random, clock)
-        return Trained(_adaptively(bench, members, budget, first, [], clock, traits), clock.seconds)
+        clock, size = Clock(), _size(bench)
+        with bench.charged(f"start-{large}-{random}", clock):
+            first = diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)
+        networks = _adaptively(bench, members, budget, first, [], clock, size if traits else None)
+        return Trained(networks, clock.seconds)
 
     return recipe
 
 
 def _size(bench: Workbench) -> NetworkSize:
     return NetworkSize(bench.plan.space, bench.plan.image_shape)
-
-
-def _random_start(bench: Workbench, large: int, random: int, clock: Clock) -> list[Sample]:
-    """The largest of many random architectures, and some that are merely random; ``clock`` gets the seconds."""
-    size = _size(bench)
-    with bench.charged(f"start-{large}-{random}", clock):
-        return diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)
 
 
 def _adaptively(
@@ -241,15 +237,15 @@ def _adaptively(
     start: list[Sample],
     pool: list[Sample],
     clock: Clock,
-    traits: bool = True,
+    traits: NetworkSize | None,
     learnt: int = 0,
 ) -> list[Network]:
     """What adaptive training trains; ``clock`` has the seconds that are spent already, and gets those that it takes to
     set up the rule. Between the start and ``learnt`` networks it trains new seeds of the best architecture."""
     size = min(members, RULE_MEMBERS)
-    known, work = (_size(bench), "sizes") if traits else (None, "options")
+    work = "options" if traits is None else "sizes"
     with bench.charged(f"{work}-{len(start)}-{len(pool)}", clock):
-        rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, size, bench.seed, traits=known)
+        rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, size, bench.seed, traits=traits)
     budget -= clock.seconds
     networks: list[Network] = []
 

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from nni_hypens.baselines import METHODS, method_of
+from nni_hypens.baselines import method_of
 from nni_hypens.comparison_tables import LEVEL, paired_differences, spearman_of
+from nni_hypens.errors import InputError
+from nni_hypens.method_parts import Method
 
 
 class MethodScore(NamedTuple):
@@ -83,11 +85,15 @@ class Block(NamedTuple):
 
 def title_of(method: str) -> str:
     """The method's title; the name itself where this version does not know it."""
-    return method_of(method).title if _known(method) else method
+    known = _known(method)
+    return method if known is None else known.title
 
 
-def _known(method: str) -> bool:
-    return method.partition("@")[0] in METHODS
+def _known(method: str) -> Method | None:
+    try:
+        return method_of(method)
+    except InputError:
+        return None
 
 
 def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
@@ -144,7 +150,7 @@ def _differences(table: pd.DataFrame, ranks: dict[str, int]) -> tuple[MethodDiff
 
 
 def _cost(rows: pd.DataFrame, score: MethodScore) -> MethodCost:
-    mean = rows.mean(numeric_only=True)
+    mean, known = rows.mean(numeric_only=True), _known(score.method)
     spearman, ranked = spearman_of(rows)
     names = ("search_s", "training_s", "budget_s", "networks", "architectures", "accuracy", "ece")
     return MethodCost(
@@ -155,5 +161,5 @@ def _cost(rows: pd.DataFrame, score: MethodScore) -> MethodCost:
         **{name: float(mean[name]) for name in names},
         spearman=spearman,
         ranked=ranked,
-        fills=not _known(score.method) or method_of(score.method).fills,
+        fills=known is None or known.fills,
     )

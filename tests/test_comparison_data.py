@@ -58,3 +58,4 @@ def test_one_seed_has_no_interval_and_an_absent_method_no_differences() -> None:
 
 def test_a_method_of_another_version_keeps_its_name() -> None:
     assert title_of("adaptive") == "EdgeNES, adaptive" and title_of("later") == "later"
+    assert title_of("adaptive@3") == "EdgeNES, adaptive, 3x" and title_of("adaptive@later") == "adaptive@later"

@@ -263,3 +263,7 @@ def test_paper_tables(tmp_path: Path) -> None:
 
 def test_paper_guide() -> None:
     assert example("paper_guide", "--quick") == "the guide is as the results are\n"
+
+
+def test_equal_cost_guide() -> None:
+    assert example("equal_cost_guide", "--quick") == "guide and README are as the results are\n"

@@ -332,7 +332,9 @@ def predicted_nll(features: FloatArray, owner: NDArray[Any], nll: FloatArray) ->
     Bayesian ridge on ln NLL. Both precisions have Gamma(1, 1) priors in units of the spread that was seen, so a few
     networks cannot make the model certain.
     """
-    inputs, target = features - features.mean(axis=0), np.log(np.maximum(nll, FLOOR))
+    target = np.log(np.maximum(nll, FLOOR))
+    # centred where it is fitted: before scikit-learn 1.9 the spread of predictions forgot the intercept's offset
+    inputs = features - features[owner].mean(axis=0)
     scale = max(float(target.std()), 0.02)
     model = BayesianRidge(alpha_1=1.0, alpha_2=1.0, lambda_1=1.0, lambda_2=1.0)
     model.fit(inputs[owner], (target - target.mean()) / scale)

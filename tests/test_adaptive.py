@@ -120,6 +120,27 @@ def test_quality_is_carried_to_architectures_that_were_not_trained(structure: Ed
     assert (std > 0).all() and std[20:].mean() > std[:20].mean()  # surer of what it has seen
 
 
+def test_spreads_are_those_of_the_posterior(structure: EdgeStructure) -> None:
+    """Against its closed form (Bishop 2006, 3.58 and 3.59), and the fixed point of its precisions (MacKay 1992)."""
+    samples, probs = pool(structure, 40)
+    features, _ = architecture_features(structure, samples)
+    nll = np.array([metrics.nll(one, LABELS) for one in probs[:6]])
+    mean, std = predicted_nll(features, np.arange(6), nll)
+    scale = max(np.log(nll).std(), 0.02)
+    target = (np.log(nll) - np.log(nll).mean()) / scale
+    inputs = features - features[:6].mean(axis=0)
+    noise, weight = 1.0, 1.0
+    for _ in range(1000):
+        covariance = np.linalg.inv(noise * inputs[:6].T @ inputs[:6] + weight * np.eye(inputs.shape[1]))
+        coefficients = noise * covariance @ inputs[:6].T @ target
+        effective = inputs.shape[1] - weight * np.trace(covariance)
+        weight = (effective + 2) / (coefficients @ coefficients + 2)
+        noise = (6 - effective + 2) / (((target - inputs[:6] @ coefficients) ** 2).sum() + 2)
+    spread = np.sqrt(np.einsum("pf,fg,pg->p", inputs, covariance, inputs) + 1 / noise)
+    np.testing.assert_allclose(mean, np.exp(inputs @ coefficients * scale + np.log(nll).mean()), rtol=1e-3)
+    np.testing.assert_allclose(std, spread * scale * mean, rtol=1e-3)
+
+
 def test_the_expected_gain_agrees_with_what_happens(structure: EdgeStructure) -> None:
     samples, probs = pool(structure, 60)
     features, shared = architecture_features(structure, samples)

@@ -37,6 +37,12 @@ RANDOM_OPTIONS = 200
 """Architectures drawn from the whole space, so that what the search has missed can be found."""
 MEASURED = 40
 """Architectures whose traits are measured; those of the others follow from edges and operations."""
+LEARNT = 6
+"""Networks below which the forecast knows too little of what was not trained: asked with four promising ones, all
+alike, it proposed networks far worse than any of them."""
+RULE_MEMBERS = 3
+"""Ensembles that are looked at have no more members than this: beyond it one more gains little, the aim would be blunt,
+and ensembles of several sizes share what was trained."""
 FLOOR = 1e-12
 
 
@@ -63,7 +69,7 @@ class Proposal:
         sample: The architecture.
         replica: How many networks of it there are already; part of the seed.
         source: ``start``, ``pool``, ``random``, ``neighbour`` (of a good one) or ``replica``.
-        gain: Expected decrease of the ensemble's validation NLL; None while the start is trained.
+        gain: Expected decrease of the ensemble's validation NLL; None while too little is known to expect anything.
     """
 
     sample: Sample
@@ -80,11 +86,13 @@ class AdaptiveTraining:
         start: Architectures to train first, whatever comes out; two or more.
         pool: More architectures to choose among, such as draws of the hypernetwork.
         labels: ``N`` labels of the validation examples.
-        members: Members M of the ensemble.
+        members: Members of the ensemble; the rule looks at M of them, at most :data:`RULE_MEMBERS`.
         seed: Seed of the architectures that are drawn from the whole space.
         accepts: Which architectures may be trained (a budget); None for all. It is asked about few.
         traits: Numbers above 0 that are known of an architecture before it is trained, such as parameters and FLOPs
             (:class:`nni_hypens.traits.NetworkSize`); the forecast uses their logarithms. They are asked of few.
+        learnt: Networks, those in training included, below which new seeds of the best architecture are trained once
+            the start is.
     """
 
     def __init__(
@@ -97,9 +105,11 @@ class AdaptiveTraining:
         seed: int = 0,
         accepts: Callable[[Sample], bool] | None = None,
         traits: Callable[[Sample], Sequence[float]] | None = None,
+        learnt: int = LEARNT,
     ) -> None:
-        self.structure, self.labels, self.members, self.accepts = structure, labels, members, accepts
-        self.traits = traits
+        self.structure, self.labels, self.accepts = structure, labels, accepts
+        self.members = min(members, RULE_MEMBERS)
+        self.traits, self.learnt = traits, learnt
         self.options: list[Sample] = []
         self.sources: list[str] = []
         self._place: dict[object, int] = {}
@@ -132,7 +142,8 @@ class AdaptiveTraining:
         Args:
             trained: Architectures of the T networks that are trained.
             probs: ``T x N x C``, their validation probabilities.
-            pending: Architectures in training; none of them is proposed again before it is known.
+            pending: Architectures in training, or of networks that failed, one for each; none of them is proposed again
+                before it is known, but for new seeds of the best below ``learnt`` networks.
         """
         self._forget()
         self._add(trained, "start")
@@ -143,6 +154,8 @@ class AdaptiveTraining:
         for index in range(self.n_start):
             if index not in begun:
                 return Proposal(self.options[index], 0, "start")
+        if owner and len(owner) + len(pending) < self.learnt:
+            return self._reseed(owner, probs, pending)
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
             rest = (index for index in range(len(self.options)) if index not in begun and self._accepted(index))
             index = next(rest)
@@ -158,6 +171,12 @@ class AdaptiveTraining:
         return Proposal(
             self.options[best], replica, "replica" if replica else self.sources[best], float(found.gain[best])
         )
+
+    def _reseed(self, owner: Sequence[int], probs: NDArray[Any], pending: Sequence[Sample]) -> Proposal:
+        best = self._best(owner, probs)[0]
+        key = self.structure.key(self.options[best])
+        waiting = sum(self.structure.key(sample) == key for sample in pending)
+        return Proposal(self.options[best], owner.count(best) + waiting, "replica")
 
     def _forecast(self, owner: Sequence[int], probs: NDArray[Any]) -> Forecast:
         features, shared = architecture_features(self.structure, self.options)
@@ -193,15 +212,18 @@ def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sa
     return list(found.values())[:n]
 
 
+def by_size(samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float]]) -> list[Sample]:
+    """Architectures in the order of the product of their traits, the largest first."""
+    return sorted(samples, key=lambda sample: -float(np.sum(np.log(traits(sample)))))
+
+
 def diverse_start(
     samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float]], large: int, others: int
 ) -> list[Sample]:
-    """Architectures to begin with: the ``large`` largest of ``samples`` by the product of their traits, and the first
-    ``others`` of the rest. Large networks are often good, and together both show how much size decides."""
-    order = sorted(range(len(samples)), key=lambda place: -float(np.sum(np.log(traits(samples[place])))))
-    chosen = order[:large]
-    chosen += [place for place in range(len(samples)) if place not in chosen][:others]
-    return [samples[place] for place in chosen]
+    """Architectures to begin with: the ``large`` largest of ``samples``, and the first ``others`` of the rest. Large
+    networks are often good, and together both show how much size decides."""
+    chosen = by_size(samples, traits)[:large]
+    return chosen + [sample for sample in samples if sample not in chosen][:others]
 
 
 def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:

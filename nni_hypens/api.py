@@ -121,7 +121,7 @@ def search_ensemble(
     ood: str = "auto",
     stress_images: int = 256,
     threads: int = 1,
-    ranking: str = "spread",
+    ranking: str = "auto",
     halving: bool = False,
     adaptive: int = 0,
     max_total_params: float | None = None,
@@ -162,8 +162,10 @@ def search_ensemble(
         ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial.
-        ranking: How the supernet chooses what is trained: ``spread`` (the best of each part of the dial) or
-            ``ensemble`` (greedily, by the ensemble's NLL, wherever on the dial).
+        ranking: How what is trained is chosen on the supernet: ``spread`` (the best of each part of the dial),
+            ``ensemble`` (greedily, by the ensemble's NLL, wherever on the dial), ``promising`` (the best by supernet
+            and size together, large random architectures among them) or ``auto`` (``promising`` with ``adaptive``,
+            else ``spread``).
         adaptive: How many of the candidates are decided on while others are trained, each by what it is expected to
             add to the ensemble: see :mod:`nni_hypens.adaptive`.
         halving: Whether candidates are compared by validation NLL at a quarter and at half of their epochs, and only

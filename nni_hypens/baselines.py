@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from nni_hypens import metrics
-from nni_hypens.adaptive import AdaptiveTraining, diverse_start, neighbours, random_architectures
+from nni_hypens.adaptive import LEARNT, AdaptiveTraining, diverse_start, neighbours, random_architectures
 from nni_hypens.architecture import Sample
 from nni_hypens.baselines_nes import evolution, random_pool, random_search
 from nni_hypens.diversity import JensenShannon
 from nni_hypens.errors import InputError
 from nni_hypens.method_parts import MANY, Method, Next, Recipe, Trained, fill, replicas
 from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
+from nni_hypens.promising import LOOKED_AT, choose_promising, promising_pool
 from nni_hypens.sample_stage import OVERSAMPLE
 from nni_hypens.sampling import choose_pool
 from nni_hypens.traits import NetworkSize
@@ -31,15 +31,7 @@ DEVIATION = 2
 """Edges in which random deviations differ from the base."""
 
 DRAWN = 60
-"""Random architectures among which adaptive training takes the largest for its start."""
-LOOKED_AT = 16
-"""Candidates of the hypernetwork among which adaptive training looks for its start, and half as many large ones."""
-LEARNT = 6
-"""Networks below which the forecast of adaptive training knows too little of what was not trained: asked with four
-promising ones, all alike, it proposed networks far worse than any of them."""
-RULE_MEMBERS = 3
-"""Ensembles that adaptive training looks at have no more members than this: beyond it one more gains little, the aim
-would be blunt, and ensembles of several sizes share what was trained."""
+"""Random architectures among which adaptive training without a search takes the largest for its start."""
 
 
 # ---- one architecture ---------------------------------------------------------------------------------------------
@@ -124,7 +116,7 @@ def random_deviations(bench: Workbench, members: int, budget: float) -> Trained:
 
     seconds = search.clock.seconds
     networks = fill(bench, members, budget - seconds, deviations())
-    return Trained(networks, seconds, supernet_nll=_supernet_nll(bench, search, networks))
+    return Trained(networks, seconds, supernet=search.name)
 
 
 # ---- EdgeNES ------------------------------------------------------------------------------------------------------
@@ -143,7 +135,7 @@ def edgenes(name: str, **changes: Any) -> Recipe:
         rest.sort(key=lambda place: ranked.nll[place])  # where networks turn out cheaper than the base
         order = [*ranked.samples, *(ranked.everything[place] for place in rest)]
         networks = fill(bench, members, budget - seconds, ((sample, 0) for sample in order))
-        return Trained(networks, seconds, supernet_nll=_supernet_nll(bench, search, networks))
+        return Trained(networks, seconds, supernet=search.name)
 
     return recipe
 
@@ -166,51 +158,24 @@ def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranke
     return _Ranked([everything[index] for index in chosen], everything, nll.tolist())
 
 
-def _supernet_nll(bench: Workbench, search: HypernetworkSearch, networks: list[Network]) -> dict[int, float]:
-    """Place of a network -> NLL of its architecture on the supernet; it decides nothing, so nobody pays for it."""
-    keys = [bench.structure.key(network.sample) for network in networks]
-    samples = {key: network.sample for key, network in zip(keys, networks, strict=True)}
-    probs = search.predict(list(samples.values()), charged=False)
-    known = dict(zip(samples, metrics.nll_of_each(probs, bench.validation_labels).tolist(), strict=True))
-    return {place: known[key] for place, key in enumerate(keys)}
-
-
 def adaptive_edgenes(start: int = 3, name: str = "edgenes", traits: bool = True, **changes: Any) -> Recipe:
     """EdgeNES with adaptive training: ``start`` promising architectures, new seeds of the best of them until there are
-    :data:`LEARNT` networks, then whatever is expected to help the ensemble most."""
+    :data:`nni_hypens.adaptive.LEARNT` networks, then whatever is expected to help the ensemble most."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         search = hypernetwork_search(bench, name, **changes)
         clock, size = Clock(), _size(bench)
-        first, pool = _promising(bench, search, start, size, clock)
+        with bench.charged("large", clock):
+            pool = promising_pool(search.sampler, size, LOOKED_AT, search.plan.lam_range, bench.seed)
+            samples = [candidate.architecture for candidate in pool]
+            volumes = [size.volume(sample) for sample in samples]
+        nll = metrics.nll_of_each(search.predict(samples), bench.validation_labels)
+        first = [samples[place] for place in choose_promising(nll, volumes, start)]
         clock.seconds += search.clock.seconds
-        networks = _adaptively(bench, members, budget, first, pool, clock, size if traits else None, LEARNT)
-        return Trained(networks, clock.seconds, supernet_nll=_supernet_nll(bench, search, networks))
+        networks = _adaptively(bench, members, budget, first, samples, clock, size if traits else None)
+        return Trained(networks, clock.seconds, supernet=search.name)
 
     return recipe
-
-
-def _promising(
-    bench: Workbench, search: HypernetworkSearch, n: int, size: NetworkSize, clock: Clock
-) -> tuple[list[Sample], list[Sample]]:
-    """Of the base, candidates of the hypernetwork and the largest of many random architectures, the ``n`` that are best
-    by supernet and size together, and all of them. ``clock`` gets the seconds.
-
-    A supernet of single paths that is trained for a short time prefers operations without parameters, and size alone
-    knows nothing of the data; the sum of both ranks was better than either, and than the supernet among those that are
-    not small.
-    """
-    pool = search.sampler.pool(LOOKED_AT, search.plan.lam_range, bench.seed, at_least=1)
-    found = {bench.structure.key(one.architecture): one.architecture for one in pool}
-    with bench.charged("large", clock):
-        drawn = random_architectures(bench.structure, DRAWN, bench.seed)
-        for sample in diverse_start(drawn, size, LOOKED_AT // 2, 0):
-            found.setdefault(bench.structure.key(sample), sample)
-        samples = list(found.values())
-        volume = [size.volume(sample) for sample in samples]
-    nll = metrics.nll_of_each(search.predict(samples), bench.validation_labels)
-    order = np.argsort(rankdata(nll) - rankdata(volume), kind="stable")
-    return [samples[place] for place in order[:n]], samples
 
 
 def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Recipe:
@@ -220,7 +185,7 @@ def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Rec
         clock, size = Clock(), _size(bench)
         with bench.charged(f"start-{large}-{random}", clock):
             first = diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)
-        networks = _adaptively(bench, members, budget, first, [], clock, size if traits else None)
+        networks = _adaptively(bench, members, budget, first, [], clock, size if traits else None, learnt=0)
         return Trained(networks, clock.seconds)
 
     return recipe
@@ -238,14 +203,13 @@ def _adaptively(
     pool: list[Sample],
     clock: Clock,
     traits: NetworkSize | None,
-    learnt: int = 0,
+    learnt: int = LEARNT,
 ) -> list[Network]:
     """What adaptive training trains; ``clock`` has the seconds that are spent already, and gets those that it takes to
-    set up the rule. Between the start and ``learnt`` networks it trains new seeds of the best architecture."""
-    size = min(members, RULE_MEMBERS)
-    work = "options" if traits is None else "sizes"
+    set up the rule."""
+    work, labels = "options" if traits is None else "sizes", bench.validation_labels
     with bench.charged(f"{work}-{len(start)}-{len(pool)}", clock):
-        rule = AdaptiveTraining(bench.structure, start, pool, bench.validation_labels, size, bench.seed, traits=traits)
+        rule = AdaptiveTraining(bench.structure, start, pool, labels, members, bench.seed, traits=traits, learnt=learnt)
     budget -= clock.seconds
     networks: list[Network] = []
 
@@ -254,35 +218,21 @@ def _adaptively(
             known = [network for network in networks if network.finite]
             probs = np.stack([network.validation for network in known]) if known else np.empty((0, 0, 0))
             failed = [network.sample for network in networks if not network.finite]
-            if known and len(start) <= len(networks) < learnt:
-                following = _seed_of_the_best(bench, networks)
-            else:
-                proposal = rule.propose([network.sample for network in known], probs, failed)
-                following = proposal.sample, proposal.replica
-            yield following
-            networks.append(bench.network(*following))
+            proposal = rule.propose([network.sample for network in known], probs, failed)
+            yield proposal.sample, proposal.replica
+            networks.append(bench.network(proposal.sample, proposal.replica))
 
     return fill(bench, members, budget, proposals())
-
-
-def _by_architecture(bench: Workbench, networks: list[Network]) -> list[list[Network]]:
-    """Networks of each architecture, the lowest mean validation NLL first."""
-    groups: dict[object, list[Network]] = {}
-    for network in networks:
-        groups.setdefault(bench.structure.key(network.sample), []).append(network)
-    return sorted(groups.values(), key=lambda group: float(np.mean([network.nll for network in group])))
-
-
-def _seed_of_the_best(bench: Workbench, networks: list[Network]) -> Next:
-    best = _by_architecture(bench, networks)[0]  # one with a network that diverged has an infinite mean
-    return best[0].sample, len(best)
 
 
 def best_architecture_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
     """The hardest baseline: told for nothing which architecture adaptive EdgeNES found best, it spends all that
     adaptive EdgeNES spends on training on new seeds of that one."""
     ours = adaptive_edgenes()(bench, members, budget)
-    best = _by_architecture(bench, ours.networks)[0]
+    groups: dict[object, list[Network]] = {}
+    for network in ours.networks:
+        groups.setdefault(bench.structure.key(network.sample), []).append(network)
+    best = min(groups.values(), key=lambda group: float(np.mean([network.nll for network in group])))
     networks = fill(bench, members, budget - ours.search_s, replicas(best[0].sample))
     return Trained(networks, ours.search_s)
 
@@ -295,7 +245,7 @@ def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
     found = [fixed_lam_search(bench, search, float(lam)) for lam in lams]
     networks = _one_of_each(bench, [sample for sample, _ in found])
     seconds = search.clock.seconds + sum(seconds for _, seconds in found)
-    return Trained(networks, seconds, choose=False, supernet_nll=_supernet_nll(bench, search, networks))
+    return Trained(networks, seconds, choose=False, supernet=search.name)
 
 
 def base_ensemble(bench: Workbench, members: int, budget: float) -> Trained:

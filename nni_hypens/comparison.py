@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from nni.nas.evaluator.pytorch import Lightning
-from scipy.stats import spearmanr
 
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
@@ -30,17 +29,16 @@ from nni_hypens.errors import InputError
 from nni_hypens.experiments import versions
 from nni_hypens.files import read_json, write_json, write_text
 from nni_hypens.method_parts import Trained
-from nni_hypens.one_shot import check_installed
+from nni_hypens.one_shot import check_installed, hypernetwork_search
 from nni_hypens.progress import Progress
 from nni_hypens.selection import select
 from nni_hypens.selection_task import MAX_COMBINATIONS
 from nni_hypens.settings_plan import plan_of
+from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.workbench import Network, Workbench
 
 EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
 """Choices of members that are all looked at; beam search above."""
-FEWEST_RANKED = 4
-"""Architectures below which a rank correlation says nothing."""
 COLUMNS = (
     "data", "seed", "members", "method", "nll", "accuracy", "ece", "brier", "nll_uncalibrated", "validation_nll",
     "temperature", "networks", "architectures", "member_architectures", "search_s", "training_s", "total_s", "budget_s",
@@ -129,7 +127,7 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
         return plan_of(replace(settings, epochs=factor * settings.epochs_each, budget=None), split_seed=seed).evaluator
 
     bench = Workbench(plan, folder / cell_name(data, seed), searched.search_evaluator, trains)
-    rows = []
+    outcomes = []
     for size in comparison.sizes:
         budget = comparison.budget
         if budget is None:
@@ -141,8 +139,9 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
                 trained = method_of(name).recipe(bench, max(size, 1), budget)
                 about = {"data": data, "seed": seed, "members": size, "method": name, "budget_s": budget}
                 write_json(path, {**about, **outcome(bench, trained, size)})
-            rows.append(read_json(path))
-    return rows
+            outcomes.append(path)
+    _add_supernet_truth(bench)
+    return [read_json(path) for path in outcomes]
 
 
 def cell_name(data: str, seed: int) -> str:
@@ -170,7 +169,6 @@ def outcome(bench: Workbench, trained: Trained, size: int) -> dict[str, Any]:
     summary = metrics.summary(combine(test, weights, temperatures), bench.test_labels)
     training = sum(network.cost for network in trained.networks)
     key = bench.structure.key
-    spearman, ranked = _spearman(bench, trained)
     return {
         **{name: summary[name] for name in ("accuracy", "nll", "ece", "brier")},
         "nll_uncalibrated": metrics.nll(np.average(test, axis=0, weights=weights), bench.test_labels),
@@ -182,8 +180,9 @@ def outcome(bench: Workbench, trained: Trained, size: int) -> dict[str, Any]:
         "search_s": trained.search_s,
         "training_s": training,
         "total_s": trained.search_s + training,
-        "supernet_spearman": spearman,
-        "ranked_architectures": ranked,
+        "supernet": trained.supernet,
+        "supernet_spearman": None,  # known when all methods are through
+        "ranked_architectures": 0,
         "chosen": [bench.structure.describe(network.sample) for network in chosen],
     }
 
@@ -198,18 +197,18 @@ def _choose(
     return [networks[index] for index in found.members], found.weights.tolist()
 
 
-def _spearman(bench: Workbench, trained: Trained) -> tuple[float | None, int]:
-    """Of the supernet's ranking with the mean validation NLL of each architecture's networks, None below four
-    architectures or where all are alike; and the number of architectures, 0 without a supernet."""
-    groups: dict[object, list[int]] = {}
-    for place in trained.supernet_nll:
-        if trained.networks[place].finite:
-            groups.setdefault(bench.structure.key(trained.networks[place].sample), []).append(place)
-    before = [trained.supernet_nll[places[0]] for places in groups.values()]
-    after = [float(np.mean([trained.networks[place].nll for place in places])) for places in groups.values()]
-    if len(groups) < FEWEST_RANKED or len(set(before)) == 1 or len(set(after)) == 1:
-        return None, len(groups)
-    return float(spearmanr(before, after).statistic), len(groups)
+def _add_supernet_truth(bench: Workbench) -> None:
+    """Add to all outcomes of methods with a supernet how true it was, now that all is trained."""
+    for path in sorted((bench.folder / "outcomes").glob("*.json")):
+        row = read_json(path)
+        if row.get("supernet") is None:  # none, or from a version that did not say which
+            continue
+        factor = int(row["method"].partition("@")[2] or 1)
+        where = bench if factor == 1 else bench.longer(factor)
+        spearman, ranked = supernet_truth(where, hypernetwork_search(where, row["supernet"]))
+        found = {"supernet_spearman": spearman, "ranked_architectures": ranked}
+        if row != row | found:
+            write_json(path, row | found)
 
 
 def run_comparison(

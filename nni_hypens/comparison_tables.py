@@ -146,7 +146,7 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
         lines += [shown.to_string(), ""]
     if results["supernet_spearman"].notna().any():
         what = "of the supernet's NLL with the validation NLL after training, over so many architectures"
-        lines.append(f"{SPEARMAN}: {what}")
+        lines.append(f"{SPEARMAN}: {what}, all that any method has trained for as long")
     return "\n".join(lines)
 
 

@@ -69,9 +69,10 @@ class RunConfig:
         "the ensemble; it may be a new network of a proved architecture",
     )
     ranking: str = setting(
-        "spread",
-        "how the supernet chooses what is trained: spread (the best of each part of the dial) or ensemble (greedily by "
-        "the NLL of the ensemble, wherever on the dial)",
+        "auto",
+        "how what is trained is chosen on the supernet: spread (the best of each part of the dial), ensemble (greedily "
+        "by the NLL of the ensemble, wherever on the dial), promising (the best by supernet and size together, large "
+        "random architectures among them) or auto (promising with adaptive, else spread)",
     )
     lam_low: float | None = setting(None, "fewest shared edges to request from candidates (a quarter of all edges)")
     lam_high: float | None = setting(None, "most shared edges to request from candidates (all edges)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nni_hypens.architecture import Sample
 from nni_hypens.workbench import Network, Workbench
@@ -20,7 +20,7 @@ class Trained:
         networks: In the order of training.
         search_s: Seconds of search and ranking.
         choose: Whether members are chosen among the networks; else the first ones are the members.
-        supernet_nll: Of each network's architecture on the method's supernet, where it has one; by place.
+        supernet: Name of the search whose supernet the method has, where it has one.
         selection: How they are chosen on validation data, a method of :func:`nni_hypens.selection.select`; None for the
             best of all choices, or of those that beam search looks at where there are too many.
     """
@@ -28,7 +28,7 @@ class Trained:
     networks: list[Network]
     search_s: float = 0.0
     choose: bool = True
-    supernet_nll: dict[int, float] = field(default_factory=dict)
+    supernet: str | None = None
     selection: str | None = None
 
 

@@ -111,6 +111,11 @@ class HypernetworkSearch:
     plan: Plan
     clock: Clock
 
+    @property
+    def name(self) -> str:
+        """By which :func:`hypernetwork_search` finds it."""
+        return self.folder.parent.name
+
     def predict(self, samples: Sequence[Sample], charged: bool = True) -> np.ndarray:
         """``P x N x C`` validation probabilities with the supernet's weights; the seconds are added to the clock the
         first time, and taken from a file later, unless they are not ``charged`` because nothing is chosen by them."""
@@ -159,7 +164,7 @@ def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -
     weights = search.folder / "supernet.safetensors"
     found = hypernetwork_search(
         bench,
-        f"{search.folder.parent.name}-lam-{lam:g}",
+        f"{search.name}-lam-{lam:g}",
         base=search.sampler.base,
         strategy={**plan.strategy, "warmup_epochs": 0, "supernet": weights, "lam": lam},
         search_evaluator=evaluator,

@@ -334,7 +334,7 @@ class Run:
         known = [self.metrics(record["id"]) or {} for record in self.candidates()]
         wall = self.out / "candidates" / "wall.json"
         results["selection"] = selection
-        results["ranking"]["method"] = self.plan.ranking
+        results["ranking"]["method"] = self.plan.ranked_by
         members = [(member["id"], member["weight"]) for member in index["members"]]
         trials = {name: self.metrics(name) or {} for name in pool}
         truth = (data.labels("validation"), data.labels("test"))

@@ -91,11 +91,16 @@ class Plan:
     ood: str = "auto"
     stress_images: int = 256
     threads: int = 1
-    ranking: str = "spread"
+    ranking: str = "auto"
     halving: bool = False
     adaptive: int = 0
     limits: dict[str, float] = field(default_factory=dict)
     known_results: str | Path | None = None
+
+    @property
+    def ranked_by(self) -> str:
+        """The ranking, ``auto`` resolved: adaptive training should begin with good ones, wherever on the dial."""
+        return ("promising" if self.adaptive else "spread") if self.ranking == "auto" else self.ranking
 
     @cached_property
     def known(self) -> KnownResults | None:

@@ -23,6 +23,7 @@ _STAGES = {
 _RANKINGS = {
     "spread": "spread: the best of each part of the dial on the supernet",
     "ensemble": "ensemble: greedily by the supernet's NLL of the ensemble",
+    "promising": "promising: the best by supernet and size together",
 }
 _SHOWN_SETTINGS = ("data", "space", "members", "candidates", "seed")
 

@@ -20,9 +20,11 @@ from nni_hypens.files import read_json, write_json, write_tensors
 from nni_hypens.known_results import known_values
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
-from nni_hypens.sampling import RANKINGS, ArchitectureSampler, Candidate
+from nni_hypens.promising import LOOKED_AT, choose_promising, promising_pool
+from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_ensemble, choose_pool
 from nni_hypens.search import EdgeNES
 from nni_hypens.training import INITIAL
+from nni_hypens.traits import NetworkSize
 
 OVERSAMPLE = 4
 """Architectures ranked on the supernet for each one that is trained."""
@@ -47,14 +49,19 @@ def draw_candidates(
     structure = EdgeStructure.from_space(plan.space)
     sampler = ArchitectureSampler.load(folder, structure, plan.budget())
     keys = {structure.key(record["architecture"]) for record in known}
-    pool = _new_pool(plan, sampler, n, keys, len(known))
+    size = NetworkSize(plan.space, plan.image_shape)
+    pool = _new_pool(plan, sampler, size, n, keys, len(known))
     probabilities = _predict(plan, folder, pool, progress)
     labels = plan.data.labels("validation")
     nll = metrics.nll_of_each(probabilities, labels)
     records: list[dict[str, Any]] = []
     counter = cost_counter(plan)
-    chosen = RANKINGS[plan.ranking](pool, probabilities, labels, n + bool(known))
-    for index in chosen[1:] if known else chosen:  # the base is there already
+    if plan.ranked_by == "promising":
+        chosen = choose_promising(nll, [size.volume(one.architecture) for one in pool], n)
+    else:
+        rank = {"spread": choose_pool, "ensemble": choose_ensemble}[plan.ranked_by]
+        chosen = rank(pool, probabilities, labels, n + bool(known))[bool(known) :]  # the base is there already
+    for index in chosen:
         candidate = pool[index]
         costs = {} if counter is None else counted(counter, candidate.architecture)
         place = len(known) + len(records)
@@ -94,16 +101,23 @@ def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:
     return {"parameters": cost.params, "flops": cost.flops}
 
 
-def _new_pool(plan: Plan, sampler: ArchitectureSampler, n: int, known: set[EdgeKey], offset: int) -> list[Candidate]:
-    """Architectures to rank, the base first; the others are not among ``known``."""
-    wanted = OVERSAMPLE * n
-    if not known:
-        return sampler.pool(wanted, plan.lam_range, plan.seed, at_least=n)
-    base, *others = sampler.pool(wanted + len(known), plan.lam_range, plan.seed + offset, at_least=1)
+def _new_pool(
+    plan: Plan, sampler: ArchitectureSampler, size: NetworkSize, n: int, known: set[EdgeKey], offset: int
+) -> list[Candidate]:
+    """Architectures to rank. None is among ``known``, but for the base, which comes first where it is asked for."""
+    wanted, seed, base = OVERSAMPLE * n, plan.seed + offset, list[Candidate]()
+    if plan.ranked_by == "promising":
+        looked_at = max(LOOKED_AT, wanted + len(known))
+        others = promising_pool(sampler, size, looked_at, plan.lam_range, seed)
+    else:
+        others = sampler.pool(wanted + len(known), plan.lam_range, seed, at_least=1 if known else n)
+        base, others = others[:1], others[1:]
     new = [candidate for candidate in others if sampler.structure.key(candidate.architecture) not in known]
-    if len(new) < n:
-        raise InputError("more", n, f"at most {len(new)}: no more different architectures in the range of lam")
-    return [base, *new[:wanted]]
+    there = len(new) if known else len(base) + len(new)
+    if there < n:
+        name = "more" if known else "candidates"
+        raise InputError(name, n, f"at most {there}: no more different architectures in the range of lam")
+    return [*base, *new[:wanted]] if base else new
 
 
 def _predict(plan: Plan, folder: Path, pool: Sequence[Candidate], progress: Progress) -> np.ndarray:

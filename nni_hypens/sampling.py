@@ -350,11 +350,10 @@ def choose_ensemble(pool: list[Candidate], probabilities: np.ndarray, labels: np
     return kept
 
 
-RANKINGS: dict[str, Callable[[list[Candidate], np.ndarray, np.ndarray, int], list[int]]] = {
-    "spread": choose_pool,
-    "ensemble": choose_ensemble,
-}
-"""Ways to choose what is trained from what was ranked on the supernet."""
+RANKINGS = ("auto", "spread", "ensemble", "promising")
+"""Ways to choose what is trained from what was ranked on the supernet: :func:`choose_pool`, :func:`choose_ensemble`,
+:func:`nni_hypens.promising.choose_promising`; ``auto`` is the last where adaptive training goes on from there, else the
+first."""
 LossFn = Callable[[Sample], float]
 
 

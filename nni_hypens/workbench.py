@@ -156,6 +156,12 @@ class Workbench:
         nll = float("inf") if record["nll"] is None else record["nll"]
         return Network(sample, seed, validation, test, nll, record["cost"])
 
+    def trained(self) -> Iterator[tuple[Sample, float]]:
+        """Architecture and validation NLL of every network there is, infinite where its training diverged."""
+        for path in sorted((self.folder / self._networks).glob("*.json")):
+            record = read_json(path)
+            yield record["architecture"], float("inf") if record["nll"] is None else record["nll"]
+
     def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
         data, clock = self.plan.data, Clock()
         cast(ImageData, data).prepare()

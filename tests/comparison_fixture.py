@@ -88,6 +88,7 @@ class SimulatedSearch:
         base = random_architectures(bench.structure, 1, 100 + bench.seed)[0]
         self.sampler = ArchitectureSampler(bench.structure, network, base)
         self.plan, self.bench, self.clock = bench.plan, bench, Clock(seconds)
+        self.name, self.folder = "simulated", bench.folder / "searches" / "simulated" / "search"
 
     def predict(self, samples: list[Sample], charged: bool = True) -> np.ndarray:
         """What a supernet that ranks well would predict."""

@@ -212,6 +212,36 @@ def test_a_budget_is_asked_once_for_each_architecture(structure: EdgeStructure) 
     assert max(Counter(asked).values()) <= 4  # once by the rule, and by this test
 
 
+def test_the_best_gets_new_seeds_until_enough_is_known(structure: EdgeStructure) -> None:
+    samples = random_architectures(structure, 3, seed=5)
+    rule = AdaptiveTraining(structure, samples, [], LABELS, 3, learnt=6)
+    trained = [(sample, 0) for sample in samples]
+
+    def probabilities() -> np.ndarray:
+        return np.stack([train(structure, sample, replica) for sample, replica in trained])
+
+    for known in (3, 4, 5):
+        proposal = rule.propose([sample for sample, _ in trained], probabilities())
+        scores = {}
+        for sample, replica in trained:
+            key = structure.key(sample)
+            scores.setdefault(key, []).append(metrics.nll(train(structure, sample, replica), LABELS))
+        assert structure.key(proposal.sample) == min(scores, key=lambda key: np.mean(scores[key]))
+        assert (proposal.source, proposal.gain) == ("replica", None)
+        assert proposal.replica == sum(sample == proposal.sample for sample, _ in trained)
+        if known == 3:  # two at once: not the same seed again
+            twin = rule.propose(samples, probabilities(), pending=[proposal.sample])
+            assert (twin.sample, twin.replica) == (proposal.sample, proposal.replica + 1)
+        trained.append((proposal.sample, proposal.replica))
+    assert rule.propose([sample for sample, _ in trained], probabilities()).gain is not None
+
+
+def test_no_more_members_are_looked_at_than_help(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 9)
+    three, nine = (AdaptiveTraining(structure, samples[:3], samples[3:], LABELS, members) for members in (3, 9))
+    assert three.propose(samples, probs) == nine.propose(samples, probs)
+
+
 def test_traits_are_carried_to_all_from_those_that_were_measured(structure: EdgeStructure) -> None:
     samples = random_architectures(structure, 120, seed=0)
     size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))

@@ -62,7 +62,7 @@ def test_a_recipe_repeats_without_training(name: str, tmp_path: Path) -> None:
     again = SimulatedBench(tmp_path, costs=(50.0,))
     second = METHODS[name].recipe(again, 3, 14.0)
     assert not again.begun
-    assert total(first) == total(second) and first.supernet_nll == second.supernet_nll
+    assert total(first) == total(second) and first.supernet == second.supernet
     assert [(n.sample, n.seed, n.nll) for n in first.networks] == [(n.sample, n.seed, n.nll) for n in second.networks]
 
 
@@ -141,11 +141,6 @@ def test_edgenes_trains_the_base_and_what_was_ranked(tmp_path: Path) -> None:
     assert trained.search_s == 6.0  # the search and one ranking
     assert trained.networks[0].sample == SimulatedSearch(bench).sampler.base
     assert len(set(keys(bench, trained.networks))) == len(trained.networks) == 10
-    labels = bench.plan.data.labels("validation")
-    assert set(trained.supernet_nll) == set(range(10))
-    for place, nll in trained.supernet_nll.items():
-        probs = bench.simulated(trained.networks[place].sample, 7, labels, 0)
-        assert nll == pytest.approx(-np.log(probs[np.arange(len(labels)), labels]).mean(), rel=1e-5)
 
 
 def test_edgenes_goes_on_where_candidates_are_cheaper_than_the_base(tmp_path: Path) -> None:
@@ -244,15 +239,9 @@ def test_the_hardest_baseline_spends_what_adaptive_edgenes_spends(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["adaptive", "edgenes", "edgenes_js", "random_deviations", "fixed_lam"])
-def test_the_supernet_ranks_all_that_was_trained_and_nobody_pays(name: str, tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path)
-    trained = METHODS[name].recipe(bench, 3, 30.0)
+def test_what_was_ranked_on_the_supernet_is_paid_for(name: str, tmp_path: Path) -> None:
+    trained = METHODS[name].recipe(SimulatedBench(tmp_path), 3, 30.0)
     searches = {"random_deviations": 5.0, "fixed_lam": 5.0 + 3 * 2.0}
     sizes = sum(json.loads(path.read_text()) for path in tmp_path.glob("charges/*.json"))  # of networks: adaptive alone
     assert trained.search_s == pytest.approx(searches.get(name, 6.0) + sizes)  # EdgeNES alone pays for a ranking
-    assert (sizes > 0) == (name == "adaptive")
-    assert set(trained.supernet_nll) == set(range(len(trained.networks)))
-    labels = bench.plan.data.labels("validation")
-    for place, nll in trained.supernet_nll.items():
-        probs = bench.simulated(trained.networks[place].sample, 7, labels, 0)
-        assert nll == pytest.approx(-np.log(probs[np.arange(len(labels)), labels]).mean(), rel=1e-5)
+    assert (sizes > 0) == (name == "adaptive") and trained.supernet == "simulated"

@@ -13,11 +13,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from comparison_fixture import SETTINGS, SimulatedBench, note_labels
+from comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels
+from scipy.stats import spearmanr
 
-from nni_hypens import InputError, comparison, metrics
+from nni_hypens import InputError, baselines, comparison, metrics
 from nni_hypens.adaptive import random_architectures
-from nni_hypens.comparison import COLUMNS, Comparison, cell_name, check_folder, outcome, run_cell, run_comparison
+from nni_hypens.comparison import (
+    COLUMNS,
+    Comparison,
+    cell_name,
+    check_folder,
+    outcome,
+    run_cell,
+    run_comparison,
+    write_results,
+)
 from nni_hypens.method_parts import Trained
 from nni_hypens.progress import Progress
 from nni_hypens.selection import select
@@ -203,31 +213,29 @@ def test_what_diverged_is_charged_and_never_a_member(tmp_path: Path) -> None:
         outcome(bench, Trained(networks), 4)
 
 
-def test_the_rank_correlation_of_the_supernet(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path, diverging=[5])
-    networks = pool(bench, 6)
-    order = sorted(range(5), key=lambda place: networks[place].nll)
-    upward = {place: float(rank) for rank, place in enumerate(order)}
-    for ranking, expected in ((upward, 1.0), ({place: -nll for place, nll in upward.items()}, -1.0)):
-        found = outcome(bench, Trained(networks, supernet_nll={**ranking, 5: 0.5}), 2)
-        assert found["supernet_spearman"] == pytest.approx(expected)
-        assert found["ranked_architectures"] == 5  # the sixth diverged
-    few = {place: upward[place] for place in list(upward)[:3]}
-    little = outcome(bench, Trained(networks, supernet_nll=few), 2)
-    assert little["supernet_spearman"] is None and little["ranked_architectures"] == 3
-    assert outcome(bench, Trained(networks), 2)["ranked_architectures"] == 0
-
-
-def test_the_rank_correlation_counts_an_architecture_once(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path)
-    samples = random_architectures(bench.structure, 5, 0)
-    networks = [bench.network(sample, replica) for sample in samples for replica in range(3)]
-    ranking = dict(zip(range(15), np.repeat([0.3, 0.1, 0.5, 0.2, 0.4], 3).tolist(), strict=True))
-    found = outcome(bench, Trained(networks, supernet_nll=ranking), 2)
-    after = [np.mean([network.nll for network in networks[3 * k : 3 * k + 3]]) for k in range(5)]
-    ranks = np.argsort(np.argsort(after)) - np.array([2, 0, 4, 1, 3])
-    assert found["ranked_architectures"] == 5
-    assert found["supernet_spearman"] == pytest.approx(1 - 6 * (ranks**2).sum() / (5 * 24))
+def test_every_comparison_says_how_true_the_supernet_was(
+    tmp_path: Path, benches: list[SimulatedBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over all that any method has trained for as long, also where the method itself has trained too few."""
+    for module in (baselines, comparison):
+        monkeypatch.setattr(module, "hypernetwork_search", lambda bench, name="", **changes: SimulatedSearch(bench))
+    methods = ("adaptive", "random_pool", "random_pool@3", "adaptive@3")
+    first = run_cell(compared(methods[:1], budget=9.5, sizes=(2,)), "digits", 0, tmp_path)
+    rows = run_cell(compared(methods, budget=9.5, sizes=(2,)), "digits", 0, tmp_path)
+    found = {row["method"]: (row["supernet_spearman"], row["ranked_architectures"]) for row in rows}
+    assert first[0]["architectures"] < 4 and first[0]["supernet_spearman"] is None
+    for name, folder in (("adaptive", "networks"), ("adaptive@3", "networks-3x")):
+        records = [json.loads(path.read_text()) for path in (tmp_path / "digits-0" / folder).glob("*.json")]
+        architectures = {str(record["architecture"]): record["architecture"] for record in records}
+        nll = [np.mean([r["nll"] for r in records if r["architecture"] == one]) for one in architectures.values()]
+        labels = benches[-1].plan.data.labels("validation")
+        supernet = [metrics.nll(benches[-1].simulated(one, 7, labels, 0), labels) for one in architectures.values()]
+        assert found[name] == (pytest.approx(spearmanr(supernet, nll).statistic), len(nll)) and len(nll) > 8
+    assert found["random_pool"] == found["random_pool@3"] == (None, 0)
+    table = write_results(tmp_path)
+    assert set(table[table["method"].str.startswith("adaptive")]["ranked_architectures"]) == {
+        n for _, n in found.values()
+    } - {0}
 
 
 def test_a_method_may_choose_its_members_in_its_own_way(tmp_path: Path) -> None:

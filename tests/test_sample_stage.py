@@ -9,8 +9,10 @@ import pytest
 import torch
 from nni.nas.hub.pytorch import MobileNetV3Space, NasBench201
 from safetensors.torch import load_file
+from scipy.stats import rankdata
 
-from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator
+from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, metrics
+from nni_hypens.adaptive import random_architectures
 from nni_hypens.architecture import EdgeStructure
 from nni_hypens.budget import count_flops
 from nni_hypens.diversity import ChoiceLayout
@@ -19,6 +21,7 @@ from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
 from nni_hypens.sample_stage import draw_candidates, trained_strategy, write_initial_weights
 from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.traits import NetworkSize
 from search_spaces import DartsSpace, OneCell
 
 
@@ -79,6 +82,41 @@ def test_the_ranking_is_the_one_asked_for(digits: ImageData, tmp_path: Path) -> 
         network = fixed_network(plan.space, record["architecture"])
         assert record["parameters"] == sum(parameter.numel() for parameter in network.parameters())
         assert record["flops"] == count_flops(network.eval(), torch.zeros(1, 1, 8, 8))
+
+
+def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageData, tmp_path: Path) -> None:
+    """Large random architectures join those of the hypernetwork; it is what adaptive training begins with."""
+    plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
+    plan.ranking, structure = "promising", EdgeStructure.from_space(plan.space)
+    size = NetworkSize(plan.space, plan.image_shape)
+    everything = draw_candidates(plan, tmp_path, 20, [], Progress(quiet=True))
+    records = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
+    assert {record["source"] for record in everything} >= {"draw", "large"}
+    sampler = ArchitectureSampler.load(tmp_path, structure)
+    drawn = sampler.pool(16, plan.lam_range, plan.seed, at_least=1)
+    large = sorted(random_architectures(structure, 60, plan.seed), key=size.volume)[-8:]
+    looked_at = {structure.key(one): one for one in [*(one.architecture for one in drawn), *large]}
+    predict = trained_strategy(plan, tmp_path).trained_supernet.predict
+    batches, labels = list(digits.val_dataloader()), digits.labels("validation")
+    nll = [metrics.nll(predict([one], batches)[0].numpy(), labels) for one in looked_at.values()]
+    score = rankdata(nll) - rankdata([size.volume(one) for one in looked_at.values()])
+    best = sorted(zip(score, looked_at, strict=True), key=lambda pair: pair[0])
+    assert max(score) > sorted(score)[3] < sorted(score)[4]  # no tie decides
+    assert {structure.key(record["architecture"]) for record in records} == {key for _, key in best[:4]}
+    more = draw_candidates(plan, tmp_path, 3, records, Progress(quiet=True))
+    assert len({structure.key(record["architecture"]) for record in records + more}) == 7
+    plan.ranking, plan.adaptive = "auto", 4
+    assert plan.ranked_by == "promising" and replace(plan, adaptive=0).ranked_by == "spread"
+    assert draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True)) == records
+
+
+def test_promising_candidates_keep_the_budget(digits: ImageData, tmp_path: Path) -> None:
+    plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
+    plan.ranking, size = "promising", NetworkSize(plan.space, plan.image_shape)
+    free = [size(record["architecture"])[0] for record in draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))]
+    plan.strategy = {"max_params": min(free)}
+    kept = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
+    assert all(size(record["architecture"])[0] <= 1 + min(free) for record in kept)
 
 
 @pytest.mark.parametrize(

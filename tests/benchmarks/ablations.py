@@ -28,7 +28,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
-from nni_hypens.adaptive import AdaptiveTraining, diverse_start, random_architectures
+from nni_hypens.adaptive import LEARNT, AdaptiveTraining, by_size, diverse_start, random_architectures
 from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.baselines import DRAWN
 from nni_hypens.comparison import outcome
@@ -40,8 +40,10 @@ from nni_hypens.files import read_json, write_json
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
 from nni_hypens.plan import Plan
+from nni_hypens.promising import LOOKED_AT, choose_promising, promising_pool
 from nni_hypens.sampling import Candidate, choose_ensemble, choose_pool
 from nni_hypens.settings_plan import plan_of
+from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.traits import NetworkSize
 from nni_hypens.workbench import Network, Workbench
 
@@ -106,24 +108,31 @@ def ranked(
     oversample: int = 4,
     lam_range: tuple[float, float] | None = None,
     guard: bool = False,
-) -> tuple[list[Sample], dict[Any, float], list[Sample]]:
-    """Architectures to train, the supernet's NLL of each by its key, and all that were looked at."""
+) -> tuple[list[Sample], list[Sample]]:
+    """Architectures to train, and all that were looked at."""
     pool = search.sampler.pool(oversample * n, lam_range or search.plan.lam_range, bench.seed, at_least=n)
     pool = guarded(bench.structure, pool) if guard else pool
     everything = [candidate.architecture for candidate in pool]
-    probs, labels = search.predict(everything), bench.validation_labels
-    nll = metrics.nll_of_each(probs, labels)
-    kept = rank(pool, probs, labels, min(n, len(pool)))
-    keys = [bench.structure.key(sample) for sample in everything]
-    return [everything[place] for place in kept], dict(zip(keys, nll.tolist(), strict=True)), everything
+    kept = rank(pool, search.predict(everything), bench.validation_labels, min(n, len(pool)))
+    return [everything[place] for place in kept], everything
+
+
+def promising(bench: Workbench, search: HypernetworkSearch, n: int) -> tuple[list[Sample], list[Sample]]:
+    """The best by supernet and size together, and all that were looked at."""
+    size = NetworkSize(bench.plan.space, bench.plan.image_shape)
+    looked_at = max(LOOKED_AT, 4 * n)
+    pool = promising_pool(search.sampler, size, looked_at, search.plan.lam_range, bench.seed)
+    everything = [candidate.architecture for candidate in pool]
+    nll = metrics.nll_of_each(search.predict(everything), bench.validation_labels)
+    kept = choose_promising(nll, [size.volume(sample) for sample in everything], n)
+    return [everything[place] for place in kept], everything
 
 
 def drawn(bench: Workbench, name: str = "edgenes", changes: dict[str, Any] | None = None, **how: Any) -> Trained:
     """Candidates that are all drawn and ranked before any is trained."""
     search = searched(bench, name, changes)
-    samples, nll, _ = ranked(bench, search, NETWORKS, **how)
-    networks = [bench.network(sample) for sample in samples]
-    return Trained(networks, search.clock.seconds, supernet_nll=of_networks(bench, networks, nll))
+    samples, _ = ranked(bench, search, NETWORKS, **how)
+    return Trained([bench.network(sample) for sample in samples], search.clock.seconds, supernet=search.name)
 
 
 def searched(bench: Workbench, name: str, changes: dict[str, Any] | None) -> HypernetworkSearch:
@@ -133,12 +142,6 @@ def searched(bench: Workbench, name: str, changes: dict[str, Any] | None) -> Hyp
     return hypernetwork_search(bench, name, strategy={**bench.plan.strategy, **changes}, **own)
 
 
-def of_networks(bench: Workbench, networks: Sequence[Network], nll: dict[Any, float]) -> dict[int, float]:
-    """Place of a network -> NLL of its architecture on the supernet."""
-    keys = [bench.structure.key(network.sample) for network in networks]
-    return {place: nll[key] for place, key in enumerate(keys) if key in nll}
-
-
 def cold(bench: Workbench) -> Trained:
     """The hypernetwork begins with a new supernet, around the same base; both searches are charged."""
     first = searched(bench, "edgenes", None)
@@ -146,24 +149,41 @@ def cold(bench: Workbench) -> Trained:
     return replace(trained, search_s=trained.search_s + first.clock.seconds)
 
 
-def adaptive(bench: Workbench, start: int = 2, large: int = 2, random: int = 1, traits: bool = True) -> Trained:
-    """A start, then whatever is expected to help the ensemble most."""
-    seconds, nll = 0.0, {}
-    first, pool = [], []
-    if start:
-        found = searched(bench, "edgenes", None)
-        first, nll, pool = ranked(bench, found, start)
-        seconds = found.clock.seconds
+def adaptive(
+    bench: Workbench, start: int = 3, how: str = "promising", learnt: int = LEARNT, traits: bool = True,
+    networks: int = NETWORKS, other: Workbench | None = None,
+) -> Trained:  # fmt: skip
+    """A start, then new seeds of the best of it up to ``learnt`` networks, then whatever is expected to help most."""
     size = NetworkSize(bench.plan.space, bench.plan.image_shape)
-    first = [*first, *diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)]
-    labels, known = bench.validation_labels, size if traits else None
-    rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=known)
-    networks: list[Network] = []
-    while len(networks) < NETWORKS:
-        probs = np.stack([network.validation for network in networks]) if networks else np.empty((0, 0, 0))
-        proposal = rule.propose([network.sample for network in networks], probs)
-        networks.append(bench.network(proposal.sample, proposal.replica))
-    return Trained(networks, seconds, supernet_nll=of_networks(bench, networks, nll))
+    seconds, pool, name = 0.0, list[Sample](), None
+    if how == "random":
+        first = diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, 2, start - 2)
+    else:
+        search = searched(bench, "edgenes", None)
+        first, pool = (promising if how == "promising" else ranked)(bench, search, start)
+        seconds, name = search.clock.seconds, search.name
+    known, labels, trains = size if traits else None, bench.validation_labels, other or bench
+    rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=known, learnt=learnt)
+    trained: list[Network] = []
+    while len(trained) < networks:
+        probs = np.stack([network.validation for network in trained]) if trained else np.empty((0, 0, 0))
+        proposal = rule.propose([network.sample for network in trained], probs)
+        trained.append(trains.network(proposal.sample, proposal.replica))
+    return Trained(trained, seconds, supernet=name)
+
+
+def all_promising(bench: Workbench) -> Trained:
+    """As many promising ones as are trained, none decided on later."""
+    search = searched(bench, "edgenes", None)
+    samples, _ = promising(bench, search, NETWORKS)
+    return Trained([bench.network(sample) for sample in samples], search.clock.seconds, supernet=search.name)
+
+
+def largest(bench: Workbench) -> Trained:
+    """The largest of many random architectures, without any search."""
+    size = NetworkSize(bench.plan.space, bench.plan.image_shape)
+    samples = by_size(random_architectures(bench.structure, DRAWN, bench.seed), size)[:NETWORKS]
+    return Trained([bench.network(sample) for sample in samples])
 
 
 def seeds_of_base(bench: Workbench) -> Trained:
@@ -184,23 +204,21 @@ def averaged_weights(bench: Workbench) -> Trained:
     return _elsewhere(bench, other, NETWORKS)
 
 
-def fewer_longer(bench: Workbench) -> Trained:
-    """Half as many drawn candidates, each trained for twice as many epochs."""
-    other = Workbench(settings_plan(bench.plan.identity, 2 * EPOCHS), bench.folder / "longer")
-    return _elsewhere(bench, other, NETWORKS // 2)
+def longer(bench: Workbench) -> Workbench:
+    """A workbench of trainings of twice as many epochs."""
+    return Workbench(settings_plan(bench.plan.identity, 2 * EPOCHS), bench.folder / "longer")
 
 
 def _elsewhere(bench: Workbench, other: Workbench, n: int) -> Trained:
     search = searched(bench, "edgenes", None)
-    samples, nll, _ = ranked(bench, search, n)
-    networks = [other.network(sample) for sample in samples]
-    return Trained(networks, search.clock.seconds, supernet_nll=of_networks(bench, networks, nll))
+    samples, _ = ranked(bench, search, n)
+    return Trained([other.network(sample) for sample in samples], search.clock.seconds)
 
 
 def halved(bench: Workbench) -> Trained:
     """Twice as many candidates; the worse half is stopped at a quarter of the epochs, and again at half of them."""
     search = searched(bench, "edgenes", None)
-    samples, nll, _ = ranked(bench, search, 2 * NETWORKS)
+    samples, _ = ranked(bench, search, 2 * NETWORKS)
     stopped = 0.0
     for part in (4, 2):
         rung = Workbench(with_trainer(bench.plan, max_epochs=EPOCHS // part), bench.folder / f"rung-{part}")
@@ -209,33 +227,61 @@ def halved(bench: Workbench) -> Trained:
         stopped += sum(network.cost for network in worse)  # those that go on are charged once, as a whole
         samples = [network.sample for network in better]
     networks = [bench.network(sample) for sample in samples]
-    return Trained(networks, search.clock.seconds + stopped, supernet_nll=of_networks(bench, networks, nll))
+    return Trained(networks, search.clock.seconds + stopped, supernet=search.name)
 
 
 VARIANTS: dict[str, tuple[str, Variant]] = {
     "drawn": ("reference: 12 candidates drawn and ranked beforehand", drawn),
-    "adaptive": ("2 drawn, 2 large and 1 random, then 7 decided on one by one", adaptive),
+    "adaptive": ("3 promising, new seeds of the best up to 6, then 6 decided on one by one", adaptive),
     "adaptive_no_traits": ("the same, sizes of networks unknown to the forecast", partial(adaptive, traits=False)),
-    "adaptive_drawn": ("5 drawn, none random, then 7 decided on", partial(adaptive, start=5, large=0, random=0)),
-    "adaptive_no_large": ("2 drawn and 3 random, then 7 decided on", partial(adaptive, large=0, random=3)),
-    "adaptive_random": ("2 large and 3 random, no search, then 7 decided on", partial(adaptive, start=0, random=3)),
+    "adaptive_no_seeds": ("3 promising, then 9 decided on one by one", partial(adaptive, learnt=0)),
+    "adaptive_5": ("5 promising, a new seed of the best, then 6 decided on", partial(adaptive, start=5)),
+    "adaptive_drawn": ("3 drawn, new seeds of the best up to 6, then 6 decided on", partial(adaptive, how="drawn")),
+    "adaptive_random": (
+        "2 large and 3 random, no search, then 7 decided on",
+        partial(adaptive, start=5, how="random", learnt=0),
+    ),
+    "adaptive_longer": (
+        "3 promising, then 3 new seeds of the best, all trained twice as long",
+        lambda bench: adaptive(bench, networks=NETWORKS // 2, other=longer(bench)),
+    ),
+    "promising": ("12 promising, none decided on later", all_promising),
+    "largest": ("the 12 largest of 60 random ones", largest),
     "random": ("12 random architectures", random_pool),
     "base": ("12 seeds of the base", seeds_of_base),
-    "no_warmup": ("no uniform sampling before the architecture steps", partial(drawn, name="no_warmup", changes={"warmup_epochs": 0})),  # noqa: E501
-    "argmax_base": ("base by argmax alone, not by the supernet's validation loss", partial(drawn, name="argmax", changes={"base_draws": 1})),  # noqa: E501
-    "no_base_steps": ("no architecture steps for the base: the supernet's best of 32 random ones", partial(drawn, name="no_base", changes={"base_epochs": 0})),  # noqa: E501
+    "no_warmup": (
+        "no uniform sampling before the architecture steps",
+        partial(drawn, name="no_warmup", changes={"warmup_epochs": 0}),
+    ),
+    "argmax_base": (
+        "base by argmax alone, not by the supernet's validation loss",
+        partial(drawn, name="argmax", changes={"base_draws": 1}),
+    ),
+    "no_base_steps": (
+        "no architecture steps for the base: the supernet's best of 32 random ones",
+        partial(drawn, name="no_base", changes={"base_epochs": 0}),
+    ),
     "cold": ("hypernetwork on a new supernet, not on the base's", cold),
     "jensen_shannon": ("the other regulariser", partial(drawn, name="js", changes={"diversity": JensenShannon()})),
     "not_ranked": ("as drawn, no ranking on the supernet", partial(drawn, rank=none)),
     "rank_ensemble": ("ranked for the ensemble over the whole dial", partial(drawn, rank=choose_ensemble)),
-    "repulsion": ("ranked for the ensemble, charged for edges shared with one another", lambda bench: drawn(bench, rank=apart(bench.structure))),  # noqa: E501
+    "repulsion": (
+        "ranked for the ensemble, charged for edges shared with one another",
+        lambda bench: drawn(bench, rank=apart(bench.structure)),
+    ),
     "oversample": ("ranked out of 16 times as many, not 4", partial(drawn, oversample=16)),
-    "near_base": ("candidates that share half of the edges or more", lambda bench: drawn(bench, lam_range=(bench.structure.n_edges / 2, float(bench.structure.n_edges)))),  # noqa: E501
+    "near_base": (
+        "candidates that share half of the edges or more",
+        lambda bench: drawn(bench, lam_range=(bench.structure.n_edges / 2, float(bench.structure.n_edges))),
+    ),
     "guard": ("no candidate with more than half of its edges free of parameters", partial(drawn, guard=True)),
     "ema": ("weights averaged over the steps of training", averaged_weights),
-    "fewer_longer": ("6 candidates, each trained twice as long", fewer_longer),
+    "fewer_longer": (
+        "6 candidates, each trained twice as long",
+        lambda bench: _elsewhere(bench, longer(bench), NETWORKS // 2),
+    ),
     "halving": ("24 candidates, the worse half stopped twice", halved),
-}  # fmt: skip
+}
 
 
 # ---- running ------------------------------------------------------------------------------------------------------
@@ -261,6 +307,12 @@ def run_seed(settings: dict[str, Any], seed: int, names: Sequence[str], folder: 
                               for size in SIZES])  # fmt: skip
         rows += read_json(path)
         print(seed, name, [round(row["nll"], 4) for row in rows[-len(SIZES) :]], flush=True)
+    truth = {}
+    for name in sorted({row["supernet"] for row in rows if row["supernet"] is not None}):
+        truth[name] = supernet_truth(bench, hypernetwork_search(bench, name))
+    for row in rows:
+        if row["supernet"] is not None:
+            row["supernet_spearman"], row["ranked_architectures"] = truth[row["supernet"]]
     return rows
 
 

@@ -187,6 +187,19 @@ def say_search(all_of_it: Sequence[Measured]) -> str:
     return "\n".join(lines)
 
 
+def say_truth(all_of_it: Sequence[Measured]) -> str:
+    """How true our supernet's ranking was."""
+    lines = []
+    for one in all_of_it:
+        rows = one.results[one.results["method"] == OURS].drop_duplicates("seed")
+        found, ranked = rows["supernet_spearman"].dropna(), rows["ranked_architectures"]
+        lines.append(
+            f"- {one.title}: {found.mean():+.2f}, from {found.min():+.2f} to {found.max():+.2f}; "
+            f"{ranked.min():.0f} to {ranked.max():.0f} architectures."
+        )
+    return "\n".join(lines)
+
+
 def say_commands(all_of_it: Sequence[Measured]) -> str:
     """How it was measured."""
     lines = [one.settings["command"] for one in all_of_it]
@@ -256,6 +269,7 @@ def parts(all_of_it: Sequence[Measured]) -> dict[str, str]:
         "others": say_others(all_of_it),
         "longer": say_longer(all_of_it),
         "search": say_search(all_of_it),
+        "truth": say_truth(all_of_it),
         "readme": readme_table(all_of_it),
     }
     for one, block in each_block(all_of_it):

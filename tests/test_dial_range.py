@@ -112,8 +112,8 @@ def test_the_figure_shows_the_table() -> None:
     assert found.table["lam"].tolist() == [1, 2, 3]
     edges, loss, right = found.plot().axes
     assert edges.lines[1].get_ydata().tolist() == [1, 2, 3]
-    assert loss.lines[0].get_ydata() == pytest.approx(found.table["nll"])
-    assert right.lines[0].get_ydata() == pytest.approx(found.table["accuracy"])
+    assert list(loss.lines[0].get_ydata()) == pytest.approx(found.table["nll"].tolist())
+    assert list(right.lines[0].get_ydata()) == pytest.approx(found.table["accuracy"].tolist())
 
 
 def test_a_real_search(digits: ImageData, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ RESULTS = Path(__file__).parent / "results" / "ablations.json"
 NETWORKS, EPOCHS, SIZES = 12, 8, (3, 5)
 EMA_DECAY = 0.95
 """A memory of twenty steps, a sixth of the training here."""
+REFERENCE = "drawn"
 PARAMETER_FREE = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
 REPULSION = 0.2
 """NLL that an architecture which shares every edge with those chosen is charged."""
@@ -316,7 +317,7 @@ def run_seed(settings: dict[str, Any], seed: int, names: Sequence[str], folder: 
     return rows
 
 
-def summary(rows: list[dict[str, Any]], reference: str = "drawn") -> list[dict[str, Any]]:
+def summary(rows: list[dict[str, Any]], reference: str = REFERENCE) -> list[dict[str, Any]]:
     """Means over seeds, and the paired relative difference of each variant's test NLL to the reference's."""
     table, found = pd.DataFrame(rows), []
     for size in SIZES:

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nni_hypens import metrics, selection, selection_scores, selection_task
@@ -321,6 +321,7 @@ def test_another_candidate_never_worsens_the_best(seed: int, size: int, objectiv
 
 
 @settings(max_examples=40, deadline=None)
+@example(seed=128, size=5, share=0.3333333333333289, method="exhaustive")  # below the sum by rounding alone
 @given(seed=SEEDS, size=st.integers(1, 5), share=st.floats(0, 1), method=st.sampled_from(selection.METHODS))
 def test_a_limit_is_kept_whenever_it_can_be(seed: int, size: int, share: float, method: str) -> None:
     probs, labels = pool(seed)
@@ -328,6 +329,7 @@ def test_a_limit_is_kept_whenever_it_can_be(seed: int, size: int, share: float, 
     least, most = np.sort(costs)[:size].sum(), costs.sum()
     limit = least + share * (most - least)
     result = selection.select(method, probs, labels, size, costs={"params": costs}, limits={"params": limit})
+    limit *= 1 + 1e-12  # a sum that is above it by rounding alone keeps it
     assert costs[list(result.members)].sum() <= limit
     assert len(result.indices) == size
     if method == "exhaustive":

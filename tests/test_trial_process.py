@@ -64,7 +64,8 @@ def test_what_was_registered_for_the_end_is_done() -> None:
 
 def test_a_trial_that_fails_fails() -> None:
     done = run("raise ValueError('too hot')")
-    assert done.returncode == 1 and done.stderr.strip().endswith("ValueError: too hot")
+    assert done.returncode == 1
+    assert done.stderr.split()[-3:] == ["ValueError:", "too", "hot"]  # an excepthook may break the line
 
 
 def test_it_is_for_nni_alone() -> None:

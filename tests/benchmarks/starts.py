@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def run(*arguments: object) -> None:
-    command = [sys.executable, "-m", "nni_hypens", *map(str, arguments)]
+    command = [str(Path(sys.executable).with_name("nni-hypens")), *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}: {ended.stderr[-2000:]}")

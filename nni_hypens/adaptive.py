@@ -91,8 +91,8 @@ class AdaptiveTraining:
         accepts: Which architectures may be trained (a budget); None for all. It is asked about few.
         traits: Numbers above 0 that are known of an architecture before it is trained, such as parameters and FLOPs
             (:class:`nni_hypens.traits.NetworkSize`); the forecast uses their logarithms. They are asked of few.
-        learnt: Networks, those in training included, below which new seeds of the best architecture are trained once
-            the start is.
+        learnt: Networks, those in training and those that failed included, below which new seeds of the best
+            architecture are trained once the start is.
     """
 
     def __init__(
@@ -136,35 +136,42 @@ class AdaptiveTraining:
             del self._place[self.structure.key(sample)]
         del self.options[self._n_fixed :], self.sources[self._n_fixed :]
 
-    def propose(self, trained: Sequence[Sample], probs: NDArray[Any], pending: Sequence[Sample] = ()) -> Proposal:
+    def propose(
+        self,
+        trained: Sequence[Sample],
+        probs: NDArray[Any],
+        pending: Sequence[Sample] = (),
+        failed: Sequence[Sample] = (),
+    ) -> Proposal:
         """The next training.
 
         Args:
             trained: Architectures of the T networks that are trained.
             probs: ``T x N x C``, their validation probabilities.
-            pending: Architectures in training, or of networks that failed, one for each; none of them is proposed again
-                before it is known, but for new seeds of the best below ``learnt`` networks.
+            pending: Architectures in training, one for each network; none of them is proposed again before it is
+                known, but for new seeds of the best below ``learnt`` networks.
+            failed: Architectures of networks that failed, one for each; none of them is proposed again.
         """
         self._forget()
         self._add(trained, "start")
-        self._add(pending, "start")
-        owner = [self._place[self.structure.key(sample)] for sample in trained]
-        waiting = {self._place[self.structure.key(sample)] for sample in pending}
-        begun = {*owner, *waiting}
+        self._add([*pending, *failed], "start")
+        owner, waiting, lost = (self._places(samples) for samples in (trained, pending, failed))
+        begun = {*owner, *waiting, *lost}
         for index in range(self.n_start):
             if index not in begun:
                 return Proposal(self.options[index], 0, "start")
-        if owner and len(owner) + len(pending) < self.learnt:
-            return self._reseed(owner, probs, pending)
+        best = next((one for one in self._by_nll(owner, probs) if one not in lost), None)
+        if best is not None and len(owner) + len(waiting) + len(lost) < self.learnt:
+            return Proposal(self.options[best], owner.count(best) + waiting.count(best), "replica")
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
             rest = (index for index in range(len(self.options)) if index not in begun and self._accepted(index))
             index = next(rest)
             return Proposal(self.options[index], 0, self.sources[index])
-        for parent in self._best(owner, probs):
+        for parent in self._by_nll(owner, probs)[:PARENTS]:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
         found = self._forecast(owner, probs)
         gain = found.gain.copy()
-        gain[sorted(waiting)] = -np.inf
+        gain[[*waiting, *lost]] = -np.inf
         order = np.argsort(-gain, kind="stable").tolist()
         best = next(index for index in order if index in owner or self._accepted(index))
         replica = owner.count(best)
@@ -172,11 +179,8 @@ class AdaptiveTraining:
             self.options[best], replica, "replica" if replica else self.sources[best], float(found.gain[best])
         )
 
-    def _reseed(self, owner: Sequence[int], probs: NDArray[Any], pending: Sequence[Sample]) -> Proposal:
-        best = self._best(owner, probs)[0]
-        key = self.structure.key(self.options[best])
-        waiting = sum(self.structure.key(sample) == key for sample in pending)
-        return Proposal(self.options[best], owner.count(best) + waiting, "replica")
+    def _places(self, samples: Sequence[Sample]) -> list[int]:
+        return [self._place[self.structure.key(sample)] for sample in samples]
 
     def _forecast(self, owner: Sequence[int], probs: NDArray[Any]) -> Forecast:
         features, shared = architecture_features(self.structure, self.options)
@@ -192,10 +196,13 @@ class AdaptiveTraining:
             self._fits[key] = self.accepts(self.options[index])
         return self._fits[key]
 
-    def _best(self, owner: Sequence[int], probs: NDArray[Any]) -> list[int]:
+    def _by_nll(self, owner: Sequence[int], probs: NDArray[Any]) -> list[int]:
+        """Architectures that were trained, the lowest mean validation NLL first."""
+        if not owner:
+            return []
         nll = _nll(_true_class(probs, self.labels))
         means = {one: nll[[place for place, other in enumerate(owner) if other == one]].mean() for one in set(owner)}
-        return sorted(means, key=lambda one: (means[one], one))[:PARENTS]
+        return sorted(means, key=lambda one: (means[one], one))
 
 
 def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sample]:

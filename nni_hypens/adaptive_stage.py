@@ -1,8 +1,9 @@
 """Adaptive training in a run folder: candidates that are decided on while others are trained.
 
-The candidate at place i is decided on when all up to place i - concurrency (and the first two) are trained or have
-failed, from those results alone, whatever else has finished by chance. So the same seed and concurrency give the same
-candidates, and a run that was interrupted goes on with the decisions that ``candidates.json`` holds.
+The candidate at place i is decided on when all up to place i - concurrency are trained or have failed, and all that
+were drawn, or the first six: from those results alone, whatever else has finished by chance. So the same seed and
+concurrency give the same candidates, and a run that was interrupted goes on with the decisions that
+``candidates.json`` holds.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.adaptive import AdaptiveTraining
+from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.files import read_arrays, read_json, write_json
 from nni_hypens.known_results import known_values
-from nni_hypens.plan import MIN_DRAWN, Plan
+from nni_hypens.plan import Plan
+from nni_hypens.promising import LOOKED_AT, promising_pool
 from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, trained_strategy
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.training import TrialSpec
@@ -54,12 +56,14 @@ class AdaptiveStage:
     @property
     def left(self) -> int:
         """How many are still to be decided on."""
-        return max(self.plan.adaptive - sum(GAIN in record for record in self.records), 0)
+        return max(self.plan.decided_later - sum(GAIN in record for record in self.records), 0)
 
     @property
     def _known(self) -> int:
         """How many of the first candidates the next decision knows the results of."""
-        return max(len(self.records) - self.concurrency + 1, MIN_DRAWN)
+        there = len(self.records)
+        least = LEARNT if there >= LEARNT else sum(GAIN not in record for record in self.records)
+        return max(there - self.concurrency + 1, least)
 
     def ready(self, done: Set[str]) -> bool:
         """Whether the results that the next decision needs are there.
@@ -73,12 +77,12 @@ class AdaptiveStage:
 
     def propose(self) -> TrialSpec:
         """Decide on the next one, and write it down before it is trained."""
-        known = [record for record in self.records[: self._known] if self._status(record["id"]) == "trained"]
-        others = [record["architecture"] for record in self.records if record not in known]
+        ended, pending = self.records[: self._known], self.records[self._known :]
+        known = [record for record in ended if self._status(record["id"]) == "trained"]
+        failed = [record for record in ended if record not in known]
         probs = [read_arrays(self._folder(record["id"]) / "predictions.npz", "val")[0] for record in known]
-        found = self._rule.propose(
-            [record["architecture"] for record in known], np.stack(probs) if probs else np.empty((0, 0, 0)), others
-        )
+        trained, waiting, lost = ([one["architecture"] for one in part] for part in (known, pending, failed))
+        found = self._rule.propose(trained, np.stack(probs) if probs else np.empty((0, 0, 0)), waiting, lost)
         shared = self._structure.shared_edges(self._sampler.base, found.sample)
         candidate = Candidate(None, shared, found.source, found.sample)
         record = candidate_record(self._structure, len(self.records), candidate, self._supernet_nll(found.sample))
@@ -107,9 +111,13 @@ class AdaptiveStage:
     def _rule(self) -> AdaptiveTraining:
         plan = self.plan
         drawn = [record["architecture"] for record in self.records if GAIN not in record]
-        pool = self._sampler.pool(OVERSAMPLE * plan.candidates, plan.lam_range, plan.seed, at_least=1)
-        labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
         size = NetworkSize(plan.space, plan.image_shape)
+        wanted = OVERSAMPLE * plan.candidates
+        if plan.ranked_by == "promising":
+            pool = promising_pool(self._sampler, size, max(LOOKED_AT, wanted), plan.lam_range, plan.seed)
+        else:
+            pool = self._sampler.pool(wanted, plan.lam_range, plan.seed, at_least=1)
+        labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
         return AdaptiveTraining(
             self._structure, drawn, samples, labels, plan.members, plan.seed, plan.budget(), traits=size
         )

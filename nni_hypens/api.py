@@ -123,7 +123,7 @@ def search_ensemble(
     threads: int = 1,
     ranking: str = "auto",
     halving: bool = False,
-    adaptive: int = 0,
+    adaptive: int | None = None,
     max_total_params: float | None = None,
     max_total_flops: float | None = None,
     max_latency_ms: float | None = None,
@@ -166,8 +166,9 @@ def search_ensemble(
             ``ensemble`` (greedily, by the ensemble's NLL, wherever on the dial), ``promising`` (the best by supernet
             and size together, large random architectures among them) or ``auto`` (``promising`` with ``adaptive``,
             else ``spread``).
-        adaptive: How many of the candidates are decided on while others are trained, each by what it is expected to
-            add to the ensemble: see :mod:`nni_hypens.adaptive`.
+        adaptive: How many of the candidates are decided on while others are trained: see
+            :mod:`nni_hypens.adaptive`. None for all but three, and for none of them with ``halving``,
+            ``warm_start``, a limit on the ensemble, a range of lam, or the ranking ``spread`` or ``ensemble``.
         halving: Whether candidates are compared by validation NLL at a quarter and at half of their epochs, and only
             the better half (at least one more than the members) is trained further. The evaluator must be an NNI
             Lightning evaluator with a number of epochs.

@@ -218,7 +218,7 @@ def _adaptively(
             known = [network for network in networks if network.finite]
             probs = np.stack([network.validation for network in known]) if known else np.empty((0, 0, 0))
             failed = [network.sample for network in networks if not network.finite]
-            proposal = rule.propose([network.sample for network in known], probs, failed)
+            proposal = rule.propose([network.sample for network in known], probs, failed=failed)
             yield proposal.sample, proposal.replica
             networks.append(bench.network(proposal.sample, proposal.replica))
 

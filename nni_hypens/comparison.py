@@ -37,6 +37,9 @@ from nni_hypens.settings_plan import plan_of
 from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.workbench import Network, Workbench
 
+UNREAD = ("data", "seed", "ranking", "adaptive")
+"""Settings of a run that do not make it another comparison: what has a field of its own, and how a run chooses what it
+trains."""
 EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
 """Choices of members that are all looked at; beam search above."""
 COLUMNS = (
@@ -99,7 +102,7 @@ class Comparison:
 
     def identity(self) -> dict[str, Any]:
         """What another run must share to go on in the same folder; methods, seeds and data may be added."""
-        own = {name: value for name, value in self.settings.to_mapping().items() if name not in ("data", "seed")}
+        own = {name: value for name, value in self.settings.to_mapping().items() if name not in UNREAD}
         how = {"reference": self.reference, "seconds": self.budget, "nni_epochs": self.nni_epochs}
         return {**own, "sizes": list(self.sizes), **how}
 
@@ -203,6 +206,8 @@ def _add_supernet_truth(bench: Workbench) -> None:
         row = read_json(path)
         if row.get("supernet") is None:  # none, or from a version that did not say which
             continue
+        if not (bench.folder / "searches" / row["supernet"] / "cost.json").exists():
+            continue  # removed since; a new search would be another one
         factor = int(row["method"].partition("@")[2] or 1)
         where = bench if factor == 1 else bench.longer(factor)
         spearman, ranked = supernet_truth(where, hypernetwork_search(where, row["supernet"]))

@@ -184,8 +184,8 @@ def _notes() -> str:
         "of the budget": "search and training in percent of the budget. A method that does not fill the budget has a "
         "cost of its own, which may be above it.",
         SPEARMAN: "rank correlation of the supernet's NLL with the validation NLL after training, over the "
-        "architectures that the method has trained, and how many these are; means over seeds. Empty where no one "
-        "supernet ranks several of them; a dash for fewer than four.",
+        "architectures that any method of the comparison has trained for as long, and how many these are; means over "
+        "seeds. Empty where a method has no one supernet for several architectures; a dash for fewer than four.",
     }
     listed = "".join(f"<dt>{page.esc(name)}</dt><dd>{page.esc(what)}</dd>" for name, what in text.items())
     chosen = "Members and temperatures are chosen on validation images; everything here is measured on test images."

@@ -63,16 +63,17 @@ class RunConfig:
     diversity: str = setting("shared_edges", "regulariser: shared_edges or jensen_shannon")
     members: int = setting(3, "members of the ensemble")
     candidates: int = setting(8, "architectures to train")
-    adaptive: int = setting(
-        0,
-        "of the candidates, how many are decided on while others are trained, each by what it is expected to add to "
-        "the ensemble; it may be a new network of a proved architecture",
+    adaptive: int | None = setting(
+        None,
+        "of the candidates, how many are decided on while others are trained: new networks of the best so far, and "
+        "from the seventh on whatever is expected to help the ensemble most (all but 3; none with halving, "
+        "warm-start, a limit on the ensemble, a range of lam, or the ranking spread or ensemble)",
     )
     ranking: str = setting(
         "auto",
         "how what is trained is chosen on the supernet: spread (the best of each part of the dial), ensemble (greedily "
         "by the NLL of the ensemble, wherever on the dial), promising (the best by supernet and size together, large "
-        "random architectures among them) or auto (promising with adaptive, else spread)",
+        "random architectures among them, wherever on the dial) or auto (promising with adaptive, else spread)",
     )
     lam_low: float | None = setting(None, "fewest shared edges to request from candidates (a quarter of all edges)")
     lam_high: float | None = setting(None, "most shared edges to request from candidates (all edges)")
@@ -156,7 +157,7 @@ class RunConfig:
         at_least = {"members": 1, "candidates": 1, "search_epochs": 2, "epochs": 1, "batch_size": 1, "seed": 0}
         at_least |= {"threads": 1, "beam_width": 1, "stress_images": 0, "adaptive": 0}
         for name, least in at_least.items():
-            if getattr(self, name) < least:
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise InputError(name, getattr(self, name), f"a whole number of at least {least}")
         if self.members > self.candidates:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -94,12 +95,17 @@ def evaluate_pool(
 
 def _ranking(records: list[dict[str, Any]], validation_nll: dict[str, float]) -> dict[str, Any]:
     """How well the supernet's NLL put the candidates in order: Spearman's correlation with their NLL after training, on
-    validation data; None for fewer than three candidates, or where all are alike."""
-    trained = [record for record in records if record["id"] in validation_nll]
-    pairs = [(record["supernet_nll"], validation_nll[record["id"]]) for record in trained]
-    before, after = ([pair[i] for pair in pairs] for i in (0, 1))
-    known = len(pairs) > 2 and len(set(before)) > 1 and len(set(after)) > 1
-    return {"spearman": float(spearmanr(before, after).statistic) if known else None, "candidates": len(pairs)}
+    validation data; None for fewer than three architectures, or where all are alike. Networks of one architecture count
+    once, by their mean."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["id"] in validation_nll:
+            groups.setdefault(json.dumps(record["edges"]), []).append(record)
+    before = [group[0]["supernet_nll"] for group in groups.values()]
+    after = [float(np.mean([validation_nll[record["id"]] for record in group])) for group in groups.values()]
+    known = len(groups) > 2 and len(set(before)) > 1 and len(set(after)) > 1
+    spearman = float(spearmanr(before, after).statistic) if known else None
+    return {"spearman": spearman, "candidates": sum(map(len, groups.values())), "architectures": len(groups)}
 
 
 def _record(records: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -188,7 +188,7 @@ class Run:
                 write_json(self.out / "candidates.json", [*self.candidates(), *added])
             return
         folder = self.require("search/base.json", "search").parent
-        drawn = self.plan.candidates - self.plan.adaptive
+        drawn = self.plan.candidates - self.plan.decided_later
         write_json(self.out / "candidates.json", draw_candidates(self.plan, folder, drawn, [], self.progress))
 
     def candidates(self) -> list[dict[str, Any]]:
@@ -340,6 +340,7 @@ class Run:
         truth = (data.labels("validation"), data.labels("test"))
         results["cost_front"] = fronts(pool, *truth, trials, members, self.plan.members)
         results["n_edges"] = summary["n_edges"]
+        results["base_edges"] = summary.get("base_edges")  # searches of earlier versions did not say
         results["dial"] = summary["dial"]
         results["cost"] = {
             "base_search_s": summary["base_search_s"],

@@ -35,6 +35,8 @@ MAX_SEED = 2**32 - 1
 
 MIN_DRAWN = 2
 """Candidates that adaptive training needs to learn from."""
+START = 3
+"""Candidates that it begins with unless told otherwise."""
 
 
 @dataclass
@@ -66,7 +68,9 @@ class Plan:
         ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.
         halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.halving`.
         adaptive: How many of the candidates are decided on while others are trained: see
-            :mod:`nni_hypens.adaptive`; the others are drawn beforehand.
+            :mod:`nni_hypens.adaptive`; the others are drawn beforehand. None for all but :data:`START`, and for none
+            of them where something else says which are trained, or must know all beforehand: halving, a warm start,
+            limits on the ensemble, a range of lam, or a ranking but ``promising``.
         limits: Limits on the ensemble, by the names of :data:`nni_hypens.ensemble_cost.LIMITS`; None for no limit.
         known_results: A table of known results, as for :class:`nni_hypens.known_results.KnownResults`, or None.
     """
@@ -93,14 +97,28 @@ class Plan:
     threads: int = 1
     ranking: str = "auto"
     halving: bool = False
-    adaptive: int = 0
+    adaptive: int | None = None
     limits: dict[str, float] = field(default_factory=dict)
     known_results: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.adaptive is None:
+            told = self.ranking not in ("auto", "promising") or self.lam_range is not None
+            drawn = told or self.halving or self.warm_start or any(self.limits.values())
+            self.adaptive = 0 if drawn else max(self.candidates - START, 0)
 
     @property
     def ranked_by(self) -> str:
         """The ranking, ``auto`` resolved: adaptive training should begin with good ones, wherever on the dial."""
-        return ("promising" if self.adaptive else "spread") if self.ranking == "auto" else self.ranking
+        if self.ranking != "auto":
+            return self.ranking
+        # under a limit on the ensemble small ones are needed as well, and the base is among those of the other ranking
+        return "promising" if self.decided_later and not self.limits else "spread"
+
+    @property
+    def decided_later(self) -> int:
+        """How many candidates adaptive training decides on."""
+        return 0 if self.adaptive is None else self.adaptive
 
     @cached_property
     def known(self) -> KnownResults | None:
@@ -129,7 +147,7 @@ class Plan:
         if self.ranking not in RANKINGS:
             raise InputError("ranking", repr(self.ranking), f"one of {', '.join(RANKINGS)}")
         self.limits = check_total_limits(self.limits)
-        check_adaptive(self.adaptive, self.candidates, self.halving, self.warm_start)
+        check_adaptive(self.decided_later, self.candidates, self.halving, self.warm_start)
         if self.halving:
             epochs_of(self.evaluator, self.members, self.candidates)
         if self.stress_images < 0:

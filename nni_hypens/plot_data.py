@@ -38,17 +38,17 @@ class Dial(NamedTuple):
 
 
 class AccuracyPoint(NamedTuple):
-    """Test and validation accuracy (0..1) of one trained candidate at its lam."""
+    """Test and validation accuracy (0..1) of one trained candidate, and the edges it shares with the base."""
 
     id: str
-    lam: float
+    shared_edges: float
     test: float | None
     validation: float | None
     is_member: bool
 
 
-class AccuracyByLam(NamedTuple):
-    """Accuracies against lam, with the ensemble's and the base's test accuracy (0..1) as references."""
+class AccuracyByEdges(NamedTuple):
+    """Accuracies against shared edges, with the ensemble's and the base's test accuracy (0..1) as references."""
 
     points: tuple[AccuracyPoint, ...]
     ensemble: float
@@ -170,23 +170,23 @@ def dial_data(
     return Dial(tuple(points), n_edges, len(candidates) - len(points), error, dial)
 
 
-def accuracy_data(rows: Sequence[Mapping[str, Any]], ensemble: float, base_id: str | None) -> AccuracyByLam:
-    """Collect accuracies against lam.
+def accuracy_data(rows: Sequence[Mapping[str, Any]], ensemble: float, base_id: str | None) -> AccuracyByEdges:
+    """Collect accuracies against shared edges, which every candidate has, asked for by a lam or not.
 
     Args:
-        rows: Trained candidates, each with id, lam (or None), test, validation (metrics or None) and is_member.
+        rows: Trained candidates, each with id, shared_edges, test, validation (metrics or None) and is_member.
         ensemble: The ensemble's test accuracy, 0..1.
         base_id: Id of the candidate that is the base, if there is one.
     """
     points, base = [], None
     for row in rows:
-        lam = number(row.get("lam"))
+        shared = number(row.get("shared_edges"))
         test, validation = (number((row.get(part) or {}).get("accuracy")) for part in ("test", "validation"))
         if base_id is not None and row["id"] == base_id:
             base = test
-        if lam is not None and (test is not None or validation is not None):
-            points.append(AccuracyPoint(str(row["id"]), lam, test, validation, bool(row.get("is_member"))))
-    return AccuracyByLam(tuple(points), ensemble, base)
+        if shared is not None and (test is not None or validation is not None):
+            points.append(AccuracyPoint(str(row["id"]), shared, test, validation, bool(row.get("is_member"))))
+    return AccuracyByEdges(tuple(points), ensemble, base)
 
 
 def reliability_data(name: str, bins: Mapping[str, Sequence[Any]]) -> ReliabilityCurve:

@@ -22,7 +22,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from nni_hypens.plot_cost import CostFront
 from nni_hypens.plot_data import (
-    AccuracyByLam,
+    AccuracyByEdges,
     CellGraph,
     Dial,
     Disagreement,
@@ -126,27 +126,30 @@ def draw_dial(data: Dial, name: str) -> str:
         return inline_svg(figure, name, label)
 
 
-def draw_accuracy(data: AccuracyByLam, name: str) -> str:
-    """Draw test and validation accuracy against lam, members filled."""
+def draw_accuracy(data: AccuracyByEdges, name: str) -> str:
+    """Draw test and validation accuracy against shared edges, members filled."""
     with drawing(3.7) as figure:
-        axes = figure.add_subplot(xlabel="lam (requested shared edges)", ylabel="accuracy")
+        axes = figure.add_subplot(xlabel="shared edges with the base", ylabel="accuracy")
         for part, marker, colour in (("validation", "s", MUTED), ("test", "o", FIRST)):
             for is_member in (False, True):
                 points = [p for p in data.points if getattr(p, part) is not None and p.is_member == is_member]
                 if points:
                     axes.scatter(
-                        [p.lam for p in points], [getattr(p, part) for p in points], marker=marker, s=34, zorder=3,
-                        facecolors=colour if is_member else "none", edgecolors=colour, linewidths=1.2,
+                        [p.shared_edges for p in points], [getattr(p, part) for p in points],
+                        marker=marker, s=34, zorder=3, linewidths=1.2,
+                        facecolors=colour if is_member else "none", edgecolors=colour,
                         label=f"{part}, member" if is_member else part,
                     )  # fmt: skip
         axes.axhline(data.ensemble, color=SECOND, linewidth=1.4, label="ensemble, test")
         if data.base is not None:
             axes.axhline(data.base, color=INK, linestyle=":", linewidth=1.2, label="base, test")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         figure.legend(loc="outside lower center", ncols=2)
         tests = [p.test for p in data.points if p.test is not None]
         span = f", test from {min(tests):.1%} to {max(tests):.1%}" if tests else ""
-        label = f"Accuracy against lam for {len(data.points)} trained candidates{span}; ensemble {data.ensemble:.1%}."
+        what = f"Accuracy against shared edges for {len(data.points)} trained candidates"
+        label = f"{what}{span}; ensemble {data.ensemble:.1%}."
         return inline_svg(figure, name, label)
 
 

@@ -7,7 +7,7 @@ that are not small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,18 @@ DRAWN = 60
 """Fewest random architectures of which the largest join."""
 
 
+def n_drawn(looked_at: int) -> int:
+    """How many random architectures are measured."""
+    return max(DRAWN, 3 * looked_at)
+
+
 def promising_pool(
-    sampler: ArchitectureSampler, size: NetworkSize, looked_at: int, lam_range: tuple[float, float] | None, seed: int
+    sampler: ArchitectureSampler,
+    size: NetworkSize,
+    looked_at: int,
+    lam_range: tuple[float, float] | None,
+    seed: int,
+    on_step: Callable[[], None] = lambda: None,
 ) -> list[Candidate]:
     """The base, candidates of the hypernetwork, and the largest of many random architectures that fit the budget.
 
@@ -34,12 +44,15 @@ def promising_pool(
         looked_at: Base and candidates of the hypernetwork, and twice as many as large ones.
         lam_range: Of the candidates; large ones are anywhere on the dial, their ``source`` is ``large``.
         seed: Of all draws.
+        on_step: Called for each of :func:`n_drawn` networks that are measured.
     """
     structure = sampler.structure
     pool = sampler.pool(looked_at, lam_range, seed, at_least=1)
     found = {structure.key(one.architecture): one for one in pool}
-    drawn = random_architectures(structure, max(DRAWN, 3 * looked_at), seed)
-    large = 0
+    drawn, large = random_architectures(structure, n_drawn(looked_at), seed), 0
+    for sample in drawn:
+        size(sample)  # it remembers
+        on_step()
     for sample in by_size(drawn, size):
         if large == looked_at // 2:
             break

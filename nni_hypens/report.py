@@ -108,10 +108,10 @@ def _dial_figures(run: RunContent) -> str:
     if dial.points:
         text = f"Shared edges against lam. Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
         if dial.omitted:
-            text += f" Candidates without a lam, such as the base, are left out: {dial.omitted}."
+            text += f" Candidates for which no lam was asked are left out: {dial.omitted}."
         figures.append(page.figure(plots.draw_dial(dial, "dial"), text))
     if accuracy.points:
-        text = "Accuracy of each trained candidate against its lam: circles on test data, squares on validation data."
+        text = "Accuracy of each trained candidate: circles on test data, squares on validation data."
         figures.append(page.figure(plots.draw_accuracy(accuracy, "accuracy"), text))
     if not figures:
         return ""
@@ -137,8 +137,8 @@ def _prediction_figures(run: RunContent) -> str:
 
 
 def _architectures(run: RunContent) -> str:
-    base = _base_candidate(run)
-    base_edges = base.get("edges") if base else None
+    base = _base_candidate(run)  # with adaptive training the base is seldom a candidate
+    base_edges = base.get("edges") if base else run.results.get("base_edges")
     edges = {item["id"]: item["edges"] for item in run.candidates if item.get("edges")}
     pool = [edge for item in edges.values() for edge in item]
     parts, wide = [], False
@@ -161,10 +161,13 @@ def _architectures(run: RunContent) -> str:
         table = page.table(f"Choices of {member['id']}", ("label", "value", "base"), rows) if rows else ""
         figures = f'<div class="figures">{figures}</div>' if figures else ""
         parts.append(f"<article><h3>{page.esc(title)}</h3>{figures}{table}</article>")
+    kinds = (
+        ' <strong class="shared">Solid</strong>: shared with the base. '
+        '<strong class="differs">Dashed</strong>: differs from the base.'
+    )
     legend = (
         '<p class="note">Each line is an edge: it leaves an input or a node and enters a node through the named '
-        'operation. <strong class="shared">Solid</strong>: shared with the base. '
-        '<strong class="differs">Dashed</strong>: differs from the base.</p>'
+        f"operation.{kinds if base_edges else ''}</p>"
     )
     layout = "" if wide else ' class="figures"'
     body = f"<div{layout}>{''.join(parts)}</div>"

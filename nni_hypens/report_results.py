@@ -103,7 +103,8 @@ def _caveats(run: RunContent) -> list[str]:
     notes += _calibrated_note(run.results)
     ranking = run.results.get("ranking") or {}
     rank = number(ranking.get("spearman"))
-    if rank is not None and rank < USEFUL_RANKING:
+    alone = ranking.get("method") != "promising"  # which was chosen by sizes as well, and so correlates less
+    if rank is not None and rank < USEFUL_RANKING and alone:
         notes.append(
             f"The supernet's order of the {ranking['candidates']} candidates says little about how they trained "
             f"(Spearman {rank:+.2f}): which of them to train was close to chance."

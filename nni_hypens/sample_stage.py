@@ -20,7 +20,7 @@ from nni_hypens.files import read_json, write_json, write_tensors
 from nni_hypens.known_results import known_values
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
-from nni_hypens.promising import LOOKED_AT, choose_promising, promising_pool
+from nni_hypens.promising import LOOKED_AT, choose_promising, n_drawn, promising_pool
 from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_ensemble, choose_pool
 from nni_hypens.search import EdgeNES
 from nni_hypens.training import INITIAL
@@ -50,7 +50,7 @@ def draw_candidates(
     sampler = ArchitectureSampler.load(folder, structure, plan.budget())
     keys = {structure.key(record["architecture"]) for record in known}
     size = NetworkSize(plan.space, plan.image_shape)
-    pool = _new_pool(plan, sampler, size, n, keys, len(known))
+    pool = _new_pool(plan, sampler, size, n, keys, len(known), progress)
     probabilities = _predict(plan, folder, pool, progress)
     labels = plan.data.labels("validation")
     nll = metrics.nll_of_each(probabilities, labels)
@@ -102,21 +102,30 @@ def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:
 
 
 def _new_pool(
-    plan: Plan, sampler: ArchitectureSampler, size: NetworkSize, n: int, known: set[EdgeKey], offset: int
+    plan: Plan,
+    sampler: ArchitectureSampler,
+    size: NetworkSize,
+    n: int,
+    known: set[EdgeKey],
+    offset: int,
+    progress: Progress,
 ) -> list[Candidate]:
     """Architectures to rank. None is among ``known``, but for the base, which comes first where it is asked for."""
     wanted, seed, base = OVERSAMPLE * n, plan.seed + offset, list[Candidate]()
     if plan.ranked_by == "promising":
         looked_at = max(LOOKED_AT, wanted + len(known))
-        others = promising_pool(sampler, size, looked_at, plan.lam_range, seed)
+        drawn = n_drawn(looked_at)
+        progress.start("sizes", drawn, "network")
+        others = promising_pool(sampler, size, looked_at, plan.lam_range, seed, progress.step)
+        progress.stop()
     else:
         others = sampler.pool(wanted + len(known), plan.lam_range, seed, at_least=1 if known else n)
         base, others = others[:1], others[1:]
     new = [candidate for candidate in others if sampler.structure.key(candidate.architecture) not in known]
     there = len(new) if known else len(base) + len(new)
     if there < n:
-        name = "more" if known else "candidates"
-        raise InputError(name, n, f"at most {there}: no more different architectures in the range of lam")
+        name, where = "more" if known else "candidates", " in the range of lam" if base else ""
+        raise InputError(name, n, f"at most {there}: no more different architectures{where}")
     return [*base, *new[:wanted]] if base else new
 
 

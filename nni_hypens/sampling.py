@@ -38,7 +38,8 @@ class Candidate:
     Args:
         lam: Requested shared edges (None where no dial was asked, as for the base).
         shared_edges: Edges it has in common with the base.
-        source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw, some edges set to or from the base's).
+        source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw, some edges set to or from the base's); ``large``
+            of :mod:`nni_hypens.promising`, or what adaptive training says (:class:`nni_hypens.adaptive.Proposal`).
         architecture: The NNI sample.
     """
 

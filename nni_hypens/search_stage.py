@@ -78,6 +78,7 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
         folder / "summary.json",
         {
             "n_edges": strategy.n_edges,
+            "base_edges": [list(edge) for edge in strategy.structure.edges(strategy.base_architecture)],
             "base_search_s": sum(base_epochs) if searched else 0.0,
             "search_s": sum(rest) + (0.0 if searched else sum(base_epochs)),
             "base_ranking": module.base_ranking,

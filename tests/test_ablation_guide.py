@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, ttest_rel
 
 ROOT = Path(__file__).parent.parent
-RESULTS: dict[str, Any] = json.loads((ROOT / "tests" / "benchmarks" / "results" / "ablations.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +26,28 @@ def guide() -> ModuleType:
         sys.path.remove(str(ROOT))
 
 
-def test_the_guide_is_as_the_results_are(guide: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    return json.loads((ROOT / "tests" / "benchmarks" / "results" / "ablations.json").read_text())
+
+
+def test_the_guide_is_as_the_results_are(
+    guide: ModuleType, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
-    assert guide.written(RESULTS) == guide.GUIDE.read_text(encoding="utf-8")
+    assert guide.written(results) == guide.GUIDE.read_text(encoding="utf-8")
 
 
-def test_every_variant_has_five_seeds_and_the_summary_is_that_of_the_rows(guide: ModuleType) -> None:
-    rows = {(row["variant"], row["members"], row["seed"]): row for row in RESULTS["rows"]}
-    assert len(RESULTS["seeds"]) >= 5
+def test_every_variant_has_five_seeds_and_the_summary_is_that_of_the_rows(
+    guide: ModuleType, results: dict[str, Any]
+) -> None:
+    rows = {(row["variant"], row["members"], row["seed"]): row for row in results["rows"]}
+    assert len(results["seeds"]) >= 5
     for members in (3, 5):
-        assert {row["variant"] for row in RESULTS["summary"] if row["members"] == members} == set(guide.VARIANTS)
-    for row in RESULTS["summary"]:
+        assert {row["variant"] for row in results["summary"] if row["members"] == members} == set(guide.VARIANTS)
+    for row in results["summary"]:
         own, other = (
-            np.array([rows[name, row["members"], seed]["nll"] for seed in RESULTS["seeds"]])
+            np.array([rows[name, row["members"], seed]["nll"] for seed in results["seeds"]])
             for name in (row["variant"], guide.REFERENCE)
         )
         assert row["nll"] == pytest.approx(own.mean()) and row["seeds"] == len(own)
@@ -48,18 +56,17 @@ def test_every_variant_has_five_seeds_and_the_summary_is_that_of_the_rows(guide:
             found = bootstrap((relative,), np.mean, n_resamples=10_000, method="percentile", rng=0).confidence_interval
             assert row["difference"] == pytest.approx(relative.mean())
             assert (row["low"], row["high"]) == pytest.approx((found.low, found.high))
-            assert row["wins"] == (own < other).sum()
+            assert row["wins"] == (own < other).sum() and row["p"] == pytest.approx(ttest_rel(own, other).pvalue)
 
 
-def test_a_verdict_needs_both_sizes(guide: ModuleType) -> None:
-    results = copy.deepcopy(RESULTS)
+def test_a_verdict_needs_both_sizes(guide: ModuleType, results: dict[str, Any]) -> None:
+    results = copy.deepcopy(results)
     levels = {"adaptive": (-0.1, -0.1), "random": (0.1, 0.1), "ema": (-0.1, 0.1)}
     for row in results["summary"]:
         if row["variant"] in levels:
-            middle = levels[row["variant"]][row["members"] == 5]
-            row["low"], row["high"] = middle - 0.05, middle + 0.05
+            row["difference"], row["p"] = levels[row["variant"]][row["members"] == 5], 0.01
         elif row["variant"] != guide.REFERENCE:
-            row["low"], row["high"] = -0.01, 0.01
+            row["difference"], row["p"] = -0.01, 0.2
     lower, higher, neither = guide.verdicts(results).splitlines()
-    assert lower.endswith("without 0: `adaptive`.") and higher.endswith(": `random`.")
+    assert lower.endswith("in bold: `adaptive`.") and higher.endswith(": `random`.")
     assert "`ema`" in neither and "`drawn`" not in neither and "`base`" in neither

@@ -236,6 +236,16 @@ def test_the_best_gets_new_seeds_until_enough_is_known(structure: EdgeStructure)
     assert rule.propose([sample for sample, _ in trained], probabilities()).gain is not None
 
 
+def test_what_failed_is_not_proposed_again(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 3)
+    rule = AdaptiveTraining(structure, samples, [], LABELS, 3, learnt=9)
+    best = rule.propose(samples, probs).sample
+    second = rule.propose(samples, probs, failed=[best, best])  # two of its seeds diverged
+    assert second.source == "replica" and second.sample != best
+    none_left = rule.propose(samples, probs, failed=samples)
+    assert none_left.sample not in samples and none_left.gain is not None
+
+
 def test_no_more_members_are_looked_at_than_help(structure: EdgeStructure) -> None:
     samples, probs = pool(structure, 9)
     three, nine = (AdaptiveTraining(structure, samples[:3], samples[3:], LABELS, members) for members in (3, 9))

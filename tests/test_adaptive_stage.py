@@ -14,13 +14,17 @@ import pytest
 from commands import SETTINGS, command, outcome
 
 from nni_hypens import InputError
+from nni_hypens.adaptive import random_architectures
 from nni_hypens.adaptive_stage import GAIN, AdaptiveStage
+from nni_hypens.architecture import EdgeStructure
 from nni_hypens.config import RunConfig
 from nni_hypens.files import read_json, write_arrays, write_json
 from nni_hypens.plan import Plan, check_adaptive
+from nni_hypens.promising import n_drawn
 from nni_hypens.settings_plan import plan_of
+from nni_hypens.traits import NetworkSize
 
-OPTIONS = [*SETTINGS, "--adaptive=2", "--candidates=5", "--quiet"]
+OPTIONS = [*SETTINGS, "--adaptive=5", "--candidates=8", "--quiet"]
 
 
 @pytest.fixture(scope="module")
@@ -49,33 +53,36 @@ def test_decisions_repeat_and_an_interruption_changes_nothing(searched: Path, tm
     flag = f"--concurrency={concurrency}"
     whole = run(searched, tmp_path / "whole", flag)
     found = records(whole)
-    assert [GAIN in record for record in found] == [False] * 3 + [True] * 2
-    assert [record["id"] for record in found] == ["c00", "c01", "c02", "c03", "c04"]
-    assert all(record["source"] in ("pool", "random", "neighbour", "replica") for record in found[3:])
-    assert len(read_json(whole / "results.json")["candidates"]) == 5
+    assert [GAIN in record for record in found] == [False] * 3 + [True] * 5
+    assert [record["id"] for record in found] == [f"c0{place}" for place in range(8)]
+    assert all(record["source"] == "replica" and record[GAIN] is None for record in found[3:6])
+    assert len({record["text"] for record in found[3:6]} - {record["text"] for record in found[:3]}) == 0
+    assert all(record["source"] in ("pool", "random", "neighbour", "replica") for record in found[6:])
+    assert all(record[GAIN] > 0 for record in found[6:])  # by the forecast
+    assert len(read_json(whole / "results.json")["candidates"]) == 8
     cut = shutil.copytree(searched, tmp_path / "cut")
 
-    def die_before_the_fifth() -> None:
+    def die_in_the_seventh() -> None:
         replace = os.replace
 
         def killer(source: str, target: str) -> None:
-            if Path(target).match("candidates/c03/metrics.json"):
+            if Path(target).match("candidates/c06/metrics.json"):
                 os.kill(os.getppid(), signal.SIGKILL)  # a trial takes the run with it
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target)
 
         os.replace = killer  # type: ignore[assignment]
 
-    ended = command("run", *OPTIONS, flag, "--out", cut, before=die_before_the_fifth)
-    assert ended.code == -signal.SIGKILL and len(records(cut)) == 4
+    ended = command("run", *OPTIONS, flag, "--out", cut, before=die_in_the_seventh)
+    assert ended.code == -signal.SIGKILL and len(records(cut)) == 7
     assert outcome(run(searched, cut, flag)) == outcome(whole)
 
 
-def plan(adaptive: int = 2, **more: Any) -> Plan:
+def plan(adaptive: int = 5, **more: Any) -> Plan:
     pairs = [item.removeprefix("--").split("=", 1) for item in SETTINGS]
     settings: dict[str, Any] = {name.replace("-", "_"): value for name, value in pairs}
     settings["space_args"] = {"channels": 2}
-    return plan_of(RunConfig.from_mapping({**settings, "candidates": 5, "adaptive": adaptive, **more}))
+    return plan_of(RunConfig.from_mapping({**settings, "candidates": 8, "adaptive": adaptive, **more}))
 
 
 def pretend(out: Path, candidate: str, quality: float, plan_: Plan) -> None:
@@ -91,22 +98,27 @@ def pretend(out: Path, candidate: str, quality: float, plan_: Plan) -> None:
 def test_a_decision_waits_for_the_results_that_it_uses_and_for_no_others(
     searched: Path, tmp_path: Path, concurrency: int
 ) -> None:
-    """With three drawn candidates and c trials at once, the first decision needs 4 - c results, two at least; that of
-    another candidate, there by chance, must not change it."""
-    texts = set()
+    """A new seed of the best drawn needs the three drawn; the first forecast needs six results, however many trials
+    there are at once. That of another candidate, there by chance, must not change it."""
+    found = []
     for early in (False, True):
         out, own = Path(shutil.copytree(searched, tmp_path / f"{early}")), plan()
         stage = AdaptiveStage(own, out, records(out), concurrency, lambda record: record)  # type: ignore[arg-type, return-value]
-        needed = max(4 - concurrency, 2)
-        for place in range(needed):
-            assert not stage.ready(set())
-            pretend(out, f"c0{place}", 0.3 + place / 10, own)
-        assert stage.ready(set()) and stage.left == 2
-        if early and needed < 3:
-            pretend(out, "c02", 0.9, own)
-        texts.add(stage.propose()["text"])  # type: ignore[index]
-        assert stage.left == 1 and len(records(out)) == 4
-    assert len(texts) == 1
+        there = 0
+        for place in range(3, 8):
+            assert stage.left == 8 - place
+            while there < max(place - concurrency + 1, 6 if place >= 6 else 3):
+                assert not stage.ready(set())
+                pretend(out, f"c0{there}", 0.3 + there / 20, own)
+                there += 1
+            assert stage.ready(set())
+            if early and there < place:
+                pretend(out, f"c0{there}", 0.3 + there / 20, own)
+                there += 1
+            assert stage.propose()["id"] == f"c0{place}"  # type: ignore[index]
+        found.append([(record["text"], record.get(GAIN)) for record in records(out)])
+    assert found[0] == found[1] and stage.left == 0
+    assert [gain is not None for _, gain in found[0]] == [False] * 6 + [True] * 2
 
 
 def test_what_failed_is_not_proposed_and_not_waited_for(searched: Path, tmp_path: Path) -> None:
@@ -115,11 +127,11 @@ def test_what_failed_is_not_proposed_and_not_waited_for(searched: Path, tmp_path
     pretend(out, "c00", 0.5, own)
     pretend(out, "c01", 0.4, own)
     assert not stage.ready(set()) and stage.ready({"c02"})  # given up in this experiment
-    first, second = stage.propose(), None
-    assert first["text"] != records(out)[2]["text"]  # type: ignore[index]
-    assert stage.ready({"c02", "c03"})
-    second = stage.propose()
-    assert stage.left == 0 and second["id"] == "c04"  # type: ignore[index]
+    lost = records(out)[2]["text"]
+    for place in range(3, 8):
+        assert stage.propose()["text"] != lost  # type: ignore[index]
+        assert stage.ready({"c02", *(f"c0{later}" for later in range(3, place + 1))})
+    assert stage.left == 0 and len(records(out)) == 8
 
 
 def test_a_budget_holds_for_decisions_too(searched: Path, tmp_path: Path) -> None:
@@ -129,11 +141,50 @@ def test_a_budget_holds_for_decisions_too(searched: Path, tmp_path: Path) -> Non
     for place in range(3):
         pretend(out, f"c0{place}", 0.3 + place / 10, small)
     budget = small.budget()
-    known = {record["text"] for record in records(out)}
-    for _ in range(2):
+    drawn = {record["text"] for record in records(out)}
+    for _ in range(5):
         found = stage.propose()
-        assert found["text"] in known or budget(found["architecture"])  # type: ignore[index, misc]
+        assert found["text"] in drawn or budget(found["architecture"])  # type: ignore[index, misc]
         pretend(out, found["id"], 0.5, small)  # type: ignore[index]
+    assert {record["source"] for record in records(out)[6:]} - {"replica"}  # some were new
+
+
+def test_large_architectures_stay_among_the_options(searched: Path, tmp_path: Path) -> None:
+    """As in comparisons: all that was looked at for the start may be trained later."""
+    out, own = Path(shutil.copytree(searched, tmp_path / "run")), plan()
+    rule = AdaptiveStage(own, out, records(out), 1, lambda record: record)._rule  # type: ignore[arg-type, return-value]
+    size = NetworkSize(own.space, own.image_shape)
+    structure = EdgeStructure.from_space(own.space)
+    largest = max(random_architectures(structure, n_drawn(32), own.seed), key=size.volume)
+    fixed = zip(rule.options, rule.sources, strict=True)
+    assert next(source for sample, source in fixed if sample == largest) in ("start", "pool")
+
+
+@pytest.mark.parametrize(
+    ("changes", "decided", "ranking"),
+    [
+        ({}, 5, "promising"),
+        ({"candidates": 3}, 0, "spread"),
+        ({"candidates": 1, "members": 1}, 0, "spread"),
+        ({"ranking": "promising"}, 5, "promising"),
+        ({"ranking": "spread"}, 0, "spread"),
+        ({"ranking": "ensemble"}, 0, "ensemble"),
+        ({"halving": True}, 0, "spread"),
+        ({"warm_start": True}, 0, "spread"),
+        ({"max_total_params": 1e6}, 0, "spread"),
+        ({"lam_low": 2.0}, 0, "spread"),
+        ({"adaptive": 2}, 2, "promising"),
+        ({"adaptive": 2, "max_total_params": 1e6}, 2, "spread"),
+        ({"adaptive": 0}, 0, "spread"),
+    ],
+)
+def test_all_but_three_are_decided_on_unless_something_else_says_what_to_train(
+    changes: dict[str, Any], decided: int, ranking: str
+) -> None:
+    made = plan_of(RunConfig.from_mapping({"space_args": {"channels": 2}, **changes}))
+    assert (made.decided_later, made.ranked_by) == (decided, ranking)
+    made.check()
+    assert (made.decided_later, made.ranked_by) == (decided, ranking)
 
 
 @pytest.mark.parametrize(

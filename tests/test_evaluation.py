@@ -27,6 +27,7 @@ def make(
             "shared_edges": i,
             "supernet_nll": (1.0, 0.7, 1.3, 0.9, 0.8)[i],
             "source": "base" if i == 0 else "draw",
+            "edges": [["n", 0, str(i)]],
         }
         for i in range(n + 1)
     ]
@@ -80,7 +81,14 @@ def test_ranking_of_the_supernet() -> None:
     after = [metrics.nll(pool[record["id"]][0], validation) for record in trained]
     wanted = spearmanr([record["supernet_nll"] for record in trained], after).statistic
     assert len(trained) == len(records) - 1  # one failed
-    assert results["ranking"] == {"spearman": pytest.approx(wanted), "candidates": len(trained)}
+    found = {"candidates": len(trained), "architectures": len(trained)}
+    assert results["ranking"] == {"spearman": pytest.approx(wanted), **found}
+    twins = [*records[:4], {**records[3], "id": "c04"}]  # two networks of one architecture
+    both = {**pool, "c04": pool["c00"]}
+    results = evaluate_pool(both, validation, test, [("c01", 1.0)], 1.0, twins, {**trials, "c04": trials["c00"]})
+    mean = (after[3] + after[0]) / 2
+    wanted = spearmanr([record["supernet_nll"] for record in trained], [*after[:3], mean]).statistic
+    assert results["ranking"] == {"spearman": pytest.approx(wanted), "candidates": 5, "architectures": 4}
     alike = [{**record, "supernet_nll": 1.0} for record in records]
     for some in (alike, records[:2]):
         assert evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, some, trials)["ranking"]["spearman"] is None

@@ -18,11 +18,11 @@ ORDER = [
     "search", "dial_range", "halving", "training", "candidate_training", "trial_process", "remote_training",
     "experiments", "live", "evaluation", "config", "plot_data", "plot_cells", "plot_cost", "plots",
     "plot_intervals", "report_reading", "report_html", "report_results", "report_examples", "report_known",
-    "report_members", "report", "plan", "traits", "settings_plan", "search_stage", "sample_stage", "adaptive_stage",
-    "train_stage", "pipeline", "api", "fold", "export", "predict", "deploy", "workbench", "one_shot",
-    "method_parts", "baselines_nes", "baselines", "comparison", "comparison_tables", "comparison_data",
-    "comparison_plots", "comparison_page", "cli_parser", "cli_summary", "cli_settings", "compare_command", "doctor",
-    "cli",
+    "report_members", "report", "plan", "traits", "promising", "settings_plan", "search_stage", "sample_stage",
+    "adaptive_stage", "train_stage", "pipeline", "api", "fold", "export", "predict", "deploy", "workbench",
+    "one_shot", "supernet_truth", "method_parts", "baselines_nes", "baselines", "comparison", "comparison_tables",
+    "comparison_data", "comparison_plots", "comparison_page", "cli_parser", "cli_summary", "cli_settings",
+    "compare_command", "doctor", "cli",
 ]  # fmt: skip
 
 

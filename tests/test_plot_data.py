@@ -19,9 +19,9 @@ from nni_hypens.plot_data import Choice, GraphEdge
 
 def test_accuracy_data_is_exact() -> None:
     rows = [
-        {"id": "b", "lam": None, "test": {"accuracy": 0.5}, "validation": {"accuracy": 0.6}},
-        {"id": "m", "lam": 2, "test": {"accuracy": 0.7}, "validation": None, "is_member": True},
-        {"id": "n", "lam": 3.0, "test": None, "validation": {"accuracy": float("nan")}},
+        {"id": "b", "test": {"accuracy": 0.5}, "validation": {"accuracy": 0.6}},
+        {"id": "m", "lam": None, "shared_edges": 2, "test": {"accuracy": 0.7}, "validation": None, "is_member": True},
+        {"id": "n", "shared_edges": 3, "test": None, "validation": {"accuracy": float("nan")}},
     ]
     data = plot_data.accuracy_data(rows, 0.9, "b")
     assert data == ((plot_data.AccuracyPoint("m", 2.0, 0.7, None, True),), 0.9, 0.5)

@@ -127,7 +127,7 @@ def test_drawings_of_next_to_nothing() -> None:
     _check(plots.draw_disagreement(plot_data.Disagreement(("a", "b"), ((0, 0), (0, 0))), "h"), "h")
     _check(plots.draw_dial(plot_data.Dial((DialPoint("a", 0.0, 0, "", "pool"),), 0, 0, 0.0), "d"), "d")
     point = plot_data.AccuracyPoint("a", 1.0, None, 0.5, False)
-    _check(plots.draw_accuracy(plot_data.AccuracyByLam((point,), 0.5, None), "a"), "a")
+    _check(plots.draw_accuracy(plot_data.AccuracyByEdges((point,), 0.5, None), "a"), "a")
     one = plot_data.History({"loss": ((1, 2.0),)}, (("", 1, 1),))
     assert "training from 2 to 2 over 1 epochs" in plots.draw_history(one, {"loss": "training"}, "Loss", "l")
 

@@ -135,7 +135,10 @@ def test_accuracy_and_cost(copy: Path) -> None:
     assert found == ["a", "a, b (chosen)", "a, b (chosen)"]
 
 
-@pytest.mark.parametrize(("method", "said"), [("spread", "best of each part"), ("ensemble", "greedily"), (None, None)])
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("spread", "best of each part"), ("ensemble", "greedily"), ("promising", "by supernet and size"), (None, None)],
+)
 def test_the_report_names_the_ranking(copy: Path, method: str | None, said: str | None) -> None:
     found = {"spearman": 0.5, "candidates": 7, **({"method": method} if method else {})}
     edit(copy / "results.json", lambda value: {**value, "ranking": found})
@@ -171,7 +174,7 @@ def test_everything_optional_may_be_missing_or_null(copy: Path) -> None:
 
     def drop(results: Any) -> Any:
         for row in results["candidates"]:
-            row["lam"] = None
+            row["lam"] = row["shared_edges"] = None
         kept = {"ensemble", "best_member", "members", "candidates"}
         return {key: value if key in kept else None for key, value in results.items()}
 
@@ -181,6 +184,25 @@ def test_everything_optional_may_be_missing_or_null(copy: Path) -> None:
     assert [label for label in ("Search history", "Cost", "The diversity dial") if label in page.text] == []
     assert "200 test examples" in page.text  # counted in predictions.npz
     assert not any("(differs)" in attrs["aria-label"] for attrs in page.named("svg"))
+    assert "Solid" not in page.text and "Dashed" not in page.text
+
+
+def test_edges_are_held_against_the_base_where_it_is_no_candidate(copy: Path) -> None:
+    """As it seldom is with adaptive training."""
+    labels = {attrs["aria-label"] for attrs in Page(write_report(copy)).named("svg")}
+    base = next(row for row in json.loads((copy / "candidates.json").read_text()) if row["source"] == "base")
+    edit(copy / "results.json", lambda results: {**results, "base_edges": base["edges"]})
+    edit(copy / "candidates.json", lambda rows: [{**row, "source": "large"} for row in rows])
+    page = Page(write_report(copy))
+    cells = {label for label in labels if "(shared)" in label or "(differs)" in label}
+    assert cells and cells <= {attrs["aria-label"] for attrs in page.named("svg")} and "Solid" in page.text
+
+
+def test_a_ranking_that_did_not_choose_alone_is_not_blamed(copy: Path) -> None:
+    for method, blamed in (("spread", True), ("promising", False)):
+        found = {"spearman": -0.4, "candidates": 8, "method": method}
+        edit(copy / "results.json", lambda results, found=found: {**results, "ranking": found})
+        assert ("close to chance" in Page(write_report(copy)).text) == blamed
 
 
 def test_ids_do_not_lead_out_of_the_folder(copy: Path) -> None:

@@ -28,7 +28,7 @@ class Played(TrainStage):
             warm_start=False,
             limits={},
             selection="exhaustive",
-            adaptive=0,
+            decided_later=0,
         )
         super().__init__(plan, out, None, 1, 1, SimpleNamespace(warn=print), check_service(None))  # type: ignore[arg-type]
         self.scores, self.epochs, self.fails = scores, epochs, {}

@@ -19,6 +19,7 @@ from nni_hypens.files import read_json, write_text
 from tests.benchmarks.ablations import EPOCHS, NETWORKS, REFERENCE, RESULTS, VARIANTS
 
 GUIDE = Path("docs/guides/ablations.md")
+LEVEL = 0.05
 
 
 def setup(results: dict[str, Any]) -> str:
@@ -56,11 +57,11 @@ def table(results: dict[str, Any], members: int) -> str:
 
 
 def difference(row: dict[str, Any]) -> str:
-    """``-5.1% [-7.0, -3.2]``, in bold where the interval leaves out 0."""
+    """``-5.1% [-7.0, -3.2]``, in bold where the t-test's p is below :data:`LEVEL`."""
     if pd.isna(row["difference"]):
         return "-"
     said = f"{100 * row['difference']:+.1f}% [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    return f"**{said}**" if row["low"] > 0 or row["high"] < 0 else said
+    return f"**{said}**" if row["p"] < LEVEL else said
 
 
 def verdicts(results: dict[str, Any]) -> str:
@@ -69,10 +70,11 @@ def verdicts(results: dict[str, Any]) -> str:
     for name in VARIANTS:
         rows = [row for row in results["summary"] if row["variant"] == name and name != REFERENCE]
         if rows:
-            lower, higher = all(row["high"] < 0 for row in rows), all(row["low"] > 0 for row in rows)
+            apart = all(row["p"] < LEVEL for row in rows)
+            lower, higher = (apart and all(sign * row["difference"] > 0 for row in rows) for sign in (-1, 1))
             kinds["lower" if lower else "higher" if higher else "open"].append(f"`{name}`")
     heads = {
-        "lower": "NLL below the reference's with both sizes, intervals without 0",
+        "lower": "NLL below the reference's with both sizes, in bold",
         "higher": "Above it in the same way",
         "open": "Neither",
     }

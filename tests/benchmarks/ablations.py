@@ -45,7 +45,7 @@ from nni_hypens.sampling import Candidate, choose_ensemble, choose_pool
 from nni_hypens.settings_plan import plan_of
 from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.traits import NetworkSize
-from nni_hypens.workbench import Network, Workbench
+from nni_hypens.workbench import Clock, Network, Workbench
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 NETWORKS, EPOCHS, SIZES = 12, 8, (3, 5)
@@ -114,7 +114,8 @@ def ranked(
     pool = search.sampler.pool(oversample * n, lam_range or search.plan.lam_range, bench.seed, at_least=n)
     pool = guarded(bench.structure, pool) if guard else pool
     everything = [candidate.architecture for candidate in pool]
-    kept = rank(pool, search.predict(everything), bench.validation_labels, min(n, len(pool)))
+    probs = np.empty(0) if rank is none else search.predict(everything)  # charged where it is used
+    kept = rank(pool, probs, bench.validation_labels, min(n, len(pool)))
     return [everything[place] for place in kept], everything
 
 
@@ -122,10 +123,12 @@ def promising(bench: Workbench, search: HypernetworkSearch, n: int) -> tuple[lis
     """The best by supernet and size together, and all that were looked at."""
     size = NetworkSize(bench.plan.space, bench.plan.image_shape)
     looked_at = max(LOOKED_AT, 4 * n)
-    pool = promising_pool(search.sampler, size, looked_at, search.plan.lam_range, bench.seed)
-    everything = [candidate.architecture for candidate in pool]
+    with bench.charged(f"large-{looked_at}", search.clock):
+        pool = promising_pool(search.sampler, size, looked_at, search.plan.lam_range, bench.seed)
+        everything = [candidate.architecture for candidate in pool]
+        volumes = [size.volume(sample) for sample in everything]
     nll = metrics.nll_of_each(search.predict(everything), bench.validation_labels)
-    kept = choose_promising(nll, [size.volume(sample) for sample in everything], n)
+    kept = choose_promising(nll, volumes, n)
     return [everything[place] for place in kept], everything
 
 
@@ -156,21 +159,23 @@ def adaptive(
 ) -> Trained:  # fmt: skip
     """A start, then new seeds of the best of it up to ``learnt`` networks, then whatever is expected to help most."""
     size = NetworkSize(bench.plan.space, bench.plan.image_shape)
-    seconds, pool, name = 0.0, list[Sample](), None
+    clock, pool, name = Clock(), list[Sample](), None
     if how == "random":
-        first = diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, 2, start - 2)
+        with bench.charged("start", clock):
+            first = diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, 2, start - 2)
     else:
         search = searched(bench, "edgenes", None)
         first, pool = (promising if how == "promising" else ranked)(bench, search, start)
-        seconds, name = search.clock.seconds, search.name
+        clock, name = search.clock, search.name
     known, labels, trains = size if traits else None, bench.validation_labels, other or bench
-    rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=known, learnt=learnt)
+    with bench.charged(f"rule-{how}-{start}-{traits}", clock):
+        rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=known, learnt=learnt)
     trained: list[Network] = []
     while len(trained) < networks:
         probs = np.stack([network.validation for network in trained]) if trained else np.empty((0, 0, 0))
         proposal = rule.propose([network.sample for network in trained], probs)
         trained.append(trains.network(proposal.sample, proposal.replica))
-    return Trained(trained, seconds, supernet=name)
+    return Trained(trained, clock.seconds, supernet=name)
 
 
 def all_promising(bench: Workbench) -> Trained:
@@ -182,9 +187,10 @@ def all_promising(bench: Workbench) -> Trained:
 
 def largest(bench: Workbench) -> Trained:
     """The largest of many random architectures, without any search."""
-    size = NetworkSize(bench.plan.space, bench.plan.image_shape)
-    samples = by_size(random_architectures(bench.structure, DRAWN, bench.seed), size)[:NETWORKS]
-    return Trained([bench.network(sample) for sample in samples])
+    size, clock = NetworkSize(bench.plan.space, bench.plan.image_shape), Clock()
+    with bench.charged("largest", clock):
+        samples = by_size(random_architectures(bench.structure, DRAWN, bench.seed), size)[:NETWORKS]
+    return Trained([bench.network(sample) for sample in samples], clock.seconds)
 
 
 def seeds_of_base(bench: Workbench) -> Trained:

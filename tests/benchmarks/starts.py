@@ -57,9 +57,12 @@ def one_seed(seed: int, work: Path) -> dict[str, Any]:
     for name, changes in VARIANTS.items():
         folder = search.with_name(name)
         if not folder.exists():
-            shutil.copytree(search, folder)
-            settings = yaml.safe_load((folder / "config.yaml").read_text())
-            (folder / "config.yaml").write_text(yaml.safe_dump(settings | changes))
+            new = folder.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)
+            shutil.copytree(search, new)
+            settings = yaml.safe_load((new / "config.yaml").read_text())
+            (new / "config.yaml").write_text(yaml.safe_dump(settings | changes))
+            new.rename(folder)
         run("run", "--resume", "--quiet", "--out", folder)
         row[name] = outcome(folder)
         print(seed, name, f"{row[name]['nll']:.4f}", flush=True)

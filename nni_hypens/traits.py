@@ -19,7 +19,7 @@ from nni_hypens.plan import fixed_network
 
 
 class NetworkSize:
-    """Parameters and FLOPs of an architecture's network, which is built without memory for its weights.
+    """Parameters and FLOPs of an architecture's network, which is built without memory for its weights where it can be.
 
     Args:
         space: The model space.
@@ -42,7 +42,13 @@ class NetworkSize:
         return math.prod(self(sample))
 
     def _measure(self, sample: Sample) -> tuple[float, float]:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        try:
+            return self._count(sample, "meta")
+        except Exception:  # a user's network may read its weights, which there are none; with memory it is slower
+            return self._count(sample, "cpu")
+
+    def _count(self, sample: Sample, device: str) -> tuple[float, float]:
+        with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
             network = fixed_network(self.space, sample).eval()
-            flops = count_flops(network, torch.empty(1, *self.input_shape))
+            flops = count_flops(network, torch.zeros(1, *self.input_shape))
         return 1.0 + sum(parameter.numel() for parameter in network.parameters()), 1.0 + flops

@@ -16,7 +16,7 @@ from nni_hypens.remote import FetchError, Machine
 pytestmark = pytest.mark.end_to_end
 
 SETTINGS = (
-    "--space-args channels=2 --search-epochs 4 --epochs 1 --candidates 3 --members 2 --train-size 200 "
+    "--space-args channels=2 --search-epochs 4 --epochs 1 --candidates 4 --adaptive 1 --members 2 --train-size 200 "
     "--validation-size 100 --test-size 60 --ood none --stress-images 0"
 ).split()
 
@@ -37,13 +37,14 @@ def test_remote_trials_give_what_local_ones_give(server: SshServer, tmp_path: Pa
     assert cli.main(["sample", "--out", str(run), "--quiet"]) == 0
     assert cli.main(["train", "--out", str(run), "--quiet", "--service", service, "--per-trial", "3"]) == 0
     trained = files(run)
+    assert json.loads((run / "candidates.json").read_text())[3]["source"] == "replica"  # decided on by what came back
     assert sorted(trained) == sorted(
         f"candidates/c{index:02d}/{name}"
-        for index in range(3)
+        for index in range(4)
         for name in ("architecture.json", "metrics.json", "predictions.npz", "weights.safetensors")
     )
     there = list(server.home.glob("nni-experiments/*/environments/*/trials/*/c*/metrics.json"))
-    assert len(there) == 3 and not list(run.glob("nni/*/environments/*/trials/*"))
+    assert len(there) == 4 and not list(run.glob("nni/*/environments/*/trials/*"))
 
     # one candidate is lost here: it alone is trained again, on this machine, and is the same
     times = {path: path.stat().st_mtime_ns for path in run.glob("candidates/c*/*")}

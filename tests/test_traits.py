@@ -31,6 +31,20 @@ def test_parameters_and_flops_are_those_of_the_network(space, shape: tuple[int, 
     assert torch.equal(torch.get_rng_state(), state)  # nothing that is drawn later depends on it
 
 
+class LooksAtItsWeights(OneCell):
+    """As a user's space may do: it reads a weight where a network without memory has none."""
+
+    def __init__(self, channels: int = 2) -> None:
+        super().__init__(channels=channels, in_channels=1)
+        self.first = next(self.parameters()).flatten()[0].item()
+
+
+def test_a_network_that_needs_memory_is_measured_all_the_same() -> None:
+    plain, looking = OneCell(channels=2, in_channels=1), LooksAtItsWeights(channels=2)
+    sample = random_architectures(EdgeStructure.from_space(plain), 1, seed=0)[0]
+    assert NetworkSize(looking, (1, 8, 8))(sample) == NetworkSize(plain, (1, 8, 8))(sample)
+
+
 def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> int:
     """Counted by hooks on the layers, while an image passes."""
     total = 0

@@ -103,7 +103,6 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     nll = [metrics.nll(predict([one], batches)[0].numpy(), labels) for one in looked_at.values()]
     score = rankdata(nll) - rankdata([size.volume(one) for one in looked_at.values()])
     best = sorted(zip(score, looked_at, strict=True), key=lambda pair: pair[0])
-    assert max(score) > sorted(score)[3] < sorted(score)[4]  # no tie decides
     assert {structure.key(record["architecture"]) for record in records} == {key for _, key in best[:4]}
     more = draw_candidates(plan, tmp_path, 3, records, Progress(quiet=True))
     assert len({structure.key(record["architecture"]) for record in records + more}) == 7

@@ -52,7 +52,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 def one_seed(seed: int, work: Path) -> dict[str, Any]:
     """Every variant, from one search."""
     search = work / f"seed-{seed}" / "search"
-    run("search", "--seed", seed, "--stress-images", 0, "--quiet", "--out", search)
+    run("search", "--seed", seed, "--adaptive", 0, "--stress-images", 0, "--quiet", "--out", search)
     row: dict[str, Any] = {"seed": seed}
     for name, changes in VARIANTS.items():
         folder = search.with_name(name)

@@ -76,6 +76,7 @@ def main() -> None:
         search_evaluator=evaluator(data, 3 if quick else 150, **few),
         members=2 if quick else 3,
         candidates=2 if quick else arguments.candidates,
+        adaptive=0,  # the paper draws all of them from the hypernetwork
         per_trial=2 if quick else 1,
         stress_images=0 if quick else 256,
         seed=arguments.seed,

@@ -298,7 +298,7 @@ def test_kill_9_at_every_stage_changes_nothing(reference: dict[str, Any], tmp_pa
 
 def test_halving_is_exact_and_resumes_between_rungs(tmp_path: Path) -> None:
     """Killed when the first rung is decided or nearly; survivors have the metrics of a run that stops nobody."""
-    settings = [*SETTINGS, "--epochs", "6", "--candidates", "6", "--per-trial", "6", "--out"]
+    settings = [*SETTINGS, "--epochs", "6", "--candidates", "6", "--adaptive", "0", "--per-trial", "6", "--out"]
     whole, folder = tmp_path / "whole", tmp_path / "run"
     finish(start("run", *settings, str(whole)))
     process = start("run", *settings, str(folder), "--halving")

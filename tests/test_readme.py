@@ -143,9 +143,13 @@ def test_figures_are_those_of_the_results() -> None:
     differences = [round(row["ensemble"]["ensemble"] - row["spread"]["ensemble"], 4) for row in ranking["seeds"]]
     assert sorted(np.sign(differences)) == [-1, 0, 1, 1, 1]
     adaptive = json.loads((results / "adaptive.json").read_text())
-    means = {name: np.mean([row[name] for row in adaptive["rows"]]) for name in ("adaptive", "drawn")}
-    said = f"gave a mean test NLL of {means['adaptive']:.4f}, all 8 drawn beforehand {means['drawn']:.4f}"
-    assert said in text and means == pytest.approx(adaptive["mean"])
+    names = ("adaptive", "drawn", "promising")
+    means = {name: np.mean([row[name]["nll"] for row in adaptive["rows"]]) for name in names}
+    said = f"gave a mean test NLL of {means['adaptive']:.4f}, all 8 drawn along the dial {means['drawn']:.4f}, all 8 by"
+    assert f"{said} supernet and size {means['promising']:.4f}" in text and means == pytest.approx(adaptive["mean"])
+    assert len(adaptive["rows"]) == 5
+    for row, run in zip(adaptive["rows"], seeds, strict=True):  # the default run is the adaptive one
+        assert row["adaptive"]["nll"] == pytest.approx(run["ensemble"], abs=1e-4)
     dial = json.loads((results / "dial.json").read_text())
     for row in dial["summary"]:
         assert f"| {row['error']:.3f} | {row['error_share']:.1%} | {row['worst_error']:.3f} |" in README

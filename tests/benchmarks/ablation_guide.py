@@ -53,7 +53,7 @@ def table(results: dict[str, Any], members: int) -> str:
         },
         index=pd.Index([f"`{row.variant}`" for row in rows.itertuples()], name="variant"),
     )
-    return as_markdown(shown.reset_index())
+    return as_markdown(shown.reset_index()).strip()
 
 
 def difference(row: dict[str, Any]) -> str:
@@ -94,7 +94,7 @@ def supernets(results: dict[str, Any]) -> str:
     )
     names = {"edgenes": "EdgeNES", "argmax": "`argmax_base`", "js": "`jensen_shannon`", "no_base": "`no_base_steps`"}
     shown.index = pd.Index([names.get(str(name), f"`{name}`") for name in shown.index], name="supernet")
-    return as_markdown(shown.reset_index())
+    return as_markdown(shown.reset_index()).strip()
 
 
 def parts(results: dict[str, Any]) -> dict[str, str]:

@@ -240,7 +240,7 @@ def halved(bench: Workbench) -> Trained:
 VARIANTS: dict[str, tuple[str, Variant]] = {
     "drawn": ("reference: 12 candidates drawn and ranked beforehand", drawn),
     "adaptive": ("3 promising, new seeds of the best up to 6, then 6 decided on one by one", adaptive),
-    "adaptive_no_traits": ("the same, sizes of networks unknown to the forecast", partial(adaptive, traits=False)),
+    "adaptive_no_traits": ("as `adaptive`, sizes of networks unknown to the forecast", partial(adaptive, traits=False)),
     "adaptive_no_seeds": ("3 promising, then 9 decided on one by one", partial(adaptive, learnt=0)),
     "adaptive_5": ("5 promising, a new seed of the best, then 6 decided on", partial(adaptive, start=5)),
     "adaptive_drawn": ("3 drawn, new seeds of the best up to 6, then 6 decided on", partial(adaptive, how="drawn")),

@@ -113,7 +113,7 @@ class Plan:
         if self.ranking != "auto":
             return self.ranking
         # under a limit on the ensemble small ones are needed as well, and the base is among those of the other ranking
-        return "promising" if self.decided_later and not self.limits else "spread"
+        return "promising" if self.decided_later and not any(self.limits.values()) else "spread"
 
     @property
     def decided_later(self) -> int:

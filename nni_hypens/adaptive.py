@@ -153,21 +153,21 @@ class AdaptiveTraining:
             failed: Architectures of networks that failed, one for each; none of them is proposed again.
         """
         self._forget()
-        self._add(trained, "start")
-        self._add([*pending, *failed], "start")
+        self._add([*trained, *pending, *failed], "start")
         owner, waiting, lost = (self._places(samples) for samples in (trained, pending, failed))
         begun = {*owner, *waiting, *lost}
         for index in range(self.n_start):
             if index not in begun:
                 return Proposal(self.options[index], 0, "start")
-        best = next((one for one in self._by_nll(owner, probs) if one not in lost), None)
+        ranked = self._by_nll(owner, probs)
+        best = next((one for one in ranked if one not in lost), None)
         if best is not None and len(owner) + len(waiting) + len(lost) < self.learnt:
             return Proposal(self.options[best], owner.count(best) + waiting.count(best), "replica")
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
             rest = (index for index in range(len(self.options)) if index not in begun and self._accepted(index))
             index = next(rest)
             return Proposal(self.options[index], 0, self.sources[index])
-        for parent in self._by_nll(owner, probs)[:PARENTS]:
+        for parent in ranked[:PARENTS]:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
         found = self._forecast(owner, probs)
         gain = found.gain.copy()

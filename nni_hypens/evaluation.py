@@ -8,7 +8,6 @@ from math import comb
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from nni_hypens import metrics, uncertainty
 from nni_hypens.calibration import (
@@ -20,8 +19,9 @@ from nni_hypens.calibration import (
     fit_temperature,
 )
 from nni_hypens.intervals import image_scores, mean_scores, paired_intervals
-from nni_hypens.known_results import known_ranking
+from nni_hypens.known_results import FEWEST, known_ranking
 from nni_hypens.metrics import FloatArray
+from nni_hypens.ranks import rank_correlation
 
 RANDOM_SUBSETS = 200
 Predictions = dict[str, list[np.ndarray]]
@@ -97,15 +97,13 @@ def _ranking(records: list[dict[str, Any]], validation_nll: dict[str, float]) ->
     """How well the supernet's NLL put the candidates in order: Spearman's correlation with their NLL after training, on
     validation data; None for fewer than three architectures, or where all are alike. Networks of one architecture count
     once, by their mean."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        if record["id"] in validation_nll:
-            groups.setdefault(json.dumps(record["edges"]), []).append(record)
-    before = [group[0]["supernet_nll"] for group in groups.values()]
-    after = [float(np.mean([validation_nll[record["id"]] for record in group])) for group in groups.values()]
-    known = len(groups) > 2 and len(set(before)) > 1 and len(set(after)) > 1
-    spearman = float(spearmanr(before, after).statistic) if known else None
-    return {"spearman": spearman, "candidates": sum(map(len, groups.values())), "architectures": len(groups)}
+    rows = [
+        (json.dumps(record["edges"]), record["supernet_nll"], validation_nll[record["id"]])
+        for record in records
+        if record["id"] in validation_nll
+    ]
+    spearman, architectures = rank_correlation(rows, FEWEST)
+    return {"spearman": spearman, "candidates": len(rows), "architectures": architectures}
 
 
 def _record(records: list[dict[str, Any]], name: str) -> dict[str, Any]:

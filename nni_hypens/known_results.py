@@ -18,10 +18,10 @@ from typing import Any
 
 import pandas as pd
 from nni.nas.nn.pytorch import ModelSpace
-from scipy.stats import spearmanr
 
 from nni_hypens.architecture import ChoiceTable, EdgeKey, EdgeStructure, Sample
 from nni_hypens.errors import InputError
+from nni_hypens.ranks import rank_correlation
 
 ARCHITECTURE = "architecture"
 FIELD = "known_results"
@@ -256,14 +256,13 @@ def known_ranking(records: Sequence[Mapping[str, Any]], validation_nll: Mapping[
 
 
 def _correlation(records: Sequence[Mapping[str, Any]], metric: str, score: Mapping[str, float]) -> dict[str, Any]:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        if record["id"] in score and record["known"].get(metric) is not None:
-            groups.setdefault(json.dumps(record["edges"]), []).append(record)
-    ours = [sum(score[record["id"]] for record in group) / len(group) for group in groups.values()]
-    truth = [group[0]["known"][metric] for group in groups.values()]
-    enough = len(groups) >= FEWEST and len(set(ours)) > 1 and len(set(truth)) > 1
-    return {"spearman": float(spearmanr(ours, truth).statistic) if enough else None, "architectures": len(groups)}
+    rows = (
+        (json.dumps(record["edges"]), record["known"][metric], score[record["id"]])
+        for record in records
+        if record["id"] in score and record["known"].get(metric) is not None
+    )
+    spearman, architectures = rank_correlation(rows, FEWEST)
+    return {"spearman": spearman, "architectures": architectures}
 
 
 # ---- files --------------------------------------------------------------------------------------------------------

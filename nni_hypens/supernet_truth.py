@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from scipy.stats import spearmanr
-
 from nni_hypens import metrics
 from nni_hypens.architecture import Sample
 from nni_hypens.files import read_json, write_json
 from nni_hypens.one_shot import HypernetworkSearch
+from nni_hypens.ranks import rank_correlation
 from nni_hypens.workbench import Workbench
 
 FEWEST_RANKED = 4
@@ -33,12 +31,12 @@ def supernet_truth(bench: Workbench, search: HypernetworkSearch) -> tuple[float 
         The correlation, None below :data:`FEWEST_RANKED` architectures or where all are alike; and their number.
     """
     samples: dict[str, Sample] = {}
-    trained: dict[str, list[float]] = {}
+    networks: list[tuple[str, float]] = []
     for sample, nll in bench.trained():
         if math.isfinite(nll):
             key = str(bench.structure.key(sample))
             samples[key] = sample
-            trained.setdefault(key, []).append(nll)
+            networks.append((key, nll))
     path = search.folder / "truth.json"
     known: dict[str, float] = read_json(path) if path.exists() else {}
     new = [key for key in samples if key not in known]
@@ -46,7 +44,4 @@ def supernet_truth(bench: Workbench, search: HypernetworkSearch) -> tuple[float 
         probs = search.predict([samples[key] for key in new], charged=False)
         known |= dict(zip(new, metrics.nll_of_each(probs, bench.validation_labels).tolist(), strict=True))
         write_json(path, known)
-    before, after = [known[key] for key in samples], [float(np.mean(trained[key])) for key in samples]
-    if len(samples) < FEWEST_RANKED or len(set(before)) == 1 or len(set(after)) == 1:
-        return None, len(samples)
-    return float(spearmanr(before, after).statistic), len(samples)
+    return rank_correlation(((key, known[key], nll) for key, nll in networks), FEWEST_RANKED)

@@ -9,7 +9,8 @@ import nni_hypens
 import search_spaces
 
 ORDER = [
-    "errors", "live_trial", "_compat", "files", "candidate_files", "architecture", "hypernetwork", "known_results",
+    "errors", "live_trial", "_compat", "files", "candidate_files", "architecture", "hypernetwork", "ranks",
+    "known_results",
     "metrics", "intervals", "selection_scores", "selection_limits", "selection_task", "selection", "uncertainty",
     "corruptions", "image_arrays", "sources", "ood", "batches", "diversity", "budget", "ensemble_cost",
     "expected_cost", "supernet", "mixed_operations", "hub_support", "inherit", "data", "example_images",

@@ -21,8 +21,14 @@ from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.files import read_arrays, read_json, write_json
 from nni_hypens.known_results import known_values
 from nni_hypens.plan import Plan
-from nni_hypens.promising import LOOKED_AT, promising_pool
-from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, trained_strategy
+from nni_hypens.sample_stage import (
+    OVERSAMPLE,
+    candidate_record,
+    cost_counter,
+    counted,
+    looked_at,
+    trained_strategy,
+)
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.training import TrialSpec
 from nni_hypens.traits import NetworkSize
@@ -112,11 +118,7 @@ class AdaptiveStage:
         plan = self.plan
         drawn = [record["architecture"] for record in self.records if GAIN not in record]
         size = NetworkSize(plan.space, plan.image_shape)
-        wanted = OVERSAMPLE * plan.candidates
-        if plan.ranked_by == "promising":
-            pool = promising_pool(self._sampler, size, max(LOOKED_AT, wanted), plan.lam_range, plan.seed)
-        else:
-            pool = self._sampler.pool(wanted, plan.lam_range, plan.seed, at_least=1)
+        pool = looked_at(plan, self._sampler, size, OVERSAMPLE * plan.candidates, plan.seed)
         labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
         return AdaptiveTraining(
             self._structure, drawn, samples, labels, plan.members, plan.seed, plan.budget(), traits=size

@@ -23,15 +23,15 @@ DRAWN = 60
 """Fewest random architectures of which the largest join."""
 
 
-def n_drawn(looked_at: int) -> int:
-    """How many random architectures are measured."""
-    return max(DRAWN, 3 * looked_at)
+def n_drawn(wanted: int) -> int:
+    """How many random architectures are measured where so many candidates are wanted."""
+    return max(DRAWN, 3 * wanted)
 
 
 def promising_pool(
     sampler: ArchitectureSampler,
     size: NetworkSize,
-    looked_at: int,
+    wanted: int,
     lam_range: tuple[float, float] | None,
     seed: int,
     on_step: Callable[[], None] = lambda: None,
@@ -41,15 +41,16 @@ def promising_pool(
     Args:
         sampler: Of the hypernetwork; its ``accepts`` holds for all.
         size: Measures networks.
-        looked_at: Base and candidates of the hypernetwork, and twice as many as large ones.
+        wanted: Base and candidates of the hypernetwork, :data:`LOOKED_AT` at least, and twice as many as large ones.
         lam_range: Of the candidates; large ones are anywhere on the dial, their ``source`` is ``large``.
         seed: Of all draws.
         on_step: Called for each of :func:`n_drawn` networks that are measured.
     """
     structure = sampler.structure
+    looked_at = max(LOOKED_AT, wanted)
     pool = sampler.pool(looked_at, lam_range, seed, at_least=1)
     found = {structure.key(one.architecture): one for one in pool}
-    drawn, large = random_architectures(structure, n_drawn(looked_at), seed), 0
+    drawn, large = random_architectures(structure, n_drawn(wanted), seed), 0
     for sample in drawn:
         size(sample)  # it remembers
         on_step()

@@ -20,7 +20,7 @@ from nni_hypens.files import read_json, write_json, write_tensors
 from nni_hypens.known_results import known_values
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.progress import Progress
-from nni_hypens.promising import LOOKED_AT, choose_promising, n_drawn, promising_pool
+from nni_hypens.promising import choose_promising, n_drawn, promising_pool
 from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_ensemble, choose_pool
 from nni_hypens.search import EdgeNES
 from nni_hypens.training import INITIAL
@@ -101,6 +101,25 @@ def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:
     return {"parameters": cost.params, "flops": cost.flops}
 
 
+def looked_at(
+    plan: Plan,
+    sampler: ArchitectureSampler,
+    size: NetworkSize,
+    wanted: int,
+    seed: int,
+    at_least: int = 1,
+    progress: Progress | None = None,
+) -> list[Candidate]:
+    """What the plan's ranking looks at: with ``promising`` large architectures as well, else base and dial alone."""
+    if plan.ranked_by != "promising":
+        return sampler.pool(wanted, plan.lam_range, seed, at_least=at_least)
+    progress = progress or Progress(quiet=True)
+    progress.start("sizes", n_drawn(wanted), "network")
+    pool = promising_pool(sampler, size, wanted, plan.lam_range, seed, progress.step)
+    progress.stop()
+    return pool
+
+
 def _new_pool(
     plan: Plan,
     sampler: ArchitectureSampler,
@@ -111,16 +130,9 @@ def _new_pool(
     progress: Progress,
 ) -> list[Candidate]:
     """Architectures to rank. None is among ``known``, but for the base, which comes first where it is asked for."""
-    wanted, seed, base = OVERSAMPLE * n, plan.seed + offset, list[Candidate]()
-    if plan.ranked_by == "promising":
-        looked_at = max(LOOKED_AT, wanted + len(known))
-        drawn = n_drawn(looked_at)
-        progress.start("sizes", drawn, "network")
-        others = promising_pool(sampler, size, looked_at, plan.lam_range, seed, progress.step)
-        progress.stop()
-    else:
-        others = sampler.pool(wanted + len(known), plan.lam_range, seed, at_least=1 if known else n)
-        base, others = others[:1], others[1:]
+    wanted = OVERSAMPLE * n
+    others = looked_at(plan, sampler, size, wanted + len(known), plan.seed + offset, 1 if known else n, progress)
+    base, others = ([], others) if plan.ranked_by == "promising" else (others[:1], others[1:])
     new = [candidate for candidate in others if sampler.structure.key(candidate.architecture) not in known]
     there = len(new) if known else len(base) + len(new)
     if there < n:

@@ -40,7 +40,7 @@ from nni_hypens.files import read_json, write_json
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
 from nni_hypens.plan import Plan
-from nni_hypens.promising import LOOKED_AT, choose_promising, promising_pool
+from nni_hypens.promising import choose_promising, promising_pool
 from nni_hypens.sampling import Candidate, choose_ensemble, choose_pool
 from nni_hypens.settings_plan import plan_of
 from nni_hypens.supernet_truth import supernet_truth
@@ -122,9 +122,8 @@ def ranked(
 def promising(bench: Workbench, search: HypernetworkSearch, n: int) -> tuple[list[Sample], list[Sample]]:
     """The best by supernet and size together, and all that were looked at."""
     size = NetworkSize(bench.plan.space, bench.plan.image_shape)
-    looked_at = max(LOOKED_AT, 4 * n)
-    with bench.charged(f"large-{looked_at}", search.clock):
-        pool = promising_pool(search.sampler, size, looked_at, search.plan.lam_range, bench.seed)
+    with bench.charged(f"large-{4 * n}", search.clock):
+        pool = promising_pool(search.sampler, size, 4 * n, search.plan.lam_range, bench.seed)
         everything = [candidate.architecture for candidate in pool]
         volumes = [size.volume(sample) for sample in everything]
     nll = metrics.nll_of_each(search.predict(everything), bench.validation_labels)

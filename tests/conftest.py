@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -27,9 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONG = (
-    "test_demo", "test_faults", "test_end_to_end", "test_trial_faults", "test_live", "test_adaptive_stage",
-    "test_search_processes", "test_readme", "test_one_shot", "test_remote_end_to_end", "test_bad_inputs",
-    "test_packaging", "test_comparison", "test_baselines", "test_workbench", "test_search",
+    "end_to_end/test_demo", "end_to_end/test_faults", "end_to_end/test_run", "end_to_end/test_trial_faults",
+    "test_live",
+    "test_adaptive_stage", "end_to_end/test_search_processes", "end_to_end/test_readme", "test_one_shot",
+    "end_to_end/test_remote", "end_to_end/test_bad_inputs", "end_to_end/test_packaging", "test_comparison",
+    "test_baselines", "test_workbench", "test_search",
 )  # fmt: skip
 """Files that take longest, with the longest first."""
 
@@ -37,7 +40,8 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files begin first: one that began last would leave the other process idle until it ends."""
     places = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: places.get(str(item.path.relative_to(folder).with_suffix("")), len(LONG)))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import SETTINGS, command, outcome
 
 from nni_hypens import InputError
 from nni_hypens.adaptive import random_architectures
@@ -23,6 +22,7 @@ from nni_hypens.plan import Plan, check_adaptive
 from nni_hypens.promising import n_drawn
 from nni_hypens.settings_plan import plan_of
 from nni_hypens.traits import NetworkSize
+from tests.support.commands import SETTINGS, command, outcome
 
 OPTIONS = [*SETTINGS, "--adaptive=5", "--candidates=8", "--quiet"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import nni
 import pytest
 from nni.nas.evaluator import FunctionalEvaluator
-from report_fixture import make_run_folder
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.api import EnsembleResult, search_ensemble
 from search_spaces import OneCell
+from tests.support.report_fixture import make_run_folder
 
 
 @pytest.fixture(scope="module")

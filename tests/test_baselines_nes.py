@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comparison_fixture import SimulatedBench, keys
 
 from nni_hypens.adaptive import neighbours, random_architectures
 from nni_hypens.architecture import Sample
@@ -16,6 +15,7 @@ from nni_hypens.comparison import outcome
 from nni_hypens.method_parts import Trained
 from nni_hypens.selection import select
 from nni_hypens.workbench import Network
+from tests.support.comparison_fixture import SimulatedBench, keys
 
 
 def test_a_random_pool_holds_no_architecture_twice(tmp_path: Path) -> None:

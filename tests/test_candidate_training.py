@@ -11,11 +11,11 @@ import pytest
 from nni.nas.execution.engine import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, ModelEventType, TrainingEndEvent
 from nni.nas.space import ModelStatus, SimplifiedModelSpace
-from test_training import space, specs
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.candidate_training import CandidateTraining
 from nni_hypens.files import write_json
+from tests.test_training import space, specs
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The command line; its bad inputs are in test_bad_inputs.py, its long work in test_end_to_end.py."""
+"""The command line; its bad inputs are in test_bad_inputs.py, its long work in tests/end_to_end/test_run.py."""
 
 from __future__ import annotations
 

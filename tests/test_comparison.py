@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels
 from scipy.stats import spearmanr
 
 from nni_hypens import InputError, baselines, comparison, metrics
@@ -32,6 +31,7 @@ from nni_hypens.method_parts import Trained
 from nni_hypens.progress import Progress
 from nni_hypens.selection import select
 from nni_hypens.workbench import Network
+from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels
 
 POOLS = ("adaptive_random", "random_pool", "evolution", "random_deep_ensemble")
 QUIET = Progress(quiet=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comparison_results import results
 from scipy import stats
 
 from nni_hypens.comparison_data import comparison_blocks, title_of
 from nni_hypens.comparison_tables import paired_differences
+from tests.support.comparison_results import results
 
 
 def test_scores_are_sorted_and_have_t_intervals() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from comparison_results import results
 from PIL import Image
 
 from nni_hypens import InputError
 from nni_hypens.comparison_data import comparison_blocks
 from nni_hypens.comparison_page import write_comparison_page
 from nni_hypens.files import write_json
+from tests.support.comparison_results import results
 
 FEW = ("adaptive", "edgenes", "darts_deep_ensemble", "random_pool", "darts")
 

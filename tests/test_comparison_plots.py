@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from comparison_results import results
 from PIL import Image
 
 from nni_hypens import report_html
@@ -23,6 +22,7 @@ from nni_hypens.comparison_plots import (
     split_figure,
 )
 from nni_hypens.plots import COLOUR_VARIABLES, LIGHT
+from tests.support.comparison_results import results
 
 
 @pytest.fixture(scope="module")

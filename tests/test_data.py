@@ -19,11 +19,11 @@ import pytorch_lightning as pl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loaded import PATIENCE
 from nni.nas.evaluator.pytorch import Classification
 
 from nni_hypens.data import ImageData
 from nni_hypens.errors import InputError
+from tests.support.loaded import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = ("x_train", "y_train", "x_test", "y_test")

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loaded import PATIENCE
 
 from nni_hypens import cli, doctor
+from tests.support.loaded import PATIENCE
 
 
 @pytest.fixture(scope="module")

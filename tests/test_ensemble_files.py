@@ -318,9 +318,7 @@ def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
 
 @pytest.mark.parametrize("name", ["member-c0.safetensors", "ensemble.json"])
 @pytest.mark.parametrize("kind", ["link", "pipe", "device", "folder", "loop"])
-def test_files_that_are_no_files(
-    saved: Path, tmp_path_factory: pytest.TempPathFactory, name: str, kind: str
-) -> None:
+def test_files_that_are_no_files(saved: Path, tmp_path_factory: pytest.TempPathFactory, name: str, kind: str) -> None:
     path = saved / name
     outside = tmp_path_factory.mktemp("outside") / name
     shutil.move(path, outside)

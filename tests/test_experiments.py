@@ -9,13 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from loaded import PATIENCE, own_ports
 
 from nni_hypens import experiments
 from nni_hypens._compat import manager_environment
 from nni_hypens.errors import InputError
 from nni_hypens.experiments import free_port, held_port, manager_error, stop_orphan, torch_threads, versions
 from nni_hypens.files import write_json
+from tests.support.loaded import PATIENCE, own_ports
 
 
 @pytest.fixture

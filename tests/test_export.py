@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from deployed import SPACES, random_ensemble
-from loaded import PATIENCE
 
 from nni_hypens import InputError
 from nni_hypens import export as module
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.export import METADATA_FILE, export_ensemble
+from tests.support.deployed import SPACES, random_ensemble
+from tests.support.loaded import PATIENCE
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

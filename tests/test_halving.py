@@ -17,12 +17,12 @@ from nni.nas.evaluator import FunctionalEvaluator
 from nni.nas.evaluator.pytorch import Classification, DataLoader, Lightning, Trainer
 from nni.nas.space import SimplifiedModelSpace
 from safetensors.torch import load_file
-from test_training import channel, space, specs  # noqa: F401
 
 from nni_hypens import ImageData, InputError, halving, image_evaluator
 from nni_hypens.batches import as_batch
 from nni_hypens.evaluators import ImageClassification
 from nni_hypens.training import CandidateEvaluator, TrialSpec, reached
+from tests.test_training import channel, space, specs  # noqa: F401
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,10 @@ def train(
 
 @pytest.mark.parametrize("make", [image_evaluator, noisy_evaluator, momentum_evaluator])
 def test_who_goes_on_ends_as_if_nothing_had_stopped(
-    data: ImageData, tmp_path: Path, channel: Any, make: Any  # noqa: F811
+    data: ImageData,
+    tmp_path: Path,
+    channel: Any,  # noqa: F811
+    make: Any,
 ) -> None:
     """Weights and predictions bit for bit, the history of all epochs, with a disturbance between the rungs."""
 

@@ -20,12 +20,12 @@ from nni.nas.nn.pytorch import (
     MutableMultiheadAttention,
     Repeat,
 )
-from space_checks import check_space, difference, stir
 from torch import nn
 
 from nni_hypens import EdgeNES, InputError
 from nni_hypens.inherit import Inheritance
 from search_spaces import DartsSpace, OneCell
+from tests.support.space_checks import check_space, difference, stir
 
 
 class Layers(ModelSpace):

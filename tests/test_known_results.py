@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from commands import command
 from nni.nas.hub.pytorch import NasBench201
 from scipy.stats import spearmanr
 
@@ -22,6 +21,7 @@ from nni_hypens import EdgeStructure, InputError, KnownResults
 from nni_hypens.adaptive import random_architectures
 from nni_hypens.known_results import known_ranking, nasbench201_labels, nasbench201_sample, nasbench201_string
 from search_spaces import DartsSpace, OneCell
+from tests.support.commands import command
 
 STRING = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|"
 SAMPLE = {

@@ -18,11 +18,9 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from loaded import PATIENCE, free_port
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.runtime import trial_command_channel
 from nni.runtime.trial_command_channel import TrialCommandChannel
-from test_end_to_end import finish, get, kill, reachable_from_outside, start, wait_for
 
 from nni_hypens import EdgeNES, cli, image_evaluator, live_reports, live_trial, watch_search
 from nni_hypens._compat import TrialLink
@@ -30,6 +28,8 @@ from nni_hypens.errors import InputError
 from nni_hypens.live_reports import LiveReports, epoch_metric, is_live
 from nni_hypens.pipeline import Run
 from search_spaces import OneCell
+from tests.end_to_end.test_run import finish, get, kill, reachable_from_outside, start, wait_for
+from tests.support.loaded import PATIENCE, free_port
 
 WARM = {"epoch": 0, "phase": "warmup", "loss": 2.5, "accuracy": None, "val_loss": None, "seconds": 1.0}
 BASE = {"epoch": 1, "phase": "base", "loss": 2.0, "accuracy": 0.5, "val_loss": 1.5}
@@ -117,9 +117,7 @@ def test_a_script_that_asked_for_its_parameter_is_not_left_waiting(
     assert trial.asked == 0 and trial.sent == [("FINAL", 3, "job", 0, {"default": 1.0})]
 
 
-def test_a_lost_manager_ends_the_view_and_not_the_search(
-    trial: FakeChannel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_manager_ends_the_view_and_not_the_search(trial: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         trial.asked += 1
         raise ConnectionError("gone")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comparison_fixture import SimulatedBench
 
 from nni_hypens.adaptive import random_architectures
 from nni_hypens.method_parts import fill, replicas
+from tests.support.comparison_fixture import SimulatedBench
 
 
 @pytest.mark.parametrize("budget", [0.0, 2.5, 7.0, 7.9, 20.0])

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from comparison_fixture import SETTINGS, make_plan
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 
 from nni_hypens import InputError, _compat, one_shot
@@ -19,6 +18,7 @@ from nni_hypens.architecture import EdgeStructure
 from nni_hypens.files import read_json
 from nni_hypens.one_shot import fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.workbench import Workbench
+from tests.support.comparison_fixture import SETTINGS, make_plan
 
 needs_tianshou = pytest.mark.skipif(
     not _compat.has_tianshou(), reason="tianshou is not installed: pip install 'nni-hypens[enas]'"

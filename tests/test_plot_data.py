@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_fixture import darts_edges, one_cell_edges
 
 from nni_hypens import plot_data
 from nni_hypens.errors import InputError
 from nni_hypens.plot_data import Choice, GraphEdge
+from tests.support.report_fixture import darts_edges, one_cell_edges
 
 
 def test_accuracy_data_is_exact() -> None:

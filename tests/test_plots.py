@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_fixture import darts_edges
 
 from nni_hypens import plot_data, plots
 from nni_hypens.plot_cost import cost_front_data
 from nni_hypens.plot_data import DialPoint, GraphEdge
+from tests.support.report_fixture import darts_edges
 
 pytestmark = pytest.mark.filterwarnings("error")
 

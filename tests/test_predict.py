@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deployed import random_ensemble
 from PIL import Image
 
 from nni_hypens import cli
 from nni_hypens import export as export_module
 from nni_hypens.ensemble import Ensemble
+from tests.support.deployed import random_ensemble
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_candidate_training as played
-import test_training as local
 from nni.nas.space import SimplifiedModelSpace
 
 from nni_hypens import ImageData, InputError, image_evaluator, remote_training
 from nni_hypens.files import read_json, write_json
 from nni_hypens.remote import Expected, FetchError
 from nni_hypens.remote_training import RemoteTraining
+from tests import test_candidate_training as played
+from tests import test_training as local
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from report_fixture import make_minimal_folder, make_run_folder
-from report_page import Page, edit
 
 from nni_hypens.report import write_report
+from tests.support.report_fixture import make_minimal_folder, make_run_folder
+from tests.support.report_page import Page, edit
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixture import make_run_folder
-from report_page import Page, edit
 
 from nni_hypens.report import write_report
 from nni_hypens.report_examples import member_gallery, uncertain_and_wrong
 from nni_hypens.report_reading import RunContent, read_run
+from tests.support.report_fixture import make_run_folder
+from tests.support.report_page import Page, edit
 
 
 @pytest.fixture(scope="module")

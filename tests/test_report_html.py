@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from report_page import contrast
 
 from nni_hypens import plots, report_html
+from tests.support.report_page import contrast
 
 
 def rgb(colour: str) -> tuple[float, ...]:

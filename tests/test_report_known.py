@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixture import make_run_folder
 
 from nni_hypens.report import write_report
+from tests.support.report_fixture import make_run_folder
 
 
 @pytest.fixture

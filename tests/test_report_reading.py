@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixture import make_run_folder
 
 from nni_hypens.errors import InputError
 from nni_hypens.report import write_report
+from tests.support.report_fixture import make_run_folder
 
 
 def _edit(path: Path, change: Callable[[Any], Any]) -> None:

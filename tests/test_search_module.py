@@ -72,8 +72,11 @@ def test_randomness_depends_on_seed_epoch_batch_and_stream(tiny_cell: OneCell, m
 
 def test_the_architecture_is_no_weight_of_the_network(tiny_cell: OneCell) -> None:
     found = module(EdgeNES(), tiny_cell)
-    architecture = {id(parameter) for group in found.configure_architecture_optimizers().param_groups
-                    for parameter in group["params"]}
+    architecture = {
+        id(parameter)
+        for group in found.configure_architecture_optimizers().param_groups
+        for parameter in group["params"]
+    }
     assert architecture == {id(found.base_logits), *map(id, found.hypernetwork.parameters())}
     found.training_module.set_model(found.supernet.model)
     (optimizer,), _ = found.training_module.configure_optimizers()
@@ -128,4 +131,3 @@ def test_the_state_holds_what_is_no_tensor(tiny_cell: OneCell) -> None:
     again.load_state_dict(found.state_dict())
     assert (again.base, again.base_ranking) == (found.base, found.base_ranking)
     assert again.history[0]["epoch"] == 0 and math.isnan(again.history[0]["loss"])
-

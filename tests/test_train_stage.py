@@ -1,4 +1,4 @@
-"""Which candidates are trained how far, with the experiments played: real ones are in test_end_to_end.py."""
+"""Which candidates are trained how far, with the experiments played: real ones are in tests/end_to_end/test_run.py."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from loaded import PATIENCE
 
 from nni_hypens.trial_process import ENTRY, main
+from tests.support.loaded import PATIENCE
 
 NNI_ALONE = "import nni.nas.execution.training_service, nni.nas.evaluator.pytorch, nni.nas.nn.pytorch, nni.nas.strategy"
 OURS = "import nni_hypens.trial_process, nni_hypens.training, nni_hypens.data, nni_hypens.evaluators"

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparison_fixture import SETTINGS, SimulatedBench, make_plan, note_labels
 
 from nni_hypens import metrics, workbench
 from nni_hypens.adaptive import random_architectures
 from nni_hypens.workbench import Clock, Workbench
+from tests.support.comparison_fixture import SETTINGS, SimulatedBench, make_plan, note_labels
 
 
 def test_a_network_is_trained_once(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def measure(name: str, arguments: dict[str, Any], rounds: int) -> dict[str, Any]
 
     from nni_hypens.export import export_ensemble
 
-    sys.path.insert(0, str(Path(__file__).parent.parent))
-    from deployed import random_ensemble
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tests.support.deployed import random_ensemble
 
     torch.set_num_threads(1)
     ensemble = random_ensemble(name, members=3, **arguments)

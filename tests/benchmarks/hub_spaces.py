@@ -20,16 +20,15 @@ from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 OUT = Path(__file__).parent / "results" / "hub_spaces.json"
 HEAD = "| space, built small | edges | search, lams, freezing, training, dict | instance | RandomOneShot | NNI DARTS |"
 
 
 def edgenes(name: str, folder: str) -> dict[str, Any]:
     """The space through EdgeNES."""
-    from space_checks import HUB, check_space
-
     from nni_hypens import InputError
+    from tests.support.space_checks import HUB, check_space
 
     try:
         return check_space(HUB[name], folder)
@@ -39,7 +38,7 @@ def edgenes(name: str, folder: str) -> dict[str, Any]:
 
 def one_shot(name: str, strategy: Any, folder: str) -> dict[str, str]:
     """The space through a strategy of NNI: how far it comes, and what the instance's weights are."""
-    from space_checks import HUB, run
+    from tests.support.space_checks import HUB, run
 
     try:
         experiment = run(HUB[name](), strategy, folder, (3, 32, 32), steps=2, epochs=1)
@@ -103,7 +102,8 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     import torch
     from nni.nas.strategy import DARTS, RandomOneShot
-    from space_checks import HUB
+
+    from tests.support.space_checks import HUB
 
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)

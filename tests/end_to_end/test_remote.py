@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ssh_server import SshServer, key_pair, remote_yaml, ssh_server
 
 from nni_hypens import cli
 from nni_hypens.remote import FetchError, Machine
+from tests.support.ssh_server import SshServer, key_pair, remote_yaml, ssh_server
 
 pytestmark = pytest.mark.end_to_end
 

@@ -16,8 +16,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from forked import Forked
-from loaded import PATIENCE
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import InputChoice, LayerChoice, ModelSpace
@@ -25,6 +23,8 @@ from torch import nn
 
 from nni_hypens import EdgeNES, ImageData, image_evaluator
 from search_spaces import OneCell
+from tests.support.forked import Forked
+from tests.support.loaded import PATIENCE
 
 EPOCHS = 10
 KILLS = 10

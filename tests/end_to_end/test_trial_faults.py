@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ENVIRONMENT, SETTINGS, Ended, command, outcome
-from faulty_cell import SEED
-from loaded import PATIENCE
+
+from tests.support.commands import ENVIRONMENT, SETTINGS, Ended, command, outcome
+from tests.support.faulty_cell import SEED
+from tests.support.loaded import PATIENCE
 
 FAULTY = [*SETTINGS, "--space=faulty_cell:FaultyCell", f"--seed={SEED}", "--quiet"]
 
@@ -93,9 +94,15 @@ def test_failures_under_the_manager_of_nni(whole: Path, tmp_path: Path) -> None:
     options = [*FAULTY, "--candidates=4", "--adaptive=0", "--out", str(out)]
     command_line = [sys.executable, "-m", "nni_hypens.cli", "run", *options]
     environment = {**os.environ, **ENVIRONMENT, **faults(tmp_path, text)}
+    cwd = Path(__file__).parents[1] / "support"
     with (tmp_path / "out").open("w+") as output, (tmp_path / "err").open("w+") as errors:
         code = subprocess.run(
-            command_line, cwd=Path(__file__).parent, env=environment, stdout=output, stderr=errors, timeout=PATIENCE
+            command_line,
+            cwd=cwd,
+            env=environment,
+            stdout=output,
+            stderr=errors,
+            timeout=PATIENCE,
         ).returncode
     said = (tmp_path / "err").read_text()
     assert code == 0 and said.count("failed twice and is left out") == 2 and "Traceback" not in said, said

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deployed import random_ensemble
-from loaded import PATIENCE
 from PIL import Image
-from ssh_server import ssh_server
 
 from nni_hypens import Ensemble, export_ensemble
+from tests.support.deployed import random_ensemble
+from tests.support.loaded import PATIENCE
+from tests.support.ssh_server import ssh_server
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 LIST = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 WITHOUT = "import sys; sys.modules.update(dict.fromkeys(['nni', 'nni_hypens', 'torch'])); import runpy; "

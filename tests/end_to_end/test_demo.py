@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loaded import PATIENCE
 
-ROOT = Path(__file__).parent.parent
+from tests.support.loaded import PATIENCE
+
+ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "demo.ipynb"
 FIGURES = 6
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from nni.nas.hub import pytorch as hub
-from space_checks import HUB, check_space, difference, stir
 
 from nni_hypens import EdgeNES, InputError
+from tests.support.space_checks import HUB, check_space, difference, stir
 
-RESULTS = Path(__file__).parent / "benchmarks" / "results" / "hub_spaces.json"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "hub_spaces.json"
 REFUSED = {"NasBench101": "a NasBench101Cell .* expected .*NasBench201"}
 
 

@@ -14,12 +14,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from loaded import PATIENCE
 
 from nni_hypens import cli
 from nni_hypens.comparison_tables import compared
+from tests.support.loaded import PATIENCE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 README = "\n".join(TEXTS.values())  # figures may stand in the README or in a guide

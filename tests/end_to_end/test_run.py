@@ -21,11 +21,11 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from loaded import PATIENCE, free_port
 
 from nni_hypens import metrics
 from nni_hypens.data import ImageData
 from nni_hypens.ensemble import Ensemble, apply_temperature
+from tests.support.loaded import PATIENCE, free_port
 
 pytestmark = pytest.mark.end_to_end
 

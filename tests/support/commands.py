@@ -20,7 +20,6 @@ from typing import Any
 
 import nni
 import torch
-from forked import Forked
 from nni.nas.execution.engine import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, TrainingEndEvent
 from nni.nas.nn.pytorch import ModelSpace
@@ -28,6 +27,7 @@ from nni.nas.space import ModelStatus, SimplifiedModelSpace
 from nni.runtime.trial_command_channel import set_default_trial_command_channel
 
 from nni_hypens import _compat, cli, export, pipeline, predict, report, train_stage  # noqa: F401 - imported here, for the children
+from tests.support.forked import Forked
 
 SETTINGS = (
     "--space-args=channels=2 --search-epochs=4 --epochs=1 --candidates=3 --members=2 --train-size=200 "

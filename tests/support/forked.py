@@ -20,17 +20,18 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from loaded import PATIENCE
+
+from tests.support.loaded import PATIENCE
 
 CONTEXT = multiprocessing.get_context("forkserver")
-HERE = str(Path(__file__).parent)
+ROOT = str(Path(__file__).parents[2])
 
 
 def start_server() -> None:
-    """Start the server of this process, unless it runs; it finds this folder's modules and has them imported."""
-    CONTEXT.set_forkserver_preload(["pytest", "commands"])
+    """Start the server of this process, unless it runs; it finds the modules of tests and has them imported."""
+    CONTEXT.set_forkserver_preload(["pytest", "tests.support.commands"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", ROOT, prepend=os.pathsep)
         forkserver.ensure_running()
 
 

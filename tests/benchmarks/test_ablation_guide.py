@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, ttest_rel
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

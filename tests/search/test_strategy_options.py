@@ -139,9 +139,7 @@ def test_sampling_keeps_the_budget(digits: ImageData, tmp_path: Path) -> None:
     assert all(cost.params <= limit and cost.flops <= flops for cost in map(costs.cost, found))
 
 
-def test_budget_that_nothing_meets_is_said(
-    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_budget_that_nothing_meets_is_said(digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_module, "BUDGET_DRAWS", 5)
     with pytest.raises(InputError, match="^max_params, max_flops"):
         search(tmp_path, EdgeNES(max_params=10, base_draws=4), digits)
@@ -188,9 +186,7 @@ def test_nni_resumes_from_the_checkpoint_folder(digits: ImageData, tmp_path: Pat
     experiment.stop()
     state.write_bytes(at_start)
     again = EdgeNES(checkpoint_dir=tmp_path / "checkpoint")
-    resumed = NasExperiment(
-        tiny(), image_evaluator(digits, 10, 3), again, config(tmp_path / "cut"), id=experiment.id
-    )
+    resumed = NasExperiment(tiny(), image_evaluator(digits, 10, 3), again, config(tmp_path / "cut"), id=experiment.id)
     resumed.resume()
     assert again.base_architecture == whole.base_architecture and losses(again) == losses(whole)
     assert torch.equal(again.sampler.hypernetwork.values, whole.sampler.hypernetwork.values)

@@ -18,7 +18,7 @@ from scipy.stats import bootstrap
 
 from nni_hypens.comparison import COLUMNS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "examples" / "results" / "equal_cost"
 SETTINGS = {
     "train_size": 6000, "validation_size": 2000, "test_size": 5000, "epochs": 3, "search_epochs": 6, "nni_epochs": 1,
@@ -79,9 +79,7 @@ def test_sentences_about_the_others_and_the_search(equal_cost_guide: ModuleType)
     one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
     said = equal_cost_guide.say_others([one])
     assert re.search(r"3 members, against Random-NES, 3x: -\d.* lower\.$", said, re.MULTILINE)
-    assert re.search(
-        r"3 members, against DeepEns of our best, 3x: \+\d.* \*\*higher\*\*\.$", said, re.MULTILINE
-    )
+    assert re.search(r"3 members, against DeepEns of our best, 3x: \+\d.* \*\*higher\*\*\.$", said, re.MULTILINE)
     # 30 s for 6 epochs against three times 300 s for 1 epoch
     assert "0.03 of them, and 0.006 for the same number" in equal_cost_guide.say_search([one])
 

@@ -21,7 +21,7 @@ from nni_hypens.config import RunConfig
 from nni_hypens.workbench import Network
 from search_spaces import OneCell
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RESULTS = json.loads((ROOT / "examples" / "results" / "paper.json").read_text(encoding="utf-8"))
 GUIDE = (ROOT / "docs" / "guides" / "paper.md").read_text(encoding="utf-8")
 

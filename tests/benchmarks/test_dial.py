@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def dial(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(__file__).parent / "benchmarks" / "dial.py"
+    path = Path(__file__).parent / "dial.py"
     spec = importlib.util.spec_from_file_location("benchmark_dial", path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from commands import SETTINGS, Child, Ended, command, listing, outcome
-from loaded import free_port
+
+from tests.support.commands import SETTINGS, Child, Ended, command, listing, outcome
+from tests.support.loaded import free_port
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
 

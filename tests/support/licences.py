@@ -7,7 +7,7 @@ import importlib.metadata
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "licences.md"
 HEAD = """# Licences
 

@@ -16,8 +16,7 @@ SEED = 1
 
 
 class FaultyCell(OneCell):
-    """The one-cell space; ``FAULTS=1=raise,2=kill`` says which candidates fail and how, ``TRIED`` where that is noted.
-    """
+    """The one-cell space; ``FAULTS=1=raise,2=kill`` says which candidates fail and how, ``TRIED`` where it is noted."""
 
     def __init__(self, channels: int = 2, in_channels: int = 1, num_classes: int = 10) -> None:
         super().__init__(channels=channels, in_channels=in_channels, num_classes=num_classes)

@@ -12,13 +12,13 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import licences
 import pytest
-from loaded import PATIENCE
 
 import nni_hypens
+from tests.support import licences
+from tests.support.loaded import PATIENCE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_dependency_has_its_licence_on_the_page() -> None:

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from commands import ENVIRONMENT, SETTINGS, Ended, command, listing
-from loaded import PATIENCE
 from PIL import Image
 from safetensors.torch import save_file
 
-USER_MODULE = '''
+from tests.support.commands import ENVIRONMENT, SETTINGS, Ended, command, listing
+from tests.support.loaded import PATIENCE
+
+USER_MODULE = """
 import numpy as np
 
 def raises():
@@ -43,7 +44,7 @@ class Fails:
 
 class NoSpace:
     pass
-'''
+"""
 
 
 class Bad(NamedTuple):

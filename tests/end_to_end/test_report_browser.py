@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixture import make_minimal_folder, make_run_folder
-from report_page import contrast, edit, look, needs_browser
 
 from nni_hypens.report import write_report
+from tests.support.report_fixture import make_minimal_folder, make_run_folder
+from tests.support.report_page import contrast, edit, look, needs_browser
 
 pytestmark = needs_browser
 

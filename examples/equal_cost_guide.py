@@ -25,7 +25,7 @@ from examples.paper_guide import pattern, replaced
 from nni_hypens.comparison_data import Block, MethodCost, MethodDifference, comparison_blocks
 from nni_hypens.comparison_page import read_results
 from nni_hypens.comparison_plots import as_png, scores_figure
-from nni_hypens.files import read_json, write_bytes, write_json, write_text
+from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
 
 RESULTS = Path("examples/results/equal_cost")
 GUIDE, README, FIGURES = Path("docs/guides/equal_cost.md"), Path("README.md"), Path("docs/equal_cost")

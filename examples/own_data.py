@@ -151,6 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from examples.own_data import main  # by its name, under which trial processes find the data module
-
     main()

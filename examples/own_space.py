@@ -87,6 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from examples.own_space import main  # by its name, under which trial processes find the space
-
     main()

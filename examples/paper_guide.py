@@ -30,7 +30,7 @@ from examples.paper_figures import (
     markdown_tables,
     verdict,
 )
-from nni_hypens.files import read_json, write_text
+from nni_hypens.utils.files import read_json, write_text
 
 
 def pattern(tag: str) -> re.Pattern[str]:

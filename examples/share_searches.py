@@ -17,7 +17,7 @@ import argparse
 from pathlib import Path
 
 from nni_hypens.errors import InputError
-from nni_hypens.files import read_json, write_json
+from nni_hypens.utils.files import read_json, write_json
 
 
 def share(folder: Path, strategy: str, searches: int) -> list[Path]:

@@ -18,7 +18,6 @@ import numpy as np
 from nni_hypens import metrics
 from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.architecture import EdgeStructure, Sample
-from nni_hypens.files import read_arrays, read_json, write_json
 from nni_hypens.known_results import known_values
 from nni_hypens.plan import Plan
 from nni_hypens.sample_stage import (
@@ -32,6 +31,7 @@ from nni_hypens.sample_stage import (
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.training import TrialSpec
 from nni_hypens.traits import NetworkSize
+from nni_hypens.utils.files import read_arrays, read_json, write_json
 
 GAIN = "expected_gain"
 """Key of a record that adaptive training has decided on."""

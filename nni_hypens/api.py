@@ -22,7 +22,7 @@ from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.pipeline import Run
 from nni_hypens.plan import Plan, describe_space
-from nni_hypens.progress import Progress
+from nni_hypens.utils.progress import Progress
 
 
 @dataclass

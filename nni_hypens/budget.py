@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nni_hypens.architecture import Sample
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import is_count
 
 LATENCY_WARM_UP, LATENCY_PASSES = 5, 30
 
@@ -24,11 +25,6 @@ class Cost(NamedTuple):
 
     params: int
     flops: int | None
-
-
-def is_count(value: object) -> bool:
-    """Whether a setting is a finite number above 0, such as 2_000_000 or 2e6."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 class Budget:

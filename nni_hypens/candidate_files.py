@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nni_hypens.errors import InputError
-from nni_hypens.files import read_arrays, read_json, read_tensors
+from nni_hypens.utils.files import read_arrays, read_json
+from nni_hypens.utils.tensors import read_tensors
 
 METRICS, WEIGHTS, PREDICTIONS = "metrics.json", "weights.safetensors", "predictions.npz"
 

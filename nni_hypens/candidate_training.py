@@ -17,8 +17,8 @@ from nni.nas.strategy.base import Strategy
 
 from nni_hypens.data import Loaders
 from nni_hypens.errors import InputError
-from nni_hypens.files import write_json
 from nni_hypens.training import CandidateEvaluator, TrialSpec, reached
+from nni_hypens.utils.files import write_json
 
 NO_REASON = (
     "its trial gave no reason: something has killed it, such as a lack of memory, or it could not start; see the files "

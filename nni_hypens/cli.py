@@ -148,9 +148,9 @@ def make_run(arguments: argparse.Namespace) -> Any:
     from nni_hypens.config import RunConfig
     from nni_hypens.pipeline import Run
     from nni_hypens.plan import check_folder
-    from nni_hypens.progress import Progress
     from nni_hypens.services import read_service
     from nni_hypens.settings_plan import plan_of
+    from nni_hypens.utils.progress import Progress
 
     stage = arguments.command
     service = None if arguments.service is None else read_service(arguments.service)
@@ -184,9 +184,9 @@ def search_in_trial(arguments: argparse.Namespace) -> None:
     """The search of a run folder, as a trial does it: the process that holds the folder waits for it."""
     from nni_hypens.config import RunConfig
     from nni_hypens.plan import check_folder
-    from nni_hypens.progress import Progress
     from nni_hypens.search_stage import search_stage
     from nni_hypens.settings_plan import plan_of
+    from nni_hypens.utils.progress import Progress
 
     config = RunConfig.from_mapping(folder_settings(arguments.out))
     check_folder(arguments.out, config.to_mapping())
@@ -242,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = None
     try:
         from nni_hypens._compat import quiet_logging, quiet_training
-        from nni_hypens.progress import logs_beside_progress
+        from nni_hypens.utils.progress import logs_beside_progress
 
         quiet_training()
         quiet_logging()

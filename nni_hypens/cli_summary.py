@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.files import read_json
+from nni_hypens.utils.files import read_json
 
 
 def summary_table(results: dict[str, Any]) -> str:

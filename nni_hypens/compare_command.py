@@ -80,7 +80,7 @@ def run_command(arguments: argparse.Namespace) -> None:
     from nni_hypens.comparison_page import write_comparison_page
     from nni_hypens.comparison_tables import text_tables
     from nni_hypens.config import RunConfig
-    from nni_hypens.progress import Progress
+    from nni_hypens.utils.progress import Progress
 
     if arguments.jobs < 1:
         raise InputError("jobs", arguments.jobs, "a whole number of at least 1")

@@ -14,7 +14,7 @@ from nni_hypens.comparison import COLUMNS, cell_name
 from nni_hypens.comparison_data import Block, comparison_blocks, title_of
 from nni_hypens.comparison_tables import SPEARMAN, spearman_text
 from nni_hypens.errors import InputError
-from nni_hypens.files import read_json, write_bytes, write_text
+from nni_hypens.utils.files import read_json, write_bytes, write_text
 
 PAGE = "comparison.html"
 FIGURES = "figures"

@@ -19,11 +19,12 @@ from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
 from nni_hypens.ensemble_cost import LIMITS, check_total_limits
 from nni_hypens.errors import InputError
-from nni_hypens.files import read_yaml
 from nni_hypens.ood import ood_names
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection_task import check_combinations
+from nni_hypens.utils.checks import one_of
+from nni_hypens.utils.files import read_yaml
 
 SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
 DIVERSITIES: dict[str, Callable[[], Diversity]] = {"shared_edges": SharedEdges, "jensen_shannon": JensenShannon}
@@ -340,19 +341,6 @@ def hub_spaces() -> dict[str, str]:
     hub = importlib.import_module("nni.nas.hub.pytorch")
     classes = {name: value for name, value in vars(hub).items() if inspect.isclass(value)}
     return {name: f"{hub.__name__}:{name}" for name, value in classes.items() if issubclass(value, ModelSpace)}
-
-
-def one_of(field_name: str, value: str, choices: Any) -> None:
-    """Check a name.
-
-    Raises:
-        InputError: With the choices and the nearest of them.
-    """
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), list(choices), n=1)
-        raise InputError(
-            field_name, repr(value), f"one of {', '.join(choices)}{f'; nearest: {near[0]}' if near else ''}"
-        )
 
 
 def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.errors import InputError
-from nni_hypens.files import check_place
+from nni_hypens.utils.files import check_place
 
 COMMANDS = ("export", "predict")
 EXPORT_EXAMPLES = """examples:

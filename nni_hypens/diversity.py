@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -11,11 +10,7 @@ from torch.nn import functional as F
 
 from nni_hypens.architecture import ChoiceTable, EdgeStructure, Sample
 from nni_hypens.errors import InputError
-
-
-def is_number(value: object) -> bool:
-    """Whether a setting is a finite number (True and False are none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+from nni_hypens.utils.checks import is_number
 
 
 class Annealed:

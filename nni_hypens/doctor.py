@@ -222,7 +222,7 @@ def _listen(node: str, loopback: bool) -> tuple[str, bool]:
 
 
 def _ports() -> Iterator[Check]:
-    from nni_hypens.experiments import free_port
+    from nni_hypens.utils.ports import free_port
 
     first = free_port(None)
     busy = "" if first == 8080 else "; those before are in use, perhaps by a manager of NNI whose script was killed"

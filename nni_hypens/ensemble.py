@@ -25,19 +25,19 @@ from nni_hypens.ensemble_files import (
     INDEX_FILE,
     PLAIN_NAME,
     SPACE_TYPES,
-    brief,
     check_input_spec,
     encode,
     file_in,
     installed_versions,
     load_member,
     read_index,
-    require,
     trusted_class,
 )
 from nni_hypens.errors import InputError
-from nni_hypens.files import write_tensors, write_text
 from nni_hypens.metrics import PROBABILITY_FLOOR
+from nni_hypens.utils.checks import brief, require
+from nni_hypens.utils.files import write_text
+from nni_hypens.utils.tensors import write_tensors
 
 EXPORTED_FILES = ("model.onnx", "model.pt2")
 __all__ = ["Ensemble", "EnsembleInfo", "apply_temperature", "fit_temperature"]

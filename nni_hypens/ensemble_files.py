@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import _NONE, _NUMBER, brief, require
+from nni_hypens.utils.tensors import _read_weights, load_weights
 
 FORMAT_VERSION = 2
 """The newest; in the second, members have a temperature each."""
@@ -31,15 +32,8 @@ INDEX_FILE = "ensemble.json"
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 MAX_INDEX_BYTES = 8 * 2**20
-MAX_HEADER_BYTES = 8 * 2**20
-"""Of JSON, in front of the tensors of a member: about a hundred bytes for each tensor."""
 MAX_DEPTH = 40
 MAX_IMAGE_VALUES = 2**28
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
-    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
-_NUMBER, _NONE = (int, float), type(None)
 SPACE_TYPES = {"class": str, "args": dict}
 _INPUT_TYPES = {"channels": int, "height": int, "width": int, "scale": _NUMBER, "mean": list, "std": list}
 _INDEX_TYPES = {
@@ -58,25 +52,6 @@ _MEMBER_TYPES = {
     "shared_edges": (int, _NONE),
     "architecture": dict,
 }
-
-
-def require(mapping: dict[str, Any], types: dict[str, Any], where: str) -> None:
-    """Check that every key is there and of its type; bool does not pass for a number, nor what is not finite."""
-    for key, kind in types.items():
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
-        if key not in mapping:
-            raise InputError(f"{where}.{key}", "nothing", f"a value of type {names}")
-        value = mapping[key]
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise InputError(f"{where}.{key}", brief(value), f"a value of type {names}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{where}.{key}", value, "a finite number")
-
-
-def brief(value: Any) -> str:
-    """A value for an error of one line, however long it is."""
-    return f"{value!r:.80}"
 
 
 def check_input_spec(spec: dict[str, Any]) -> None:
@@ -320,62 +295,3 @@ def _check_output(skeleton: nn.Module, spec: dict[str, Any], labels: Sequence[st
     if tuple(output.shape) != (2, len(labels)):
         classes = output.shape[-1] if output.ndim == 2 else f"outputs of shape {tuple(output.shape)}"
         raise InputError("labels", f"{len(labels)} names", f"one for each class of the network ({classes})")
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file whose names, shapes and types are exactly those of the network.
-
-    Raises:
-        InputError: Not such a file, or numbers in it that are not finite.
-    """
-    network.load_state_dict(_read_weights(network, path))
-
-
-def _read_weights(network: nn.Module, path: Path, compare_only: bool = False) -> dict[str, torch.Tensor]:
-    """The tensors of a file, once its header fits the network; none of them if only that is asked."""
-    wanted = network.state_dict()
-    try:
-        _check_start(path)
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_slice(name) for name in file.keys()}
-            _compare({name: (part.get_shape(), part.get_dtype()) for name, part in found.items()}, wanted, path)
-            tensors = {} if compare_only else {name: file.get_tensor(name) for name in found}
-    except FileNotFoundError as error:
-        raise InputError(str(path), "no file", "the member's weights") from error
-    except InputError:
-        raise
-    except (OSError, SafetensorError, ValueError, OverflowError) as error:
-        got = f"not a safetensors file ({error!s:.200})"
-        raise InputError(str(path), got, "weights that Ensemble.save wrote") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InputError(str(path), f"NaN or infinity in {name}", "finite weights")
-    return tensors
-
-
-def _check_start(path: Path) -> None:
-    """What is no safetensors file is told apart here, by its first bytes: pickles are not opened to find out."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    if start[:4] == b"PK\x03\x04":
-        raise ValueError("a zip archive, such as torch.save makes; it is not opened")
-    length = int.from_bytes(start[:8], "little")
-    if len(start) < 9 or start[8:] != b"{":
-        kind = "a pickle; it is not opened" if start[:1] == b"\x80" else "no header"
-        raise ValueError(kind)
-    if length > min(MAX_HEADER_BYTES, path.stat().st_size - 8):
-        raise ValueError(f"a header of {length} bytes")
-
-
-def _compare(found: dict[str, tuple[Sequence[int], str]], wanted: dict[str, torch.Tensor], path: Path) -> None:
-    differences = [f"{key} is missing" for key in wanted if key not in found]
-    differences += [f"{key:.80} is not in the network" for key in found if key not in wanted]
-    for key in wanted.keys() & found.keys():
-        shape, kind = tuple(found[key][0]), _DTYPES.get(found[key][1], found[key][1])
-        if shape != tuple(wanted[key].shape):
-            differences.append(f"{key} has shape {shape}, not {tuple(wanted[key].shape)}")
-        elif kind != wanted[key].dtype:
-            differences.append(f"{key} has type {kind}, not {wanted[key].dtype}")
-    if differences:
-        more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
-        raise InputError(str(path), "; ".join(sorted(differences)[:5]) + more, "the weights of this architecture")

@@ -30,8 +30,8 @@ from torch import nn
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.ensemble_files import encode, installed_versions
 from nni_hypens.errors import InputError
-from nni_hypens.files import replacing
 from nni_hypens.fold import optimise
+from nni_hypens.utils.files import replacing
 
 EXPORT_VERSION = 1
 FORMATS = ("onnx", "pt2")

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from nni_hypens._compat import draw_epoch_data_anew
 from nni_hypens.errors import InputError
-from nni_hypens.files import read_json, replacing, write_json
+from nni_hypens.utils.files import read_json, replacing, write_json
 
 ETA = 2
 """One in so many goes on."""

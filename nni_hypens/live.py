@@ -21,9 +21,10 @@ from nni.experiment import Experiment, ExperimentConfig
 
 from nni_hypens._compat import PatientManager, manager_environment, quiet_logging
 from nni_hypens.errors import InputError
-from nni_hypens.experiments import forget_manager, free_port, held_port, kill_trials, record_manager, stop_orphan
-from nni_hypens.files import check_place, read_json
+from nni_hypens.experiments import forget_manager, kill_trials, record_manager, stop_orphan
 from nni_hypens.live_trial import OWNER, STATE
+from nni_hypens.utils.files import check_place, read_json
+from nni_hypens.utils.ports import free_port, held_port
 
 LOOK_SECONDS = 0.2
 ASK_SECONDS = 2.0

@@ -21,13 +21,13 @@ from nni_hypens.data import LabelledData
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
-from nni_hypens.files import check_place, read_yaml
 from nni_hypens.halving import epochs_of
 from nni_hypens.known_results import KnownResults
 from nni_hypens.ood import check_ood
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.search import EdgeNES
 from nni_hypens.selection import check_options
+from nni_hypens.utils.files import check_place, read_yaml
 
 MAX_SEED = 2**32 - 1
 """The largest that numpy takes."""

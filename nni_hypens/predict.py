@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nni_hypens.ensemble import Ensemble
-from nni_hypens.ensemble_files import INDEX_FILE, brief, check_input_spec, require
+from nni_hypens.ensemble_files import INDEX_FILE, check_input_spec
 from nni_hypens.errors import InputError
 from nni_hypens.export import EXPORT_VERSION, METADATA_FILE, quiet
+from nni_hypens.utils.checks import brief, require
 
 BATCH = 256
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")

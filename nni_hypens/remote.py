@@ -23,10 +23,11 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from nni_hypens.ensemble_files import load_weights, require
 from nni_hypens.errors import InputError
-from nni_hypens.files import move_into_place, read_arrays, write_json
 from nni_hypens.services import Service
+from nni_hypens.utils.checks import require
+from nni_hypens.utils.files import move_into_place, read_arrays, write_json
+from nni_hypens.utils.tensors import load_weights
 
 PLACE = re.compile(r"(/[A-Za-z0-9@+=,. _-]+)*/nni-experiments/[\w-]+/environments/[\w-]+/trials/[\w-]+", re.ASCII)
 """A trial's output folder, as NNI makes them."""

@@ -13,9 +13,9 @@ from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent
 
 from nni_hypens.candidate_training import CandidateTraining
 from nni_hypens.errors import InputError
-from nni_hypens.files import read_json, write_json
 from nni_hypens.remote import Expected, FetchError, Machines
 from nni_hypens.training import TrialSpec
+from nni_hypens.utils.files import read_json, write_json
 
 PLACE_FILE = "remote.json"
 """In a candidate's folder, from its first report until its files have come: where its trial writes. A run that was

@@ -8,13 +8,13 @@ from typing import Any
 
 from nni_hypens import plot_data, plots
 from nni_hypens import report_html as page
-from nni_hypens.files import write_text
 from nni_hypens.plot_data import number
 from nni_hypens.report_examples import uncertain_and_wrong
 from nni_hypens.report_known import known_results
 from nni_hypens.report_members import calibration_table, corrupted, cost_front, uncertainty, why_members
 from nni_hypens.report_reading import RunContent, read_run
 from nni_hypens.report_results import comparison, results_table, verdict_html
+from nni_hypens.utils.files import write_text
 
 _STAGES = {
     "base_search_s": "search of the base", "search_s": "search of the hypernetwork", "training_s": "training",

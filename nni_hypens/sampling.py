@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from nni_hypens.architecture import EdgeGroup, EdgeKey, EdgeStructure, Sample, load_sample
 from nni_hypens.diversity import ChoiceLayout, draw_paths
 from nni_hypens.errors import InputError
-from nni_hypens.files import write_json, write_tensors
 from nni_hypens.hypernetwork import Hypernetwork
+from nni_hypens.utils.files import write_json
+from nni_hypens.utils.tensors import write_tensors
 
 DRAWS_PER_ROUND = 256
 MAX_ROUNDS = 400

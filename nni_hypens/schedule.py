@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nni_hypens.diversity import Annealed, is_number
+from nni_hypens.diversity import Annealed
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import _is_whole, is_number
 
 WARMUP, BASE, HYPERNETWORK = "warmup", "base", "hypernetwork"
 HISTORY_COLUMNS = (
@@ -68,10 +69,6 @@ class SearchSettings:
             raise InputError("lam", repr(self.lam), "a number of shared edges, at least 0, or None")
         if self.paths != "all" and not _is_whole(self.paths, 1):
             raise InputError("paths", repr(self.paths), "a whole number of at least 1, or 'all'")
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(frozen=True)

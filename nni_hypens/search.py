@@ -24,15 +24,15 @@ from nni_hypens.curves import ProbabilityCurves
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges
 from nni_hypens.errors import InputError
 from nni_hypens.expected_cost import Penalty
-from nni_hypens.files import write_tensors
 from nni_hypens.hub_support import all_hooks, check_space, run_hook
 from nni_hypens.inherit import Inheritance, InheritedModel
 from nni_hypens.live_reports import reporting
 from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.schedule import SearchSettings
-from nni_hypens.search_checks import check_trainer, load_weights
+from nni_hypens.search_checks import check_trainer
 from nni_hypens.search_module import EdgeNESModule
 from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy
+from nni_hypens.utils.tensors import load_supernet_weights, write_tensors
 
 _LOADERS = ("train_dataloader", "val_dataloader")
 
@@ -178,7 +178,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         self._supernet = Supernet(mutated, self._structure.table, self._path_weights)
         self._inheritance.supernet = mutated
         if self.supernet_file is not None:
-            load_weights(mutated, self.supernet_file, "supernet")
+            load_supernet_weights(mutated, self.supernet_file, "supernet")
         return mutated
 
     def _check_base(self) -> None:

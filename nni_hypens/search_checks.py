@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
 from nni_hypens._compat import finds_unused_parameters
 from nni_hypens.errors import InputError
@@ -47,24 +42,3 @@ def check_trainer(trainer: pl.Trainer) -> None:
             raise InputError("strategy", "ddp", f"{DDP!r}: each step runs one path, and the other weights wait")
     elif not isinstance(trainer.strategy, SingleDeviceStrategy):
         raise InputError("strategy", type(trainer.strategy).__name__, f"one device, or {DDP!r}")
-
-
-def load_weights(model: nn.Module, path: Path, field: str) -> None:
-    """Give a supernet the weights of a safetensors file, all of them.
-
-    Raises:
-        InputError: The file is missing or broken, or its weights are not those of this model; the first that differs is
-            named.
-    """
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(field, str(path), f"a safetensors file of a supernet ({error})") from None
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in own | found:
-        if own.get(name) != found.get(name):
-            got = f"{path}: {name} of shape {found[name]}" if name in found else f"{path} without {name}"
-            wanted = f"shape {own[name]}" if name in own else "no such weight"
-            raise InputError(field, got, f"{wanted} (the same space and arguments)")
-    model.load_state_dict(weights)

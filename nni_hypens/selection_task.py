@@ -24,6 +24,7 @@ from nni_hypens.selection_scores import (
     combination_rows,
     make_scorer,
 )
+from nni_hypens.utils.checks import check_count
 
 MAX_COMBINATIONS = 5_000_000
 
@@ -137,16 +138,6 @@ class Task:
         indices = tuple(self.keep[list(chosen)].tolist())
         score = self.scorer.value(chosen)
         return Selection(indices, tuple(counts), weights, score, method, tuple(map(float, history)), self.excluded)
-
-
-def check_count(name: str, value: object) -> None:
-    """Check a number of things.
-
-    Raises:
-        InputError: Not a whole number of at least 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(name, value, "an integer of at least 1")
 
 
 def check_combinations(pool: int, sizes: Iterable[int], name: str = "size") -> None:

@@ -27,10 +27,10 @@ from nni.nas.evaluator.pytorch import Lightning
 from nni_hypens import metrics
 from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.data import ImageData
-from nni_hypens.experiments import torch_threads
-from nni_hypens.files import read_arrays, read_json, write_arrays, write_json
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.training import predict
+from nni_hypens.utils.files import read_arrays, read_json, write_arrays, write_json
+from nni_hypens.utils.runtime import torch_threads
 
 
 @dataclass(frozen=True)

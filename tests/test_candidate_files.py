@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from nni_hypens.candidate_files import METRICS, PREDICTIONS, WEIGHTS, damage
-from nni_hypens.files import write_arrays, write_json, write_tensors
+from nni_hypens.utils.files import write_arrays, write_json
+from nni_hypens.utils.tensors import write_tensors
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from nni.nas.space import ModelStatus, SimplifiedModelSpace
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.candidate_training import CandidateTraining
-from nni_hypens.files import write_json
+from nni_hypens.utils.files import write_json
 from tests.test_training import space, specs
 
 

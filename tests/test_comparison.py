@@ -28,8 +28,8 @@ from nni_hypens.comparison import (
     write_results,
 )
 from nni_hypens.method_parts import Trained
-from nni_hypens.progress import Progress
 from nni_hypens.selection import select
+from nni_hypens.utils.progress import Progress
 from nni_hypens.workbench import Network
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels
 

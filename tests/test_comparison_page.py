@@ -13,7 +13,7 @@ from PIL import Image
 from nni_hypens import InputError
 from nni_hypens.comparison_data import comparison_blocks
 from nni_hypens.comparison_page import write_comparison_page
-from nni_hypens.files import write_json
+from nni_hypens.utils.files import write_json
 from tests.support.comparison_results import results
 
 FEW = ("adaptive", "edgenes", "darts_deep_ensemble", "random_pool", "darts")

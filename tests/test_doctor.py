@@ -91,8 +91,8 @@ def test_bad_words_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_ports_in_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    import nni_hypens.experiments
+    from nni_hypens.utils import ports
 
-    monkeypatch.setattr(nni_hypens.experiments, "free_port", lambda port: 8083)
+    monkeypatch.setattr(ports, "free_port", lambda port: 8083)
     found: Iterator[doctor.Check] = doctor._ports()
     assert next(found).found.startswith("8083")

@@ -10,19 +10,21 @@ import psutil
 import pytest
 import torch
 
-from nni_hypens import experiments
 from nni_hypens._compat import manager_environment
 from nni_hypens.errors import InputError
-from nni_hypens.experiments import free_port, held_port, manager_error, stop_orphan, torch_threads, versions
-from nni_hypens.files import write_json
+from nni_hypens.experiments import manager_error, stop_orphan
+from nni_hypens.utils import ports
+from nni_hypens.utils.files import write_json
+from nni_hypens.utils.ports import free_port, held_port
+from nni_hypens.utils.runtime import torch_threads, versions
 from tests.support.loaded import PATIENCE, own_ports
 
 
 @pytest.fixture
 def first_port(monkeypatch: pytest.MonkeyPatch) -> int:
     """Ports are looked for where no other process of pytest does, instead of from 8080."""
-    assert experiments.FIRST_PORT == 8080
-    monkeypatch.setattr(experiments, "FIRST_PORT", own_ports()[0])
+    assert ports.FIRST_PORT == 8080
+    monkeypatch.setattr(ports, "FIRST_PORT", own_ports()[0])
     return own_ports()[0]
 
 

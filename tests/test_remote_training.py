@@ -10,9 +10,9 @@ import pytest
 from nni.nas.space import SimplifiedModelSpace
 
 from nni_hypens import ImageData, InputError, image_evaluator, remote_training
-from nni_hypens.files import read_json, write_json
 from nni_hypens.remote import Expected, FetchError
 from nni_hypens.remote_training import RemoteTraining
+from nni_hypens.utils.files import read_json, write_json
 from tests import test_candidate_training as played
 from tests import test_training as local
 

@@ -18,10 +18,10 @@ from nni_hypens.budget import count_flops
 from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.plan import Plan, fixed_network, fresh
-from nni_hypens.progress import Progress
 from nni_hypens.sample_stage import draw_candidates, trained_strategy, write_initial_weights
 from nni_hypens.sampling import ArchitectureSampler
 from nni_hypens.traits import NetworkSize
+from nni_hypens.utils.progress import Progress
 from search_spaces import DartsSpace, OneCell
 
 

@@ -12,9 +12,9 @@ import torch
 from nni_hypens.architecture import EdgeStructure
 from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.errors import InputError
-from nni_hypens.files import write_tensors
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler, Candidate, best_by_loss, choose_ensemble, choose_pool
+from nni_hypens.utils.tensors import write_tensors
 from search_spaces import DartsSpace, OneCell
 
 GOOD = json.dumps({"low": -0.2, "high": 4.2, "n_edges": 4, "counts_edges": True})

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from nni_hypens.errors import InputError
-from nni_hypens.search_checks import check_trainer, load_weights
+from nni_hypens.search_checks import check_trainer
+from nni_hypens.utils.tensors import load_supernet_weights
 from search_spaces import OneCell
 
 
@@ -50,7 +51,7 @@ def test_weights_are_all_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "supernet.safetensors"
     weights = {name: value.clone() for name, value in source.state_dict().items()}
     save_file(weights, path)
-    load_weights(target, path, "supernet")
+    load_supernet_weights(target, path, "supernet")
     assert all(torch.equal(weights[name], value) for name, value in target.state_dict().items())
 
     before = {name: value.clone() for name, value in target.state_dict().items()}
@@ -58,12 +59,12 @@ def test_weights_are_all_or_nothing(tmp_path: Path) -> None:
     for content, name in ((changed, "head.weight"), ({**weights, "more": torch.zeros(1)}, "more")):
         save_file(content, path)
         with pytest.raises(InputError, match=f"^supernet.*{name}"):
-            load_weights(target, path, "supernet")
+            load_supernet_weights(target, path, "supernet")
     save_file({name: value for name, value in weights.items() if name != "head.bias"}, path)
     with pytest.raises(InputError, match="without head.bias"):
-        load_weights(target, path, "supernet")
+        load_supernet_weights(target, path, "supernet")
     path.write_bytes(b"no tensors")
     for place in (path, tmp_path / "absent"):
         with pytest.raises(InputError, match="^supernet"):
-            load_weights(target, place, "supernet")
+            load_supernet_weights(target, place, "supernet")
     assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())

@@ -12,9 +12,9 @@ from nni_hypens import search_stage as stage
 from nni_hypens.cli import build_parser
 from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
-from nni_hypens.progress import Progress
 from nni_hypens.search_stage import check_logger, search_stage
 from nni_hypens.settings_plan import plan_of
+from nni_hypens.utils.progress import Progress
 
 
 def test_the_six_quantities_are_logged(tmp_path: Path) -> None:

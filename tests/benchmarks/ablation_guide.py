@@ -15,7 +15,7 @@ import pandas as pd
 
 from examples.paper_figures import as_markdown
 from examples.paper_guide import replaced
-from nni_hypens.files import read_json, write_text
+from nni_hypens.utils.files import read_json, write_text
 from tests.benchmarks.ablations import EPOCHS, NETWORKS, REFERENCE, RESULTS, VARIANTS
 
 GUIDE = Path("docs/guides/ablations.md")

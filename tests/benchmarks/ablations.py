@@ -35,8 +35,6 @@ from nni_hypens.comparison import outcome
 from nni_hypens.comparison_tables import compared
 from nni_hypens.config import RunConfig
 from nni_hypens.diversity import JensenShannon
-from nni_hypens.experiments import versions
-from nni_hypens.files import read_json, write_json
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
 from nni_hypens.plan import Plan
@@ -45,6 +43,8 @@ from nni_hypens.sampling import Candidate, choose_ensemble, choose_pool
 from nni_hypens.settings_plan import plan_of
 from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.traits import NetworkSize
+from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.runtime import versions
 from nni_hypens.workbench import Clock, Network, Workbench
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"

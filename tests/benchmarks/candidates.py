@@ -22,9 +22,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from nni_hypens.cli import make_plan
 from nni_hypens.config import RunConfig
-from nni_hypens.experiments import versions
 from nni_hypens.pipeline import Run
-from nni_hypens.progress import Progress
+from nni_hypens.utils.progress import Progress
+from nni_hypens.utils.runtime import versions
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS: dict[str, tuple[Any, ...]] = {"ranking": ("spread", "ensemble"), "halving": (False, True)}

@@ -144,7 +144,7 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
 
 def save(runs: list[dict[str, Any]], epochs: int, path: Path) -> list[dict[str, Any]]:
     """Write the runs with their summary, at once or not at all."""
-    from nni_hypens.files import write_json
+    from nni_hypens.utils.files import write_json
 
     rows = summarise(runs)
     main = [one["error"] for one in rows if (one["space"], one["regularizer"]) == ("one_cell", "shared_edges")]

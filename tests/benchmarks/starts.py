@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nni_hypens.experiments import versions
+from nni_hypens.utils.runtime import versions
 
 RESULTS = Path(__file__).parent / "results" / "adaptive.json"
 VARIANTS: dict[str, dict[str, Any]] = {

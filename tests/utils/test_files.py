@@ -9,19 +9,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from nni_hypens.errors import InputError
-from nni_hypens.files import (
+from nni_hypens.utils.files import (
     check_place,
     move_into_place,
     read_arrays,
     read_json,
-    read_tensors,
     replacing,
     write_arrays,
     write_bytes,
     write_json,
-    write_tensors,
     write_text,
 )
+from nni_hypens.utils.tensors import read_tensors, write_tensors
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

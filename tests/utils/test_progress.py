@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nni_hypens.progress import Progress, SearchProgress, logs_beside_progress
+from nni_hypens.utils.progress import Progress, SearchProgress, logs_beside_progress
 
 
 def test_shows_stage_numbers_and_nothing_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as save_tensors
 
 from nni_hypens.errors import InputError
 
@@ -101,25 +97,6 @@ def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
         raise InputError(str(path), "no file", AS_WRITTEN) from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError) as error:
         raise InputError(str(path), f"no readable arrays ({error!s:.200})", AS_WRITTEN) from None
-
-
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file."""
-    write_bytes(path, save_tensors(dict(tensors), metadata))
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        InputError: It is not there or cut off.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise InputError(str(path), "no file", AS_WRITTEN) from None
-    except SafetensorError as error:
-        raise InputError(str(path), f"no readable weights ({error!s:.200})", AS_WRITTEN) from None
 
 
 def check_place(path: Path, field: str, expected: str) -> None:

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from nni_hypens import ImageData, export_ensemble, image_evaluator, search_ensemble
-from nni_hypens.sources import DEBIAN_FASHION_MNIST, cache_folder
+from nni_hypens.data.sources import DEBIAN_FASHION_MNIST, cache_folder
 from search_spaces import OneCell
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nni_hypens.sources import Cifar, FashionMnist, Npz, Source
+from nni_hypens.data.sources import Cifar, FashionMnist, Npz, Source
 
 Arrays = dict[str, np.ndarray]
 

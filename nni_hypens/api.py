@@ -15,7 +15,7 @@ from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.architecture import Sample
-from nni_hypens.data import LabelledData
+from nni_hypens.data.module import LabelledData
 from nni_hypens.diversity import Diversity
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.ensemble_cost import check_total_limits
@@ -159,7 +159,7 @@ def search_ensemble(
         warm_start: Whether candidates begin with the weights of their path in the supernet.
         calibration: Temperatures, fitted on validation data: ``ensemble`` (one on the average), ``members`` (one on
             each member's probabilities before they are averaged) or ``none``.
-        ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
+        ood: Images from elsewhere, as for :func:`nni_hypens.data.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial.
         ranking: How what is trained is chosen on the supernet: ``spread`` (the best of each part of the dial),

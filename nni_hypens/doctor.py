@@ -278,7 +278,7 @@ def _services() -> Iterator[Check]:
 
 
 def _data() -> Iterator[Check]:
-    from nni_hypens.sources import DEBIAN_FASHION_MNIST, cache_folder
+    from nni_hypens.data.sources import DEBIAN_FASHION_MNIST, cache_folder
 
     spec = importlib.util.find_spec("sklearn.datasets")
     digits = spec is not None and (Path(str(spec.origin)).parent / "data" / "digits.csv.gz").exists()

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from scipy.special import entr
 
-from nni_hypens.data import LabelledData
-from nni_hypens.metrics import FloatArray, check_labels, check_probabilities
+from nni_hypens.data.module import LabelledData
+from nni_hypens.metrics.scores import FloatArray, check_labels, check_probabilities
 
 UNCERTAIN, WRONG, PER_MEMBER = 8, 12, 4
 """Most images of each kind."""

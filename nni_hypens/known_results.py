@@ -21,7 +21,7 @@ from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.architecture import ChoiceTable, EdgeKey, EdgeStructure, Sample
 from nni_hypens.errors import InputError
-from nni_hypens.ranks import rank_correlation
+from nni_hypens.metrics.statistics import rank_correlation
 
 ARCHITECTURE = "architecture"
 FIELD = "known_results"

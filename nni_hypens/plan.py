@@ -17,13 +17,13 @@ from nni.nas.space import model_context
 from nni_hypens.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
-from nni_hypens.data import LabelledData
+from nni_hypens.data.module import LabelledData
+from nni_hypens.data.ood import check_ood
 from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
 from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.halving import epochs_of
 from nni_hypens.known_results import KnownResults
-from nni_hypens.ood import check_ood
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.search import EdgeNES
 from nni_hypens.selection import check_options
@@ -62,7 +62,7 @@ class Plan:
         warm_start: Whether candidates begin with the weights of their path in the supernet.
         selection_options: Other arguments of ``select``; ``size`` where it is not ``members``.
         calibration: ``ensemble``, ``members`` or ``none``.
-        ood: Images from elsewhere, as for :func:`nni_hypens.ood.ood_names`.
+        ood: Images from elsewhere, as for :func:`nni_hypens.data.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
         ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.

@@ -10,13 +10,13 @@ import torch
 
 from nni_hypens import metrics
 from nni_hypens.calibration import Temperatures, apply_temperature, combine
-from nni_hypens.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from nni_hypens.data import LabelledData
+from nni_hypens.data.arrays import stratified_subset
+from nni_hypens.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from nni_hypens.data.module import LabelledData
+from nni_hypens.data.ood import ood_images, ood_names
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.errors import InputError
-from nni_hypens.image_arrays import stratified_subset
-from nni_hypens.ood import ood_images, ood_names
-from nni_hypens.uncertainty import entropy_split, ood_auroc, ood_scores
+from nni_hypens.metrics.uncertainty import entropy_split, ood_auroc, ood_scores
 
 STEPS = len(CORRUPTIONS) * len(SEVERITIES)
 """Corruptions that are measured, each at every severity."""
@@ -86,7 +86,7 @@ def measure_robustness(
         data: Its data module.
         best: Id of the best member.
         best_temperature: Its own temperature, from validation data.
-        ood: As for :func:`nni_hypens.ood.ood_names`.
+        ood: As for :func:`nni_hypens.data.ood.ood_names`.
         images: Most test images to use; 0 for no measurement.
         seed: Of everything drawn.
         on_step: Called after each of `STEPS` corruptions; never where nothing is measured.

@@ -6,7 +6,7 @@ from typing import Any
 
 from nni_hypens.architecture import EdgeStructure
 from nni_hypens.config import RunConfig
-from nni_hypens.data import ImageData
+from nni_hypens.data.module import ImageData
 from nni_hypens.evaluators import image_evaluator
 from nni_hypens.plan import Plan
 

@@ -26,7 +26,7 @@ from nni.nas.evaluator.pytorch import Lightning
 
 from nni_hypens import metrics
 from nni_hypens.architecture import EdgeStructure, Sample
-from nni_hypens.data import ImageData
+from nni_hypens.data.module import ImageData
 from nni_hypens.plan import Plan, fixed_network, fresh
 from nni_hypens.training import predict
 from nni_hypens.utils.files import read_arrays, read_json, write_arrays, write_json

@@ -19,7 +19,7 @@ from nni.nas.space import SimplifiedModelSpace
 from safetensors.torch import load_file
 
 from nni_hypens import ImageData, InputError, halving, image_evaluator
-from nni_hypens.batches import as_batch
+from nni_hypens.data.arrays import as_batch
 from nni_hypens.evaluators import ImageClassification
 from nni_hypens.training import CandidateEvaluator, TrialSpec, reached
 from tests.test_training import channel, space, specs  # noqa: F401

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from nni_hypens import ImageData, metrics, ood
+from nni_hypens import ImageData, metrics
 from nni_hypens.calibration import apply_temperature
-from nni_hypens.corruptions import CORRUPTIONS, corrupt
+from nni_hypens.data import ood
+from nni_hypens.data.corruptions import CORRUPTIONS, corrupt
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.robustness import STEPS, Bench, measure_robustness

@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from nni_hypens import metrics
-from nni_hypens.data import ImageData
+from nni_hypens.data.module import ImageData
 from nni_hypens.ensemble import Ensemble, apply_temperature
 from tests.support.loaded import PATIENCE, free_port
 

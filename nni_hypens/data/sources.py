@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from nni_hypens.data.arrays import read_idx, stratified_subset
 from nni_hypens.errors import InputError
-from nni_hypens.image_arrays import read_idx, stratified_subset
 
 SOURCE_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")

@@ -15,9 +15,9 @@ import pytest
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from nni_hypens import sources
+from nni_hypens.data import sources
+from nni_hypens.data.sources import open_source
 from nni_hypens.errors import InputError
-from nni_hypens.sources import open_source
 
 IDX_NAMES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nni_hypens import ood
+from nni_hypens.data import ood
 from nni_hypens.errors import InputError
 
 

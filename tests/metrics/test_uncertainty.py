@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from nni_hypens import metrics, uncertainty
+from nni_hypens import metrics
 from nni_hypens.errors import InputError
+from nni_hypens.metrics import uncertainty
 from nni_hypens.selection import exhaustive
 
 

@@ -6,11 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, spearmanr
 
-from nni_hypens import intervals, metrics
+from nni_hypens import metrics
 from nni_hypens.errors import InputError
-from nni_hypens.intervals import image_scores, mean_scores, paired_intervals, resampled_means
+from nni_hypens.metrics import statistics as intervals
+from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals, rank_correlation, resampled_means
 
 
 def make(n: int = 150, models: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -92,3 +93,17 @@ def test_bad_arguments() -> None:
         paired_intervals({}, 0)
     with pytest.raises(InputError, match="scores"):
         paired_intervals({"a": {"nll": np.empty(0), "accuracy": np.empty(0)}}, 0)
+
+
+def test_an_architecture_counts_once_by_the_mean_of_its_networks() -> None:
+    rows = [("a", 1.0, 5.0), ("b", 2.0, 1.0), ("a", 1.0, 1.0), ("c", 3.0, 4.0), ("d", 4.0, 2.0)]
+    wanted = spearmanr([1, 2, 3, 4], [3, 1, 4, 2]).statistic
+    assert rank_correlation(rows, 4) == (pytest.approx(wanted), 4)
+    assert rank_correlation(rows, 5) == (None, 4)
+
+
+def test_nothing_is_said_where_all_are_alike() -> None:
+    names = "abcd"
+    assert rank_correlation([(name, 1.0, float(i)) for i, name in enumerate(names)], 3) == (None, 4)
+    assert rank_correlation([(name, float(i), 1.0) for i, name in enumerate(names)], 3) == (None, 4)
+    assert rank_correlation([], 1) == (None, 0)

@@ -19,10 +19,18 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from nni_hypens.batches import AUGMENTATIONS, Batch, ImageBatches, as_batch, channel_statistics, normalise
+from nni_hypens.data.arrays import (
+    AUGMENTATIONS,
+    Batch,
+    ImageBatches,
+    as_batch,
+    channel_statistics,
+    check_arrays,
+    normalise,
+    stratified_subset,
+)
+from nni_hypens.data.sources import Source, open_source
 from nni_hypens.errors import InputError
-from nni_hypens.image_arrays import check_arrays, stratified_subset
-from nni_hypens.sources import Source, open_source
 
 SPLITS = ("train", "validation", "test")
 _OPTIONS = (

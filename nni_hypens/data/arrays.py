@@ -1,14 +1,119 @@
-"""Batches of images in memory: cut, normalised and augmented a batch at a time."""
+"""Arrays of images and labels: reading idx files, the checks that every array passes, and subsets by class."""
 
 from __future__ import annotations
 
+import gzip
+import math
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+
+from nni_hypens.errors import InputError
+
+MIN_SIDE = 8
+
+
+def read_idx(path: Path, ndim: int) -> np.ndarray:
+    """Read an idx file of unsigned bytes (LeCun's MNIST format), plain or gzipped.
+
+    Args:
+        path: The file; gzipped when its name ends in `.gz`.
+        ndim: Number of dimensions it must have.
+
+    Returns:
+        uint8 array of the shape given in the file's header.
+
+    Raises:
+        InputError: If the header is another, or the content does not have the size the header promises.
+    """
+    expected = f"a complete idx file of unsigned bytes with {ndim} dimension(s)"
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    try:
+        with cast(BinaryIO, opened) as file:
+            header = file.read(4 + 4 * ndim)
+            if len(header) < 4 + 4 * ndim or header[:4] != bytes([0, 0, 8, ndim]):
+                raise InputError("data.root", f"{path} with header {header[:4].hex()}", expected)
+            shape = tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
+            content = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError("data.root", f"{path} ({error})", expected) from error
+    if len(content) != math.prod(shape):
+        raise InputError("data.root", f"{path} with {len(content)} bytes for shape {shape}", expected)
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Check one part of a source.
+
+    Args:
+        images: `N x H x W` or `N x H x W x C`, integers or floats, finite, at least 8 x 8 pixels.
+        labels: `N` integers, not negative.
+        split: "train" or "test", for the messages.
+
+    Returns:
+        Images as `N x H x W x C` in their own dtype, and labels as int64.
+
+    Raises:
+        InputError: Naming `data.x_SPLIT` or `data.y_SPLIT`.
+    """
+    x_field, y_field = f"data.x_{split}", f"data.y_{split}"
+    if images.dtype.kind not in "uif":
+        raise InputError(x_field, f"dtype {images.dtype}", "integers (uint8 at best) or floats")
+    if images.ndim not in (3, 4):
+        raise InputError(x_field, f"shape {images.shape}", "N x H x W or N x H x W x C")
+    images = images[..., None] if images.ndim == 3 else images
+    if images.shape[0] == 0 or images.shape[3] == 0:
+        raise InputError(x_field, f"shape {images.shape}", "at least one image with one channel")
+    if min(images.shape[1:3]) < MIN_SIDE:
+        expected = f"images of {MIN_SIDE} x {MIN_SIDE} pixels or more, as N x H x W x C (channels last)"
+        raise InputError(x_field, f"shape {images.shape}", expected)
+    # Checked as float32, which is what the networks get: a float64 beyond its range is no better than an infinity.
+    if images.dtype.kind == "f" and not all(_is_finite(image) for image in images):
+        raise InputError(x_field, "NaN or infinite values", "finite values within float32")
+    if labels.dtype.kind not in "ui":
+        raise InputError(y_field, f"dtype {labels.dtype}", "integer labels")
+    if labels.ndim != 1:
+        raise InputError(y_field, f"shape {labels.shape}", "one label per image, shape (N,)")
+    if len(labels) != len(images):
+        raise InputError(y_field, f"{len(labels)} labels for {len(images)} images", "as many labels as images")
+    if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
+        raise InputError(y_field, f"labels from {labels.min()} to {labels.max()}", "labels from 0 to 2^63 - 1")
+    return images, labels.astype(np.int64)
+
+
+def stratified_subset(labels: np.ndarray, size: int, seed: tuple[int, int]) -> np.ndarray:
+    """Draw a subset in which every class has its share, by largest remainders.
+
+    scikit-learn's `train_test_split` is not used because it refuses to leave fewer examples than there are classes.
+
+    Args:
+        labels: `N` integers.
+        size: How many to draw, 0..N.
+        seed: Two integers of 0..2^32-1; the same pair draws the same subset.
+
+    Returns:
+        `size` ascending positions; each class has its exact share rounded down or up.
+    """
+    # RandomState rather than Generator: numpy promises that its stream never changes, so a split outlives an upgrade.
+    rng = np.random.RandomState(list(seed))
+    classes, counts = np.unique(labels, return_counts=True)
+    take = counts * size // len(labels)
+    remainders = counts * size % len(labels)
+    take[np.argsort(-remainders, kind="stable")[: size - take.sum()]] += 1
+    chosen = [rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)]
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def _is_finite(image: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(image.astype(np.float32, copy=False)).all())
+
 
 # Pixel values converted at a time: 32 MB as float64, whatever the size of the images.
 _CHUNK_VALUES = 2**22

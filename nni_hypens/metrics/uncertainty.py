@@ -15,7 +15,7 @@ from scipy.special import entr
 from sklearn.metrics import roc_auc_score
 
 from nni_hypens.errors import InputError
-from nni_hypens.metrics import FloatArray, check_labels, check_probabilities, nll, pairwise_disagreement
+from nni_hypens.metrics.scores import FloatArray, check_labels, check_probabilities, nll, pairwise_disagreement
 
 
 class Entropy(NamedTuple):

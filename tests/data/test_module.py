@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nni.nas.evaluator.pytorch import Classification
 
-from nni_hypens.data import ImageData
+from nni_hypens.data.module import ImageData
 from nni_hypens.errors import InputError
 from tests.support.loaded import PATIENCE
 
@@ -475,7 +475,7 @@ def test_load_in_a_fresh_process(npz: str) -> None:
         "import json, sys, nni\n"
         "data = nni.load(sys.argv[1])\n"
         "from nni_hypens.data import ImageData\n"
-        "assert isinstance(data, ImageData) and type(data).__module__ == 'nni_hypens.data'\n"
+        "assert isinstance(data, ImageData) and type(data).__module__ == 'nni_hypens.data.module'\n"
         "print(json.dumps([data.describe(), data.indices('train').tolist()]))\n"
     )
     command = [sys.executable, "-c", program, nni.dump(data)]

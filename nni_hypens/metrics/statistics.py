@@ -7,14 +7,15 @@ held side by side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import spearmanr
 
 from nni_hypens.errors import InputError
-from nni_hypens.metrics import PROBABILITY_FLOOR, FloatArray, check_labels, check_probabilities
+from nni_hypens.metrics.scores import PROBABILITY_FLOOR, FloatArray, check_labels, check_probabilities
 
 LEVEL = 0.95
 RESAMPLES = 5000
@@ -107,3 +108,25 @@ def mean_scores(models: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatAr
 def _percentiles(values: FloatArray) -> list[float]:
     tail = 100 * (1 - LEVEL) / 2
     return [float(value) for value in np.percentile(values, (tail, 100 - tail))]
+
+
+def rank_correlation(rows: Iterable[tuple[str, float, float]], fewest: int) -> tuple[float | None, int]:
+    """Spearman's correlation of what is known of architectures with what their networks have reached.
+
+    Args:
+        rows: One for each network: its architecture, what is known of that, and what the network has reached. An
+            architecture counts once, by the mean of its networks.
+        fewest: Architectures below which the correlation says nothing.
+
+    Returns:
+        The correlation, None for fewer architectures or where all are alike; and their number.
+    """
+    known: dict[str, float] = {}
+    reached: dict[str, list[float]] = {}
+    for architecture, value, result in rows:
+        known.setdefault(architecture, value)
+        reached.setdefault(architecture, []).append(result)
+    before, after = list(known.values()), [float(np.mean(results)) for results in reached.values()]
+    if len(known) < fewest or len(set(before)) == 1 or len(set(after)) == 1:
+        return None, len(known)
+    return float(spearmanr(before, after).statistic), len(known)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nni_hypens.data.arrays import check_arrays
+from nni_hypens.data.sources import DEBIAN_FASHION_MNIST, Digits, FashionMnist, cache_folder
 from nni_hypens.errors import InputError
-from nni_hypens.image_arrays import check_arrays
-from nni_hypens.sources import DEBIAN_FASHION_MNIST, Digits, FashionMnist, cache_folder
 
 NAMED_SETS = ("digits", "fashion_mnist", "noise")
 _FORMS = f"auto, none, or a comma-separated list of {', '.join(NAMED_SETS)} and paths to .npz files with x_test"

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from nni_hypens.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from nni_hypens.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from nni_hypens.errors import InputError
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 9, 12), (3, 48, 40)]

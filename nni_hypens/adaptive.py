@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.linear_model import BayesianRidge, Ridge
 
-from nni_hypens.architecture import EdgeStructure, Sample
-from nni_hypens.diversity import ChoiceLayout, draw_paths
 from nni_hypens.selection import select
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.draws import neighbours, random_architectures
 
 FloatArray = NDArray[np.float64]
 QUANTILES = norm.ppf((np.arange(16) + 0.5) / 16)
@@ -90,7 +89,7 @@ class AdaptiveTraining:
         seed: Seed of the architectures that are drawn from the whole space.
         accepts: Which architectures may be trained (a budget); None for all. It is asked about few.
         traits: Numbers above 0 that are known of an architecture before it is trained, such as parameters and FLOPs
-            (:class:`nni_hypens.traits.NetworkSize`); the forecast uses their logarithms. They are asked of few.
+            (:class:`nni_hypens.space.cost.NetworkSize`); the forecast uses their logarithms. They are asked of few.
         learnt: Networks, those in training and those that failed included, below which new seeds of the best
             architecture are trained once the start is.
     """
@@ -203,53 +202,6 @@ class AdaptiveTraining:
         nll = _nll(_true_class(probs, self.labels))
         means = {one: nll[[place for place, other in enumerate(owner) if other == one]].mean() for one in set(owner)}
         return sorted(means, key=lambda one: (means[one], one))
-
-
-def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sample]:
-    """Up to ``n`` different architectures, each choice drawn uniformly (fewer where the space holds few)."""
-    layout, generator = ChoiceLayout(structure.table), torch.Generator().manual_seed(seed)
-    found: dict[object, Sample] = {}
-    for _ in range(10):
-        logits = torch.zeros(n, layout.n_labels, layout.n_options)
-        for rows in draw_paths(logits, layout, 1.0, generator).chosen.tolist():
-            sample = structure.table.to_sample(rows)
-            found.setdefault(structure.key(sample), sample)
-        if len(found) >= n:
-            break
-    return list(found.values())[:n]
-
-
-def by_size(samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float]]) -> list[Sample]:
-    """Architectures in the order of the product of their traits, the largest first."""
-    return sorted(samples, key=lambda sample: -float(np.sum(np.log(traits(sample)))))
-
-
-def diverse_start(
-    samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float]], large: int, others: int
-) -> list[Sample]:
-    """Architectures to begin with: the ``large`` largest of ``samples``, and the first ``others`` of the rest. Large
-    networks are often good, and together both show how much size decides."""
-    chosen = by_size(samples, traits)[:large]
-    return chosen + [sample for sample in samples if sample not in chosen][:others]
-
-
-def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
-    """Every architecture that differs from ``sample`` in one option of one choice and is another network."""
-    table, own = structure.table, structure.key(sample)
-    found: dict[object, Sample] = {}
-    for label, options in table.options.items():
-        chosen = table.to_indices(sample)[label]
-        for place in range(len(chosen)):
-            for option in range(len(options)):
-                if option in chosen:
-                    continue
-                changed = sorted([*chosen[:place], option, *chosen[place + 1 :]])
-                values = [options[index] for index in changed]
-                other = {**sample, label: values if label in table.multiple else values[0]}
-                key = structure.key(other)
-                if key != own:
-                    found.setdefault(key, other)
-    return list(found.values())
 
 
 def architecture_features(structure: EdgeStructure, samples: Sequence[Sample]) -> tuple[FloatArray, FloatArray]:

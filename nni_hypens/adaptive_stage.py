@@ -17,8 +17,6 @@ import numpy as np
 
 from nni_hypens import metrics
 from nni_hypens.adaptive import LEARNT, AdaptiveTraining
-from nni_hypens.architecture import EdgeStructure, Sample
-from nni_hypens.known_results import known_values
 from nni_hypens.plan import Plan
 from nni_hypens.sample_stage import (
     OVERSAMPLE,
@@ -29,8 +27,10 @@ from nni_hypens.sample_stage import (
     trained_strategy,
 )
 from nni_hypens.sampling import ArchitectureSampler, Candidate
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.known_results import known_values
 from nni_hypens.training import TrialSpec
-from nni_hypens.traits import NetworkSize
 from nni_hypens.utils.files import read_arrays, read_json, write_json
 
 GAIN = "expected_gain"

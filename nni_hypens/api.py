@@ -14,14 +14,15 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens.architecture import Sample
 from nni_hypens.data.module import LabelledData
 from nni_hypens.diversity import Diversity
 from nni_hypens.ensemble import Ensemble
 from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.pipeline import Run
-from nni_hypens.plan import Plan, describe_space
+from nni_hypens.plan import Plan
+from nni_hypens.space.architecture import Sample
+from nni_hypens.space.build import describe_space
 from nni_hypens.utils.progress import Progress
 
 
@@ -177,7 +178,7 @@ def search_ensemble(
         max_latency_ms: Most milliseconds of the members together for one image, by one thread, as measured after each
             one's training.
         known_results: CSV or JSON file of known results by architecture, as for
-            :class:`nni_hypens.known_results.KnownResults`: candidates get their values, and the supernet's ranking and
+            :class:`nni_hypens.KnownResults`: candidates get their values, and the supernet's ranking and
             that after training are held against them.
         seed: Seed of everything.
         port: Port of NNI's web UI.

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.adaptive import LEARNT, AdaptiveTraining, diverse_start, neighbours, random_architectures
-from nni_hypens.architecture import Sample
+from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.baselines_nes import evolution, random_pool, random_search
 from nni_hypens.diversity import JensenShannon
 from nni_hypens.errors import InputError
@@ -24,7 +23,9 @@ from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwo
 from nni_hypens.promising import LOOKED_AT, choose_promising, promising_pool
 from nni_hypens.sample_stage import OVERSAMPLE
 from nni_hypens.sampling import choose_pool
-from nni_hypens.traits import NetworkSize
+from nni_hypens.space.architecture import Sample
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.draws import diverse_start, neighbours, random_architectures
 from nni_hypens.workbench import Clock, Network, Workbench
 
 DEVIATION = 2

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +12,6 @@ from typing import Any
 
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens.budget import check_limits
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.data.ood import ood_names
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
@@ -23,10 +20,11 @@ from nni_hypens.errors import InputError
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection_task import check_combinations
+from nni_hypens.space.build import SPACES, _parameters, find_object, hub_spaces
+from nni_hypens.space.cost import check_limits
 from nni_hypens.utils.checks import one_of
 from nni_hypens.utils.files import read_yaml
 
-SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
 DIVERSITIES: dict[str, Callable[[], Diversity]] = {"shared_edges": SharedEdges, "jensen_shannon": JensenShannon}
 
 
@@ -334,50 +332,3 @@ def coerce(entry: dataclasses.Field[Any], value: Any) -> Any:
     # counts and shares are written alike: 300 images, or 0.2 of them
     whole = entry.name == "validation_size" and number >= 1 and number == int(number)
     return int(number) if whole else number
-
-
-def hub_spaces() -> dict[str, str]:
-    """Name -> path of every model space of NNI's hub (about two seconds to import)."""
-    hub = importlib.import_module("nni.nas.hub.pytorch")
-    classes = {name: value for name, value in vars(hub).items() if inspect.isclass(value)}
-    return {name: f"{hub.__name__}:{name}" for name, value in classes.items() if issubclass(value, ModelSpace)}
-
-
-def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
-    """The object that a short name or ``module:name`` stands for; modules of the working folder are found as well.
-
-    Raises:
-        InputError: No such name, module or attribute.
-    """
-    path = known.get(name, name)
-    if ":" not in path:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; nearest: {near[0]}" if near else ""
-        raise InputError(field_name, repr(name), f"one of {', '.join(known)}, or module:Class{hint}")
-    module_name, attribute = path.split(":", 1)
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the module's own lines run here
-        raised = f"{type(error).__name__}: {error!s:.200}"
-        raise InputError(field_name, repr(name), f"an importable module ({raised})") from None
-    if not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, dir(module), n=1)
-        raise InputError(
-            field_name, repr(name), f"a name that {module_name} has{f'; nearest: {near[0]}' if near else ''}"
-        )
-    return getattr(module, attribute)
-
-
-def _parameters(factory: Any) -> list[str]:
-    """Names of a factory's keyword arguments; ``darts(preset, **arguments)`` passes the rest to its class."""
-    target = getattr(factory, "_init_wrapped", factory) if inspect.isclass(factory) else factory
-    names = []
-    for parameter in inspect.signature(target).parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            owner = inspect.signature(factory).return_annotation if not inspect.isclass(factory) else None
-            module = inspect.getmodule(factory)
-            owner = getattr(module, owner, None) if isinstance(owner, str) else owner
-            names += _parameters(owner) if inspect.isclass(owner) else []
-        elif parameter.name != "self":
-            names.append(parameter.name)
-    return names

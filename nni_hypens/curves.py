@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
-from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.schedule import BASE, WARMUP
 from nni_hypens.search_module import EdgeNESModule
+from nni_hypens.space.draws import ChoiceLayout
 
 SHARES = (0.0, 0.5, 1.0)
 """Where on the dial the hypernetwork is looked at: nothing shared, half of the edges, the base."""

@@ -79,7 +79,7 @@ def _space(name: str | None) -> Any:
         return None
     from nni.nas.nn.pytorch import ModelSpace
 
-    from nni_hypens.config import find_object
+    from nni_hypens.space.build import find_object
 
     sys.path.insert(0, os.getcwd())
     found = find_object("space", name, {})

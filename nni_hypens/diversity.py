@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch.nn import functional as F
 
-from nni_hypens.architecture import ChoiceTable, EdgeStructure, Sample
 from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.draws import ChoiceLayout, draw_paths, inclusion_probabilities, relaxed_choice
 from nni_hypens.utils.checks import is_number
 
 
@@ -33,128 +33,6 @@ class Annealed:
     def at(self, progress: float) -> float:
         """Value at ``progress`` in 0..1."""
         return self.start + (self.end - self.start) * min(max(progress, 0.0), 1.0)
-
-
-class ChoiceLayout:
-    """Tensor side of a :class:`ChoiceTable`: which of the ``L x M`` logits exist, and how many are chosen per label."""
-
-    def __init__(self, table: ChoiceTable, device: torch.device | str = "cpu") -> None:
-        self.table = table
-        lengths = torch.tensor([len(values) for values in table.options.values()])
-        self.n_labels = len(lengths)
-        self.n_options = int(lengths.max())
-        self.mask = (torch.arange(self.n_options)[None, :] < lengths[:, None]).to(device)  # L x M
-        self.n_chosen = torch.tensor(list(table.n_chosen.values()))  # L
-        self.max_chosen = int(self.n_chosen.max())
-        self.full = (self.n_chosen == lengths).to(device)  # L: nothing to choose, every option always is
-
-    def one_hot(self, sample: Sample) -> torch.Tensor:
-        """Zeros and ones ``L x M``; rows of labels with n_chosen = k hold k ones."""
-        result = torch.zeros(self.n_labels, self.n_options, device=self.mask.device)
-        for row, indices in enumerate(self.table.to_indices(sample).values()):
-            result[row, indices] = 1.0
-        return result
-
-    def masked(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits with minus infinity where a label has no such option."""
-        return logits.masked_fill(~self.mask, -torch.inf)
-
-
-class PathDraw(NamedTuple):
-    """Architectures drawn from logits: ``chosen * x L x k`` indices and their relaxation ``soft * x L x M``."""
-
-    chosen: torch.Tensor
-    soft: torch.Tensor
-
-
-def gumbel(shape: Sequence[int], generator: torch.Generator | None, like: torch.Tensor) -> torch.Tensor:
-    """Standard Gumbel noise of a shape, drawn on the CPU so that every device and rank gets the same."""
-    uniform = torch.rand(tuple(shape), generator=generator).clamp_(1e-9, 1 - 1e-7)
-    return -torch.log(-torch.log(uniform)).to(like)
-
-
-def draw_paths(
-    logits: torch.Tensor,
-    layout: ChoiceLayout,
-    temperature: float,
-    generator: torch.Generator | None = None,
-    noise: bool = True,
-) -> PathDraw:
-    """Sample architectures by Gumbel top-k, with the Gumbel-softmax relaxation (Jang et al. 2017) of the same draw.
-
-    Args:
-        logits: ``* x L x M``.
-        layout: Shapes of the choices.
-        temperature: Of the relaxation, above 0. The hard choice does not depend on it.
-        generator: Source of the noise (CPU).
-        noise: False for the mode: the most probable choice of each label.
-    """
-    logits = layout.masked(logits)
-    if noise:
-        logits = logits + gumbel(logits.shape, generator, logits)
-    chosen = logits.detach().topk(layout.max_chosen, dim=-1).indices
-    return PathDraw(chosen, relaxed_choice(logits, layout, temperature))
-
-
-def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: float) -> torch.Tensor:
-    """Softmax of ``logits / temperature``; for n_chosen = k a relaxed k-hot one (Xie & Ermon 2019), ``* x L x M``."""
-    scaled = logits / temperature
-    soft = F.softmax(scaled, dim=-1)
-    if layout.max_chosen == 1:
-        return soft
-    total, more = soft, layout.n_chosen.to(soft.device)
-    for step in range(1, layout.max_chosen):
-        scaled = scaled + torch.log1p(-soft.clamp(max=1 - 1e-6)) / temperature
-        soft = F.softmax(scaled, dim=-1)
-        total = total + soft * (more > step)[:, None]
-    return torch.where(layout.full[:, None], layout.mask.to(total), total.clamp(max=1.0))
-
-
-def inclusion_probabilities(logits: torch.Tensor, layout: ChoiceLayout) -> torch.Tensor:
-    """Probability that each option is among those that :func:`draw_paths` chooses, differentiable in the logits.
-
-    For n_chosen = 1 the softmax. For n_chosen = k Gumbel top-k draws without replacement (Plackett-Luce; Kool et al.
-    2019), so option i is chosen if fewer than k others ring before it in a race of exponential clocks with rates
-    exp(logit): ``P(i) = int p_i exp(-p_i t) P(fewer than k clocks j != i by t) dt``. In log t the integrand is analytic
-    and dies off on both sides, so the trapezoid rule is exact to about 1e-12.
-
-    Args:
-        logits: ``* x L x M``.
-        layout: Shapes of the choices.
-
-    Returns:
-        ``* x L x M``; rows sum to n_chosen, options that do not exist have 0.
-    """
-    soft = F.softmax(layout.masked(logits), dim=-1)
-    several = ((layout.n_chosen > 1).to(layout.mask.device) & ~layout.full).nonzero().flatten()
-    result = torch.where(layout.full[:, None], layout.mask.to(soft), soft)
-    if not len(several):
-        return result
-    race = _race(logits[..., several, :].double(), layout.mask[several], layout.n_chosen.to(several.device)[several])
-    return result.index_copy(-2, several, race.to(soft))
-
-
-def _race(logits: torch.Tensor, mask: torch.Tensor, n_chosen: torch.Tensor) -> torch.Tensor:
-    """Inclusion probabilities ``* x L x M`` by quadrature over the logarithm of time."""
-    logits = torch.where(mask, logits, logits.amax(-1, keepdim=True))
-    ordered, order = logits.sort(dim=-1)
-    # a gap of more than 40 decides the race to 1e-17; without a limit sharp logits would need an endless grid
-    gaps = F.pad(ordered.diff(dim=-1).clamp(max=40.0), (1, 0)).cumsum(-1)
-    speed = torch.zeros_like(logits).scatter(-1, order, gaps - gaps[..., -1:])  # log rates, the fastest 0
-    step = 0.3
-    times = torch.arange(-36.0, 5.0 - speed.detach().min().item(), step, dtype=logits.dtype, device=logits.device)
-    rate = (speed[..., None] + times).exp() * mask[..., None]  # * x L x M x T, in units of d log t
-    rung = -torch.expm1(-rate)
-    most = int(n_chosen.max())
-    index = torch.arange(logits.shape[-1], device=logits.device)
-    counts = [torch.ones_like(rate), *(torch.zeros_like(rate) for _ in range(most - 1))]  # P(n of the others by t)
-    for other in range(logits.shape[-1]):
-        ring = rung[..., other : other + 1, :] * (index != other)[:, None]
-        moved = [torch.zeros_like(rate), *counts[:-1]]
-        counts = [(1 - ring) * stay + ring * move for stay, move in zip(counts, moved, strict=True)]
-    free = torch.stack(counts, dim=-1).cumsum(-1)  # P(at most n of the others by t)
-    fewer = (free * F.one_hot(n_chosen - 1, most)[:, None, None, :]).sum(-1)  # P(fewer than k of the others by t)
-    return step * (rate * torch.exp(-rate) * fewer).sum(-1)
 
 
 def expected_shared_edges(structure: EdgeStructure, base: Sample, logits: torch.Tensor) -> torch.Tensor:

@@ -18,10 +18,10 @@ from nni_hypens.calibration import (
     combine,
     fit_temperature,
 )
-from nni_hypens.known_results import FEWEST, known_ranking
 from nni_hypens.metrics import uncertainty
 from nni_hypens.metrics.scores import FloatArray
 from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals, rank_correlation
+from nni_hypens.space.known_results import FEWEST, known_ranking
 
 RANDOM_SUBSETS = 200
 Predictions = dict[str, list[np.ndarray]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from nni_hypens.architecture import Sample
+from nni_hypens.space.architecture import Sample
 from nni_hypens.workbench import Network, Workbench
 
 MANY = 400

@@ -15,13 +15,13 @@ from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.strategy import DARTS, GumbelDARTS
 
 from nni_hypens._compat import Enas, has_tianshou, quiet_logging
-from nni_hypens.architecture import Sample
 from nni_hypens.errors import InputError
 from nni_hypens.plan import Plan
 from nni_hypens.sample_stage import trained_strategy
 from nni_hypens.sampling import ArchitectureSampler
 from nni_hypens.schedule import Schedule
 from nni_hypens.search_stage import search_stage
+from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.workbench import Clock, Workbench

@@ -12,21 +12,22 @@ import torch
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
-from nni.nas.space import model_context
 
-from nni_hypens.architecture import EdgeStructure, Sample, load_sample
-from nni_hypens.budget import Budget, budget_for
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.data.module import LabelledData
 from nni_hypens.data.ood import check_ood
-from nni_hypens.diversity import ChoiceLayout, Diversity, draw_paths
+from nni_hypens.diversity import Diversity
 from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.halving import epochs_of
-from nni_hypens.known_results import KnownResults
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.search import EdgeNES
 from nni_hypens.selection import check_options
+from nni_hypens.space.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.space.build import fixed_network, fresh
+from nni_hypens.space.cost import Budget, budget_for
+from nni_hypens.space.draws import ChoiceLayout, draw_paths
+from nni_hypens.space.known_results import KnownResults
 from nni_hypens.utils.files import check_place, read_yaml
 
 MAX_SEED = 2**32 - 1
@@ -72,7 +73,7 @@ class Plan:
             of them where something else says which are trained, or must know all beforehand: halving, a warm start,
             limits on the ensemble, a range of lam, or a ranking but ``promising``.
         limits: Limits on the ensemble, by the names of :data:`nni_hypens.ensemble_cost.LIMITS`; None for no limit.
-        known_results: A table of known results, as for :class:`nni_hypens.known_results.KnownResults`, or None.
+        known_results: A table of known results, as for :class:`nni_hypens.space.known_results.KnownResults`, or None.
     """
 
     space: ModelSpace
@@ -245,21 +246,3 @@ def check_folder(out: Path, identity: dict[str, Any]) -> None:
                 "the same settings, or another --out; to go on with that run: "
                 f"nni-hypens run --out {shlex.quote(str(out))} --resume",
             )
-
-
-def fresh(space: ModelSpace) -> ModelSpace:
-    """The same space once more, with new weights: a search changes the one it is given."""
-    return type(space)(*space.trace_args, **space.trace_kwargs)
-
-
-def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
-    """One architecture of a space, with new weights, as a trial builds it."""
-    with model_context(architecture):
-        network: torch.nn.Module = fresh(space)
-        return network
-
-
-def describe_space(space: ModelSpace) -> dict[str, Any]:
-    """Class and arguments from which a space can be built again."""
-    kind = type(space)
-    return {"class": f"{kind.__module__}:{kind.__qualname__}", "args": dict(space.trace_kwargs)}

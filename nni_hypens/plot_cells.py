@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
-from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.errors import InputError
 from nni_hypens.plot_data import CellGraph, Choice, cell_graphs, short
+from nni_hypens.space.architecture import EdgeStructure, Sample
 
 SHARED, DIFFERS = "#1f6fb4", "#d1480b"
 _ROW = 0.36  # inches

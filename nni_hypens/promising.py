@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from nni_hypens.adaptive import by_size, random_architectures
 from nni_hypens.sampling import ArchitectureSampler, Candidate
-from nni_hypens.traits import NetworkSize
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.draws import by_size, random_architectures
 
 LOOKED_AT = 16
 """Fewest candidates of the hypernetwork that are looked at; half as many large architectures join them."""
@@ -69,7 +69,7 @@ def choose_promising(nll: Sequence[float] | NDArray[np.floating], volumes: Seque
 
     Args:
         nll: ``P``, of each architecture on the supernet.
-        volumes: ``P``, parameters times FLOPs, see :meth:`nni_hypens.traits.NetworkSize.volume`.
+        volumes: ``P``, parameters times FLOPs, see :meth:`nni_hypens.space.cost.NetworkSize.volume`.
         n: How many, at most P.
 
     Returns:

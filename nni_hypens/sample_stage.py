@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from nni_hypens import metrics
-from nni_hypens.architecture import EdgeKey, EdgeStructure, Sample
-from nni_hypens.budget import Budget
 from nni_hypens.ensemble_cost import COUNTED, LIMITS
 from nni_hypens.errors import InputError
-from nni_hypens.known_results import known_values
-from nni_hypens.plan import Plan, fixed_network, fresh
+from nni_hypens.plan import Plan
 from nni_hypens.promising import choose_promising, n_drawn, promising_pool
 from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_ensemble, choose_pool
 from nni_hypens.search import EdgeNES
+from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
+from nni_hypens.space.build import fixed_network, fresh
+from nni_hypens.space.cost import Budget, NetworkSize
+from nni_hypens.space.known_results import known_values
 from nni_hypens.training import INITIAL
-from nni_hypens.traits import NetworkSize
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import torch_threads

@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from nni_hypens.architecture import EdgeGroup, EdgeKey, EdgeStructure, Sample, load_sample
-from nni_hypens.diversity import ChoiceLayout, draw_paths
 from nni_hypens.errors import InputError
 from nni_hypens.hypernetwork import Hypernetwork
+from nni_hypens.space.architecture import EdgeGroup, EdgeKey, EdgeStructure, Sample, load_sample
+from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.tensors import write_tensors
 

@@ -18,8 +18,6 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
-from nni_hypens.architecture import EdgeStructure, Sample, load_sample
-from nni_hypens.budget import Budget, budget_for, check_limits
 from nni_hypens.curves import ProbabilityCurves
 from nni_hypens.diversity import Annealed, Diversity, SharedEdges
 from nni_hypens.errors import InputError
@@ -31,6 +29,8 @@ from nni_hypens.sampling import ArchitectureSampler, Candidate
 from nni_hypens.schedule import SearchSettings
 from nni_hypens.search_checks import check_trainer
 from nni_hypens.search_module import EdgeNESModule
+from nni_hypens.space.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.space.cost import Budget, budget_for, check_limits
 from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy
 from nni_hypens.utils.tensors import load_supernet_weights, write_tensors
 

@@ -25,13 +25,14 @@ from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
 from torch import nn
 
 from nni_hypens._compat import restart_epoch_data
-from nni_hypens.architecture import EdgeStructure, Sample
-from nni_hypens.diversity import ChoiceLayout, Diversity, PathDraw, draw_paths
+from nni_hypens.diversity import Diversity
 from nni_hypens.errors import InputError
 from nni_hypens.expected_cost import Penalty
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler, best_by_loss
 from nni_hypens.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Schedule, SearchSettings
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.draws import ChoiceLayout, PathDraw, draw_paths
 from nni_hypens.supernet import Supernet
 from nni_hypens.user_module import Silenced, loss_of, path_loss
 

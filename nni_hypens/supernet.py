@@ -29,9 +29,9 @@ from nni.nas.oneshot.pytorch.supermodule.sampling import (
 from torch import nn
 
 from nni_hypens._compat import distribution_of
-from nni_hypens.architecture import ChoiceTable, Sample
-from nni_hypens.diversity import PathDraw
 from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import ChoiceTable, Sample
+from nni_hypens.space.draws import PathDraw
 
 WEIGHTS_KEY = "nni_hypens.path_weights"
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 from nni_hypens import metrics
-from nni_hypens.architecture import Sample
 from nni_hypens.metrics.statistics import rank_correlation
 from nni_hypens.one_shot import HypernetworkSearch
+from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.workbench import Workbench
 

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 import torchmetrics
 
-from nni_hypens.architecture import Sample
+from nni_hypens.space.architecture import Sample
 from nni_hypens.supernet import Supernet, batch_statistics
 
 

@@ -25,9 +25,10 @@ import torch
 from nni.nas.evaluator.pytorch import Lightning
 
 from nni_hypens import metrics
-from nni_hypens.architecture import EdgeStructure, Sample
 from nni_hypens.data.module import ImageData
-from nni_hypens.plan import Plan, fixed_network, fresh
+from nni_hypens.plan import Plan
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.training import predict
 from nni_hypens.utils.files import read_arrays, read_json, write_arrays, write_json
 from nni_hypens.utils.runtime import torch_threads

@@ -11,8 +11,8 @@ from nni.nas.nn.pytorch import InputChoice, LayerChoice, ModelSpace, MutableModu
 from nni.nas.nn.pytorch.choice import ChosenInputs
 from torch import nn
 
-from nni_hypens.architecture import EdgeGroup
 from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import EdgeGroup
 
 OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
     "max_pool_3x3": lambda channels: _pool(nn.MaxPool2d(3, stride=1, padding=1), channels),

@@ -11,17 +11,15 @@ from nni_hypens.adaptive import (
     MEASURED,
     AdaptiveTraining,
     architecture_features,
-    diverse_start,
     ensemble_nll,
     forecast,
-    neighbours,
     pair_gains,
     predicted_nll,
-    random_architectures,
     trait_features,
 )
-from nni_hypens.architecture import EdgeStructure
-from nni_hypens.traits import NetworkSize
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.draws import diverse_start, neighbours, random_architectures
 from search_spaces import OneCell, darts
 
 LABELS = np.arange(120) % 4

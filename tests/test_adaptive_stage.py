@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from nni_hypens import InputError
-from nni_hypens.adaptive import random_architectures
 from nni_hypens.adaptive_stage import GAIN, AdaptiveStage
-from nni_hypens.architecture import EdgeStructure
 from nni_hypens.config import RunConfig
 from nni_hypens.plan import Plan, check_adaptive
 from nni_hypens.promising import n_drawn
 from nni_hypens.settings_plan import plan_of
-from nni_hypens.traits import NetworkSize
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.files import read_json, write_arrays, write_json
 from tests.support.commands import SETTINGS, command, outcome
 

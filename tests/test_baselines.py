@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from nni_hypens import baselines
-from nni_hypens.adaptive import random_architectures
 from nni_hypens.baselines import METHODS, method_of, method_order
 from nni_hypens.errors import InputError
 from nni_hypens.method_parts import Trained
+from nni_hypens.space.draws import random_architectures
 from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch, keys
 
 SEARCH_SECONDS = 3.0

@@ -16,7 +16,6 @@ import pytest
 from scipy.stats import spearmanr
 
 from nni_hypens import InputError, baselines, comparison, metrics
-from nni_hypens.adaptive import random_architectures
 from nni_hypens.comparison import (
     COLUMNS,
     Comparison,
@@ -29,6 +28,7 @@ from nni_hypens.comparison import (
 )
 from nni_hypens.method_parts import Trained
 from nni_hypens.selection import select
+from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.progress import Progress
 from nni_hypens.workbench import Network
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels

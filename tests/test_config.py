@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from nni_hypens.config import RunConfig, find_object
+from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
 from nni_hypens.selection import METHODS, check_options
+from nni_hypens.space.build import find_object
 from nni_hypens.utils.checks import one_of
 from search_spaces import OneCell
 

@@ -15,10 +15,10 @@ import torch
 
 from nni_hypens import EdgeNES, EdgeStructure, ImageData, InputError, image_evaluator, suggest_lam_range
 from nni_hypens.dial_range import LamRange, choose_range
-from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.experiments import run_search
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.space.draws import ChoiceLayout
 from search_spaces import OneCell
 
 CLASSES = 10

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nni_hypens import ImageData, image_evaluator
-from nni_hypens.architecture import EdgeStructure
+from nni_hypens.space.architecture import EdgeStructure
 from search_spaces import OneCell
 
 

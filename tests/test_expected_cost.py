@@ -12,9 +12,9 @@ from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty, SampleP
 from nni.nas.oneshot.pytorch.supermodule._expression_utils import expression_expectation
 from nni.nas.profiler.pytorch.flops import NumParamsProfiler
 
-from nni_hypens.architecture import ChoiceTable
 from nni_hypens.errors import InputError
 from nni_hypens.expected_cost import ExpectedCost, Penalty
+from nni_hypens.space.architecture import ChoiceTable
 from search_spaces import OneCell
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nni_hypens.adaptive import random_architectures
 from nni_hypens.method_parts import fill, replicas
+from nni_hypens.space.draws import random_architectures
 from tests.support.comparison_fixture import SimulatedBench
 
 

@@ -14,8 +14,8 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 
 from nni_hypens import InputError, _compat, one_shot
 from nni_hypens._compat import quiet_logging
-from nni_hypens.architecture import EdgeStructure
 from nni_hypens.one_shot import fixed_lam_search, hypernetwork_search, nni_search
+from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.utils.files import read_json
 from nni_hypens.workbench import Workbench
 from tests.support.comparison_fixture import SETTINGS, make_plan

@@ -12,15 +12,14 @@ from safetensors.torch import load_file
 from scipy.stats import rankdata
 
 from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, metrics
-from nni_hypens.adaptive import random_architectures
-from nni_hypens.architecture import EdgeStructure
-from nni_hypens.budget import count_flops
-from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.hypernetwork import Hypernetwork
-from nni_hypens.plan import Plan, fixed_network, fresh
+from nni_hypens.plan import Plan
 from nni_hypens.sample_stage import draw_candidates, trained_strategy, write_initial_weights
 from nni_hypens.sampling import ArchitectureSampler
-from nni_hypens.traits import NetworkSize
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.build import fixed_network, fresh
+from nni_hypens.space.cost import NetworkSize, count_flops
+from nni_hypens.space.draws import ChoiceLayout, random_architectures
 from nni_hypens.utils.progress import Progress
 from search_spaces import DartsSpace, OneCell
 

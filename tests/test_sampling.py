@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from nni_hypens.architecture import EdgeStructure
-from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.errors import InputError
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.sampling import ArchitectureSampler, Candidate, best_by_loss, choose_ensemble, choose_pool
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.draws import ChoiceLayout
 from nni_hypens.utils.tensors import write_tensors
 from search_spaces import DartsSpace, OneCell
 

@@ -16,8 +16,8 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from nni_hypens import EdgeNES, ImageData, InputError, JensenShannon, SharedEdges, image_evaluator
-from nni_hypens.architecture import EdgeStructure
 from nni_hypens.schedule import HISTORY_COLUMNS
+from nni_hypens.space.architecture import EdgeStructure
 from search_spaces import DartsSpace, OneCell
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}

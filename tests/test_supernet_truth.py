@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nni_hypens.adaptive import random_architectures
-from nni_hypens.architecture import Sample
+from nni_hypens.space.architecture import Sample
+from nni_hypens.space.draws import random_architectures
 from nni_hypens.supernet_truth import supernet_truth
 from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch
 

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from nni_hypens import ImageData, image_evaluator
 from nni_hypens._compat import TrialReports
-from nni_hypens.architecture import EdgeStructure
-from nni_hypens.budget import Budget
-from nni_hypens.plan import fixed_network
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.build import fixed_network
+from nni_hypens.space.cost import Budget
 from nni_hypens.training import CandidateEvaluator, TrialSpec, predict
 from nni_hypens.utils.tensors import write_tensors
 from search_spaces import OneCell

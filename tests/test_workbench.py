@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nni_hypens import metrics, workbench
-from nni_hypens.adaptive import random_architectures
+from nni_hypens.space.draws import random_architectures
 from nni_hypens.workbench import Clock, Workbench
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, make_plan, note_labels
 

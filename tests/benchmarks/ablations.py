@@ -28,8 +28,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
-from nni_hypens.adaptive import LEARNT, AdaptiveTraining, by_size, diverse_start, random_architectures
-from nni_hypens.architecture import EdgeStructure, Sample
+from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.baselines import DRAWN
 from nni_hypens.comparison import outcome
 from nni_hypens.comparison_tables import compared
@@ -41,8 +40,10 @@ from nni_hypens.plan import Plan
 from nni_hypens.promising import choose_promising, promising_pool
 from nni_hypens.sampling import Candidate, choose_ensemble, choose_pool
 from nni_hypens.settings_plan import plan_of
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.draws import by_size, diverse_start, random_architectures
 from nni_hypens.supernet_truth import supernet_truth
-from nni_hypens.traits import NetworkSize
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.runtime import versions
 from nni_hypens.workbench import Clock, Network, Workbench

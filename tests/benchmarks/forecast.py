@@ -22,8 +22,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from nni_hypens.adaptive import architecture_features, predicted_nll, trait_features
-from nni_hypens.architecture import EdgeStructure
-from nni_hypens.traits import NetworkSize
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.cost import NetworkSize
 from nni_hypens.utils.files import read_json
 from nni_hypens.utils.runtime import versions
 from search_spaces import OneCell

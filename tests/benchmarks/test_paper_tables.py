@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from nni_hypens import InputError
-from nni_hypens.adaptive import random_architectures
-from nni_hypens.architecture import EdgeStructure
 from nni_hypens.comparison import UNREAD
 from nni_hypens.config import RunConfig
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.draws import random_architectures
 from nni_hypens.workbench import Network
 from search_spaces import OneCell
 

@@ -17,9 +17,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, search_module
-from nni_hypens.architecture import EdgeStructure
-from nni_hypens.budget import Budget
 from nni_hypens.evaluators import ImageClassification
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.cost import Budget
 from search_spaces import OneCell
 
 

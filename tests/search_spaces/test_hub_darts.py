@@ -4,8 +4,8 @@ import pytest
 import torch
 from nni.nas.hub.pytorch import DARTS
 
-from nni_hypens.architecture import EdgeStructure
 from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import EdgeStructure
 from search_spaces import DartsSpace, darts
 from search_spaces.hub_darts import PRESETS
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from nni.nas.space import model_context
 
-from nni_hypens.architecture import EdgeStructure
 from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import EdgeStructure
 from search_spaces import OneCell
 from search_spaces.one_cell import OPERATIONS, _LazyOutputs
 

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from nni_hypens.adaptive import random_architectures
-from nni_hypens.architecture import Sample
 from nni_hypens.config import RunConfig
-from nni_hypens.diversity import ChoiceLayout
 from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.plan import Plan
 from nni_hypens.sampling import ArchitectureSampler
 from nni_hypens.settings_plan import plan_of
+from nni_hypens.space.architecture import Sample
+from nni_hypens.space.draws import ChoiceLayout, random_architectures
 from nni_hypens.utils.files import write_json
 from nni_hypens.workbench import Clock, Workbench
 

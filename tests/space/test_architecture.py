@@ -13,8 +13,8 @@ from nni.mutable import label_scope
 from nni.nas.nn.pytorch import Cell, InputChoice, LayerChoice, ModelSpace, Repeat
 from torch import nn
 
-from nni_hypens.architecture import ChoiceTable, EdgeGroup, EdgeStructure, load_sample
 from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import ChoiceTable, EdgeGroup, EdgeStructure, load_sample
 from search_spaces import DartsSpace, OneCell
 from search_spaces.one_cell import Node
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from nni.nas.nn.pytorch import ModelSpace
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nni_hypens.architecture import Sample
 from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import Sample
+from nni_hypens.space.build import fixed_network
 from nni_hypens.utils.checks import is_count
 
 LATENCY_WARM_UP, LATENCY_PASSES = 5, 30
@@ -139,3 +141,39 @@ def check_limits(max_params: object, max_flops: object, input_shape: object) -> 
         sizes = input_shape if isinstance(input_shape, list | tuple) else ()
         if len(sizes) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
             raise InputError("input_shape", repr(input_shape), "three whole numbers: channels, height, width")
+
+
+class NetworkSize:
+    """Parameters and FLOPs of an architecture's network, which is built without memory for its weights where it can be.
+
+    Args:
+        space: The model space.
+        input_shape: Shape of one image, ``(channels, height, width)``.
+    """
+
+    def __init__(self, space: ModelSpace, input_shape: Sequence[int]) -> None:
+        self.space, self.input_shape = space, tuple(input_shape)
+        self._known: dict[str, tuple[float, float]] = {}
+
+    def __call__(self, sample: Sample) -> tuple[float, float]:
+        """Parameters, and FLOPs of one image (a multiply-add counted as two), each plus one; measured once."""
+        key = repr(sorted(sample.items()))
+        if key not in self._known:
+            self._known[key] = self._measure(sample)
+        return self._known[key]
+
+    def volume(self, sample: Sample) -> float:
+        """Parameters times FLOPs."""
+        return math.prod(self(sample))
+
+    def _measure(self, sample: Sample) -> tuple[float, float]:
+        try:
+            return self._count(sample, "meta")
+        except Exception:  # a user's network may read its weights, which there are none; with memory it is slower
+            return self._count(sample, "cpu")
+
+    def _count(self, sample: Sample, device: str) -> tuple[float, float]:
+        with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
+            network = fixed_network(self.space, sample).eval()
+            flops = count_flops(network, torch.zeros(1, *self.input_shape))
+        return 1.0 + sum(parameter.numel() for parameter in network.parameters()), 1.0 + flops

@@ -3,7 +3,7 @@
 A table is a CSV or JSON file with a column ``architecture`` and one or more columns of numbers, such as ``accuracy``.
 An architecture is an NNI sample as JSON; on NNI's NasBench201 space it may also be the string that NAS-Bench-201 uses,
 or the mapping ``{"0_1": "conv_3x3", ...}`` of NNI's own benchmark database. Two writings of the same network, such as
-two orders of a cell's slots, are one architecture (:meth:`nni_hypens.architecture.EdgeStructure.key`).
+two orders of a cell's slots, are one architecture (:meth:`nni_hypens.space.architecture.EdgeStructure.key`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import pandas as pd
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens.architecture import ChoiceTable, EdgeKey, EdgeStructure, Sample
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.statistics import rank_correlation
+from nni_hypens.space.architecture import ChoiceTable, EdgeKey, EdgeStructure, Sample
 
 ARCHITECTURE = "architecture"
 FIELD = "known_results"

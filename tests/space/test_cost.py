@@ -8,12 +8,15 @@ import torch
 from nni.nas.hub.pytorch import MobileNetV3Space
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.profiler.pytorch.flops import NumParamsProfiler
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nni_hypens.architecture import ChoiceTable, Sample
-from nni_hypens.budget import Budget, count_flops, measure_latency
 from nni_hypens.errors import InputError
-from search_spaces import DartsSpace, OneCell
+from nni_hypens.space.architecture import ChoiceTable, EdgeStructure, Sample
+from nni_hypens.space.build import fixed_network
+from nni_hypens.space.cost import Budget, NetworkSize, count_flops, measure_latency
+from nni_hypens.space.draws import random_architectures
+from search_spaces import DartsSpace, OneCell, darts
 
 SHAPE = (3, 16, 16)
 
@@ -106,3 +109,55 @@ def test_flops_of_a_layer() -> None:
     """Two for each multiply-add: 64 places, 3 x 3 x 2 weights, 5 channels."""
     layer = torch.nn.Conv2d(2, 5, 3, padding=1, bias=False)
     assert count_flops(layer, torch.zeros(1, 2, 8, 8)) == 2 * 64 * 9 * 2 * 5
+
+
+@pytest.mark.parametrize(
+    ("space", "shape"), [(OneCell(channels=3, in_channels=1), (1, 14, 14)), (darts("tiny"), (3, 32, 32))]
+)
+def test_parameters_and_flops_are_those_of_the_network(space, shape: tuple[int, int, int]) -> None:
+    size, state = NetworkSize(space, shape), torch.get_rng_state()
+    found = set()
+    for sample in random_architectures(EdgeStructure.from_space(space), 3, seed=0):
+        parameters, flops = size(sample)
+        network = fixed_network(space, sample).eval()
+        assert parameters == 1 + sum(parameter.numel() for parameter in network.parameters())
+        assert flops == 1 + 2 * multiply_adds(network, shape)
+        found.add((parameters, flops))
+    assert len(found) > 1
+    torch.set_rng_state(state)
+    size(sample)
+    assert torch.equal(torch.get_rng_state(), state)  # nothing that is drawn later depends on it
+
+
+class LooksAtItsWeights(OneCell):
+    """As a user's space may do: it reads a weight where a network without memory has none."""
+
+    def __init__(self, channels: int = 2) -> None:
+        super().__init__(channels=channels, in_channels=1)
+        self.first = next(self.parameters()).flatten()[0].item()
+
+
+def test_a_network_that_needs_memory_is_measured_all_the_same() -> None:
+    plain, looking = OneCell(channels=2, in_channels=1), LooksAtItsWeights(channels=2)
+    sample = random_architectures(EdgeStructure.from_space(plain), 1, seed=0)[0]
+    assert NetworkSize(looking, (1, 8, 8))(sample) == NetworkSize(plain, (1, 8, 8))(sample)
+
+
+def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Counted by hooks on the layers, while an image passes."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            kernel = layer.kernel_size[0] * layer.kernel_size[1]
+            total += output.numel() * kernel * layer.in_channels // layer.groups
+        elif isinstance(layer, nn.Linear):
+            total += output.numel() * layer.in_features
+
+    hooks = [layer.register_forward_hook(count) for layer in network.modules()]
+    with torch.no_grad():
+        network(torch.zeros(1, *shape))
+    for hook in hooks:
+        hook.remove()
+    return total

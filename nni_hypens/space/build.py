@@ -1,0 +1,83 @@
+"""Build a model space from its name, and a stand-alone network from an architecture."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.space import model_context
+
+from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import Sample
+
+SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
+
+
+def hub_spaces() -> dict[str, str]:
+    """Name -> path of every model space of NNI's hub (about two seconds to import)."""
+    hub = importlib.import_module("nni.nas.hub.pytorch")
+    classes = {name: value for name, value in vars(hub).items() if inspect.isclass(value)}
+    return {name: f"{hub.__name__}:{name}" for name, value in classes.items() if issubclass(value, ModelSpace)}
+
+
+def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
+    """The object that a short name or ``module:name`` stands for; modules of the working folder are found as well.
+
+    Raises:
+        InputError: No such name, module or attribute.
+    """
+    path = known.get(name, name)
+    if ":" not in path:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise InputError(field_name, repr(name), f"one of {', '.join(known)}, or module:Class{hint}")
+    module_name, attribute = path.split(":", 1)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the module's own lines run here
+        raised = f"{type(error).__name__}: {error!s:.200}"
+        raise InputError(field_name, repr(name), f"an importable module ({raised})") from None
+    if not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, dir(module), n=1)
+        raise InputError(
+            field_name, repr(name), f"a name that {module_name} has{f'; nearest: {near[0]}' if near else ''}"
+        )
+    return getattr(module, attribute)
+
+
+def _parameters(factory: Any) -> list[str]:
+    """Names of a factory's keyword arguments; ``darts(preset, **arguments)`` passes the rest to its class."""
+    target = getattr(factory, "_init_wrapped", factory) if inspect.isclass(factory) else factory
+    names = []
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            owner = inspect.signature(factory).return_annotation if not inspect.isclass(factory) else None
+            module = inspect.getmodule(factory)
+            owner = getattr(module, owner, None) if isinstance(owner, str) else owner
+            names += _parameters(owner) if inspect.isclass(owner) else []
+        elif parameter.name != "self":
+            names.append(parameter.name)
+    return names
+
+
+def fresh(space: ModelSpace) -> ModelSpace:
+    """The same space once more, with new weights: a search changes the one it is given."""
+    return type(space)(*space.trace_args, **space.trace_kwargs)
+
+
+def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
+    """One architecture of a space, with new weights, as a trial builds it."""
+    with model_context(architecture):
+        network: torch.nn.Module = fresh(space)
+        return network
+
+
+def describe_space(space: ModelSpace) -> dict[str, Any]:
+    """Class and arguments from which a space can be built again."""
+    kind = type(space)
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "args": dict(space.trace_kwargs)}

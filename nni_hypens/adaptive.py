@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.linear_model import BayesianRidge, Ridge
 
-from nni_hypens.selection import select
+from nni_hypens.selection.methods import select
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import neighbours, random_architectures
 

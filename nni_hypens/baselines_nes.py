@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from nni_hypens.method_parts import MANY, Next, Trained, fill
-from nni_hypens.selection import select
+from nni_hypens.selection.methods import select
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.workbench import Network, Workbench
 

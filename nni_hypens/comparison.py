@@ -28,8 +28,8 @@ from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import check_installed, hypernetwork_search
-from nni_hypens.selection import select
-from nni_hypens.selection_task import MAX_COMBINATIONS
+from nni_hypens.selection.methods import select
+from nni_hypens.selection.task import MAX_COMBINATIONS
 from nni_hypens.settings_plan import plan_of
 from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.utils.files import read_json, write_json, write_text

@@ -15,11 +15,11 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.data.ood import ood_names
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
-from nni_hypens.ensemble_cost import LIMITS, check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.sampling import RANKINGS
-from nni_hypens.selection import BEAM_WIDTH, METHODS, OBJECTIVES
-from nni_hypens.selection_task import check_combinations
+from nni_hypens.selection.costs import LIMITS, check_total_limits
+from nni_hypens.selection.methods import BEAM_WIDTH, METHODS, OBJECTIVES
+from nni_hypens.selection.task import check_combinations
 from nni_hypens.space.build import SPACES, _parameters, find_object, hub_spaces
 from nni_hypens.space.cost import check_limits
 from nni_hypens.utils.checks import one_of

@@ -23,7 +23,6 @@ from nni.experiment.config.training_service import TrainingServiceConfig
 from nni_hypens.calibration import Temperatures, calibrate, combine
 from nni_hypens.candidate_files import damage
 from nni_hypens.ensemble import Ensemble, EnsembleInfo
-from nni_hypens.ensemble_cost import choose, fronts, total_costs
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
 from nni_hypens.example_images import collect_examples
@@ -33,6 +32,7 @@ from nni_hypens.remote import Machines
 from nni_hypens.robustness import STEPS, measure_robustness
 from nni_hypens.sample_stage import draw_candidates
 from nni_hypens.search_stage import check_logger, live_search_stage, search_stage
+from nni_hypens.selection.costs import choose, fronts, total_costs
 from nni_hypens.services import check_service
 from nni_hypens.space.build import describe_space, fixed_network
 from nni_hypens.train_stage import TrainStage

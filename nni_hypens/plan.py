@@ -17,12 +17,12 @@ from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.data.module import LabelledData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.diversity import Diversity
-from nni_hypens.ensemble_cost import check_total_limits
 from nni_hypens.errors import InputError
 from nni_hypens.halving import epochs_of
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.search import EdgeNES
-from nni_hypens.selection import check_options
+from nni_hypens.selection.costs import check_total_limits
+from nni_hypens.selection.methods import check_options
 from nni_hypens.space.architecture import EdgeStructure, Sample, load_sample
 from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.space.cost import Budget, budget_for
@@ -72,7 +72,7 @@ class Plan:
             :mod:`nni_hypens.adaptive`; the others are drawn beforehand. None for all but :data:`START`, and for none
             of them where something else says which are trained, or must know all beforehand: halving, a warm start,
             limits on the ensemble, a range of lam, or a ranking but ``promising``.
-        limits: Limits on the ensemble, by the names of :data:`nni_hypens.ensemble_cost.LIMITS`; None for no limit.
+        limits: Limits on the ensemble, by the names of :data:`nni_hypens.selection.costs.LIMITS`; None for no limit.
         known_results: A table of known results, as for :class:`nni_hypens.space.known_results.KnownResults`, or None.
     """
 

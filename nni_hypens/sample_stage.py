@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from nni_hypens import metrics
-from nni_hypens.ensemble_cost import COUNTED, LIMITS
 from nni_hypens.errors import InputError
 from nni_hypens.plan import Plan
 from nni_hypens.promising import choose_promising, n_drawn, promising_pool
 from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_ensemble, choose_pool
 from nni_hypens.search import EdgeNES
+from nni_hypens.selection.costs import COUNTED, LIMITS
 from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.space.cost import Budget, NetworkSize

@@ -10,12 +10,12 @@ from typing import Any
 from nni_hypens import halving
 from nni_hypens.adaptive_stage import AdaptiveStage
 from nni_hypens.candidate_training import CandidateTraining
-from nni_hypens.ensemble_cost import cheapest, check_affordable
 from nni_hypens.experiments import run_trials
 from nni_hypens.plan import MAX_SEED, Plan
 from nni_hypens.remote import Machines
 from nni_hypens.remote_training import RemoteTraining
 from nni_hypens.sample_stage import write_initial_weights
+from nni_hypens.selection.costs import cheapest, check_affordable
 from nni_hypens.services import Service
 from nni_hypens.space.build import fresh
 from nni_hypens.training import TrialSpec, reached

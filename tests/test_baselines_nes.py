@@ -11,7 +11,7 @@ from nni_hypens.baselines import METHODS
 from nni_hypens.baselines_nes import FORWARD_SELECT, POPULATION
 from nni_hypens.comparison import outcome
 from nni_hypens.method_parts import Trained
-from nni_hypens.selection import select
+from nni_hypens.selection.methods import select
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.workbench import Network

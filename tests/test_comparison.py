@@ -27,7 +27,7 @@ from nni_hypens.comparison import (
     write_results,
 )
 from nni_hypens.method_parts import Trained
-from nni_hypens.selection import select
+from nni_hypens.selection.methods import select
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.progress import Progress
 from nni_hypens.workbench import Network

@@ -31,7 +31,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from nni_hypens import selection, selection_scores
+from nni_hypens import selection
+from nni_hypens.selection import scorers as selection_scores
 
 OUT = Path(__file__).parent / "results" / "selection.json"
 POOL, SMALL, CLASSES, MEMBERS, TRIPLE = 200, 60, 100, 10, 3

@@ -13,7 +13,7 @@ from scipy.stats import entropy
 from nni_hypens import metrics
 from nni_hypens.errors import InputError
 from nni_hypens.metrics import uncertainty
-from nni_hypens.selection import exhaustive
+from nni_hypens.selection.methods import exhaustive
 
 
 def make(seed: int, m: int = 3, n: int = 40, c: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

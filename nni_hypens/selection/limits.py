@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nni_hypens.errors import InputError
-from nni_hypens.selection_scores import TIE, FloatArray, IntArray, combination_rows
+from nni_hypens.selection.scorers import TIE, FloatArray, IntArray, combination_rows
 
 Costs = Mapping[str, ArrayLike]
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nni_hypens import metrics, selection, selection_scores, selection_task
+from nni_hypens import metrics, selection
 from nni_hypens.errors import InputError
+from nni_hypens.selection import scorers as selection_scores
+from nni_hypens.selection import task as selection_task
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nni_hypens.errors import InputError
-from nni_hypens.selection_limits import Costs, check_costs, pareto_front
-from nni_hypens.selection_scores import OBJECTIVES, Objective, combination_rows
-from nni_hypens.selection_task import Selection, Task, check_combinations, first_best
+from nni_hypens.selection.limits import Costs, check_costs, pareto_front
+from nni_hypens.selection.scorers import OBJECTIVES, Objective, combination_rows
+from nni_hypens.selection.task import Selection, Task, check_combinations, first_best
 from nni_hypens.utils.checks import check_count
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nni_hypens import InputError, metrics
-from nni_hypens.ensemble_cost import cheapest, check_affordable, check_total_limits, choose, fronts, total_costs
+from nni_hypens.selection.costs import cheapest, check_affordable, check_total_limits, choose, fronts, total_costs
 
 
 def make(n: int = 6, seed: int = 0) -> tuple[dict, np.ndarray, np.ndarray, dict]:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nni_hypens.errors import InputError
-from nni_hypens.selection_limits import CostLimits, Costs
-from nni_hypens.selection_scores import (
+from nni_hypens.selection.limits import CostLimits, Costs
+from nni_hypens.selection.scorers import (
     TIE,
     CountScorer,
     FloatArray,

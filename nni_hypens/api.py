@@ -16,7 +16,7 @@ from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.data.module import LabelledData
 from nni_hypens.diversity import Diversity
-from nni_hypens.ensemble import Ensemble
+from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.pipeline import Run
 from nni_hypens.plan import Plan

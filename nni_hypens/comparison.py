@@ -23,8 +23,8 @@ from nni.nas.evaluator.pytorch import Lightning
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
 from nni_hypens.baselines import METHODS, method_of, method_order
-from nni_hypens.calibration import calibrate, combine
 from nni_hypens.config import RunConfig
+from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.errors import InputError
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import check_installed, hypernetwork_search

@@ -12,9 +12,9 @@ from typing import Any
 
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.data.ood import ood_names
 from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
+from nni_hypens.ensemble.calibration import CALIBRATIONS
 from nni_hypens.errors import InputError
 from nni_hypens.sampling import RANKINGS
 from nni_hypens.selection.costs import LIMITS, check_total_limits

@@ -90,9 +90,9 @@ def _space(name: str | None) -> Any:
 
 def export(arguments: argparse.Namespace, space: Any) -> None:
     """Write the file and say where it is."""
-    from nni_hypens.ensemble import Ensemble
-    from nni_hypens.export import FORMATS, check_onnx, export_ensemble
-    from nni_hypens.predict import ensemble_folder
+    from nni_hypens.ensemble.export import FORMATS, check_onnx, export_ensemble
+    from nni_hypens.ensemble.module import Ensemble
+    from nni_hypens.ensemble.predict import ensemble_folder
 
     if arguments.format not in FORMATS:
         raise InputError("format", repr(arguments.format), f"one of {', '.join(FORMATS)}")
@@ -116,7 +116,7 @@ def export(arguments: argparse.Namespace, space: Any) -> None:
 
 def predict(arguments: argparse.Namespace, space: Any) -> None:
     """Print what the model says."""
-    from nni_hypens.predict import open_model, read_images
+    from nni_hypens.ensemble.predict import open_model, read_images
 
     model = open_model(arguments.model, space)
     names, images = read_images(arguments.images, model.input_spec, arguments.resize)

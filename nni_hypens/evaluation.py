@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.calibration import (
+from nni_hypens.ensemble.calibration import (
     CALIBRATIONS,
     Temperatures,
     apply_temperature,

@@ -20,9 +20,9 @@ import numpy as np
 import yaml
 from nni.experiment.config.training_service import TrainingServiceConfig
 
-from nni_hypens.calibration import Temperatures, calibrate, combine
 from nni_hypens.candidate_files import damage
-from nni_hypens.ensemble import Ensemble, EnsembleInfo
+from nni_hypens.ensemble.calibration import Temperatures, calibrate, combine
+from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.evaluation import evaluate_pool
 from nni_hypens.example_images import collect_examples

@@ -13,10 +13,10 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens.calibration import CALIBRATIONS
 from nni_hypens.data.module import LabelledData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.diversity import Diversity
+from nni_hypens.ensemble.calibration import CALIBRATIONS
 from nni_hypens.errors import InputError
 from nni_hypens.halving import epochs_of
 from nni_hypens.sampling import RANKINGS

@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from nni_hypens import metrics
-from nni_hypens.calibration import Temperatures
-from nni_hypens.ensemble import apply_temperature, fit_temperature
+from nni_hypens.ensemble.calibration import Temperatures
+from nni_hypens.ensemble.module import apply_temperature, fit_temperature
 from nni_hypens.evaluation import evaluate_pool
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from nni_hypens import ImageData, metrics
-from nni_hypens.calibration import apply_temperature
 from nni_hypens.data import ood
 from nni_hypens.data.corruptions import CORRUPTIONS, corrupt
-from nni_hypens.ensemble import Ensemble, EnsembleInfo
+from nni_hypens.ensemble.calibration import apply_temperature
+from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.robustness import STEPS, Bench, measure_robustness
 

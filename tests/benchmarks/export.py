@@ -35,7 +35,7 @@ def measure(name: str, arguments: dict[str, Any], rounds: int) -> dict[str, Any]
     import onnxruntime
     import torch
 
-    from nni_hypens.export import export_ensemble
+    from nni_hypens.ensemble.export import export_ensemble
 
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from tests.support.deployed import random_ensemble

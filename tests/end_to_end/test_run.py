@@ -24,7 +24,7 @@ import torch
 
 from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
-from nni_hypens.ensemble import Ensemble, apply_temperature
+from nni_hypens.ensemble.module import Ensemble, apply_temperature
 from tests.support.loaded import PATIENCE, free_port
 
 pytestmark = pytest.mark.end_to_end

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nni_hypens.ensemble import Ensemble
-from nni_hypens.ensemble_files import INDEX_FILE, check_input_spec
+from nni_hypens.ensemble.export import EXPORT_VERSION, METADATA_FILE, quiet
+from nni_hypens.ensemble.folder import INDEX_FILE, check_input_spec
+from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
-from nni_hypens.export import EXPORT_VERSION, METADATA_FILE, quiet
 from nni_hypens.utils.checks import brief, require
 
 BATCH = 256

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nni_hypens import fold
+from nni_hypens.ensemble import rewrites as fold
 
 aten = torch.ops.aten
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from nni_hypens import InputError
-from nni_hypens import export as module
-from nni_hypens.ensemble import Ensemble
-from nni_hypens.export import METADATA_FILE, export_ensemble
+from nni_hypens.ensemble import export as module
+from nni_hypens.ensemble.export import METADATA_FILE, export_ensemble
+from nni_hypens.ensemble.module import Ensemble
 from tests.support.deployed import SPACES, random_ensemble
 from tests.support.loaded import PATIENCE
 

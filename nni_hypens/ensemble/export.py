@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from nni_hypens.ensemble import Ensemble
-from nni_hypens.ensemble_files import encode, installed_versions
+from nni_hypens.ensemble.folder import encode, installed_versions
+from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.rewrites import optimise
 from nni_hypens.errors import InputError
-from nni_hypens.fold import optimise
 from nni_hypens.utils.files import replacing
 
 EXPORT_VERSION = 1

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from nni_hypens.calibration import Temperatures, combine
-from nni_hypens.ensemble import Ensemble, EnsembleInfo, apply_temperature, fit_temperature
+from nni_hypens.ensemble.calibration import Temperatures, combine
+from nni_hypens.ensemble.module import Ensemble, EnsembleInfo, apply_temperature, fit_temperature
 from nni_hypens.errors import InputError
 
 with warnings.catch_warnings():

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from nni_hypens import cli
-from nni_hypens import export as export_module
-from nni_hypens.ensemble import Ensemble
+from nni_hypens.ensemble import export as export_module
+from nni_hypens.ensemble.module import Ensemble
 from tests.support.deployed import random_ensemble
 
 pytest.importorskip("onnx")

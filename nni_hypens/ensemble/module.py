@@ -1,6 +1,6 @@
 """The ensemble: one module that averages its members' probabilities, calibrates them, and lives in a folder.
 
-A saved ensemble is `ensemble.json` and one safetensors file per member; `nni_hypens.ensemble_files` reads it.
+A saved ensemble is `ensemble.json` and one safetensors file per member; `nni_hypens.ensemble.folder` reads it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from nni_hypens.calibration import apply_temperature, check_temperature, fit_temperature
-from nni_hypens.ensemble_files import (
+from nni_hypens.ensemble.calibration import apply_temperature, check_temperature, fit_temperature
+from nni_hypens.ensemble.folder import (
     FORMAT_VERSION,
     INDEX_FILE,
     PLAIN_NAME,

@@ -8,12 +8,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "EdgeNES": "search",
-    "SharedEdges": "diversity",
-    "JensenShannon": "diversity",
+    "EdgeNES": "search.strategy",
+    "SharedEdges": "search.regularizers",
+    "JensenShannon": "search.regularizers",
     "EdgeGroup": "space.architecture",
     "EdgeStructure": "space.architecture",
-    "expected_shared_edges": "diversity",
+    "expected_shared_edges": "search.regularizers",
     "Ensemble": "ensemble.module",
     "ImageData": "data",
     "InputError": "errors",
@@ -22,7 +22,7 @@ _HOME = {
     "CandidateTraining": "training",
     "image_evaluator": "evaluators",
     "search_ensemble": "api",
-    "suggest_lam_range": "dial_range",
+    "suggest_lam_range": "search.dial",
     "watch_search": "live",
 }
 __all__ = [*_HOME, "__version__"]

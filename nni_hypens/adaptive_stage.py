@@ -18,15 +18,9 @@ import numpy as np
 from nni_hypens import metrics
 from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.plan import Plan
-from nni_hypens.sample_stage import (
-    OVERSAMPLE,
-    candidate_record,
-    cost_counter,
-    counted,
-    looked_at,
-    trained_strategy,
-)
-from nni_hypens.sampling import ArchitectureSampler, Candidate
+from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, looked_at
+from nni_hypens.search.sampler import ArchitectureSampler, Candidate
+from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.known_results import known_values
@@ -126,7 +120,7 @@ class AdaptiveStage:
 
     @cached_property
     def _supernet(self) -> Any:
-        return trained_strategy(self.plan, self.out / "search").trained_supernet
+        return trained_strategy(self.plan.space, self.out / "search").trained_supernet
 
     def _supernet_nll(self, sample: Sample) -> float:
         batches = list(self.plan.data.val_dataloader())

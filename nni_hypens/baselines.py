@@ -16,13 +16,13 @@ import numpy as np
 from nni_hypens import metrics
 from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.baselines_nes import evolution, random_pool, random_search
-from nni_hypens.diversity import JensenShannon
 from nni_hypens.errors import InputError
 from nni_hypens.method_parts import MANY, Method, Next, Recipe, Trained, fill, replicas
 from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.promising import LOOKED_AT, choose_promising, promising_pool
 from nni_hypens.sample_stage import OVERSAMPLE
-from nni_hypens.sampling import choose_pool
+from nni_hypens.search.regularizers import JensenShannon
+from nni_hypens.search.sampler import choose_pool
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import diverse_start, neighbours, random_architectures

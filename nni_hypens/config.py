@@ -13,10 +13,10 @@ from typing import Any
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.data.ood import ood_names
-from nni_hypens.diversity import Diversity, JensenShannon, SharedEdges
 from nni_hypens.ensemble.calibration import CALIBRATIONS
 from nni_hypens.errors import InputError
-from nni_hypens.sampling import RANKINGS
+from nni_hypens.search.regularizers import Diversity, JensenShannon, SharedEdges
+from nni_hypens.search.sampler import RANKINGS
 from nni_hypens.selection.costs import LIMITS, check_total_limits
 from nni_hypens.selection.methods import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection.task import check_combinations
@@ -218,7 +218,7 @@ class RunConfig:
 
     def schedule_epochs(self) -> None:
         """Check the epochs of the search's phases, by the rule of the search itself."""
-        from nni_hypens.schedule import Schedule
+        from nni_hypens.search.schedule import Schedule
 
         Schedule.plan(self.search_epochs, self.warmup_epochs, self.base_epochs, self.base is not None)
 

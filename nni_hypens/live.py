@@ -1,7 +1,7 @@
 """A one-shot search, live in NNI's web UI.
 
 NNI starts no web server for one-shot strategies. Here an ordinary local experiment is started whose only trial runs
-the search; inside it, :class:`nni_hypens.search.EdgeNES` reports every epoch (:mod:`nni_hypens.live_reports`). What the
+the search; inside it, :class:`nni_hypens.EdgeNES` reports every epoch (:mod:`nni_hypens.search.reports`). What the
 search prints is shown as it comes, and its exit code is kept.
 """
 

@@ -17,9 +17,9 @@ from nni.nas.strategy import DARTS, GumbelDARTS
 from nni_hypens._compat import Enas, has_tianshou, quiet_logging
 from nni_hypens.errors import InputError
 from nni_hypens.plan import Plan
-from nni_hypens.sample_stage import trained_strategy
-from nni_hypens.sampling import ArchitectureSampler
-from nni_hypens.schedule import Schedule
+from nni_hypens.search.sampler import ArchitectureSampler
+from nni_hypens.search.schedule import Schedule
+from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.search_stage import search_stage
 from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.files import read_json, write_json
@@ -120,7 +120,7 @@ class HypernetworkSearch:
         """``P x N x C`` validation probabilities with the supernet's weights; the seconds are added to the clock the
         first time, and taken from a file later, unless they are not ``charged`` because nothing is chosen by them."""
         path = self.folder / f"ranking-{len(samples)}.json"
-        supernet = trained_strategy(self.plan, self.folder).trained_supernet
+        supernet = trained_strategy(self.plan.space, self.folder).trained_supernet
         batches, own = list(self.plan.data.val_dataloader()), Clock()
         with own.running():
             found = np.stack([supernet.predict([sample], batches)[0].numpy() for sample in samples])

@@ -15,12 +15,12 @@ from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.data.module import LabelledData
 from nni_hypens.data.ood import check_ood
-from nni_hypens.diversity import Diversity
 from nni_hypens.ensemble.calibration import CALIBRATIONS
 from nni_hypens.errors import InputError
 from nni_hypens.halving import epochs_of
-from nni_hypens.sampling import RANKINGS
-from nni_hypens.search import EdgeNES
+from nni_hypens.search.regularizers import Diversity
+from nni_hypens.search.sampler import RANKINGS
+from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.selection.costs import check_total_limits
 from nni_hypens.selection.methods import check_options
 from nni_hypens.space.architecture import EdgeStructure, Sample, load_sample
@@ -66,7 +66,7 @@ class Plan:
         ood: Images from elsewhere, as for :func:`nni_hypens.data.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
-        ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.sampling.RANKINGS`.
+        ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.search.sampler.RANKINGS`.
         halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.halving`.
         adaptive: How many of the candidates are decided on while others are trained: see
             :mod:`nni_hypens.adaptive`; the others are drawn beforehand. None for all but :data:`START`, and for none

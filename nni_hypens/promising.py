@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from nni_hypens.sampling import ArchitectureSampler, Candidate
+from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import by_size, random_architectures
 

@@ -14,11 +14,11 @@ from nni_hypens import metrics
 from nni_hypens.errors import InputError
 from nni_hypens.plan import Plan
 from nni_hypens.promising import choose_promising, n_drawn, promising_pool
-from nni_hypens.sampling import ArchitectureSampler, Candidate, choose_ensemble, choose_pool
-from nni_hypens.search import EdgeNES
+from nni_hypens.search.sampler import ArchitectureSampler, Candidate, choose_ensemble, choose_pool
+from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.selection.costs import COUNTED, LIMITS
 from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
-from nni_hypens.space.build import fixed_network, fresh
+from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Budget, NetworkSize
 from nni_hypens.space.known_results import known_values
 from nni_hypens.training import INITIAL
@@ -144,7 +144,7 @@ def _new_pool(
 
 def _predict(plan: Plan, folder: Path, pool: Sequence[Candidate], progress: Progress) -> np.ndarray:
     """Probabilities ``P x N x C`` on validation images, with the supernet's weights."""
-    strategy = trained_strategy(plan, folder)
+    strategy = trained_strategy(plan.space, folder)
     progress.start("sample", len(pool), "architecture")
     batches, predictions = list(plan.data.val_dataloader()), []
     with torch_threads(plan.threads):
@@ -155,20 +155,13 @@ def _predict(plan: Plan, folder: Path, pool: Sequence[Candidate], progress: Prog
     return np.stack(predictions)
 
 
-def trained_strategy(plan: Plan, folder: Path) -> EdgeNES:
-    """A strategy whose supernet has the weights of the run's search."""
-    strategy = EdgeNES(supernet=folder / "supernet.safetensors")
-    strategy.mutate_model(fresh(plan.space))
-    return strategy
-
-
 def write_initial_weights(plan: Plan, folder: Path, candidates: Path, records: Sequence[dict[str, Any]]) -> None:
     """``initial.safetensors`` in the folder of each candidate: the weights of its path in the supernet.
 
     Raises:
         InputError: The supernet has no weights for some layer of a stand-alone network.
     """
-    strategy = trained_strategy(plan, folder)
+    strategy = trained_strategy(plan.space, folder)
     for record in records:
         inherited = strategy.inherited(record["architecture"]).state_dict()
         with torch.random.fork_rng(devices=[]):

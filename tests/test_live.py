@@ -22,11 +22,12 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.runtime import trial_command_channel
 from nni.runtime.trial_command_channel import TrialCommandChannel
 
-from nni_hypens import EdgeNES, cli, image_evaluator, live_reports, live_trial, watch_search
+from nni_hypens import EdgeNES, cli, image_evaluator, live_trial, watch_search
 from nni_hypens._compat import TrialLink
 from nni_hypens.errors import InputError
-from nni_hypens.live_reports import LiveReports, epoch_metric, is_live
 from nni_hypens.pipeline import Run
+from nni_hypens.search import reports as live_reports
+from nni_hypens.search.reports import LiveReports, epoch_metric, is_live
 from search_spaces import OneCell
 from tests.end_to_end.test_run import finish, get, kill, reachable_from_outside, start, wait_for
 from tests.support.loaded import PATIENCE, free_port

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from scipy.stats import rankdata
 
 from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, metrics
-from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.plan import Plan
-from nni_hypens.sample_stage import draw_candidates, trained_strategy, write_initial_weights
-from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.sample_stage import draw_candidates, write_initial_weights
+from nni_hypens.search.hypernetwork import Hypernetwork
+from nni_hypens.search.sampler import ArchitectureSampler
+from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.space.cost import NetworkSize, count_flops
@@ -97,7 +98,7 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     drawn = sampler.pool(16, plan.lam_range, plan.seed, at_least=1)
     large = sorted(random_architectures(structure, 60, plan.seed), key=lambda one: -size.volume(one))[:8]
     looked_at = {structure.key(one): one for one in [*(one.architecture for one in drawn), *large]}
-    predict = trained_strategy(plan, tmp_path).trained_supernet.predict
+    predict = trained_strategy(plan.space, tmp_path).trained_supernet.predict
     batches, labels = list(digits.val_dataloader()), digits.labels("validation")
     nll = [metrics.nll(predict([one], batches)[0].numpy(), labels) for one in looked_at.values()]
     score = rankdata(nll) - rankdata([size.volume(one) for one in looked_at.values()])
@@ -141,7 +142,7 @@ def test_initial_weights_fit_the_network_of_a_trial(space: Any, digits: ImageDat
         network.load_state_dict(weights)
         shape = (2, 1, 16, 16) if "in_channels" in plan.space.trace_kwargs else (2, 3, 64, 64)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        strategy = trained_strategy(plan, tmp_path)
+        strategy = trained_strategy(plan.space, tmp_path)
         with torch.no_grad():
             frozen = strategy.inherited(record["architecture"]).eval()(images)
             assert torch.allclose(network.eval()(images), frozen, atol=1e-6)

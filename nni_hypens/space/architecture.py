@@ -13,7 +13,7 @@ A space, or any module in it, overrides this by a method ``edge_groups(self) -> 
 labels it names out of the defaults, and labels in no group keep theirs. The nodes of our one-cell space do so: where an
 ``InputChoice`` selects among ``LayerChoice`` s, an edge is (node, input, operation on it), and operations on inputs
 that are not chosen do not count. A module that occurs again under the same labels adds no edges.
-:func:`nni_hypens.diversity.expected_shared_edges` is the mean count of draws from logits, under the same protocol.
+:func:`nni_hypens.expected_shared_edges` is the mean count of draws from logits, under the same protocol.
 """
 
 from __future__ import annotations

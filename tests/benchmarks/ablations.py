@@ -33,12 +33,12 @@ from nni_hypens.baselines import DRAWN
 from nni_hypens.comparison import outcome
 from nni_hypens.comparison_tables import compared
 from nni_hypens.config import RunConfig
-from nni_hypens.diversity import JensenShannon
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
 from nni_hypens.plan import Plan
 from nni_hypens.promising import choose_promising, promising_pool
-from nni_hypens.sampling import Candidate, choose_ensemble, choose_pool
+from nni_hypens.search.regularizers import JensenShannon
+from nni_hypens.search.sampler import Candidate, choose_ensemble, choose_pool
 from nni_hypens.settings_plan import plan_of
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize

@@ -16,8 +16,9 @@ from nni.nas.profiler.pytorch.flops import NumParamsProfiler
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
-from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, search_module
+from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator
 from nni_hypens.evaluators import ImageClassification
+from nni_hypens.search import module as search_module
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import Budget
 from search_spaces import OneCell

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from nni_hypens.config import RunConfig
-from nni_hypens.hypernetwork import Hypernetwork
 from nni_hypens.plan import Plan
-from nni_hypens.sampling import ArchitectureSampler
+from nni_hypens.search.hypernetwork import Hypernetwork
+from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.settings_plan import plan_of
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import ChoiceLayout, random_architectures

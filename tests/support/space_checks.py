@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nni_hypens import EdgeNES, SharedEdges
-from nni_hypens.supernet import batch_statistics
+from nni_hypens.search.supernet import batch_statistics
 
 HUB: dict[str, Callable[[], ModelSpace]] = {
     "DARTS": lambda: hub.DARTS(width=4, num_cells=3, dataset="cifar"),

@@ -13,11 +13,11 @@ from nni.nas.strategy import RandomOneShot
 from torch import nn
 
 from nni_hypens.errors import InputError
-from nni_hypens.hub_support import LooseEndCell
-from nni_hypens.search import EdgeNES
+from nni_hypens.search.hooks import LooseEndCell
+from nni_hypens.search.strategy import EdgeNES
+from nni_hypens.search.supernet import PathWeights, Supernet, WeightedCell, batch_statistics
 from nni_hypens.space.architecture import ChoiceTable
 from nni_hypens.space.draws import ChoiceLayout, PathDraw, draw_paths
-from nni_hypens.supernet import PathWeights, Supernet, WeightedCell, batch_statistics
 from search_spaces import DartsSpace, OneCell
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from nni_hypens.errors import InputError
-from nni_hypens.hypernetwork import Hypernetwork
+from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.space.architecture import EdgeGroup, EdgeKey, EdgeStructure, Sample, load_sample
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.utils.files import write_json

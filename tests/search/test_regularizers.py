@@ -12,9 +12,15 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 from torch import nn
 
-from nni_hypens.diversity import Annealed, JensenShannon, SharedEdgeCounter, SharedEdges, expected_shared_edges
 from nni_hypens.errors import InputError
-from nni_hypens.hypernetwork import Hypernetwork
+from nni_hypens.search.hypernetwork import Hypernetwork
+from nni_hypens.search.regularizers import (
+    Annealed,
+    JensenShannon,
+    SharedEdgeCounter,
+    SharedEdges,
+    expected_shared_edges,
+)
 from nni_hypens.space.architecture import ChoiceTable, EdgeGroup, EdgeStructure
 from nni_hypens.space.draws import ChoiceLayout, draw_paths, inclusion_probabilities, relaxed_choice
 from search_spaces import DartsSpace, OneCell

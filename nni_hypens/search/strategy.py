@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import pytorch_lightning as pl
 import torch
 import torch.nn as nn
 from nni.nas.evaluator.pytorch import Lightning
@@ -16,22 +17,23 @@ from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.space import RawFormatModelSpace
 from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
-from nni_hypens.curves import ProbabilityCurves
-from nni_hypens.diversity import Annealed, Diversity, SharedEdges
+from nni_hypens._compat import finds_unused_parameters
 from nni_hypens.errors import InputError
-from nni_hypens.expected_cost import Penalty
-from nni_hypens.hub_support import all_hooks, check_space, run_hook
-from nni_hypens.inherit import Inheritance, InheritedModel
-from nni_hypens.live_reports import reporting
-from nni_hypens.sampling import ArchitectureSampler, Candidate
-from nni_hypens.schedule import SearchSettings
-from nni_hypens.search_checks import check_trainer
-from nni_hypens.search_module import EdgeNESModule
+from nni_hypens.search.hooks import all_hooks, check_space, run_hook
+from nni_hypens.search.inherit import Inheritance, InheritedModel
+from nni_hypens.search.module import EdgeNESModule
+from nni_hypens.search.penalty import Penalty
+from nni_hypens.search.regularizers import Annealed, Diversity, SharedEdges
+from nni_hypens.search.reports import ProbabilityCurves, reporting
+from nni_hypens.search.sampler import ArchitectureSampler, Candidate
+from nni_hypens.search.schedule import SearchSettings
+from nni_hypens.search.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy
 from nni_hypens.space.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.space.build import fresh
 from nni_hypens.space.cost import Budget, budget_for, check_limits
-from nni_hypens.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy
 from nni_hypens.utils.tensors import load_supernet_weights, write_tensors
 
 _LOADERS = ("train_dataloader", "val_dataloader")
@@ -361,3 +363,46 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
     def pool(self, n: int, lam_range: tuple[float, float] | None = None, seed: int | None = None) -> list[Candidate]:
         """The base and ``n - 1`` different candidates, lam spread over ``lam_range`` (all of it by default)."""
         return self.sampler.pool(n, lam_range, self.settings.seed if seed is None else seed)
+
+
+def trained_strategy(space: ModelSpace, folder: Path) -> EdgeNES:
+    """A strategy whose supernet has the weights of a finished search, from the ``search`` folder of its run."""
+    strategy = EdgeNES(supernet=folder / "supernet.safetensors")
+    strategy.mutate_model(fresh(space))
+    return strategy
+
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+DDP = "ddp_find_unused_parameters_true"
+
+
+def check_trainer(trainer: pl.Trainer) -> None:
+    """Refuse settings of the trainer under which the search would be wrong.
+
+    Raises:
+        InputError: Names the setting, and what would do.
+    """
+    if trainer.accumulate_grad_batches != 1:
+        raise InputError(
+            "accumulate_grad_batches",
+            trainer.accumulate_grad_batches,
+            "1: weights and architecture take turns after each batch; use a larger batch",
+        )
+    if trainer.gradient_clip_val is not None:
+        raise InputError(
+            "gradient_clip_val in the trainer",
+            trainer.gradient_clip_val,
+            "None there, and EdgeNES(gradient_clip_val=...): only the weights are to be clipped",
+        )
+    if trainer.precision not in PRECISIONS:
+        raise InputError(
+            "precision",
+            repr(trainer.precision),
+            f"one of {', '.join(PRECISIONS)}: in 16-mixed the gradients that are clipped would be those of a scaled "
+            "loss, and in half precision alone the logits would lose small steps",
+        )
+    if isinstance(trainer.strategy, DDPStrategy):
+        if not finds_unused_parameters(trainer.strategy):
+            raise InputError("strategy", "ddp", f"{DDP!r}: each step runs one path, and the other weights wait")
+    elif not isinstance(trainer.strategy, SingleDeviceStrategy):
+        raise InputError("strategy", type(trainer.strategy).__name__, f"one device, or {DDP!r}")

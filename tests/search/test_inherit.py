@@ -23,7 +23,7 @@ from nni.nas.nn.pytorch import (
 from torch import nn
 
 from nni_hypens import EdgeNES, InputError
-from nni_hypens.inherit import Inheritance
+from nni_hypens.search.inherit import Inheritance
 from search_spaces import DartsSpace, OneCell
 from tests.support.space_checks import check_space, difference, stir
 

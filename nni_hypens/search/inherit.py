@@ -21,7 +21,7 @@ from nni.nas.space import ModelStatus, RawFormatModelSpace
 from torch import nn
 
 from nni_hypens.errors import InputError
-from nni_hypens.hub_support import NASNET, LooseEndCell, LooseEnds, hub_class
+from nni_hypens.search.hooks import NASNET, LooseEndCell, LooseEnds, hub_class
 from nni_hypens.space.architecture import Sample
 
 WAY_OUT = "formatter='dict' exports the architecture, to be trained from scratch"

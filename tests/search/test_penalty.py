@@ -13,7 +13,7 @@ from nni.nas.oneshot.pytorch.supermodule._expression_utils import expression_exp
 from nni.nas.profiler.pytorch.flops import NumParamsProfiler
 
 from nni_hypens.errors import InputError
-from nni_hypens.expected_cost import ExpectedCost, Penalty
+from nni_hypens.search.penalty import ExpectedCost, Penalty
 from nni_hypens.space.architecture import ChoiceTable
 from search_spaces import OneCell
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nni_hypens.errors import InputError
-from nni_hypens.schedule import BASE, HYPERNETWORK, WARMUP, Schedule, SearchSettings
+from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP, Schedule, SearchSettings
 
 
 @given(

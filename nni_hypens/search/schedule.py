@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nni_hypens.diversity import Annealed
 from nni_hypens.errors import InputError
+from nni_hypens.search.regularizers import Annealed
 from nni_hypens.utils.checks import _is_whole, is_number
 
 WARMUP, BASE, HYPERNETWORK = "warmup", "base", "hypernetwork"

@@ -14,10 +14,13 @@ from nni.nas.evaluator import FunctionalEvaluator
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
+from safetensors.torch import save_file
 
 from nni_hypens import EdgeNES, ImageData, InputError, JensenShannon, SharedEdges, image_evaluator
-from nni_hypens.schedule import HISTORY_COLUMNS
+from nni_hypens.search.schedule import HISTORY_COLUMNS
+from nni_hypens.search.strategy import check_trainer
 from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.utils.tensors import load_supernet_weights
 from search_spaces import DartsSpace, OneCell
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
@@ -345,3 +348,59 @@ def test_structure_is_read_before_mutation() -> None:
     strategy = EdgeNES()
     strategy.mutate_model(space)
     assert strategy.structure.groups == before.groups and strategy.n_edges == 16
+
+
+def trainer(**settings: Any) -> pl.Trainer:
+    return pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"precision": "bf16-mixed"},
+        {"precision": 64},
+        {"devices": 2, "strategy": "ddp_find_unused_parameters_true"},
+        {"devices": 2, "strategy": "ddp_fork_find_unused_parameters_true"},
+    ],
+)
+def test_trainers_that_work(settings: dict[str, Any]) -> None:
+    check_trainer(trainer(**settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "way_out"),
+    [
+        ({"accumulate_grad_batches": 2}, "accumulate_grad_batches", "larger batch"),
+        ({"gradient_clip_val": 1.0}, "gradient_clip_val", r"EdgeNES\(gradient_clip_val"),
+        ({"precision": "bf16-true"}, "precision", "bf16-mixed"),
+        ({"devices": 2, "strategy": "ddp"}, "strategy", "ddp_find_unused_parameters_true"),
+    ],
+)
+def test_trainers_that_cannot_work(settings: dict[str, Any], field: str, way_out: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}.*{way_out}"):
+        check_trainer(trainer(**settings))
+
+
+def test_weights_are_all_or_nothing(tmp_path: Path) -> None:
+    source, target = OneCell(2), OneCell(2)
+    path = tmp_path / "supernet.safetensors"
+    weights = {name: value.clone() for name, value in source.state_dict().items()}
+    save_file(weights, path)
+    load_supernet_weights(target, path, "supernet")
+    assert all(torch.equal(weights[name], value) for name, value in target.state_dict().items())
+
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    changed = {**weights, "head.weight": torch.zeros(10, 3)}
+    for content, name in ((changed, "head.weight"), ({**weights, "more": torch.zeros(1)}, "more")):
+        save_file(content, path)
+        with pytest.raises(InputError, match=f"^supernet.*{name}"):
+            load_supernet_weights(target, path, "supernet")
+    save_file({name: value for name, value in weights.items() if name != "head.bias"}, path)
+    with pytest.raises(InputError, match="without head.bias"):
+        load_supernet_weights(target, path, "supernet")
+    path.write_bytes(b"no tensors")
+    for place in (path, tmp_path / "absent"):
+        with pytest.raises(InputError, match="^supernet"):
+            load_supernet_weights(target, place, "supernet")
+    assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())

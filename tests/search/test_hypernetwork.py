@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nni_hypens.errors import InputError
-from nni_hypens.hypernetwork import Hypernetwork
+from nni_hypens.search.hypernetwork import Hypernetwork
 
 
 def make(seed: int = 0, pivots: int = 5) -> Hypernetwork:

@@ -21,7 +21,7 @@ from nni.nas.nn.pytorch import (
 from torch import nn
 
 from nni_hypens import EdgeNES, InputError
-from nni_hypens.hub_support import LooseEnds, hub_class
+from nni_hypens.search.hooks import LooseEnds, hub_class
 
 
 class Space(ModelSpace):

@@ -13,10 +13,10 @@ import pytorch_lightning as pl
 
 from nni_hypens import metrics
 from nni_hypens.errors import InputError
-from nni_hypens.sampling import ArchitectureSampler, Candidate
-from nni_hypens.search import EdgeNES
+from nni_hypens.search.sampler import ArchitectureSampler, Candidate
+from nni_hypens.search.strategy import EdgeNES
+from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import Sample
-from nni_hypens.supernet import Supernet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,7 +22,7 @@ import numpy as np
 from nni.nas.evaluator.pytorch import Lightning, Trainer
 
 from nni_hypens import ImageData, SharedEdges, search_ensemble
-from nni_hypens.evaluators import ImageClassification
+from nni_hypens.trials.evaluators import ImageClassification
 from search_spaces import OneCell
 
 SEARCH = {

@@ -19,11 +19,11 @@ _HOME = {
     "InputError": "errors",
     "KnownResults": "space.known_results",
     "export_ensemble": "ensemble.export",
-    "CandidateTraining": "training",
-    "image_evaluator": "evaluators",
+    "CandidateTraining": "trials.strategy",
+    "image_evaluator": "trials.evaluators",
     "search_ensemble": "api",
     "suggest_lam_range": "search.dial",
-    "watch_search": "live",
+    "watch_search": "trials.live",
 }
 __all__ = [*_HOME, "__version__"]
 

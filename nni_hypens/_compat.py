@@ -172,7 +172,7 @@ def service_fields(platform: str) -> list[str] | None:
 
 def trial_config(service: TrainingServiceConfig, remote_python: bool = False) -> NasExperimentConfig:
     """Configuration of a multi-trial experiment on a training service, whose trials begin in
-    :mod:`nni_hypens.trial_process`.
+    :mod:`nni_hypens.trials.process`.
 
     Args:
         service: NNI's config object; copied.
@@ -187,7 +187,7 @@ def trial_config(service: TrainingServiceConfig, remote_python: bool = False) ->
     python = "$(command -v python || command -v python3)" if remote_python else shlex.quote(sys.executable)
     config._trial_command_params = {
         "envs": "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1" if remote_python else "",
-        "python": f"{python} -m nni_hypens.trial_process",
+        "python": f"{python} -m nni_hypens.trials.process",
     }
     return config
 

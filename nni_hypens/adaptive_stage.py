@@ -24,7 +24,7 @@ from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.known_results import known_values
-from nni_hypens.training import TrialSpec
+from nni_hypens.trials.training import TrialSpec
 from nni_hypens.utils.files import read_arrays, read_json, write_json
 
 GAIN = "expected_gain"

@@ -17,7 +17,7 @@ from nni_hypens.cli_parser import EXIT_INPUT, Parser
 from nni_hypens.cli_settings import add_runtime, add_settings, folder_settings, settings_of, settings_text
 from nni_hypens.cli_summary import stage_summary, summary_table
 from nni_hypens.errors import CommandError, InputError, explain
-from nni_hypens.live_trial import TRIAL_COMMAND
+from nni_hypens.trials.live_trial import TRIAL_COMMAND
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 STAGE_HELP = {
@@ -148,8 +148,8 @@ def make_run(arguments: argparse.Namespace) -> Any:
     from nni_hypens.config import RunConfig
     from nni_hypens.pipeline import Run
     from nni_hypens.plan import check_folder
-    from nni_hypens.services import read_service
     from nni_hypens.settings_plan import plan_of
+    from nni_hypens.trials.services import read_service
     from nni_hypens.utils.progress import Progress
 
     stage = arguments.command
@@ -197,7 +197,7 @@ def search_in_trial(arguments: argparse.Namespace) -> None:
 
 def watch(arguments: argparse.Namespace) -> int:
     """Run somebody's search in NNI's web UI; its exit code."""
-    from nni_hypens.live import watch_search
+    from nni_hypens.trials.live import watch_search
 
     words = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
     return watch_search(words, port=arguments.port, name=arguments.name, directory=arguments.directory)

@@ -166,7 +166,8 @@ def _packages() -> Iterator[Check]:
 
 def _imports() -> Iterator[Check]:
     begun = time.monotonic()
-    from nni_hypens import _compat, experiments  # noqa: F401 - NNI, torch and Lightning, first without their noise
+    from nni_hypens import _compat  # noqa: F401 - NNI, torch and Lightning, first without their noise
+    from nni_hypens.trials import experiment as experiments  # noqa: F401 - NNI, torch and Lightning, first without their noise
 
     yield Check("imports", OK, f"NNI, torch and Lightning, {time.monotonic() - begun:.1f} s")
 

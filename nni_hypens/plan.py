@@ -17,7 +17,6 @@ from nni_hypens.data.module import LabelledData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.ensemble.calibration import CALIBRATIONS
 from nni_hypens.errors import InputError
-from nni_hypens.halving import epochs_of
 from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.sampler import RANKINGS
 from nni_hypens.search.strategy import EdgeNES
@@ -28,6 +27,7 @@ from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.space.cost import Budget, budget_for
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.space.known_results import KnownResults
+from nni_hypens.trials.halving import epochs_of
 from nni_hypens.utils.files import check_place, read_yaml
 
 MAX_SEED = 2**32 - 1
@@ -67,7 +67,7 @@ class Plan:
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
         ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.search.sampler.RANKINGS`.
-        halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.halving`.
+        halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.trials.halving`.
         adaptive: How many of the candidates are decided on while others are trained: see
             :mod:`nni_hypens.adaptive`; the others are drawn beforehand. None for all but :data:`START`, and for none
             of them where something else says which are trained, or must know all beforehand: halving, a warm start,

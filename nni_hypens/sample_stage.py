@@ -21,7 +21,7 @@ from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Budget, NetworkSize
 from nni_hypens.space.known_results import known_values
-from nni_hypens.training import INITIAL
+from nni_hypens.trials.training import INITIAL
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import torch_threads

@@ -14,14 +14,14 @@ import torch
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from nni_hypens.errors import CommandError, InputError
-from nni_hypens.experiments import run_search
-from nni_hypens.live import watch_stage
-from nni_hypens.live_trial import TRIAL_COMMAND
 from nni_hypens.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.space.build import fresh
+from nni_hypens.trials.experiment import run_search
+from nni_hypens.trials.live import watch_stage
+from nni_hypens.trials.live_trial import TRIAL_COMMAND
 from nni_hypens.utils.files import write_json, write_text
 from nni_hypens.utils.progress import Progress, SearchProgress
 from nni_hypens.utils.runtime import torch_threads

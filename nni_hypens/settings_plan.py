@@ -6,9 +6,9 @@ from typing import Any
 
 from nni_hypens.config import RunConfig
 from nni_hypens.data.module import ImageData
-from nni_hypens.evaluators import image_evaluator
 from nni_hypens.plan import Plan
 from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.trials.evaluators import image_evaluator
 
 
 def plan_of(config: RunConfig, command: str = "", split_seed: int = 0) -> Plan:

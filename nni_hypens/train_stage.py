@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nni_hypens import halving
 from nni_hypens.adaptive_stage import AdaptiveStage
-from nni_hypens.candidate_training import CandidateTraining
-from nni_hypens.experiments import run_trials
 from nni_hypens.plan import MAX_SEED, Plan
-from nni_hypens.remote import Machines
-from nni_hypens.remote_training import RemoteTraining
 from nni_hypens.sample_stage import write_initial_weights
 from nni_hypens.selection.costs import cheapest, check_affordable
-from nni_hypens.services import Service
 from nni_hypens.space.build import fresh
-from nni_hypens.training import TrialSpec, reached
+from nni_hypens.trials import halving
+from nni_hypens.trials.experiment import run_trials
+from nni_hypens.trials.remote import Machines, RemoteTraining
+from nni_hypens.trials.services import Service
+from nni_hypens.trials.strategy import CandidateTraining
+from nni_hypens.trials.training import TrialSpec, reached
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.ports import held_port
 from nni_hypens.utils.progress import Progress

@@ -29,7 +29,7 @@ from nni_hypens.data.module import ImageData
 from nni_hypens.plan import Plan
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
-from nni_hypens.training import predict
+from nni_hypens.trials.training import predict
 from nni_hypens.utils.files import read_arrays, read_json, write_arrays, write_json
 from nni_hypens.utils.runtime import torch_threads
 

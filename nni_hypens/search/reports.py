@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from nni_hypens._compat import TrialLink
-from nni_hypens.live_trial import LIVE, trial_name
 from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.space.draws import ChoiceLayout
+from nni_hypens.trials.live_trial import LIVE, trial_name
 
 SHARES = (0.0, 0.5, 1.0)
 """Where on the dial the hypernetwork is looked at: nothing shared, half of the edges, the base."""
@@ -93,7 +93,7 @@ _reports: LiveReports | None = None
 
 
 def is_live() -> bool:
-    """Whether this process belongs to a trial that :func:`nni_hypens.live.watch_search` started to show a search."""
+    """Whether this process belongs to a trial that :func:`nni_hypens.watch_search` started to show a search."""
     # the name is compared because trials of an experiment started inside the search inherit the variable
     return trial_name() is not None and os.environ.get(LIVE) == trial_name()
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 OUT = Path(__file__).parent / "results" / "trial_start.json"
 ROUNDS = 3
-IMPORTS = "nni_hypens.training, nni_hypens.data, nni_hypens.evaluators"
+IMPORTS = "nni_hypens.trials.training, nni_hypens.data, nni_hypens.trials.evaluators"
 EMPTY = "import nni.nas.execution.training_service as entry; entry.trial_entry = lambda: None"
 CODE = {
     "nni": f"import {IMPORTS}; {EMPTY}; entry.trial_entry()",
-    "ours": f"import gc; gc.disable(); {EMPTY}; import {IMPORTS}; from nni_hypens.trial_process import ENTRY, main; "
+    "ours": f"import gc; gc.disable(); {EMPTY}; import {IMPORTS}; from nni_hypens.trials.process import ENTRY, main; "
     "main(ENTRY)",
     "nni, imports alone": f"import {IMPORTS}; {EMPTY}; import os; os._exit(0)",
     "nni without nni_hypens": f"{EMPTY}; entry.trial_entry()",

@@ -25,7 +25,7 @@ from nni_hypens.data.module import ImageData
 from nni_hypens.errors import InputError
 from tests.support.loaded import PATIENCE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 

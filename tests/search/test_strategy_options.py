@@ -17,10 +17,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator
-from nni_hypens.evaluators import ImageClassification
 from nni_hypens.search import module as search_module
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import Budget
+from nni_hypens.trials.evaluators import ImageClassification
 from search_spaces import OneCell
 
 

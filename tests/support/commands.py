@@ -165,7 +165,7 @@ class ForkedTrials(ExecutionEngine):
 
 
 def play_trials(space: ModelSpace, evaluator: Any, strategy: Any, run: Path, port: int | None, service: Any) -> int:
-    """Stands for :func:`nni_hypens.experiments.run_trials`."""
+    """Stands for :func:`nni_hypens.trials.experiment.run_trials`."""
     strategy(SimplifiedModelSpace.from_model(space), ForkedTrials(run))
     return port or 0
 

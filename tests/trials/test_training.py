@@ -20,7 +20,7 @@ from nni_hypens._compat import TrialReports
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Budget
-from nni_hypens.training import CandidateEvaluator, TrialSpec, predict
+from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, predict
 from nni_hypens.utils.tensors import write_tensors
 from search_spaces import OneCell
 
@@ -153,7 +153,7 @@ def test_one_that_fails_does_not_stop_those_behind_it(
             raise ValueError("too hot")
         return {"default": 0.5, "candidate": spec["id"]}
 
-    monkeypatch.setattr("nni_hypens.training.train_candidate", fail)
+    monkeypatch.setattr("nni_hypens.trials.training.train_candidate", fail)
     with pytest.raises(ValueError, match="too hot"):
         run_trial(data, tmp_path, *specs(3))
     assert channel.sent == [
@@ -196,7 +196,7 @@ def test_a_trial_that_fails_says_why(
     def fail(*arguments: Any) -> Any:
         raise ValueError("too hot")
 
-    monkeypatch.setattr("nni_hypens.training.train_candidate", fail)
+    monkeypatch.setattr("nni_hypens.trials.training.train_candidate", fail)
     with pytest.raises(ValueError, match="too hot"):
         run_trial(data, tmp_path, specs(1)[0])
     assert channel.sent == [("PERIODICAL", {"default": 0.0, "candidate": "c00", "error": "ValueError: too hot"})]

@@ -12,7 +12,7 @@ import torch
 
 from nni_hypens._compat import manager_environment
 from nni_hypens.errors import InputError
-from nni_hypens.experiments import manager_error, stop_orphan
+from nni_hypens.trials.experiment import manager_error, stop_orphan
 from nni_hypens.utils import ports
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.ports import free_port, held_port

@@ -18,11 +18,12 @@ from nni.nas.evaluator.pytorch import Classification, DataLoader, Lightning, Tra
 from nni.nas.space import SimplifiedModelSpace
 from safetensors.torch import load_file
 
-from nni_hypens import ImageData, InputError, halving, image_evaluator
+from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.data.arrays import as_batch
-from nni_hypens.evaluators import ImageClassification
-from nni_hypens.training import CandidateEvaluator, TrialSpec, reached
-from tests.test_training import channel, space, specs  # noqa: F401
+from nni_hypens.trials import halving
+from nni_hypens.trials.evaluators import ImageClassification
+from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
+from tests.trials.test_training import channel, space, specs  # noqa: F401
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_nothing_is_trained_twice(data: ImageData, tmp_path: Path, channel: Any,
     """A trial that was killed after it wrote its rung and before it said so is not repeated."""
     spec = replace(specs(1)[0], until=3)
     said = train(data, tmp_path, image_evaluator(data, 10, 6), spec)
-    monkeypatch.setattr("nni_hypens.training.train_until", lambda *arguments: pytest.fail("trained again"))
+    monkeypatch.setattr("nni_hypens.trials.training.train_until", lambda *arguments: pytest.fail("trained again"))
     assert train(data, tmp_path, image_evaluator(data, 10, 6), spec) == said
     assert reached(tmp_path / "c00", 3)["epoch"] == 3 and reached(tmp_path / "c00", 6) is None
     assert reached(tmp_path / "c00", None) is None and reached(tmp_path / "none", 3) is None

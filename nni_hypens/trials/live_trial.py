@@ -1,4 +1,4 @@
-"""The command of a live search's only trial: ``python -m nni_hypens.live_trial COMMAND...``.
+"""The command of a live search's only trial: ``python -m nni_hypens.trials.live_trial COMMAND...``.
 
 It runs the search in a process group of its own, passes signals on to all of it, writes how it ended, and ends with
 it. NNI alone would signal one process, keep no exit code, and let the search go on when whoever started it is gone.

@@ -26,9 +26,9 @@ from safetensors.torch import load_file
 from nni_hypens import metrics
 from nni_hypens._compat import TrialReports, quiet_training
 from nni_hypens.data.module import Loaders
-from nni_hypens.halving import forget_rung, read_rung, train_until, write_rung
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import count_flops, measure_latency
+from nni_hypens.trials.halving import forget_rung, read_rung, train_until, write_rung
 from nni_hypens.utils.files import read_json, write_arrays, write_json
 from nni_hypens.utils.tensors import write_tensors
 
@@ -47,7 +47,7 @@ class TrialSpec:
         seed: Seed of its initial weights and of everything drawn in its training.
         text: The architecture in one line, for NNI's web UI.
         warm_start: Whether its initial weights are those in ``initial.safetensors`` in its folder.
-        until: Epoch of its schedule at which it waits to be compared (:mod:`nni_hypens.halving`); None for none.
+        until: Epoch of its schedule at which it waits to be compared (:mod:`nni_hypens.trials.halving`); None for none.
     """
 
     id: str

@@ -17,7 +17,7 @@ from nni.nas.strategy.base import Strategy
 
 from nni_hypens.data.module import Loaders
 from nni_hypens.errors import InputError
-from nni_hypens.training import CandidateEvaluator, TrialSpec, reached
+from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
 from nni_hypens.utils.files import write_json
 
 NO_REASON = (

@@ -21,8 +21,8 @@ from nni.experiment import Experiment, ExperimentConfig
 
 from nni_hypens._compat import PatientManager, manager_environment, quiet_logging
 from nni_hypens.errors import InputError
-from nni_hypens.experiments import forget_manager, kill_trials, record_manager, stop_orphan
-from nni_hypens.live_trial import OWNER, STATE
+from nni_hypens.trials.experiment import forget_manager, kill_trials, record_manager, stop_orphan
+from nni_hypens.trials.live_trial import OWNER, STATE
 from nni_hypens.utils.files import check_place, read_json
 from nni_hypens.utils.ports import free_port, held_port
 
@@ -132,7 +132,7 @@ class _Watch:
         self.experiment = _LiveExperiment(self._config(name, parameters))
         self.state = folder.resolve() / self.experiment.id / "search.json"
         own = command[1:] if command[0] == sys.executable and command[1:] and command[1].startswith("-") else command
-        runner = [sys.executable, "-m", "nni_hypens.live_trial", *own]
+        runner = [sys.executable, "-m", "nni_hypens.trials.live_trial", *own]
         # with exec the shell becomes the runner, which then gets the signals that NNI sends
         self.experiment.config.trial_command = f"exec {shlex.join(runner)}"
 

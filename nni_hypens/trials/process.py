@@ -24,9 +24,10 @@ def main(arguments: list[str]) -> None:
         SystemExit: Other arguments.
     """
     if arguments != ENTRY:
-        sys.exit(f"usage: python -m nni_hypens.trial_process {' '.join(ENTRY)}")
+        sys.exit(f"usage: python -m nni_hypens.trials.process {' '.join(ENTRY)}")
     gc.disable()
-    from nni_hypens import _compat, training  # noqa: F401 - what trials need, imported while the collector rests
+    from nni_hypens import _compat  # noqa: F401 - what trials need, imported while the collector rests
+    from nni_hypens.trials import training  # noqa: F401 - what trials need, imported while the collector rests
 
     # isort: split
     from nni.nas.execution.training_service import trial_entry

@@ -22,12 +22,13 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.runtime import trial_command_channel
 from nni.runtime.trial_command_channel import TrialCommandChannel
 
-from nni_hypens import EdgeNES, cli, image_evaluator, live_trial, watch_search
+from nni_hypens import EdgeNES, cli, image_evaluator, watch_search
 from nni_hypens._compat import TrialLink
 from nni_hypens.errors import InputError
 from nni_hypens.pipeline import Run
 from nni_hypens.search import reports as live_reports
 from nni_hypens.search.reports import LiveReports, epoch_metric, is_live
+from nni_hypens.trials import live_trial
 from search_spaces import OneCell
 from tests.end_to_end.test_run import finish, get, kill, reachable_from_outside, start, wait_for
 from tests.support.loaded import PATIENCE, free_port
@@ -185,7 +186,7 @@ def start_trial(folder: Path, *command: str, owner: int | None = None) -> subpro
         "NNI_OUTPUT_DIR": str(folder),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "nni_hypens.live_trial", *command],
+        [sys.executable, "-m", "nni_hypens.trials.live_trial", *command],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

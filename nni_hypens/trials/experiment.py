@@ -16,9 +16,9 @@ from nni.nas.nn.pytorch import ModelSpace
 from pytorch_lightning.callbacks import Callback
 
 from nni_hypens._compat import PatientManager, manager_environment, quiet_logging, trial_config
-from nni_hypens.candidate_training import CandidateTraining
 from nni_hypens.search.strategy import EdgeNES
-from nni_hypens.services import Service, check_service
+from nni_hypens.trials.services import Service, check_service
+from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.ports import free_port
 

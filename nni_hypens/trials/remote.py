@@ -14,19 +14,23 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
+from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent
 
 from nni_hypens.errors import InputError
-from nni_hypens.services import Service
+from nni_hypens.trials.services import Service
+from nni_hypens.trials.strategy import CandidateTraining
+from nni_hypens.trials.training import TrialSpec
 from nni_hypens.utils.checks import require
-from nni_hypens.utils.files import move_into_place, read_arrays, write_json
+from nni_hypens.utils.files import move_into_place, read_arrays, read_json, write_json
 from nni_hypens.utils.tensors import load_weights
 
 PLACE = re.compile(r"(/[A-Za-z0-9@+=,. _-]+)*/nni-experiments/[\w-]+/environments/[\w-]+/trials/[\w-]+", re.ASCII)
@@ -185,7 +189,7 @@ class Expected:
     """What a candidate's files must be.
 
     Args:
-        spec: Fields of its :class:`nni_hypens.training.TrialSpec`.
+        spec: Fields of its :class:`nni_hypens.trials.training.TrialSpec`.
         network: Its architecture, with any weights.
         classes: Classes C, or None for any number.
         rows: Array of the predictions -> its examples, or None for any number.
@@ -354,3 +358,120 @@ class Machines:
             if line:
                 return line
         return None
+
+
+PLACE_FILE = "remote.json"
+"""In a candidate's folder, from its first report until its files have come: where its trial writes. A run that was
+killed in between fetches what has finished since instead of training it again."""
+TRIES, PAUSE_SECONDS = 3, 2.0
+
+
+class RemoteTraining(CandidateTraining):
+    """As :class:`CandidateTraining`, on machines that do not have the run folder.
+
+    Args:
+        *arguments: Those of ``CandidateTraining``.
+        machines: Where trials run.
+        **options: Those of ``CandidateTraining``.
+
+    Raises:
+        InputError: Something that a trial process could not rebuild; or candidates with initial weights, which stay
+            on this machine.
+    """
+
+    def __init__(self, *arguments: Any, machines: Machines, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if any(spec.warm_start for spec in self.candidates):
+            raise InputError("warm_start", "true with remote trials", "false, or trials on this machine")
+        self.machines = machines
+        self._specs = {spec.id: spec for spec in self.candidates}
+        self._places: dict[str, str] = {}
+        self._arrived: dict[str, dict[str, Any] | None] = {}  # finished, not fetched yet; None where no report said so
+
+    @property
+    def trial_directory(self) -> str | None:
+        """None: the run folder is not there."""
+        return None
+
+    def _run(self) -> None:
+        for leftover in self.directory.glob("*/.fetch-*"):  # of a run that was killed
+            shutil.rmtree(leftover)
+        self.candidates = [spec for spec in self.candidates if not self._recover(spec)]
+        super()._run()
+
+    def _added(self, spec: TrialSpec) -> TrialSpec:
+        self._specs[spec.id] = spec
+        return super()._added(spec)
+
+    def _recover(self, spec: TrialSpec) -> bool:
+        """Fetch what an earlier run saw begin, if it has finished since."""
+        path = self.directory / spec.id / PLACE_FILE
+        if not path.exists():
+            return False
+        try:
+            self.results[spec.id] = self._bring(spec, read_json(path)["place"])
+        except FetchError:
+            return False
+        finally:
+            path.unlink()
+        self._tell(spec.id, float(self.results[spec.id]["default"]), True)
+        return True
+
+    def _bring(self, spec: TrialSpec, place: str) -> dict[str, Any]:
+        with torch.random.fork_rng(devices=[]):
+            network = self.model_space.freeze(spec.architecture).executable_model()
+        sizes = self.data.describe()["sizes"] if hasattr(self.data, "describe") else {}
+        rows = {"val": sizes.get("validation"), "test": sizes.get("test")}
+        classes = getattr(self.data, "num_classes", None)
+        return self.machines.bring(place, Expected(asdict(spec), network, classes, rows), self.directory / spec.id)
+
+    def _reporter(self, event: IntermediateMetricEvent | FinalMetricEvent) -> str | None:
+        candidate = super()._reporter(event)
+        place = event.metric.get("place") if isinstance(event.metric, dict) else None
+        if candidate is not None and isinstance(place, str) and self._places.get(candidate) != place:
+            self._places[candidate] = place
+            write_json(self.directory / candidate / PLACE_FILE, {"place": place})
+        return candidate
+
+    def _finish(self, candidate: str, metric: dict[str, Any]) -> None:
+        self._arrived[candidate] = metric
+
+    def _settle_silent(self) -> None:
+        for candidate in self._running() & self._ended - set(self._arrived):
+            self._arrived[candidate] = None
+
+    def _collect(self) -> None:
+        with self._changed:
+            waiting = dict(self._arrived)
+        for candidate, metric in waiting.items():
+            failure = None
+            try:
+                record = self._fetch(candidate, TRIES if metric else 1)
+            except FetchError as error:
+                failure = str(error) if metric else self._errors.get(candidate) or self._error_of(candidate)
+            with self._changed:
+                self._arrived.pop(candidate, None)
+                if failure is None:
+                    super()._finish(candidate, metric or record)
+                else:
+                    self.failed[candidate] = failure
+                    self._tell(candidate, None, True)
+
+    def _fetch(self, candidate: str, tries: int) -> dict[str, Any]:
+        place = self._places.get(candidate)
+        if place is None:
+            raise FetchError("no report said where its trial wrote")
+        for attempt in range(tries):
+            try:
+                record = self._bring(self._specs[candidate], place)
+                (self.directory / candidate / PLACE_FILE).unlink(missing_ok=True)
+                return record
+            except FetchError:
+                if attempt == tries - 1:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+        raise AssertionError("unreachable")
+
+    def _error_of(self, candidate: str) -> str:
+        """What a trial there wrote last to its standard error; of the last one, as reports do not tell them apart."""
+        return self.machines.last_error(self.engine.nodejs_binding.id) or "the trial ended without a result"

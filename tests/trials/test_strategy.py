@@ -13,9 +13,9 @@ from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, M
 from nni.nas.space import ModelStatus, SimplifiedModelSpace
 
 from nni_hypens import ImageData, InputError, image_evaluator
-from nni_hypens.candidate_training import CandidateTraining
+from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.utils.files import write_json
-from tests.test_training import space, specs
+from tests.trials.test_training import space, specs
 
 
 @pytest.fixture(scope="module")

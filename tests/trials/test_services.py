@@ -12,7 +12,7 @@ import yaml
 from nni.experiment.config import K8sStorageConfig, KubeflowConfig, LocalConfig, RemoteConfig, RemoteMachineConfig
 
 from nni_hypens import InputError, cli
-from nni_hypens.services import check_service, is_loopback, read_service
+from nni_hypens.trials.services import check_service, is_loopback, read_service
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_hosts_of_this_machine() -> None:
     assert not any(map(is_loopback, ("10.0.0.1", "gpu1", "localhost.example.org", "None", "")))
 
 
-EXAMPLES = Path(__file__).parent.parent / "examples" / "remote"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "remote"
 
 
 def test_the_examples(tmp_path: Path) -> None:

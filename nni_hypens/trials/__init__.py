@@ -1,0 +1,1 @@
+"""Candidates are trained: as NNI trials, on any of its training services."""

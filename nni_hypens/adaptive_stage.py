@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.plan import Plan
-from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted, looked_at
+from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
+from nni_hypens.proposals.ranking import looked_at
+from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted
 from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import EdgeStructure, Sample
@@ -112,7 +113,7 @@ class AdaptiveStage:
         plan = self.plan
         drawn = [record["architecture"] for record in self.records if GAIN not in record]
         size = NetworkSize(plan.space, plan.image_shape)
-        pool = looked_at(plan, self._sampler, size, OVERSAMPLE * plan.candidates, plan.seed)
+        pool = looked_at(plan.ranked_by, plan.lam_range, self._sampler, size, OVERSAMPLE * plan.candidates, plan.seed)
         labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
         return AdaptiveTraining(
             self._structure, drawn, samples, labels, plan.members, plan.seed, plan.budget(), traits=size

@@ -168,7 +168,7 @@ def search_ensemble(
             and size together, large random architectures among them) or ``auto`` (``promising`` with ``adaptive``,
             else ``spread``).
         adaptive: How many of the candidates are decided on while others are trained: see
-            :mod:`nni_hypens.adaptive`. None for all but three, and for none of them with ``halving``,
+            :mod:`nni_hypens.proposals.adaptive`. None for all but three, and for none of them with ``halving``,
             ``warm_start``, a limit on the ensemble, a range of lam, or the ranking ``spread`` or ``ensemble``.
         halving: Whether candidates are compared by validation NLL at a quarter and at half of their epochs, and only
             the better half (at least one more than the members) is trained further. The evaluator must be an NNI

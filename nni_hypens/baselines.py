@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.baselines_nes import evolution, random_pool, random_search
 from nni_hypens.errors import InputError
 from nni_hypens.method_parts import MANY, Method, Next, Recipe, Trained, fill, replicas
 from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
-from nni_hypens.promising import LOOKED_AT, choose_promising, promising_pool
+from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
+from nni_hypens.proposals.ranking import LOOKED_AT, choose_pool, choose_promising, promising_pool
 from nni_hypens.sample_stage import OVERSAMPLE
 from nni_hypens.search.regularizers import JensenShannon
-from nni_hypens.search.sampler import choose_pool
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import diverse_start, neighbours, random_architectures
@@ -161,7 +160,7 @@ def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranke
 
 def adaptive_edgenes(start: int = 3, name: str = "edgenes", traits: bool = True, **changes: Any) -> Recipe:
     """EdgeNES with adaptive training: ``start`` promising architectures, new seeds of the best of them until there are
-    :data:`nni_hypens.adaptive.LEARNT` networks, then whatever is expected to help the ensemble most."""
+    :data:`nni_hypens.proposals.adaptive.LEARNT` networks, then whatever is expected to help the ensemble most."""
 
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         search = hypernetwork_search(bench, name, **changes)

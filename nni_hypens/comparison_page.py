@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from nni_hypens import comparison_plots as plots
-from nni_hypens import report_html as page
+from nni_hypens import comparison_plots as plots, report_html as page
 from nni_hypens.comparison import COLUMNS, cell_name
 from nni_hypens.comparison_data import Block, comparison_blocks, title_of
 from nni_hypens.comparison_tables import SPEARMAN, spearman_text

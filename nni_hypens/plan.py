@@ -17,8 +17,8 @@ from nni_hypens.data.module import LabelledData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.ensemble.calibration import CALIBRATIONS
 from nni_hypens.errors import InputError
+from nni_hypens.proposals.ranking import RANKINGS
 from nni_hypens.search.regularizers import Diversity
-from nni_hypens.search.sampler import RANKINGS
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.selection.costs import check_total_limits
 from nni_hypens.selection.methods import check_options
@@ -66,12 +66,12 @@ class Plan:
         ood: Images from elsewhere, as for :func:`nni_hypens.data.ood.ood_names`.
         stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
         threads: Threads of torch in the search and in each trial; the last digits of results depend on it.
-        ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.search.sampler.RANKINGS`.
+        ranking: How what is trained is chosen on the supernet, one of :data:`nni_hypens.proposals.ranking.RANKINGS`.
         halving: Whether the worse half of the candidates is stopped at each rung: see :mod:`nni_hypens.trials.halving`.
         adaptive: How many of the candidates are decided on while others are trained: see
-            :mod:`nni_hypens.adaptive`; the others are drawn beforehand. None for all but :data:`START`, and for none
-            of them where something else says which are trained, or must know all beforehand: halving, a warm start,
-            limits on the ensemble, a range of lam, or a ranking but ``promising``.
+            :mod:`nni_hypens.proposals.adaptive`; the others are drawn beforehand. None for all but :data:`START`, and
+            for none of them where something else says which are trained, or must know all beforehand: halving, a
+            warm start, limits on the ensemble, a range of lam, or a ranking but ``promising``.
         limits: Limits on the ensemble, by the names of :data:`nni_hypens.selection.costs.LIMITS`; None for no limit.
         known_results: A table of known results, as for :class:`nni_hypens.space.known_results.KnownResults`, or None.
     """

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nni_hypens import plot_data, plots
-from nni_hypens import report_html as page
+from nni_hypens import plot_data, plots, report_html as page
 from nni_hypens.plot_data import number
 from nni_hypens.report_examples import uncertain_and_wrong
 from nni_hypens.report_known import known_results

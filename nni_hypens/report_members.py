@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nni_hypens import plot_data, plots
-from nni_hypens import report_html as page
+from nni_hypens import plot_data, plots, report_html as page
 from nni_hypens.plot_cost import cost_front_data
 from nni_hypens.plot_data import mappings, number
 from nni_hypens.report_examples import member_gallery

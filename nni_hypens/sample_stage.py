@@ -13,8 +13,13 @@ import torch
 from nni_hypens import metrics
 from nni_hypens.errors import InputError
 from nni_hypens.plan import Plan
-from nni_hypens.promising import choose_promising, n_drawn, promising_pool
-from nni_hypens.search.sampler import ArchitectureSampler, Candidate, choose_ensemble, choose_pool
+from nni_hypens.proposals.ranking import (
+    choose_ensemble,
+    choose_pool,
+    choose_promising,
+    looked_at,
+)
+from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.selection.costs import COUNTED, LIMITS
 from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
@@ -102,25 +107,6 @@ def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:
     return {"parameters": cost.params, "flops": cost.flops}
 
 
-def looked_at(
-    plan: Plan,
-    sampler: ArchitectureSampler,
-    size: NetworkSize,
-    wanted: int,
-    seed: int,
-    at_least: int = 1,
-    progress: Progress | None = None,
-) -> list[Candidate]:
-    """What the plan's ranking looks at: with ``promising`` large architectures as well, else base and dial alone."""
-    if plan.ranked_by != "promising":
-        return sampler.pool(wanted, plan.lam_range, seed, at_least=at_least)
-    progress = progress or Progress(quiet=True)
-    progress.start("sizes", n_drawn(wanted), "network")
-    pool = promising_pool(sampler, size, wanted, plan.lam_range, seed, progress.step)
-    progress.stop()
-    return pool
-
-
 def _new_pool(
     plan: Plan,
     sampler: ArchitectureSampler,
@@ -132,7 +118,16 @@ def _new_pool(
 ) -> list[Candidate]:
     """Architectures to rank. None is among ``known``, but for the base, which comes first where it is asked for."""
     wanted = OVERSAMPLE * n
-    others = looked_at(plan, sampler, size, wanted + len(known), plan.seed + offset, 1 if known else n, progress)
+    others = looked_at(
+        plan.ranked_by,
+        plan.lam_range,
+        sampler,
+        size,
+        wanted + len(known),
+        plan.seed + offset,
+        1 if known else n,
+        progress,
+    )
     base, others = ([], others) if plan.ranked_by == "promising" else (others[:1], others[1:])
     new = [candidate for candidate in others if sampler.structure.key(candidate.architecture) not in known]
     there = len(new) if known else len(base) + len(new)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -40,7 +39,7 @@ class Candidate:
         lam: Requested shared edges (None where no dial was asked, as for the base).
         shared_edges: Edges it has in common with the base.
         source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw, some edges set to or from the base's); ``large``
-            of :mod:`nni_hypens.promising`, or what adaptive training says (:class:`nni_hypens.adaptive.Proposal`).
+            for a large random architecture, or how adaptive training proposed it.
         architecture: The NNI sample.
     """
 
@@ -303,59 +302,6 @@ def _metadata(path: Path) -> dict[str, Any]:
         return found
 
 
-def choose_pool(pool: list[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
-    """Which ``n`` of a larger pool to train: the base, and for each part of the range of lam the one that helps most.
-
-    Candidates other than the base (first in the pool) are cut into ``n - 1`` groups of neighbouring lam; from each,
-    the one is kept that gives the lowest NLL of the average with those kept before. The supernet's ranking alone can
-    be upside down, so it decides only within a group, and training decides the rest.
-
-    Args:
-        pool: P candidates, the base first.
-        probabilities: ``P x N x C`` on validation images, from the supernet.
-        labels: ``N``.
-        n: How many to keep, 1..P.
-
-    Returns:
-        Indices into the pool, the base first.
-    """
-    kept = [0]
-    others = sorted(range(1, len(pool)), key=lambda index: (-(pool[index].lam or 0.0), index))
-    true_class = probabilities[:, np.arange(len(labels)), labels].astype(np.float64)  # P x N
-    total = true_class[0].copy()
-    for group in np.array_split(np.array(others, dtype=int), max(n - 1, 1)):
-        if len(kept) == n or not len(group):
-            continue
-        losses = [
-            -np.log(np.clip((total + true_class[index]) / (len(kept) + 1), 1e-12, None)).mean() for index in group
-        ]
-        best = int(group[int(np.argmin(losses))])
-        kept.append(best)
-        total += true_class[best]
-    return kept
-
-
-def choose_ensemble(pool: list[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
-    """Which ``n`` of a larger pool to train: the base, then whichever of all helps the average most, wherever it is
-    on the dial.
-
-    Arguments and result as for :func:`choose_pool`, the result in the order of choice; of equals the first is taken.
-    """
-    kept = [0]
-    true_class = probabilities[:, np.arange(len(labels)), labels].astype(np.float64)  # P x N
-    total = true_class[0].copy()
-    while len(kept) < n:
-        losses = -np.log(np.clip((total + true_class) / (len(kept) + 1), 1e-12, None)).mean(axis=1)
-        losses[kept] = np.inf
-        kept.append(int(np.argmin(losses)))
-        total += true_class[kept[-1]]
-    return kept
-
-
-RANKINGS = ("auto", "spread", "ensemble", "promising")
-"""Ways to choose what is trained from what was ranked on the supernet: :func:`choose_pool`, :func:`choose_ensemble`,
-:func:`nni_hypens.promising.choose_promising`; ``auto`` is the last where adaptive training goes on from there, else the
-first."""
 LossFn = Callable[[Sample], float]
 
 

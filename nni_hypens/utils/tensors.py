@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from safetensors.torch import save as save_tensors
+from safetensors.torch import load_file, save as save_tensors
 from torch import nn
 
 from nni_hypens.errors import InputError

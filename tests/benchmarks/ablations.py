@@ -28,7 +28,6 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
-from nni_hypens.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.baselines import DRAWN
 from nni_hypens.comparison import outcome
 from nni_hypens.comparison_tables import compared
@@ -36,9 +35,10 @@ from nni_hypens.config import RunConfig
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
 from nni_hypens.plan import Plan
-from nni_hypens.promising import choose_promising, promising_pool
+from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
+from nni_hypens.proposals.ranking import choose_ensemble, choose_pool, choose_promising, promising_pool
 from nni_hypens.search.regularizers import JensenShannon
-from nni_hypens.search.sampler import Candidate, choose_ensemble, choose_pool
+from nni_hypens.search.sampler import Candidate
 from nni_hypens.settings_plan import plan_of
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize

@@ -21,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from scipy.stats import spearmanr
 
-from nni_hypens.adaptive import architecture_features, predicted_nll, trait_features
+from nni_hypens.proposals.forecast import architecture_features, predicted_nll, trait_features
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.utils.files import read_json

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from nni.nas.evaluator.pytorch import Classification
 
 from nni_hypens.data.module import ImageData

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP, Schedule, SearchSettings

@@ -7,13 +7,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from nni_hypens import metrics, selection
 from nni_hypens.errors import InputError
-from nni_hypens.selection import scorers as selection_scores
-from nni_hypens.selection import task as selection_task
+from nni_hypens.selection import scorers as selection_scores, task as selection_task
 
 SEEDS = st.integers(0, 2**32 - 1)
 

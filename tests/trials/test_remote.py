@@ -24,8 +24,7 @@ from nni_hypens.trials import remote as remote_training
 from nni_hypens.trials.remote import FILES, MARK, Expected, FetchError, Machine, Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.utils.files import read_json, write_json
-from tests.trials import test_strategy as played
-from tests.trials import test_training as local
+from tests.trials import test_strategy as played, test_training as local
 
 SPEC = {
     "id": "c00", "architecture": {"a": 1}, "lam": 1.5, "shared_edges": 2, "seed": 7, "text": "one", "warm_start": False,

@@ -1,5 +1,7 @@
 """Adaptive training: what it expects is checked against brute force, what it does against a simulated truth."""
 
+from __future__ import annotations
+
 from collections import Counter
 
 import numpy as np
@@ -7,9 +9,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from nni_hypens import metrics
-from nni_hypens.adaptive import (
-    MEASURED,
-    AdaptiveTraining,
+from nni_hypens.proposals.adaptive import MEASURED, AdaptiveTraining
+from nni_hypens.proposals.forecast import (
     architecture_features,
     ensemble_nll,
     forecast,

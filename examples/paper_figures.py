@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import t
 
-from nni_hypens.plots import FIRST, INK, LIGHT, MUTED, SECOND, drawing
+from nni_hypens.report.svg import FIRST, INK, LIGHT, MUTED, SECOND, drawing
 from nni_hypens.utils.files import replacing
 
 Results = dict[str, Any]

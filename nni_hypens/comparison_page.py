@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from nni_hypens import comparison_plots as plots, report_html as page
+from nni_hypens import comparison_plots as plots
 from nni_hypens.comparison import COLUMNS, cell_name
 from nni_hypens.comparison_data import Block, comparison_blocks, title_of
 from nni_hypens.comparison_tables import SPEARMAN, spearman_text
 from nni_hypens.errors import InputError
+from nni_hypens.report import html as page
 from nni_hypens.utils.files import read_json, write_bytes, write_text
 
 PAGE = "comparison.html"

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from nni_hypens.comparison_data import Block, MethodCost
-from nni_hypens.plot_data import short
-from nni_hypens.plots import FIRST, INK, LIGHT, MUTED, SECOND, drawing, inline_svg
+from nni_hypens.report.html import short
+from nni_hypens.report.svg import FIRST, INK, LIGHT, MUTED, SECOND, drawing, inline_svg
 
 _ROW = 0.27  # inches for a method
 DPI = 200

@@ -371,7 +371,7 @@ class Run:
 
     def report(self) -> None:
         """Write ``report.html``."""
-        from nni_hypens.report import write_report
+        from nni_hypens.report.page import write_report
 
         self.require("results.json", "evaluate")
         if not (self.out / "report.html").exists():

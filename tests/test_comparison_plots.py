@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nni_hypens import report_html
 from nni_hypens.comparison_data import Block, comparison_blocks
 from nni_hypens.comparison_plots import (
     Content,
@@ -21,7 +20,8 @@ from nni_hypens.comparison_plots import (
     scores_figure,
     split_figure,
 )
-from nni_hypens.plots import COLOUR_VARIABLES, LIGHT
+from nni_hypens.report import html as report_html
+from nni_hypens.report.svg import COLOUR_VARIABLES, LIGHT
 from tests.support.comparison_results import results
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from nni_hypens.errors import InputError
-from nni_hypens.plot_data import number
+from nni_hypens.report.html import number
 
 _PARTS = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
@@ -156,3 +156,7 @@ def _test_size(run_dir: Path, results: Mapping[str, Any], trained: Iterable[Mapp
                 name = f"candidates/{row['id']}/predictions.npz"
                 raise InputError(name, f"unreadable ({error})", "an .npz with the arrays val and test") from None
     return None
+
+
+def _base_candidate(run: RunContent) -> Mapping[str, Any] | None:
+    return next((item for item in run.candidates if item.get("source") == "base"), None)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nni_hypens.report import write_report
-from nni_hypens.report_members import reason
+from nni_hypens.report.members import reason
+from nni_hypens.report.page import write_report
 from tests.support.report_fixture import make_run_folder
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from nni_hypens.plot_data import clean, number
 
 _METRICS = ("accuracy", "nll", "ece", "brier", "aurc")
 _NUMERIC = ' class="n"'
@@ -162,3 +161,31 @@ def document(title: str, opening: str, sections: Iterable[str], style: str = "")
 
 def metric_cells(metrics: Mapping[str, Any] | None) -> list[tuple[str, bool]]:
     return [(fixed((metrics or {}).get(key), percent=key == "accuracy"), True) for key in _METRICS]
+
+
+def _count(value: Any) -> str:
+    found = number(value)
+    return "–" if found is None else f"{found:.0f}"
+
+
+def number(value: Any) -> float | None:
+    """Give a finite number as a float, and None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def clean(value: object) -> str:
+    """Text in which every character can be written to a page: no control characters, no lone surrogates."""
+    text = str(value).encode("utf-8", "replace").decode("utf-8")
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
+def short(value: object, width: int = 14) -> str:
+    text = clean(value)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings in what should be a list of them."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, (list, tuple)) else []

@@ -7,9 +7,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from nni_hypens import plot_data, plots
-from nni_hypens.plot_cost import cost_front_data
-from nni_hypens.plot_data import DialPoint, GraphEdge
+from nni_hypens.report.calibration import (
+    Disagreement,
+    ReliabilityCurve,
+    disagreement_data,
+    draw_disagreement,
+    draw_reliability,
+)
+from nni_hypens.report.cells import CellGraph, GraphEdge, _tracks, cell_graphs, draw_cell
+from nni_hypens.report.cost import cost_front_data, draw_cost_front
+from nni_hypens.report.dial import AccuracyByEdges, AccuracyPoint, Dial, DialPoint, dial_data, draw_accuracy, draw_dial
+from nni_hypens.report.history import History, draw_history
+from nni_hypens.report.html import clean
+from nni_hypens.report.svg import COLOUR_VARIABLES, INK
+from nni_hypens.report.uncertainty import EntropyBar, draw_entropy, draw_robustness, entropy_data, robustness_data
 from tests.support.report_fixture import darts_edges
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -64,7 +75,7 @@ def test_dial_data_is_exact() -> None:
         {"id": "t", "lam": 3.0, "shared_edges": 3, "source": "draw"},
         {"id": "p", "lam": -0.25, "shared_edges": 0, "source": "draw"},
     ]
-    data = plot_data.dial_data(pool, {"b", "m", "t"}, {"m"}, 4)
+    data = dial_data(pool, {"b", "m", "t"}, {"m"}, 4)
     assert data.points == (
         DialPoint("m", 1.5, 2, "mode", "member"),
         DialPoint("t", 3.0, 3, "draw", "trained"),
@@ -72,16 +83,16 @@ def test_dial_data_is_exact() -> None:
     )
     assert (data.n_edges, data.omitted) == (4, 1)
     assert data.mean_absolute_error == pytest.approx((0.5 + 0 + 0.25) / 3)
-    with_modes = plot_data.dial_data(pool, set(), set(), 4, [[0, 1], [0.5, 1], [4, 4]])
+    with_modes = dial_data(pool, set(), set(), 4, [[0, 1], [0.5, 1], [4, 4]])
     assert with_modes.modes == ((0.0, 1), (0.5, 1), (4.0, 4)) and with_modes.mean_absolute_error == pytest.approx(0.5)
-    assert "0.50 edges off" in plots.draw_dial(with_modes, "d")
-    assert plot_data.dial_data(pool[:1], set(), set(), 4) == ((), 4, 1, None, ())
+    assert "0.50 edges off" in draw_dial(with_modes, "d")
+    assert dial_data(pool[:1], set(), set(), 4) == ((), 4, 1, None, ())
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6)), max_size=16))
 def test_no_two_overlapping_spans_share_a_track(drawn: list[tuple[int, int]]) -> None:
     spans = [(start, start + length) for start, length in drawn]
-    tracks = plots._tracks(spans)
+    tracks = _tracks(spans)
     for i, (a, b) in enumerate(spans):
         for j, (c, d) in enumerate(spans[:i]):
             assert tracks[i] != tracks[j] or b < c or d < a
@@ -90,18 +101,18 @@ def test_no_two_overlapping_spans_share_a_track(drawn: list[tuple[int, int]]) ->
 def test_drawings_are_whole_and_name_their_content() -> None:
     rng = np.random.default_rng(0)
     edges, base = darts_edges(rng), darts_edges(rng)
-    graph = plot_data.cell_graphs(edges, base, edges + base)[0][0]
-    parsed = _check(plots.draw_cell(graph, "c"), "c")
+    graph = cell_graphs(edges, base, edges + base)[0][0]
+    parsed = _check(draw_cell(graph, "c"), "c")
     assert {"input 0", "node 2", "node 5", graph.edges[0].operation} <= set(parsed.text)
     assert "node 5 takes" in parsed.first["aria-label"] and "(differs)" in parsed.first["aria-label"]
 
-    data = plot_data.disagreement_data(["a", "b", "c"], [[0, 0.25, 0.5], [0.25, 0, 0.125], [0.5, 0.125, 0]])
-    parsed = _check(plots.draw_disagreement(data, "h"), "h")
+    data = disagreement_data(["a", "b", "c"], [[0, 0.25, 0.5], [0.25, 0, 0.125], [0.5, 0.125, 0]])
+    parsed = _check(draw_disagreement(data, "h"), "h")
     assert {"25.0%", "50.0%", "12.5%", "a", "b", "c"} <= set(parsed.text)
     assert parsed.first["aria-label"].endswith("From 12.5% to 50.0%, most between c and a.")
 
-    curve = plot_data.ReliabilityCurve("ensemble", 2, (0, 1), (0.4, 0.8), (0.5, 1.0), (1, 3))
-    parsed = _check(plots.draw_reliability([curve, curve._replace(name="best", count=(), bins=())], "r"), "r")
+    curve = ReliabilityCurve("ensemble", 2, (0, 1), (0.4, 0.8), (0.5, 1.0), (1, 3))
+    parsed = _check(draw_reliability([curve, curve._replace(name="best", count=(), bins=())], "r"), "r")
     assert "ensemble: mean confidence 70.0%, accuracy 87.5%." in parsed.first["aria-label"]
     assert "best: no examples." in parsed.first["aria-label"]
 
@@ -111,56 +122,54 @@ def test_robustness_and_entropy() -> None:
         {"model": model, "severity": severity, "accuracy": 0.9 - severity * 0.1 * k, "nll": severity * k}
         for model in ("ensemble", "best member") for severity in (0, 1, 1) for k in (1, 2)
     ]  # fmt: skip
-    curves = plot_data.robustness_data([*rows, {"model": "x", "severity": None}, {}])
+    curves = robustness_data([*rows, {"model": "x", "severity": None}, {}])
     assert [curve.model for curve in curves] == ["ensemble", "best member"]
     assert curves[0].points == ((0, pytest.approx(0.9), 0.0), (1, pytest.approx(0.75), 1.5))
-    parsed = _check(plots.draw_robustness(curves, "r"), "r")
+    parsed = _check(draw_robustness(curves, "r"), "r")
     assert "ensemble: accuracy 90.0% to 75.0%, NLL 0.000 to 1.500." in parsed.first["aria-label"]
     assert {"ensemble", "best member", "NLL"} <= set(parsed.text)
-    bars = plot_data.entropy_data({"test": {"aleatoric": 0.5, "epistemic": 0.25}, "none": {"aleatoric": None}})
-    assert bars == (plot_data.EntropyBar("test", 0.5, 0.25),)
-    assert "test: aleatoric 0.500, epistemic 0.250." in _check(plots.draw_entropy(bars, "e"), "e").first["aria-label"]
+    bars = entropy_data({"test": {"aleatoric": 0.5, "epistemic": 0.25}, "none": {"aleatoric": None}})
+    assert bars == (EntropyBar("test", 0.5, 0.25),)
+    assert "test: aleatoric 0.500, epistemic 0.250." in _check(draw_entropy(bars, "e"), "e").first["aria-label"]
 
 
 def test_drawings_of_next_to_nothing() -> None:
-    _check(plots.draw_disagreement(plot_data.Disagreement(("a", "b"), ((0, 0), (0, 0))), "h"), "h")
-    _check(plots.draw_dial(plot_data.Dial((DialPoint("a", 0.0, 0, "", "pool"),), 0, 0, 0.0), "d"), "d")
-    point = plot_data.AccuracyPoint("a", 1.0, None, 0.5, False)
-    _check(plots.draw_accuracy(plot_data.AccuracyByEdges((point,), 0.5, None), "a"), "a")
-    one = plot_data.History({"loss": ((1, 2.0),)}, (("", 1, 1),))
-    assert "training from 2 to 2 over 1 epochs" in plots.draw_history(one, {"loss": "training"}, "Loss", "l")
+    _check(draw_disagreement(Disagreement(("a", "b"), ((0, 0), (0, 0))), "h"), "h")
+    _check(draw_dial(Dial((DialPoint("a", 0.0, 0, "", "pool"),), 0, 0, 0.0), "d"), "d")
+    point = AccuracyPoint("a", 1.0, None, 0.5, False)
+    _check(draw_accuracy(AccuracyByEdges((point,), 0.5, None), "a"), "a")
+    one = History({"loss": ((1, 2.0),)}, (("", 1, 1),))
+    assert "training from 2 to 2 over 1 epochs" in draw_history(one, {"loss": "training"}, "Loss", "l")
 
 
 def test_colours_follow_the_page_and_user_text_does_not_change() -> None:
-    svg = plots.draw_cell(
-        plot_data.CellGraph(
-            "cell", ("input 0", "node 0"), (GraphEdge("input 0", "node 0", f'{plots.INK} id="x', True),)
-        ),
+    svg = draw_cell(
+        CellGraph("cell", ("input 0", "node 0"), (GraphEdge("input 0", "node 0", f'{INK} id="x', True),)),
         "c",
     )
     parsed = _check(svg, "c")
-    assert f'{plots.INK} id="x' in parsed.text
+    assert f'{INK} id="x' in parsed.text
     assert "var(--ink)" in svg and "var(--first)" in svg and "var(--second)" not in svg
-    assert not any(colour in svg.replace(f"{plots.INK} id", "") for colour in plots.COLOUR_VARIABLES)
+    assert not any(colour in svg.replace(f"{INK} id", "") for colour in COLOUR_VARIABLES)
 
 
 def test_drawing_is_repeatable_and_leaves_matplotlib_as_it_was() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    data = plot_data.Dial((DialPoint("a", 0.5, 1, "mode", "member"),), 4, 0, 0.5)
-    assert plots.draw_dial(data, "d") == plots.draw_dial(data, "d")
+    data = Dial((DialPoint("a", 0.5, 1, "mode", "member"),), 4, 0, 0.5)
+    assert draw_dial(data, "d") == draw_dial(data, "d")
     assert dict(matplotlib.rcParams) == before
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.text(st.characters(codec=None), max_size=12))
 def test_any_text_can_be_drawn(text: str) -> None:
-    graph = plot_data.CellGraph("cell", ("input 0", text or "n"), (GraphEdge("input 0", text or "n", text, False),))
-    svg = plots.draw_cell(graph, "c")
+    graph = CellGraph("cell", ("input 0", text or "n"), (GraphEdge("input 0", text or "n", text, False),))
+    svg = draw_cell(graph, "c")
     svg.encode("utf-8")
     _check(svg.replace("http", ""), "c")
-    assert plot_data.clean(text) == plot_data.clean(plot_data.clean(text)) and plot_data.clean(text).isprintable()
+    assert clean(text) == clean(clean(text)) and clean(text).isprintable()
 
 
 def test_cost_front_data_is_exact() -> None:
@@ -177,7 +186,7 @@ def test_cost_front_data_is_exact() -> None:
     assert cost_front_data(found, "flops") == ("flops", ((1, 0.5, 1),), (3, 0.25, 2), False)
     assert cost_front_data({}, "flops") == ("flops", (), None, False)
     for cost in ("parameters", "flops"):
-        parsed = _check(plots.draw_cost_front(cost_front_data(found, cost), "front"), "front")
+        parsed = _check(draw_cost_front(cost_front_data(found, cost), "front"), "front")
         assert "the chosen ensemble" in parsed.text and "validation NLL" in parsed.text
-    assert "2 with 30: 0.2500." in plots.draw_cost_front(front, "f")
-    assert "the chosen ensemble" not in plots.draw_cost_front(front._replace(chosen=None), "f")
+    assert "2 with 30: 0.2500." in draw_cost_front(front, "f")
+    assert "the chosen ensemble" not in draw_cost_front(front._replace(chosen=None), "f")

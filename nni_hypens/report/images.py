@@ -7,9 +7,9 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nni_hypens import report_html as page
-from nni_hypens.plot_data import mappings, number
-from nni_hypens.report_reading import RunContent
+from nni_hypens.report import html as page
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.html import mappings, number
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_BYTES = 2**16

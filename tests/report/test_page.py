@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nni_hypens.report import write_report
+from nni_hypens.report.page import write_report
 from tests.support.report_fixture import make_minimal_folder, make_run_folder
 from tests.support.report_page import Page, edit
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from nni_hypens.report import write_report
-from nni_hypens.report_examples import member_gallery, uncertain_and_wrong
-from nni_hypens.report_reading import RunContent, read_run
+from nni_hypens.report.content import RunContent, read_run
+from nni_hypens.report.images import member_gallery, uncertain_and_wrong
+from nni_hypens.report.page import write_report
 from tests.support.report_fixture import make_run_folder
 from tests.support.report_page import Page, edit
 

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch
 
 from nni_hypens import EdgeStructure, InputError
-from nni_hypens.plot_cells import DIFFERS, SHARED, plot_cells
+from nni_hypens.report.cells import DIFFERS, SHARED, plot_cells
 from search_spaces import DartsSpace, OneCell
 
 

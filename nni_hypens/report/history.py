@@ -1,0 +1,138 @@
+"""Report section: the course of the search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from nni_hypens.report import html as page
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.html import number, short
+from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, drawing, inline_svg
+
+
+def _history(run: RunContent) -> str:
+    panels = [
+        ("Loss", {"loss": "training", "val_loss": "validation"}), ("Accuracy", {"accuracy": "accuracy"}),
+        ("Regulariser weight", {"weight": "weight"}), ("Temperature", {"temperature": "temperature"}),
+        ("Error of the dial (edges)", {"dial_error": "error"}),
+    ]  # fmt: skip
+    data = history_data(run.history, [column for _, columns in panels for column in columns])
+    figures = [
+        f"<figure>{draw_history(data, columns, title, f'history{index}')}</figure>"
+        for index, (title, columns) in enumerate(panels)
+        if any(column in data.series for column in columns)
+    ]
+    if not figures:
+        return ""
+    note = '<p class="note">Means over the steps of each epoch; epochs are counted through all phases.</p>'
+    return page.section("Search history", note, f'<div class="figures">{"".join(figures)}</div>')
+
+
+class History(NamedTuple):
+    """Search history per epoch.
+
+    `series` maps a column to its (epoch, value) points; epochs count from 1 on through all phases. `phases` holds
+    (name, first epoch, last epoch).
+    """
+
+    series: dict[str, tuple[tuple[int, float], ...]]
+    phases: tuple[tuple[str, int, int], ...]
+
+
+def history_data(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> History:
+    """Average the search history over the steps of each epoch.
+
+    Args:
+        rows: The rows of history.csv as text; any value may be empty.
+        columns: The columns to keep; one without a single number is left out.
+    """
+    epochs: list[tuple[str, str]] = []
+    values: dict[str, dict[int, list[float]]] = {column: {} for column in columns}
+    for row in rows:
+        key = (row.get("phase") or "", row.get("epoch") or "")
+        if not epochs or epochs[-1] != key:
+            epochs.append(key)
+        for column in columns:
+            try:
+                value = number(float(row.get(column) or "nan"))
+            except ValueError:
+                value = None
+            if value is not None:
+                values[column].setdefault(len(epochs), []).append(value)
+    phases: list[tuple[str, int, int]] = []
+    for position, (phase, _) in enumerate(epochs, start=1):
+        if phases and phases[-1][0] == phase:
+            phases[-1] = (phase, phases[-1][1], position)
+        else:
+            phases.append((phase, position, position))
+    series = {c: tuple((e, sum(v) / len(v)) for e, v in points.items()) for c, points in values.items() if points}
+    return History(series, tuple(phases))
+
+
+def draw_history(data: History, columns: Mapping[str, str], title: str, name: str) -> str:
+    """Draw columns of the search history against the epoch.
+
+    Args:
+        data: The history.
+        columns: Column -> label of its line; a column without data is left out.
+        title: The panel's title.
+        name: Prefix of ids.
+    """
+    shown = {column: label for column, label in columns.items() if column in data.series}
+    notes = []
+    with drawing(2.4) as figure:
+        axes: Axes = figure.add_subplot(xlabel="epoch")
+        axes.set_title(title, loc="left", pad=16)  # leaves a line for the names of the phases
+        for (column, label), colour, line in zip(shown.items(), (FIRST, SECOND, INK), ("-", "--", ":"), strict=False):
+            points = data.series[column]
+            epochs, values = zip(*points, strict=True)
+            marker = "o" if len(points) < 3 else None
+            axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.5, marker=marker, label=label)
+            notes.append(f"{label} from {values[0]:.4g} to {values[-1]:.4g} over {len(points)} epochs")
+        _mark_phases(axes, data.phases)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(shown) > 1:
+            axes.legend(loc="best")
+        return inline_svg(figure, name, f"{title}: {'; '.join(notes)}.")
+
+
+def _mark_phases(axes: Axes, phases: Sequence[tuple[str, int, int]]) -> None:
+    """Mark where each named phase starts and write its name above, as much of it as there is room for."""
+    named = [phase for phase in phases if phase[0]]
+    total = sum(last - first + 1 for _, first, last in phases)
+    for phase, first, last in named if len(named) > 1 else []:
+        axes.axvline(first, color=MUTED, linewidth=0.8, linestyle=":")
+        room = int(44 * (last - first + 1) / total)
+        if room >= 3:
+            where = axes.get_xaxis_transform()
+            axes.text(first, 1.03, short(phase, room), transform=where, va="bottom", fontsize=8, color=MUTED)
+
+
+def known_results(run: RunContent) -> str:
+    """A row for each known result; empty without a table."""
+    known = run.results.get("known_results")
+    if not known:
+        return ""
+    rows = []
+    for metric, found in known["metrics"].items():
+        cells = []
+        for name in ("supernet_nll", "validation_nll"):
+            rank = number(found[name]["spearman"])
+            cells += [("–" if rank is None else f"{rank:+.2f}", True), (str(found[name]["architectures"]), True)]
+        rows.append(page.row(metric, cells))
+    caption = (
+        f"Spearman's correlation with known results, of {known['found']} of {known['candidates']} candidates. Where "
+        "more is better, as in accuracy, -1 is a perfect ranking; where less is better, +1."
+    )
+    head = ("known", "#supernet's NLL", "#architectures", "#validation NLL after training", "#architectures")
+    return (
+        page.section("Known results", page.table(caption, head, rows))
+        if rows
+        else page.section(
+            "Known results", f'<p class="note">The table has none of the {known["candidates"]} candidates.</p>'
+        )
+    )

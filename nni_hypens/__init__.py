@@ -21,7 +21,7 @@ _HOME = {
     "export_ensemble": "ensemble.export",
     "CandidateTraining": "trials.strategy",
     "image_evaluator": "trials.evaluators",
-    "search_ensemble": "api",
+    "search_ensemble": "run.api",
     "suggest_lam_range": "search.dial",
     "watch_search": "trials.live",
 }

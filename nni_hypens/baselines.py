@@ -20,7 +20,7 @@ from nni_hypens.method_parts import MANY, Method, Next, Recipe, Trained, fill, r
 from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.proposals.ranking import LOOKED_AT, choose_pool, choose_promising, promising_pool
-from nni_hypens.sample_stage import OVERSAMPLE
+from nni_hypens.run.candidate import OVERSAMPLE
 from nni_hypens.search.regularizers import JensenShannon
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import NetworkSize

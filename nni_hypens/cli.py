@@ -145,10 +145,10 @@ def _add_watch(commands: Any) -> None:
 
 def make_run(arguments: argparse.Namespace) -> Any:
     """The run that the arguments describe, checked and with its folder claimed."""
-    from nni_hypens.config import RunConfig
-    from nni_hypens.pipeline import Run
-    from nni_hypens.plan import check_folder
-    from nni_hypens.settings_plan import plan_of
+    from nni_hypens.run.folder import check_folder
+    from nni_hypens.run.pipeline import Run
+    from nni_hypens.run.plan import plan_of
+    from nni_hypens.run.settings import RunConfig
     from nni_hypens.trials.services import read_service
     from nni_hypens.utils.progress import Progress
 
@@ -182,10 +182,10 @@ def make_run(arguments: argparse.Namespace) -> Any:
 
 def search_in_trial(arguments: argparse.Namespace) -> None:
     """The search of a run folder, as a trial does it: the process that holds the folder waits for it."""
-    from nni_hypens.config import RunConfig
-    from nni_hypens.plan import check_folder
-    from nni_hypens.search_stage import search_stage
-    from nni_hypens.settings_plan import plan_of
+    from nni_hypens.run.folder import check_folder
+    from nni_hypens.run.plan import plan_of
+    from nni_hypens.run.search_stage import search_stage
+    from nni_hypens.run.settings import RunConfig
     from nni_hypens.utils.progress import Progress
 
     config = RunConfig.from_mapping(folder_settings(arguments.out))

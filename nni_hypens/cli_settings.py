@@ -26,7 +26,7 @@ NO_SETTINGS = ("out", "port", "concurrency", "per_trial", "service", "quiet", "j
 
 def add_settings(parser: argparse.ArgumentParser, runtime: bool = True) -> None:
     """A flag for each setting of a run, a file of settings, and with ``runtime`` the options that change no result."""
-    from nni_hypens.config import RunConfig
+    from nni_hypens.run.settings import RunConfig
 
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG.yaml", help="settings in a file, by the names of the flags"
@@ -108,7 +108,7 @@ def add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings from file and flags, flags first, as a mapping that is not checked yet."""
-    from nni_hypens.config import RunConfig
+    from nni_hypens.run.settings import RunConfig
 
     given = {
         entry.name: getattr(arguments, entry.name)
@@ -146,7 +146,7 @@ def settings_text(values: Mapping[str, Any]) -> str:
     """
     import yaml
 
-    from nni_hypens.config import RunConfig
+    from nni_hypens.run.settings import RunConfig
 
     config = RunConfig.from_mapping(values)
     config.check()
@@ -161,7 +161,7 @@ def settings_text(values: Mapping[str, Any]) -> str:
 
 def folder_settings(out: Path) -> dict[str, Any]:
     """Settings of a run folder, not checked yet."""
-    from nni_hypens.config import RunConfig
+    from nni_hypens.run.settings import RunConfig
 
     if not (out / "config.yaml").exists():
         raise InputError(

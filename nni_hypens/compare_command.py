@@ -79,7 +79,7 @@ def run_command(arguments: argparse.Namespace) -> None:
     from nni_hypens.comparison import Comparison, run_comparison
     from nni_hypens.comparison_page import write_comparison_page
     from nni_hypens.comparison_tables import text_tables
-    from nni_hypens.config import RunConfig
+    from nni_hypens.run.settings import RunConfig
     from nni_hypens.utils.progress import Progress
 
     if arguments.jobs < 1:

@@ -23,14 +23,14 @@ from nni.nas.evaluator.pytorch import Lightning
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
 from nni_hypens.baselines import METHODS, method_of, method_order
-from nni_hypens.config import RunConfig
 from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.errors import InputError
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import check_installed, hypernetwork_search
+from nni_hypens.run.plan import plan_of
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.selection.methods import select
 from nni_hypens.selection.task import MAX_COMBINATIONS
-from nni_hypens.settings_plan import plan_of
 from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.progress import Progress

@@ -16,11 +16,11 @@ from nni.nas.strategy import DARTS, GumbelDARTS
 
 from nni_hypens._compat import Enas, has_tianshou, quiet_logging
 from nni_hypens.errors import InputError
-from nni_hypens.plan import Plan
+from nni_hypens.run.plan import Plan
+from nni_hypens.run.search_stage import search_stage
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import Schedule
 from nni_hypens.search.strategy import trained_strategy
-from nni_hypens.search_stage import search_stage
 from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress

@@ -26,7 +26,7 @@ from nni.nas.evaluator.pytorch import Lightning
 
 from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
-from nni_hypens.plan import Plan
+from nni_hypens.run.plan import Plan
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.trials.training import predict

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nni_hypens import __version__, cli
-from nni_hypens.config import RunConfig
+from nni_hypens.run.settings import RunConfig
 
 
 def test_help_and_version(capsys) -> None:

@@ -1,7 +1,7 @@
-from .page import (
-    write_report as write_report,
-)
 from .content import (
     RunContent as RunContent,
     read_run as read_run,
+)
+from .page import (
+    write_report as write_report,
 )

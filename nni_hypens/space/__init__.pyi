@@ -34,7 +34,6 @@ from .draws import (
 )
 from .known_results import (
     KnownResults as KnownResults,
-    known_ranking as known_ranking,
     known_values as known_values,
     nasbench201_labels as nasbench201_labels,
     nasbench201_sample as nasbench201_sample,

@@ -12,7 +12,7 @@ import csv
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ import pandas as pd
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.errors import InputError
-from nni_hypens.metrics.statistics import rank_correlation
 from nni_hypens.space.architecture import ChoiceTable, EdgeKey, EdgeStructure, Sample
 
 ARCHITECTURE = "architecture"
@@ -230,39 +229,6 @@ class KnownResults:
 def known_values(known: KnownResults | None, architecture: Sample) -> dict[str, Any]:
     """What a record of ``candidates.json`` says of known results: nothing where the run has no table."""
     return {} if known is None else {"known": known.lookup(architecture)}
-
-
-def known_ranking(records: Sequence[Mapping[str, Any]], validation_nll: Mapping[str, float]) -> dict[str, Any] | None:
-    """Spearman's correlation of the supernet's NLL and of the NLL after training with each known result, over the
-    architectures that have one; None where no table was given.
-
-    Args:
-        records: The content of ``candidates.json``.
-        validation_nll: id -> NLL of those that are trained. Networks of one architecture count once, by their mean.
-    """
-    if not any("known" in record for record in records):
-        return None
-    known = [record for record in records if record.get("known")]
-    metrics = list(dict.fromkeys(name for record in known for name in record["known"]))
-    supernet = {record["id"]: record["supernet_nll"] for record in known if record["supernet_nll"] is not None}
-    scores = {"supernet_nll": supernet, "validation_nll": validation_nll}
-    return {
-        "candidates": len(records),
-        "found": len(known),
-        "metrics": {
-            metric: {name: _correlation(known, metric, found) for name, found in scores.items()} for metric in metrics
-        },
-    }
-
-
-def _correlation(records: Sequence[Mapping[str, Any]], metric: str, score: Mapping[str, float]) -> dict[str, Any]:
-    rows = (
-        (json.dumps(record["edges"]), record["known"][metric], score[record["id"]])
-        for record in records
-        if record["id"] in score and record["known"].get(metric) is not None
-    )
-    spearman, architectures = rank_correlation(rows, FEWEST)
-    return {"spearman": spearman, "architectures": architectures}
 
 
 # ---- files --------------------------------------------------------------------------------------------------------

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 from nni.experiment import Experiment
 from nni.nas.evaluator import Evaluator
-from nni.nas.evaluator.pytorch import Lightning
-from nni.nas.experiment import NasExperiment, NasExperimentConfig
+from nni.nas.experiment import NasExperiment
 from nni.nas.nn.pytorch import ModelSpace
-from pytorch_lightning.callbacks import Callback
 
 from nni_hypens._compat import PatientManager, manager_environment, quiet_logging, trial_config
-from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.trials.services import Service, check_service
 from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.utils.files import read_json, write_json
@@ -25,43 +20,6 @@ from nni_hypens.utils.ports import free_port
 
 class TrialExperiment(PatientManager, NasExperiment):  # type: ignore[misc]
     """NNI's experiment of trials."""
-
-
-def run_search(
-    space: ModelSpace, evaluator: Lightning, strategy: EdgeNES, directory: Path, callbacks: Sequence[Callback] = ()
-) -> None:
-    """Run the one-shot search as an NNI experiment, checkpointed after each epoch.
-
-    A checkpoint in ``directory/checkpoint`` is taken up, which gives the same result as a run that was never
-    interrupted.
-
-    Args:
-        space: The model space; it becomes the supernet, in place.
-        evaluator: NNI Lightning evaluator whose trainer has not been used yet.
-        strategy: A fresh strategy.
-        directory: The ``search`` folder of the run.
-        callbacks: More Lightning callbacks.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C.
-    """
-    strategy.checkpoint_dir = directory / "checkpoint"
-    evaluator.trainer.callbacks += callbacks
-    config = NasExperimentConfig("sequential", "raw", "local")
-    config.experiment_working_directory = str(directory.parent / "nni")
-    experiment = NasExperiment(space, evaluator, strategy, config)
-    before = signal.getsignal(signal.SIGINT)
-    quiet_logging()
-    try:
-        experiment.start()
-    except SystemExit as error:  # Lightning turns Ctrl-C into exit(1), with SIGINT ignored from then on
-        if evaluator.trainer.interrupted:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        quiet_logging()
-        signal.signal(signal.SIGINT, before)
-        experiment.stop()
 
 
 def run_trials(

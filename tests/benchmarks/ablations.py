@@ -31,15 +31,14 @@ from nni_hypens._compat import quiet_logging, quiet_training
 from nni_hypens.baselines import DRAWN
 from nni_hypens.comparison import outcome
 from nni_hypens.comparison_tables import compared
-from nni_hypens.config import RunConfig
 from nni_hypens.method_parts import Trained
 from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
-from nni_hypens.plan import Plan
 from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.proposals.ranking import choose_ensemble, choose_pool, choose_promising, promising_pool
+from nni_hypens.run.plan import Plan, plan_of
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.search.regularizers import JensenShannon
 from nni_hypens.search.sampler import Candidate
-from nni_hypens.settings_plan import plan_of
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import by_size, diverse_start, random_architectures

@@ -15,7 +15,7 @@ from PIL import Image
 
 from nni_hypens import InputError
 from nni_hypens.comparison import UNREAD
-from nni_hypens.config import RunConfig
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.workbench import Network

@@ -89,7 +89,7 @@ def test_links_and_pictures_exist() -> None:
 
 def test_numbers_of_the_method_are_the_defaults() -> None:
     import nni_hypens
-    from nni_hypens.config import RunConfig
+    from nni_hypens.run.settings import RunConfig
 
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| `(\w+)` \|", TEXTS["docs/guides/method.md"], re.MULTILINE)
     assert len(rows) > 10

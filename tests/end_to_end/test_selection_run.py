@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from nni_hypens import InputError, metrics
-from nni_hypens.config import RunConfig
 from nni_hypens.ensemble.calibration import Temperatures, fit_temperature
-from nni_hypens.pipeline import Run
+from nni_hypens.run.pipeline import Run
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.selection.methods import METHODS, OBJECTIVES, select
 
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from nni_hypens import EdgeNES, EdgeStructure, ImageData, InputError, image_evaluator, suggest_lam_range
+from nni_hypens.run.search_stage import run_search
 from nni_hypens.search.dial import LamRange, choose_range
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.space.draws import ChoiceLayout
-from nni_hypens.trials.experiment import run_search
 from search_spaces import OneCell
 
 CLASSES = 10

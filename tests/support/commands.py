@@ -26,8 +26,9 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import ModelStatus, SimplifiedModelSpace
 from nni.runtime.trial_command_channel import set_default_trial_command_channel
 
-from nni_hypens import _compat, cli, pipeline, report, train_stage  # noqa: F401 - imported here, for the children
+from nni_hypens import _compat, cli, report  # noqa: F401 - imported here, for the children
 from nni_hypens.ensemble import export, predict  # noqa: F401 - imported here, for the children
+from nni_hypens.run import pipeline, train_stage  # noqa: F401 - imported here, for the children
 from tests.support.forked import Forked
 
 SETTINGS = (

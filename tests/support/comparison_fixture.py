@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from nni_hypens.config import RunConfig
-from nni_hypens.plan import Plan
+from nni_hypens.run.plan import Plan, plan_of
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.sampler import ArchitectureSampler
-from nni_hypens.settings_plan import plan_of
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import ChoiceLayout, random_architectures
 from nni_hypens.utils.files import write_json

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nni_hypens.example_images import collect_examples
 from nni_hypens.metrics.statistics import image_scores, paired_intervals
+from nni_hypens.run.examples import collect_examples
 
 _OPERATIONS = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "avg_pool_3x3", "skip"]
 _N_VALIDATION, _N_TEST, _N_CLASSES, _N_BINS = 120, 200, 10, 15

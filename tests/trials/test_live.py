@@ -25,7 +25,7 @@ from nni.runtime.trial_command_channel import TrialCommandChannel
 from nni_hypens import EdgeNES, cli, image_evaluator, watch_search
 from nni_hypens._compat import TrialLink
 from nni_hypens.errors import InputError
-from nni_hypens.pipeline import Run
+from nni_hypens.run.pipeline import Run
 from nni_hypens.search import reports as live_reports
 from nni_hypens.search.reports import LiveReports, epoch_metric, is_live
 from nni_hypens.trials import live_trial

@@ -15,7 +15,7 @@ from nni_hypens.data.corruptions import CORRUPTIONS, corrupt
 from nni_hypens.ensemble.calibration import apply_temperature
 from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
-from nni_hypens.robustness import STEPS, Bench, measure_robustness
+from nni_hypens.run.robustness import STEPS, Bench, measure_robustness
 
 
 @pytest.fixture(scope="module")

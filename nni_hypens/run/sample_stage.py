@@ -12,28 +12,25 @@ import torch
 
 from nni_hypens import metrics
 from nni_hypens.errors import InputError
-from nni_hypens.plan import Plan
 from nni_hypens.proposals.ranking import (
     choose_ensemble,
     choose_pool,
     choose_promising,
     looked_at,
 )
+from nni_hypens.run.candidate import OVERSAMPLE, candidate_record, cost_counter, counted
+from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.search.strategy import trained_strategy
-from nni_hypens.selection.costs import COUNTED, LIMITS
-from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
+from nni_hypens.space.architecture import EdgeKey, EdgeStructure
 from nni_hypens.space.build import fixed_network
-from nni_hypens.space.cost import Budget, NetworkSize
+from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.known_results import known_values
 from nni_hypens.trials.training import INITIAL
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import torch_threads
 from nni_hypens.utils.tensors import write_tensors
-
-OVERSAMPLE = 4
-"""Architectures ranked on the supernet for each one that is trained."""
 
 
 def draw_candidates(
@@ -78,33 +75,6 @@ def draw_candidates(
     seconds = before["seconds"] + time.perf_counter() - start
     write_json(path, {"architectures": before["architectures"] + len(pool), "seconds": seconds})
     return records
-
-
-def candidate_record(structure: EdgeStructure, place: int, candidate: Candidate, supernet_nll: float) -> dict[str, Any]:
-    """What ``candidates.json`` says of the candidate at a place."""
-    return {
-        "id": f"c{place:02d}",
-        "lam": candidate.lam,
-        "shared_edges": candidate.shared_edges,
-        "source": candidate.source,
-        "supernet_nll": supernet_nll,
-        "architecture": candidate.architecture,
-        "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
-        "text": structure.describe(candidate.architecture),
-    }
-
-
-def cost_counter(plan: Plan) -> Budget | None:
-    """What counts the costs of candidates before they are trained, where the ensemble has a limit on one of them."""
-    if not any(LIMITS[name] in COUNTED for name in plan.limits):
-        return None
-    return Budget(plan.space, input_shape=plan.image_shape)
-
-
-def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:
-    """Parameters and FLOPs of an architecture's network."""
-    cost = counter.cost(architecture)
-    return {"parameters": cost.params, "flops": cost.flops}
 
 
 def _new_pool(

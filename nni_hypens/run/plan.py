@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,12 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens.data.module import LabelledData
+from nni_hypens.data.module import ImageData, LabelledData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.ensemble.calibration import CALIBRATIONS
 from nni_hypens.errors import InputError
 from nni_hypens.proposals.ranking import RANKINGS
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.selection.costs import check_total_limits
@@ -27,8 +27,8 @@ from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.space.cost import Budget, budget_for
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.space.known_results import KnownResults
+from nni_hypens.trials.evaluators import image_evaluator
 from nni_hypens.trials.halving import epochs_of
-from nni_hypens.utils.files import check_place, read_yaml
 
 MAX_SEED = 2**32 - 1
 """The largest that numpy takes."""
@@ -221,28 +221,59 @@ def check_adaptive(adaptive: int, candidates: int, halving: bool, warm_start: bo
             raise InputError("adaptive", adaptive, f"0 with {name}, which needs to know all candidates beforehand")
 
 
-def check_folder(out: Path, identity: dict[str, Any]) -> None:
-    """Whether a folder is free for a run, or holds that very run.
+def plan_of(config: RunConfig, command: str = "", split_seed: int = 0) -> Plan:
+    """The plan of settings: data, space and evaluators are built, nothing long is done.
+
+    Args:
+        config: The settings.
+        command: How to repeat the run.
+        split_seed: Seed of the split into training and validation images.
 
     Raises:
-        InputError: It holds another run (the first setting that differs is named), or something else.
+        InputError: Naming the setting.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError("out", f"{out}, which is a file", "a folder")
-    check_place(out, "out", "a folder, or the place for a new one")
-    config = out / "config.yaml"
-    if not config.exists():
-        # kill -9 may leave a config.yaml that has not got its name yet
-        ours = (".lock", ".config.yaml.*.tmp")
-        if out.exists() and not all(any(map(path.match, ours)) for path in out.iterdir()):
-            raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
-        return
-    theirs = read_yaml(config)
-    for name, value in identity.items():
-        if theirs.get(name) != value:
-            raise InputError(
-                "out",
-                f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
-                "the same settings, or another --out; to go on with that run: "
-                f"nni-hypens run --out {shlex.quote(str(out))} --resume",
-            )
+    data = ImageData(
+        config.data,
+        root=config.root,
+        train_size=config.train_size,
+        validation_size=config.validation_size,
+        test_size=config.test_size,
+        batch_size=config.batch_size,
+        augment=config.augment,
+        split_seed=split_seed,
+    )
+    space = config.build_space(data.input_spec["channels"], data.num_classes)
+
+    def evaluator(epochs: int) -> Any:
+        return image_evaluator(data, data.num_classes, epochs, config.learning_rate, config.weight_decay)
+
+    limits = None
+    if config.lam_low is not None or config.lam_high is not None:
+        limits = config.lam_range(EdgeStructure.from_space(space).n_edges)
+    return Plan(
+        space,
+        evaluator(config.epochs_each),
+        evaluator(config.search_epochs),
+        data,
+        config.to_mapping(),
+        members=config.members,
+        candidates=config.candidates,
+        lam_range=limits,
+        selection=config.selection,
+        selection_options=config.selection_options(),
+        base=config.base,
+        diversity=config.build_diversity(),
+        seed=config.seed,
+        warm_start=config.warm_start,
+        threads=config.threads,
+        strategy=config.strategy_arguments(tuple(data.input_spec[name] for name in ("channels", "height", "width"))),
+        command=command,
+        calibration=config.calibration,
+        ood=config.ood,
+        stress_images=config.stress_images,
+        ranking=config.ranking,
+        halving=config.halving,
+        adaptive=config.adaptive,
+        limits=config.total_limits(),
+        known_results=config.known_results,
+    )

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 from nni_hypens import InputError
-from nni_hypens.adaptive_stage import GAIN, AdaptiveStage
-from nni_hypens.config import RunConfig
-from nni_hypens.plan import Plan, check_adaptive
 from nni_hypens.proposals.ranking import n_drawn
-from nni_hypens.settings_plan import plan_of
+from nni_hypens.run.adaptive_stage import GAIN, AdaptiveStage
+from nni_hypens.run.plan import Plan, check_adaptive, plan_of
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import random_architectures

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nni_hypens import search_stage as stage
 from nni_hypens.cli import build_parser
-from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
-from nni_hypens.search_stage import check_logger, search_stage
-from nni_hypens.settings_plan import plan_of
+from nni_hypens.run import search_stage as stage
+from nni_hypens.run.plan import plan_of
+from nni_hypens.run.search_stage import check_logger, search_stage
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.utils.progress import Progress
 
 

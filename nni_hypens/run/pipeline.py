@@ -20,19 +20,19 @@ import numpy as np
 import yaml
 from nni.experiment.config.training_service import TrainingServiceConfig
 
-from nni_hypens.candidate_files import damage
 from nni_hypens.ensemble.calibration import Temperatures, calibrate, combine
 from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
-from nni_hypens.evaluation import evaluate_pool
-from nni_hypens.example_images import collect_examples
-from nni_hypens.plan import Plan, check_folder
-from nni_hypens.robustness import STEPS, measure_robustness
-from nni_hypens.sample_stage import draw_candidates
-from nni_hypens.search_stage import check_logger, live_search_stage, search_stage
+from nni_hypens.run.evaluation import evaluate_pool
+from nni_hypens.run.examples import collect_examples
+from nni_hypens.run.folder import check_folder, damage
+from nni_hypens.run.plan import Plan
+from nni_hypens.run.robustness import STEPS, measure_robustness
+from nni_hypens.run.sample_stage import draw_candidates
+from nni_hypens.run.search_stage import check_logger, live_search_stage, search_stage
+from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.selection.costs import choose, fronts, total_costs
 from nni_hypens.space.build import describe_space, fixed_network
-from nni_hypens.train_stage import TrainStage
 from nni_hypens.trials.experiment import stop_orphan
 from nni_hypens.trials.remote import Machines
 from nni_hypens.trials.services import check_service

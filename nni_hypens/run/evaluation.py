@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -21,7 +22,7 @@ from nni_hypens.ensemble.calibration import (
 from nni_hypens.metrics import uncertainty
 from nni_hypens.metrics.scores import FloatArray
 from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals, rank_correlation
-from nni_hypens.space.known_results import FEWEST, known_ranking
+from nni_hypens.space.known_results import FEWEST
 
 RANDOM_SUBSETS = 200
 Predictions = dict[str, list[np.ndarray]]
@@ -268,3 +269,36 @@ def _baselines(
         rows.append({"name": name, **{key: float(np.mean([one[key] for one in found])) for key in found[0]}})
     scores = {name: mean_scores([image_scores(one, labels) for one in found]) for name, found in models.items()}
     return rows, scores
+
+
+def known_ranking(records: Sequence[Mapping[str, Any]], validation_nll: Mapping[str, float]) -> dict[str, Any] | None:
+    """Spearman's correlation of the supernet's NLL and of the NLL after training with each known result, over the
+    architectures that have one; None where no table was given.
+
+    Args:
+        records: The content of ``candidates.json``.
+        validation_nll: id -> NLL of those that are trained. Networks of one architecture count once, by their mean.
+    """
+    if not any("known" in record for record in records):
+        return None
+    known = [record for record in records if record.get("known")]
+    metrics = list(dict.fromkeys(name for record in known for name in record["known"]))
+    supernet = {record["id"]: record["supernet_nll"] for record in known if record["supernet_nll"] is not None}
+    scores = {"supernet_nll": supernet, "validation_nll": validation_nll}
+    return {
+        "candidates": len(records),
+        "found": len(known),
+        "metrics": {
+            metric: {name: _correlation(known, metric, found) for name, found in scores.items()} for metric in metrics
+        },
+    }
+
+
+def _correlation(records: Sequence[Mapping[str, Any]], metric: str, score: Mapping[str, float]) -> dict[str, Any]:
+    rows = (
+        (json.dumps(record["edges"]), record["known"][metric], score[record["id"]])
+        for record in records
+        if record["id"] in score and record["known"].get(metric) is not None
+    )
+    spearman, architectures = rank_correlation(rows, FEWEST)
+    return {"spearman": spearman, "architectures": architectures}

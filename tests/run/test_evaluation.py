@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import Temperatures
 from nni_hypens.ensemble.module import apply_temperature, fit_temperature
-from nni_hypens.evaluation import evaluate_pool
+from nni_hypens.run.evaluation import evaluate_pool
 
 
 def make(

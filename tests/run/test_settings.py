@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from nni_hypens.config import RunConfig
 from nni_hypens.errors import InputError
+from nni_hypens.run.settings import RunConfig
 from nni_hypens.selection.methods import METHODS, check_options
 from nni_hypens.space.build import find_object
 from nni_hypens.utils.checks import one_of

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.plan import Plan
 from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.proposals.ranking import looked_at
-from nni_hypens.sample_stage import OVERSAMPLE, candidate_record, cost_counter, counted
+from nni_hypens.run.candidate import OVERSAMPLE, candidate_record, cost_counter, counted
+from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import EdgeStructure, Sample

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from scipy.stats import rankdata
 
 from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, metrics
-from nni_hypens.plan import Plan
-from nni_hypens.sample_stage import draw_candidates, write_initial_weights
+from nni_hypens.run.plan import Plan
+from nni_hypens.run.sample_stage import draw_candidates, write_initial_weights
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.strategy import trained_strategy

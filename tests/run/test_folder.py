@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nni_hypens.candidate_files import METRICS, PREDICTIONS, WEIGHTS, damage
+from nni_hypens.run.folder import METRICS, PREDICTIONS, WEIGHTS, damage
 from nni_hypens.utils.files import write_arrays, write_json
 from nni_hypens.utils.tensors import write_tensors
 

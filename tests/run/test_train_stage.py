@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nni_hypens import ImageData, InputError, image_evaluator
-from nni_hypens.train_stage import TrainStage
+from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.trials.halving import read_rung, write_rung
 from nni_hypens.trials.services import check_service
 from nni_hypens.utils.files import read_json, write_json

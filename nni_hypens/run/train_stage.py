@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.adaptive_stage import AdaptiveStage
-from nni_hypens.plan import MAX_SEED, Plan
-from nni_hypens.sample_stage import write_initial_weights
+from nni_hypens.run.adaptive_stage import AdaptiveStage
+from nni_hypens.run.plan import MAX_SEED, Plan
+from nni_hypens.run.sample_stage import write_initial_weights
 from nni_hypens.selection.costs import cheapest, check_affordable
 from nni_hypens.space.build import fresh
 from nni_hypens.trials import halving

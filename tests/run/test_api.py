@@ -10,7 +10,7 @@ import pytest
 from nni.nas.evaluator import FunctionalEvaluator
 
 from nni_hypens import ImageData, InputError, image_evaluator
-from nni_hypens.api import EnsembleResult, search_ensemble
+from nni_hypens.run.api import EnsembleResult, search_ensemble
 from search_spaces import OneCell
 from tests.support.report_fixture import make_run_folder
 

@@ -8,7 +8,8 @@ import yaml
 
 from nni_hypens import ImageData, image_evaluator
 from nni_hypens.errors import InputError
-from nni_hypens.plan import Plan, check_folder
+from nni_hypens.run.folder import check_folder
+from nni_hypens.run.plan import Plan
 from nni_hypens.space.build import describe_space, fixed_network, fresh
 from search_spaces import DartsSpace, OneCell
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,15 +13,19 @@ import nni
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from nni.nas.evaluator.pytorch import Lightning
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
+from nni.nas.nn.pytorch import ModelSpace
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
+from nni_hypens._compat import quiet_logging
 from nni_hypens.errors import CommandError, InputError
-from nni_hypens.plan import Plan
+from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.space.build import fresh
-from nni_hypens.trials.experiment import run_search
 from nni_hypens.trials.live import watch_stage
 from nni_hypens.trials.live_trial import TRIAL_COMMAND
 from nni_hypens.utils.files import write_json, write_text
@@ -134,3 +140,40 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
     code = watch_stage(command, out, settings, port, progress.say)
     if code != 0:
         raise CommandError(code, "the search")
+
+
+def run_search(
+    space: ModelSpace, evaluator: Lightning, strategy: EdgeNES, directory: Path, callbacks: Sequence[Callback] = ()
+) -> None:
+    """Run the one-shot search as an NNI experiment, checkpointed after each epoch.
+
+    A checkpoint in ``directory/checkpoint`` is taken up, which gives the same result as a run that was never
+    interrupted.
+
+    Args:
+        space: The model space; it becomes the supernet, in place.
+        evaluator: NNI Lightning evaluator whose trainer has not been used yet.
+        strategy: A fresh strategy.
+        directory: The ``search`` folder of the run.
+        callbacks: More Lightning callbacks.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+    """
+    strategy.checkpoint_dir = directory / "checkpoint"
+    evaluator.trainer.callbacks += callbacks
+    config = NasExperimentConfig("sequential", "raw", "local")
+    config.experiment_working_directory = str(directory.parent / "nni")
+    experiment = NasExperiment(space, evaluator, strategy, config)
+    before = signal.getsignal(signal.SIGINT)
+    quiet_logging()
+    try:
+        experiment.start()
+    except SystemExit as error:  # Lightning turns Ctrl-C into exit(1), with SIGINT ignored from then on
+        if evaluator.trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        quiet_logging()
+        signal.signal(signal.SIGINT, before)
+        experiment.stop()

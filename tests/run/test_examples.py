@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from nni_hypens import ImageData
-from nni_hypens.example_images import MAX_SIDE, PER_MEMBER, as_pngs, choose_examples, collect_examples
+from nni_hypens.run.examples import MAX_SIDE, PER_MEMBER, as_pngs, choose_examples, collect_examples
 
 
 def decoded(text: str) -> np.ndarray:

@@ -17,8 +17,8 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.data.module import LabelledData
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
-from nni_hypens.pipeline import Run
-from nni_hypens.plan import Plan
+from nni_hypens.run.pipeline import Run
+from nni_hypens.run.plan import Plan
 from nni_hypens.search.regularizers import Diversity
 from nni_hypens.selection.costs import check_total_limits
 from nni_hypens.space.architecture import Sample

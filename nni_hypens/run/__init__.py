@@ -1,0 +1,1 @@
+"""One run in one folder: settings, plan, stages, and what they leave."""

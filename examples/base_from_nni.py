@@ -18,7 +18,7 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 
 from nni_hypens import EdgeNES, ImageData, SharedEdges, image_evaluator
-from nni_hypens.one_shot import STRATEGIES
+from nni_hypens.compare.searches import STRATEGIES
 from search_spaces import OneCell
 
 

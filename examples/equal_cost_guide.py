@@ -22,9 +22,8 @@ import pandas as pd
 
 from examples.paper_figures import as_markdown
 from examples.paper_guide import pattern, replaced
-from nni_hypens.comparison_data import Block, MethodCost, MethodDifference, comparison_blocks
-from nni_hypens.comparison_page import read_results
-from nni_hypens.comparison_plots import as_png, scores_figure
+from nni_hypens.compare.page import as_png, read_results, scores_figure
+from nni_hypens.compare.results import Block, MethodCost, MethodDifference, comparison_blocks
 from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
 
 RESULTS = Path("examples/results/equal_cost")

@@ -30,8 +30,9 @@ from examples.paper_figures import draw_figures, markdown_tables
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
 from nni_hypens.cli_settings import add_settings, settings_of
+from nni_hypens.compare.bench import Network, Workbench
+from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search, nni_search
 from nni_hypens.errors import InputError
-from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search, nni_search
 from nni_hypens.run.plan import plan_of
 from nni_hypens.run.settings import RunConfig
 from nni_hypens.selection import select
@@ -39,7 +40,6 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.runtime import versions
-from nni_hypens.workbench import Network, Workbench
 
 Row = dict[str, Any]
 SMALL: Row = {

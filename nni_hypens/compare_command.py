@@ -75,10 +75,10 @@ def run_command(arguments: argparse.Namespace) -> None:
         InputError: Bad input.
         RuntimeError: Some cells failed.
     """
-    from nni_hypens.baselines import METHODS
-    from nni_hypens.comparison import Comparison, run_comparison
-    from nni_hypens.comparison_page import write_comparison_page
-    from nni_hypens.comparison_tables import text_tables
+    from nni_hypens.compare.comparison import Comparison, run_comparison
+    from nni_hypens.compare.methods import METHODS
+    from nni_hypens.compare.page import write_comparison_page
+    from nni_hypens.compare.results import text_tables
     from nni_hypens.run.settings import RunConfig
     from nni_hypens.utils.progress import Progress
 

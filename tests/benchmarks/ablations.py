@@ -28,11 +28,11 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
-from nni_hypens.baselines import DRAWN
-from nni_hypens.comparison import outcome
-from nni_hypens.comparison_tables import compared
-from nni_hypens.method_parts import Trained
-from nni_hypens.one_shot import HypernetworkSearch, hypernetwork_search
+from nni_hypens.compare.bench import Clock, Network, Trained, Workbench
+from nni_hypens.compare.comparison import outcome
+from nni_hypens.compare.methods import DRAWN
+from nni_hypens.compare.results import compared
+from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search, supernet_truth
 from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.proposals.ranking import choose_ensemble, choose_pool, choose_promising, promising_pool
 from nni_hypens.run.plan import Plan, plan_of
@@ -42,10 +42,8 @@ from nni_hypens.search.sampler import Candidate
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import by_size, diverse_start, random_architectures
-from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.runtime import versions
-from nni_hypens.workbench import Clock, Network, Workbench
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 NETWORKS, EPOCHS, SIZES = 12, 8, (3, 5)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from scipy.stats import bootstrap
 
-from nni_hypens.comparison import COLUMNS
+from nni_hypens.compare.comparison import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "examples" / "results" / "equal_cost"

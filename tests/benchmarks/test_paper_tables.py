@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from nni_hypens import InputError
-from nni_hypens.comparison import UNREAD
+from nni_hypens.compare.bench import Network
+from nni_hypens.compare.comparison import UNREAD
 from nni_hypens.run.settings import RunConfig
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.draws import random_architectures
-from nni_hypens.workbench import Network
 from search_spaces import OneCell
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from nni_hypens import cli
-from nni_hypens.comparison_tables import compared
+from nni_hypens.compare.results import compared
 from tests.support.loaded import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def test_numbers_of_the_method_are_the_defaults() -> None:
 
 
 def test_every_method_of_a_comparison_is_described() -> None:
-    from nni_hypens.baselines import METHODS
+    from nni_hypens.compare.methods import METHODS
 
     for name, method in METHODS.items():
         own = "" if method.fills else "; a cost of its own"

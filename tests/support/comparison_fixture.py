@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from nni_hypens.compare.bench import Clock, Workbench
 from nni_hypens.run.plan import Plan, plan_of
 from nni_hypens.run.settings import RunConfig
 from nni_hypens.search.hypernetwork import Hypernetwork
@@ -19,7 +20,6 @@ from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import ChoiceLayout, random_architectures
 from nni_hypens.utils.files import write_json
-from nni_hypens.workbench import Clock, Workbench
 
 SETTINGS = RunConfig(
     data="digits", train_size=100, validation_size=100, test_size=100, epochs=1, search_epochs=2, warmup_epochs=1,

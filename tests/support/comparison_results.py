@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nni_hypens.baselines import METHODS
-from nni_hypens.comparison import COLUMNS
+from nni_hypens.compare.comparison import COLUMNS
+from nni_hypens.compare.methods import METHODS
 
 LEVELS = {
     "adaptive": 0.40, "best_architecture": 0.405, "edgenes": 0.43, "darts": 0.52, "enas": 0.55, "random": 0.6,

@@ -22,20 +22,18 @@ from nni.nas.evaluator.pytorch import Lightning
 
 from nni_hypens import metrics
 from nni_hypens._compat import quiet_logging, quiet_training
-from nni_hypens.baselines import METHODS, method_of, method_order
+from nni_hypens.compare.bench import Network, Trained, Workbench
+from nni_hypens.compare.methods import METHODS, method_of, method_order
+from nni_hypens.compare.searches import check_installed, hypernetwork_search, supernet_truth
 from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.errors import InputError
-from nni_hypens.method_parts import Trained
-from nni_hypens.one_shot import check_installed, hypernetwork_search
 from nni_hypens.run.plan import plan_of
 from nni_hypens.run.settings import RunConfig
 from nni_hypens.selection.methods import select
 from nni_hypens.selection.task import MAX_COMBINATIONS
-from nni_hypens.supernet_truth import supernet_truth
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import versions
-from nni_hypens.workbench import Network, Workbench
 
 UNREAD = ("data", "seed", "ranking", "adaptive")
 """Settings of a run that do not make it another comparison: what has a field of its own, and how a run chooses what it
@@ -58,7 +56,7 @@ class Comparison:
             ``seeds``.
         data_sets: Sources of data.
         seeds: Seeds; each splits the data anew, so that methods are paired by split.
-        methods: Names, see :func:`nni_hypens.baselines.method_of`.
+        methods: Names, see :func:`nni_hypens.compare.methods.method_of`.
         sizes: Numbers of members.
         reference: The method that sets the budget.
         budget: Seconds for each method in place of the reference's cost.

@@ -12,16 +12,19 @@ import pytest
 import torch
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 
-from nni_hypens import InputError, _compat, one_shot
+from nni_hypens import InputError
 from nni_hypens._compat import quiet_logging
-from nni_hypens.one_shot import fixed_lam_search, hypernetwork_search, nni_search
-from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.compare import searches as one_shot
+from nni_hypens.compare.bench import Workbench
+from nni_hypens.compare.enas import Enas, has_tianshou
+from nni_hypens.compare.searches import fixed_lam_search, hypernetwork_search, nni_search, supernet_truth
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.files import read_json
-from nni_hypens.workbench import Workbench
-from tests.support.comparison_fixture import SETTINGS, make_plan
+from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, make_plan
 
 needs_tianshou = pytest.mark.skipif(
-    not _compat.has_tianshou(), reason="tianshou is not installed: pip install 'nni-hypens[enas]'"
+    not has_tianshou(), reason="tianshou is not installed: pip install 'nni-hypens[enas]'"
 )
 STRATEGIES = ["darts", "gumbel_darts", pytest.param("enas", marks=needs_tianshou)]
 
@@ -65,7 +68,7 @@ def test_enas_names_the_extra_when_tianshou_is_missing(tmp_path: Path, monkeypat
 # ---- ENAS ---------------------------------------------------------------------------------------------------------
 
 
-class Remembering(_compat.Enas):
+class Remembering(Enas):
     """ENAS that is rewarded for one option of the first choice alone."""
 
     def configure_oneshot_module(self, training_module: Any) -> Any:
@@ -84,7 +87,7 @@ class Remembering(_compat.Enas):
         return module
 
 
-def run_enas(strategy: _compat.Enas, folder: Path, epochs: int) -> dict[str, Any]:
+def run_enas(strategy: Enas, folder: Path, epochs: int) -> dict[str, Any]:
     plan = make_plan(replace(SETTINGS, search_epochs=epochs, train_size=64))
     evaluator = plan.search_evaluator
     evaluator.datamodule.eval_batch_size = 10  # ten rewards in each epoch
@@ -190,3 +193,46 @@ def test_a_search_at_one_lam_goes_on_from_base_and_supernet(tmp_path: Path) -> N
     assert fixed_lam_search(bench, search, 2.0) == (sample, seconds)
     assert bench.plan.search_evaluator.trainer.max_epochs == 3  # the plan is as it was
     assert "lam" not in bench.plan.strategy
+
+
+class ToldSearch(SimulatedSearch):
+    """Its supernet gives the true class the probability that it is told, architecture by architecture."""
+
+    def __init__(self, bench: SimulatedBench, told: list[tuple[Sample, float]]) -> None:
+        super().__init__(bench)
+        self.told, self.asked = told, 0
+
+    def predict(self, samples: list[Sample], charged: bool = True) -> np.ndarray:
+        assert not charged
+        self.asked += len(samples)
+        labels = self.bench.validation_labels
+        probs = np.zeros((len(samples), len(labels), 10))
+        for place, sample in enumerate(samples):
+            level = next(level for one, level in self.told if one == sample)
+            probs[place] = (1 - level) / 9
+            probs[place, np.arange(len(labels)), labels] = level
+        return probs
+
+
+def test_architectures_are_counted_once_and_the_diverged_not_at_all(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, diverging=[15])
+    samples = random_architectures(bench.structure, 6, 0)
+    networks = [bench.network(sample, replica) for sample in samples[:5] for replica in range(3)]
+    assert not bench.network(samples[5]).finite
+    after = [np.mean([network.nll for network in networks[3 * k : 3 * k + 3]]) for k in range(5)]
+    level = [0.3, 0.1, 0.5, 0.2, 0.4]
+    search = ToldSearch(bench, list(zip(samples, level, strict=False)))
+    ranks = np.argsort(np.argsort(after)) - np.argsort(np.argsort([-one for one in level]))
+    expected = 1 - 6 * (ranks**2).sum() / (5 * 24)
+    assert supernet_truth(bench, search) == (pytest.approx(expected), 5)
+    assert supernet_truth(bench, search) == (pytest.approx(expected), 5) and search.asked == 5  # nothing twice
+
+
+def test_few_or_equal_architectures_give_no_correlation(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    samples = random_architectures(bench.structure, 5, 0)
+    search = ToldSearch(bench, [(sample, 0.5) for sample in samples])
+    assert supernet_truth(bench, search) == (None, 0)
+    for n, sample in enumerate(samples, 1):
+        bench.network(sample)
+        assert supernet_truth(bench, search) == (None, n)

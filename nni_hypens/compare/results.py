@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, ttest_rel
+from scipy.stats import bootstrap, t, ttest_rel
 
-from nni_hypens.baselines import method_of, method_order
+from nni_hypens.compare.bench import Method
+from nni_hypens.compare.methods import method_of, method_order
 from nni_hypens.errors import InputError
 
 LEVEL = 0.95
@@ -22,11 +24,12 @@ def method_table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds, per data set, size and method.
 
     Args:
-        results: As :func:`nni_hypens.comparison.run_comparison` gives them.
+        results: As :func:`nni_hypens.compare.comparison.run_comparison` gives them.
 
     Returns:
-        Indexed by (data, members, method), sorted by :func:`nni_hypens.baselines.method_order`; columns ``MEASURE`` and
-        ``MEASURE_sd`` of the four measures, means of networks, search_s, training_s and total_s, and seeds.
+        Indexed by (data, members, method), sorted by :func:`nni_hypens.compare.methods.method_order`; columns
+        ``MEASURE`` and ``MEASURE_sd`` of the four measures, means of networks, search_s, training_s and
+        total_s, and seeds.
     """
     groups = results.groupby(["data", "members", "method"], sort=False)
     table = pd.DataFrame({"seeds": groups["seed"].nunique()})
@@ -48,7 +51,7 @@ def paired_differences(
     differences.
 
     Args:
-        results: As :func:`nni_hypens.comparison.run_comparison` gives them.
+        results: As :func:`nni_hypens.compare.comparison.run_comparison` gives them.
         ours: The method that is compared with the others.
         measure: A column of ``results``.
         relative: Differences as shares of the other method's value, (ours - other) / other; else ours - other.
@@ -156,3 +159,153 @@ def _difference_text(differences: pd.DataFrame, data: str, members: int, other: 
     key: Any = (data, members, other)
     row: Any = differences.loc[key]
     return f"{100 * row.difference:+.1f}% [{100 * row.low:+.1f}, {100 * row.high:+.1f}] p={row.p:.3f}"
+
+
+class MethodScore(NamedTuple):
+    """Test NLL of one method: (seed, NLL) of each seed, their mean and the t interval of the mean (None for one seed).
+
+    `rank` is the place in the order of means, 1 for the lowest.
+    """
+
+    method: str
+    title: str
+    rank: int
+    seeds: tuple[tuple[int, float], ...]
+    mean: float
+    sd: float | None
+    interval: tuple[float, float] | None
+
+
+class MethodDifference(NamedTuple):
+    """The main method against another, paired by seed: (ours - other) / other, its bootstrap interval and the p-value
+    of the paired t-test (None where there is one pair), the pairs and those in which ours is lower."""
+
+    method: str
+    title: str
+    rank: int
+    difference: float
+    interval: tuple[float, float] | None
+    p: float | None
+    pairs: int
+    wins: int
+
+
+class MethodCost(NamedTuple):
+    """What a method cost, in seconds of computing, and what it got for it; all are means over seeds.
+
+    `spearman` is None where no seed has one; `ranked` is the number of architectures that it rests on, None where the
+    method has no supernet.
+    """
+
+    method: str
+    title: str
+    rank: int
+    nll: float
+    search_s: float
+    training_s: float
+    budget_s: float
+    networks: float
+    architectures: float
+    accuracy: float
+    ece: float
+    spearman: float | None
+    ranked: float | None
+    fills: bool
+
+    @property
+    def total_s(self) -> float:
+        """Search and training together."""
+        return self.search_s + self.training_s
+
+
+class Block(NamedTuple):
+    """One data set and size: its methods by mean NLL, lowest first, in each of the three."""
+
+    data: str
+    members: int
+    seeds: int
+    scores: tuple[MethodScore, ...]
+    differences: tuple[MethodDifference, ...]
+    costs: tuple[MethodCost, ...]
+
+
+def title_of(method: str) -> str:
+    """The method's title; the name itself where this version does not know it."""
+    known = _known(method)
+    return method if known is None else known.title
+
+
+def _known(method: str) -> Method | None:
+    try:
+        return method_of(method)
+    except InputError:
+        return None
+
+
+def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
+    """A block for each data set and size, in the order in which they are in the results.
+
+    Args:
+        results: As :func:`nni_hypens.compare.comparison.run_comparison` gives them.
+        ours: The main method; where it is not among the results there are no differences.
+    """
+    differences = paired_differences(results, ours) if ours in set(results["method"]) else None
+    blocks = []
+    data: Any  # pandas knows group keys as hashable only
+    members: Any
+    for (data, members), rows in results.groupby(["data", "members"], sort=False):
+        scores = _scores(rows)
+        ranks = {score.method: score.rank for score in scores}
+        against: tuple[MethodDifference, ...] = ()
+        if differences is not None and (data, members) in cast(pd.MultiIndex, differences.index).droplevel("other"):
+            against = _differences(differences.loc[(data, members)], ranks)
+        costs = tuple(_cost(rows[rows["method"] == score.method], score) for score in scores)
+        blocks.append(Block(str(data), int(members), rows["seed"].nunique(), scores, against, costs))
+    return blocks
+
+
+def _scores(rows: pd.DataFrame) -> tuple[MethodScore, ...]:
+    means = rows.groupby("method")["nll"].mean().sort_values(kind="stable")
+    found = []
+    for rank, (method, mean) in enumerate(means.items(), 1):
+        own = rows[rows["method"] == method].sort_values("seed")
+        values = own["nll"].to_numpy()
+        sd = float(values.std(ddof=1)) if len(values) > 1 else None
+        interval = None
+        if sd is not None:
+            half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+            interval = (float(mean) - half, float(mean) + half)
+        seeds = tuple(zip(own["seed"].tolist(), values.tolist(), strict=True))
+        found.append(MethodScore(str(method), title_of(str(method)), rank, seeds, float(mean), sd, interval))
+    return tuple(found)
+
+
+def _differences(table: pd.DataFrame, ranks: dict[str, int]) -> tuple[MethodDifference, ...]:
+    found = []
+    row: Any
+    for row in table.itertuples():
+        other = str(row.Index)
+        interval = None if np.isnan(row.low) else (float(row.low), float(row.high))
+        p = None if np.isnan(row.p) else float(row.p)
+        found.append(
+            MethodDifference(
+                other, title_of(other), ranks[other], float(row.difference), interval, p, int(row.pairs), int(row.wins)
+            )
+        )
+    return tuple(sorted(found, key=lambda one: one.rank))
+
+
+def _cost(rows: pd.DataFrame, score: MethodScore) -> MethodCost:
+    mean, known = rows.mean(numeric_only=True), _known(score.method)
+    spearman, ranked = spearman_of(rows)
+    names = ("search_s", "training_s", "budget_s", "networks", "architectures", "accuracy", "ece")
+    return MethodCost(
+        score.method,
+        score.title,
+        score.rank,
+        score.mean,
+        **{name: float(mean[name]) for name in names},
+        spearman=spearman,
+        ranked=ranked,
+        fills=known is None or known.fills,
+    )

@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.baselines_nes import evolution, random_pool, random_search
+from nni_hypens.compare.bench import MANY, Clock, Method, Network, Next, Recipe, Trained, Workbench, fill, replicas
+from nni_hypens.compare.searches import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.errors import InputError
-from nni_hypens.method_parts import MANY, Method, Next, Recipe, Trained, fill, replicas
-from nni_hypens.one_shot import HypernetworkSearch, fixed_lam_search, hypernetwork_search, nni_search
 from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.proposals.ranking import LOOKED_AT, choose_pool, choose_promising, promising_pool
 from nni_hypens.run.candidate import OVERSAMPLE
 from nni_hypens.search.regularizers import JensenShannon
+from nni_hypens.selection.methods import select
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import diverse_start, neighbours, random_architectures
-from nni_hypens.workbench import Clock, Network, Workbench
 
 DEVIATION = 2
 """Edges in which random deviations differ from the base."""
@@ -253,6 +252,54 @@ def base_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
     search = hypernetwork_search(bench)
     seconds = search.clock.seconds
     return Trained(fill(bench, members, budget - seconds, replicas(search.sampler.base)), seconds)
+
+
+POPULATION = 10
+"""Networks that evolution keeps (Zaidi et al. 2021 keep 50 of 400)."""
+FORWARD_SELECT = "greedy"
+"""ForwardSelect of Zaidi et al. 2021: step by step, without replacement, the network with which the average has the
+lowest validation NLL."""
+
+
+def random_pool(bench: Workbench, members: int, budget: float) -> Trained:
+    """Random architectures (Random-NES of the papers), of which the best choice is taken."""
+    samples = random_architectures(bench.structure, MANY, bench.seed)
+    return Trained(fill(bench, members, budget, ((sample, 0) for sample in samples)))
+
+
+def random_search(bench: Workbench, members: int, budget: float) -> Trained:
+    """NES-RS (Zaidi et al. 2021): random architectures, of which ForwardSelect takes the members."""
+    return replace(random_pool(bench, members, budget), selection=FORWARD_SELECT)
+
+
+def evolution(bench: Workbench, members: int, budget: float) -> Trained:
+    """NES-RE (Zaidi et al. 2021, algorithm 1): a population ages; parents are the members that ForwardSelect takes from
+    it, and a child differs from its parent in one choice. ForwardSelect then takes the members of the ensemble from all
+    that was trained."""
+    networks: list[Network] = []
+    generator = np.random.default_rng(bench.seed)
+
+    def children() -> Iterator[Next]:
+        for sample in random_architectures(bench.structure, POPULATION, bench.seed):
+            yield sample, 0
+        while len(networks) < MANY:
+            alive = [network for network in networks[-POPULATION:] if network.finite]
+            if not alive:
+                return
+            probs = np.stack([network.validation for network in alive])
+            chosen = select(FORWARD_SELECT, probs, bench.validation_labels, size=min(members, len(alive))).members
+            parent = alive[chosen[int(generator.integers(len(chosen)))]].sample
+            near = neighbours(bench.structure, parent)
+            sample = near[int(generator.integers(len(near)))]
+            key = bench.structure.key(sample)
+            yield sample, sum(bench.structure.key(network.sample) == key for network in networks)
+
+    def remembered() -> Iterator[Next]:
+        for following in children():
+            yield following
+            networks.append(bench.network(*following))
+
+    return Trained(fill(bench, members, budget, remembered()), selection=FORWARD_SELECT)
 
 
 METHODS: dict[str, Method] = {

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from nni_hypens import InputError, baselines, comparison, metrics
-from nni_hypens.comparison import (
+from nni_hypens import InputError, metrics
+from nni_hypens.compare import comparison, methods as baselines
+from nni_hypens.compare.bench import Network, Trained
+from nni_hypens.compare.comparison import (
     COLUMNS,
     Comparison,
     cell_name,
@@ -26,11 +28,9 @@ from nni_hypens.comparison import (
     run_comparison,
     write_results,
 )
-from nni_hypens.method_parts import Trained
 from nni_hypens.selection.methods import select
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.progress import Progress
-from nni_hypens.workbench import Network
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels
 
 POOLS = ("adaptive_random", "random_pool", "evolution", "random_deep_ensemble")
@@ -83,7 +83,7 @@ def test_bad_input_is_refused(changes: dict[str, Any], message: str) -> None:
 
 
 def test_a_method_that_is_not_installed_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nni_hypens.one_shot.has_tianshou", lambda: False)
+    monkeypatch.setattr("nni_hypens.compare.searches.has_tianshou", lambda: False)
     with pytest.raises(InputError, match=r"^methods: got enas_ensemble without tianshou"):
         compared(methods=("random_pool", "enas_ensemble"))
 

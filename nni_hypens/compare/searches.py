@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,12 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.strategy import DARTS, GumbelDARTS
 
-from nni_hypens._compat import Enas, has_tianshou, quiet_logging
+from nni_hypens import metrics
+from nni_hypens._compat import quiet_logging
+from nni_hypens.compare.bench import Clock, Workbench
+from nni_hypens.compare.enas import Enas, has_tianshou
 from nni_hypens.errors import InputError
+from nni_hypens.metrics.statistics import rank_correlation
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.search_stage import search_stage
 from nni_hypens.search.sampler import ArchitectureSampler
@@ -24,7 +29,6 @@ from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
-from nni_hypens.workbench import Clock, Workbench
 
 DARTS_LEARNING_RATE = 0.03
 """Of the architecture, as in EdgeNES. NNI's default, 3e-4, is meant for thousands of steps; in the hundred or so of a
@@ -170,3 +174,34 @@ def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -
         search_evaluator=evaluator,
     )
     return found.sampler.mode(lam).architecture, found.clock.seconds
+
+
+FEWEST_RANKED = 4
+"""Architectures below which a rank correlation says nothing."""
+
+
+def supernet_truth(bench: Workbench, search: HypernetworkSearch) -> tuple[float | None, int]:
+    """Spearman's correlation of the supernet's NLL with the mean validation NLL of each architecture's networks.
+
+    Args:
+        bench: Whose networks are ranked: all that it has trained, by whatever method, but those that diverged.
+        search: Has the supernet; what it says is kept in its folder.
+
+    Returns:
+        The correlation, None below :data:`FEWEST_RANKED` architectures or where all are alike; and their number.
+    """
+    samples: dict[str, Sample] = {}
+    networks: list[tuple[str, float]] = []
+    for sample, nll in bench.trained():
+        if math.isfinite(nll):
+            key = str(bench.structure.key(sample))
+            samples[key] = sample
+            networks.append((key, nll))
+    path = search.folder / "truth.json"
+    known: dict[str, float] = read_json(path) if path.exists() else {}
+    new = [key for key in samples if key not in known]
+    if new:
+        probs = search.predict([samples[key] for key in new], charged=False)
+        known |= dict(zip(new, metrics.nll_of_each(probs, bench.validation_labels).tolist(), strict=True))
+        write_json(path, known)
+    return rank_correlation(((key, known[key], nll) for key, nll in networks), FEWEST_RANKED)

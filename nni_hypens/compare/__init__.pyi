@@ -1,0 +1,31 @@
+from .comparison import (
+    Comparison as Comparison,
+    cell_name as cell_name,
+    check_folder as check_folder,
+    outcome as outcome,
+    run_cell as run_cell,
+    run_comparison as run_comparison,
+    write_results as write_results,
+)
+from .methods import (
+    METHODS as METHODS,
+    method_of as method_of,
+)
+from .bench import (
+    Network as Network,
+    Workbench as Workbench,
+)
+from .results import (
+    Block as Block,
+    MethodCost as MethodCost,
+    MethodDifference as MethodDifference,
+    MethodScore as MethodScore,
+    compared as compared,
+    comparison_blocks as comparison_blocks,
+    method_table as method_table,
+    paired_differences as paired_differences,
+    spearman_of as spearman_of,
+    spearman_text as spearman_text,
+    text_tables as text_tables,
+    title_of as title_of,
+)

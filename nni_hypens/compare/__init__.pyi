@@ -1,3 +1,7 @@
+from .bench import (
+    Network as Network,
+    Workbench as Workbench,
+)
 from .comparison import (
     Comparison as Comparison,
     cell_name as cell_name,
@@ -10,10 +14,6 @@ from .comparison import (
 from .methods import (
     METHODS as METHODS,
     method_of as method_of,
-)
-from .bench import (
-    Network as Network,
-    Workbench as Workbench,
 )
 from .results import (
     Block as Block,

@@ -133,7 +133,7 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
     """
     if (out / "search" / "base.json").exists():
         return
-    command = [sys.executable, "-m", "nni_hypens.cli", TRIAL_COMMAND, "--out", str(out)]
+    command = [sys.executable, "-m", "nni_hypens", TRIAL_COMMAND, "--out", str(out)]
     command += ["--quiet"] if progress.quiet else []
     command += ["--logger", logger] if logger else []
     settings = {name: plan.identity[name] for name in SHOWN if plan.identity.get(name) is not None}

@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from nni_hypens.cli import make_plan
+from nni_hypens.cli.main import make_plan
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.settings import RunConfig
 from nni_hypens.utils.progress import Progress

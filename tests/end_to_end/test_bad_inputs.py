@@ -371,7 +371,7 @@ def test_bad_input_of_a_process(name: str, words: dict[str, str]) -> None:
     arguments, says = fill(BAD[name], words)
     folders = [Path(words["work"]), Path(words["run"]).parent]
     before = listing(*folders)
-    process = [sys.executable, "-m", "nni_hypens.cli", *arguments]
+    process = [sys.executable, "-m", "nni_hypens", *arguments]
     environment = {**os.environ, **ENVIRONMENT}
     done = subprocess.run(process, cwd=folders[0], env=environment, capture_output=True, text=True, timeout=PATIENCE)
     check(Ended(done.returncode, done.stdout, done.stderr), says)

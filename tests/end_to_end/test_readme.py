@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from nni_hypens import cli
+from nni_hypens.cli import main as cli
 from nni_hypens.compare.results import compared
 from tests.support.loaded import PATIENCE
 

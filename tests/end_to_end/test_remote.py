@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nni_hypens import cli
+from nni_hypens.cli import main as cli
 from nni_hypens.trials.remote import FetchError, Machine
 from tests.support.ssh_server import SshServer, key_pair, remote_yaml, ssh_server
 

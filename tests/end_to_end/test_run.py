@@ -56,7 +56,7 @@ class Process(subprocess.Popen):
     def __init__(self, *arguments: str) -> None:
         self.out_file, self.err_file = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         super().__init__(
-            [sys.executable, "-m", "nni_hypens.cli", *arguments],
+            [sys.executable, "-m", "nni_hypens", *arguments],
             stdout=self.out_file,
             stderr=self.err_file,
             env={**os.environ, "OMP_NUM_THREADS": "1"},

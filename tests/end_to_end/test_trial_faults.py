@@ -92,7 +92,7 @@ def test_failures_under_the_manager_of_nni(whole: Path, tmp_path: Path) -> None:
     """One is killed, one runs out of memory; two are left for the ensemble."""
     out, text = tmp_path / "run", "1=kill,2=memory"
     options = [*FAULTY, "--candidates=4", "--adaptive=0", "--out", str(out)]
-    command_line = [sys.executable, "-m", "nni_hypens.cli", "run", *options]
+    command_line = [sys.executable, "-m", "nni_hypens", "run", *options]
     environment = {**os.environ, **ENVIRONMENT, **faults(tmp_path, text)}
     cwd = Path(__file__).parents[1] / "support"
     with (tmp_path / "out").open("w+") as output, (tmp_path / "err").open("w+") as errors:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nni_hypens import cli
+from nni_hypens.cli import main as cli
 from nni_hypens.ensemble import export as export_module
 from nni_hypens.ensemble.module import Ensemble
 from tests.support.deployed import random_ensemble

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nni_hypens.cli import build_parser
+from nni_hypens.cli.main import build_parser
 from nni_hypens.errors import InputError
 from nni_hypens.run import search_stage as stage
 from nni_hypens.run.plan import plan_of

@@ -26,7 +26,8 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import ModelStatus, SimplifiedModelSpace
 from nni.runtime.trial_command_channel import set_default_trial_command_channel
 
-from nni_hypens import _compat, cli, report  # noqa: F401 - imported here, for the children
+from nni_hypens import _compat, report  # noqa: F401 - imported here, for the children
+from nni_hypens.cli import main as cli  # noqa: F401 - imported here, for the children
 from nni_hypens.ensemble import export, predict  # noqa: F401 - imported here, for the children
 from nni_hypens.run import pipeline, train_stage  # noqa: F401 - imported here, for the children
 from tests.support.forked import Forked
@@ -37,7 +38,7 @@ SETTINGS = (
 ).split()
 
 
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).parents[2])}
 """Of real processes in other working folders: they run this very package."""
 
 

@@ -22,8 +22,9 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.runtime import trial_command_channel
 from nni.runtime.trial_command_channel import TrialCommandChannel
 
-from nni_hypens import EdgeNES, cli, image_evaluator, watch_search
+from nni_hypens import EdgeNES, image_evaluator, watch_search
 from nni_hypens._compat import TrialLink
+from nni_hypens.cli import main as cli
 from nni_hypens.errors import InputError
 from nni_hypens.run.pipeline import Run
 from nni_hypens.search import reports as live_reports

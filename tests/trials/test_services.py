@@ -11,7 +11,8 @@ import pytest
 import yaml
 from nni.experiment.config import K8sStorageConfig, KubeflowConfig, LocalConfig, RemoteConfig, RemoteMachineConfig
 
-from nni_hypens import InputError, cli
+from nni_hypens import InputError
+from nni_hypens.cli import main as cli
 from nni_hypens.trials.services import check_service, is_loopback, read_service
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from nni_hypens.cli_parser import Parser
+from nni_hypens.cli.parser import Parser
 
 OK, NOTE, FAILS = "ok", "note", "FAILS"
 LEAST_DISK, LEAST_MEMORY = 100 * 2**20, 2 * 2**30  # bytes: a default run keeps about 1 MB, NNI's logs more

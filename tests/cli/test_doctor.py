@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nni_hypens import cli, doctor
+from nni_hypens.cli import doctor, main as cli
 from tests.support.loaded import PATIENCE
 
 
@@ -79,7 +79,7 @@ def test_without_the_preload_the_manager_is_not_on_loopback() -> None:
 def test_works_where_nni_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "nni.py").write_text("raise ImportError('broken on purpose')")
     path = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
-    code = f"{path}; from nni_hypens.cli import main; sys.exit(main(['doctor']))"
+    code = f"{path}; from nni_hypens.cli.main import main; sys.exit(main(['doctor']))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 1 and "ImportError: broken on purpose" in ended.stdout, ended.stderr
 

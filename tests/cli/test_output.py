@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nni_hypens.cli_summary import stage_summary, summary_table
+from nni_hypens.cli.output import stage_summary, summary_table
 from nni_hypens.utils.files import write_json
 
 ROW = {"accuracy": 0.5, "nll": 1.25, "ece": 0.125, "brier": 0.75}

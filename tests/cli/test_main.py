@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nni_hypens import __version__, cli
+from nni_hypens import __version__
+from nni_hypens.cli import main as cli
 from nni_hypens.run.settings import RunConfig
 
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from nni_hypens.cli_parser import Parser, near
+from nni_hypens.cli.parser import Parser, near
 
 
 def parser() -> Parser:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nni_hypens import compare_command, deploy, doctor
-from nni_hypens.cli_parser import EXIT_INPUT, Parser
-from nni_hypens.cli_settings import add_runtime, add_settings, folder_settings, settings_of, settings_text
-from nni_hypens.cli_summary import stage_summary, summary_table
+from nni_hypens.cli import compare as compare_command, doctor, ensemble as deploy
+from nni_hypens.cli.output import stage_summary, summary_table
+from nni_hypens.cli.parser import EXIT_INPUT, Parser
+from nni_hypens.cli.settings import add_runtime, add_settings, folder_settings, settings_of, settings_text
 from nni_hypens.errors import CommandError, InputError, explain
 from nni_hypens.trials.live_trial import TRIAL_COMMAND
 
@@ -292,6 +292,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     return EXIT_DONE
 
-
-if __name__ == "__main__":
-    sys.exit(main())

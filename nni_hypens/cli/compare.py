@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.cli_settings import add_settings, settings_of
+from nni_hypens.cli.settings import add_settings, settings_of
 from nni_hypens.errors import InputError
 
 DEFAULT_METHODS = "adaptive,best_architecture,darts_deep_ensemble,random_pool"

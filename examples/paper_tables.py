@@ -28,7 +28,7 @@ import numpy as np
 
 from examples.paper_figures import draw_figures, markdown_tables
 from nni_hypens import metrics
-from nni_hypens._compat import quiet_logging, quiet_training
+from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.cli.settings import add_settings, settings_of
 from nni_hypens.compare.bench import Network, Workbench
 from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search, nni_search

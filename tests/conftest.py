@@ -12,12 +12,12 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from nni_hypens import ImageData, _compat  # noqa: E402
+from nni_hypens import ImageData, _nni  # noqa: E402
 from search_spaces import OneCell  # noqa: E402
 
 torch.set_num_threads(1)
-_compat.quiet_training()
-_compat.quiet_logging()
+_nni.quiet_training()
+_nni.quiet_logging()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -166,7 +166,7 @@ def _packages() -> Iterator[Check]:
 
 def _imports() -> Iterator[Check]:
     begun = time.monotonic()
-    from nni_hypens import _compat  # noqa: F401 - NNI, torch and Lightning, first without their noise
+    from nni_hypens import _nni  # noqa: F401 - NNI, torch and Lightning, first without their noise
     from nni_hypens.trials import experiment as experiments  # noqa: F401 - NNI, torch and Lightning, first without their noise
 
     yield Check("imports", OK, f"NNI, torch and Lightning, {time.monotonic() - begun:.1f} s")
@@ -201,7 +201,7 @@ def _manager() -> Iterator[Check]:
 
 def _listen(node: str, loopback: bool) -> tuple[str, bool]:
     """The address on which a node server listens that names none, and whether it is reached as ``localhost``."""
-    from nni_hypens._compat import manager_environment
+    from nni_hypens._nni import manager_environment
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

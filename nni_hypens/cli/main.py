@@ -88,7 +88,7 @@ class _PrintCompletion(argparse.Action):
 
 def build_parser() -> Parser:
     """The parser; settings come from the fields of ``RunConfig``."""
-    from nni_hypens import __version__, _compat  # noqa: F401 - imports NNI without its noise
+    from nni_hypens import __version__, _nni  # noqa: F401 - imports NNI without its noise
 
     parser = Parser(prog="nni-hypens", description="Neural ensembles as an NNI strategy.", examples=EXAMPLES)
     parser.add_argument(
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.insert(0, os.getcwd())  # module:Class and module:callable of the user, as for a trial
     run = None
     try:
-        from nni_hypens._compat import quiet_logging, quiet_training
+        from nni_hypens._nni import quiet_logging, quiet_training
         from nni_hypens.utils.progress import logs_beside_progress
 
         quiet_training()
@@ -291,4 +291,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
-

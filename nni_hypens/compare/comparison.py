@@ -21,7 +21,7 @@ import pandas as pd
 from nni.nas.evaluator.pytorch import Lightning
 
 from nni_hypens import metrics
-from nni_hypens._compat import quiet_logging, quiet_training
+from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.compare.bench import Network, Trained, Workbench
 from nni_hypens.compare.methods import METHODS, method_of, method_order
 from nni_hypens.compare.searches import check_installed, hypernetwork_search, supernet_truth

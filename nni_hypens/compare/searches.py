@@ -16,7 +16,7 @@ from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.strategy import DARTS, GumbelDARTS
 
 from nni_hypens import metrics
-from nni_hypens._compat import quiet_logging
+from nni_hypens._nni import quiet_logging
 from nni_hypens.compare.bench import Clock, Workbench
 from nni_hypens.compare.enas import Enas, has_tianshou
 from nni_hypens.errors import InputError

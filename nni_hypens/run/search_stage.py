@@ -19,7 +19,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from nni_hypens._compat import quiet_logging
+from nni_hypens._nni import quiet_logging
 from nni_hypens.errors import CommandError, InputError
 from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler

@@ -25,7 +25,7 @@ import torchmetrics
 from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
 from torch import nn
 
-from nni_hypens._compat import restart_epoch_data
+from nni_hypens._nni import restart_epoch_data
 from nni_hypens.errors import InputError
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.penalty import Penalty

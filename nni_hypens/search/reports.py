@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from nni_hypens._compat import TrialLink
+from nni_hypens._nni import LIVE, TrialLink, trial_name
 from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.space.draws import ChoiceLayout
-from nni_hypens.trials.live_trial import LIVE, trial_name
 
 SHARES = (0.0, 0.5, 1.0)
 """Where on the dial the hypernetwork is looked at: nothing shared, half of the edges, the base."""

@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
-from nni_hypens._compat import finds_unused_parameters
+from nni_hypens._nni import finds_unused_parameters
 from nni_hypens.errors import InputError
 from nni_hypens.search.hooks import all_hooks, check_space, run_hook
 from nni_hypens.search.inherit import Inheritance, InheritedModel

@@ -28,7 +28,7 @@ from nni.nas.oneshot.pytorch.supermodule.sampling import (
 )
 from torch import nn
 
-from nni_hypens._compat import distribution_of
+from nni_hypens._nni import distribution_of
 from nni_hypens.errors import InputError
 from nni_hypens.space.architecture import ChoiceTable, Sample
 from nni_hypens.space.draws import PathDraw

@@ -11,7 +11,7 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.experiment import NasExperiment
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens._compat import PatientManager, manager_environment, quiet_logging, trial_config
+from nni_hypens._nni import PatientManager, manager_environment, quiet_logging, trial_config
 from nni_hypens.trials.services import Service, check_service
 from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.utils.files import read_json, write_json

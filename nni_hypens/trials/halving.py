@@ -21,7 +21,7 @@ from nni.nas.evaluator.pytorch import Lightning
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from nni_hypens._compat import draw_epoch_data_anew
+from nni_hypens._nni import draw_epoch_data_anew
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import read_json, replacing, write_json
 

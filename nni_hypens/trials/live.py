@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from nni.experiment import Experiment, ExperimentConfig
 
-from nni_hypens._compat import PatientManager, manager_environment, quiet_logging
+from nni_hypens._nni import PatientManager, manager_environment, quiet_logging
 from nni_hypens.errors import InputError
 from nni_hypens.trials.experiment import forget_manager, kill_trials, record_manager, stop_orphan
 from nni_hypens.trials.live_trial import OWNER, STATE

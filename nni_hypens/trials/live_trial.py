@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
-LIVE = "NNI_HYPENS_LIVE"
-"""Marks the trial of a live search: its value is the name of that trial."""
+from nni_hypens._nni import LIVE, trial_name
+
 TRIAL_COMMAND = "search-in-trial"
 """Command of ours that the trial of a live search runs; not for users, who would have two searches in one folder."""
 STATE, OWNER = "NNI_HYPENS_STATE", "NNI_HYPENS_OWNER"
@@ -31,12 +31,6 @@ PLATFORM = "live"
 from standard output, into a log file that is written late. Can go when printing in a local trial reaches its stdout."""
 STOP_SECONDS = 4.0
 """NNI kills a trial five seconds after it has asked it to end; the search must be gone by then."""
-
-
-def trial_name() -> str | None:
-    """Experiment and trial that this process belongs to; None outside of trials."""
-    experiment, trial = os.environ.get("NNI_EXP_ID"), os.environ.get("NNI_TRIAL_JOB_ID")
-    return f"{experiment}/{trial}" if experiment and trial and os.environ.get("NNI_PLATFORM") else None
 
 
 def write_state(path: Path, **state: Any) -> None:

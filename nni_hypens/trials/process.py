@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     if arguments != ENTRY:
         sys.exit(f"usage: python -m nni_hypens.trials.process {' '.join(ENTRY)}")
     gc.disable()
-    from nni_hypens import _compat  # noqa: F401 - what trials need, imported while the collector rests
+    from nni_hypens import _nni  # noqa: F401 - what trials need, imported while the collector rests
     from nni_hypens.trials import training  # noqa: F401 - what trials need, imported while the collector rests
 
     # isort: split
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     for thread in threading.enumerate():  # such as one of a logger that is still sending
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
-    _compat.end_process()
+    _nni.end_process()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from nni.experiment.config.training_service import TrainingServiceConfig
 
-from nni_hypens._compat import canonical_service, load_service, service_fields
+from nni_hypens._nni import canonical_service, load_service, service_fields
 from nni_hypens.errors import InputError
 
 PLATFORMS = ("local", "remote", "kubeflow", "frameworkcontroller", "openpai", "aml", "dlc")

@@ -24,7 +24,7 @@ from nni.nas.space import ExecutableModelSpace
 from safetensors.torch import load_file
 
 from nni_hypens import metrics
-from nni_hypens._compat import TrialReports, quiet_training
+from nni_hypens._nni import TrialReports, quiet_training
 from nni_hypens.data.module import Loaders
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import count_flops, measure_latency

@@ -27,7 +27,7 @@ from nni.nas.evaluator.pytorch import Lightning
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nni_hypens import metrics
-from nni_hypens._compat import quiet_logging, quiet_training
+from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.compare.bench import Clock, Network, Trained, Workbench
 from nni_hypens.compare.comparison import outcome
 from nni_hypens.compare.methods import DRAWN

@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--regularizers", nargs="+", choices=REGULARIZERS, default=list(REGULARIZERS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    from nni_hypens._compat import quiet_logging, quiet_training
+    from nni_hypens._nni import quiet_logging, quiet_training
 
     quiet_training()
     import torch

@@ -103,9 +103,9 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    from nni_hypens import _compat
+    from nni_hypens import _nni
 
-    _compat.quiet_logging()
+    _nni.quiet_logging()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, default=OUT)

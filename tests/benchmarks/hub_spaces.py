@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--out", default=str(OUT))
     arguments = parser.parse_args()
     os.environ["HOME"] = tempfile.mkdtemp()  # NNI keeps a list of experiments there
-    from nni_hypens._compat import quiet_logging, quiet_training
+    from nni_hypens._nni import quiet_logging, quiet_training
 
     quiet_training()
     quiet_logging(logging.ERROR)

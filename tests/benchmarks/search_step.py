@@ -49,7 +49,7 @@ def make_space(name: str) -> Any:
 
 def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
     """One search of ``steps`` steps in this process."""
-    from nni_hypens._compat import quiet_logging, quiet_training
+    from nni_hypens._nni import quiet_logging, quiet_training
 
     quiet_training()
     import psutil

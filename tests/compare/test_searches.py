@@ -13,7 +13,7 @@ import torch
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 
 from nni_hypens import InputError
-from nni_hypens._compat import quiet_logging
+from nni_hypens._nni import quiet_logging
 from nni_hypens.compare import searches as one_shot
 from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.enas import Enas, has_tianshou

@@ -26,7 +26,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import ModelStatus, SimplifiedModelSpace
 from nni.runtime.trial_command_channel import set_default_trial_command_channel
 
-from nni_hypens import _compat, report  # noqa: F401 - imported here, for the children
+from nni_hypens import _nni, report  # noqa: F401 - imported here, for the children
 from nni_hypens.cli import main as cli  # noqa: F401 - imported here, for the children
 from nni_hypens.ensemble import export, predict  # noqa: F401 - imported here, for the children
 from nni_hypens.run import pipeline, train_stage  # noqa: F401 - imported here, for the children
@@ -187,5 +187,5 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 torch.set_num_threads(1)
-_compat.quiet_training()
-_compat.quiet_logging()
+_nni.quiet_training()
+_nni.quiet_logging()

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from nni_hypens._compat import manager_environment
+from nni_hypens._nni import manager_environment
 from nni_hypens.errors import InputError
 from nni_hypens.trials.experiment import manager_error, stop_orphan
 from nni_hypens.utils import ports

@@ -22,8 +22,8 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.runtime import trial_command_channel
 from nni.runtime.trial_command_channel import TrialCommandChannel
 
-from nni_hypens import EdgeNES, image_evaluator, watch_search
-from nni_hypens._compat import TrialLink
+from nni_hypens import EdgeNES, _nni, image_evaluator, watch_search
+from nni_hypens._nni import TrialLink
 from nni_hypens.cli import main as cli
 from nni_hypens.errors import InputError
 from nni_hypens.run.pipeline import Run
@@ -63,7 +63,7 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChannel]:
     monkeypatch.setattr(live_reports, "_reports", None)
     for name, value in (("NNI_PLATFORM", "local"), ("NNI_EXP_ID", "exp"), ("NNI_TRIAL_JOB_ID", "job")):
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv(live_trial.LIVE, "exp/job")
+    monkeypatch.setenv(_nni.LIVE, "exp/job")
     yield channel
 
 
@@ -168,7 +168,7 @@ def test_edgenes_reports_by_itself_and_only_in_such_a_trial(
 
 
 def test_nothing_is_live_without_nni(trial: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NNI_PLATFORM", "NNI_EXP_ID", live_trial.LIVE):
+    for name in ("NNI_PLATFORM", "NNI_EXP_ID", _nni.LIVE):
         with monkeypatch.context() as context:
             context.delenv(name)
             assert not is_live()

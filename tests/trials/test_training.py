@@ -16,7 +16,7 @@ from nni.runtime.trial_command_channel import get_default_trial_command_channel,
 from safetensors.torch import load_file
 
 from nni_hypens import ImageData, image_evaluator
-from nni_hypens._compat import TrialReports
+from nni_hypens._nni import TrialReports
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Budget

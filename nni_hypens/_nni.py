@@ -331,3 +331,13 @@ def _wait_until_free(port: int, seconds: float = 20.0) -> None:
             if probe.connect_ex(("localhost", port)) != 0:
                 return
         time.sleep(0.2)
+
+
+LIVE = "NNI_HYPENS_LIVE"
+"""Marks the trial of a live search: its value is the name of that trial."""
+
+
+def trial_name() -> str | None:
+    """Experiment and trial that this process belongs to; None outside of trials."""
+    experiment, trial = os.environ.get("NNI_EXP_ID"), os.environ.get("NNI_TRIAL_JOB_ID")
+    return f"{experiment}/{trial}" if experiment and trial and os.environ.get("NNI_PLATFORM") else None

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from nni_hypens._compat import MANAGER_ATTEMPTS, PatientManager
+from nni_hypens._nni import MANAGER_ATTEMPTS, PatientManager
 
 
-@pytest.mark.parametrize("first", ["nni_hypens._compat", "nni_hypens.search", "search_spaces"])
+@pytest.mark.parametrize("first", ["nni_hypens._nni", "nni_hypens.search", "search_spaces"])
 def test_nnis_own_strategies_are_there_after_ours(first: str) -> None:
     """Imported in the wrong order, NNI leaves placeholders for its one-shot strategies."""
     code = f"import {first}; from nni.nas.strategy import DARTS, RandomOneShot; DARTS(); RandomOneShot()"

@@ -20,6 +20,15 @@ _nni.quiet_training()
 _nni.quiet_logging()
 
 
+collect_ignore = [
+    str(path)
+    for folder in ("support", "benchmarks")
+    for path in Path(__file__).with_name(folder).glob("*.py")
+    if not path.name.startswith("test_")
+]
+"""Modules without tests, which --doctest-modules would import."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings that our own lines cause are errors; Lightning's hints are silenced, as they are for a user."""
     config.addinivalue_line("filterwarnings", r"ignore:::pytorch_lightning\..*")
@@ -41,7 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files begin first: one that began last would leave the other process idle until it ends."""
     places = {name: place for place, name in enumerate(LONG)}
     folder = Path(__file__).parent
-    items.sort(key=lambda item: places.get(str(item.path.relative_to(folder).with_suffix("")), len(LONG)))
+
+    def place(item: pytest.Item) -> int:
+        if not item.path.is_relative_to(folder):  # a doctest of the package
+            return len(LONG)
+        return places.get(str(item.path.relative_to(folder).with_suffix("")), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True, scope="session")

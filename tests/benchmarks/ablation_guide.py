@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from examples.paper_figures import as_markdown
-from examples.paper_guide import replaced
 from nni_hypens.utils.files import read_json, write_text
 from tests.benchmarks.ablations import EPOCHS, NETWORKS, REFERENCE, RESULTS, VARIANTS
+from tests.benchmarks.paper_figures import as_markdown
+from tests.benchmarks.paper_guide import replaced
 
 GUIDE = Path("docs/guides/ablations.md")
 LEVEL = 0.05

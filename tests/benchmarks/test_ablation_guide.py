@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, ttest_rel
 
+from tests.benchmarks import ablation_guide as guide
+
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def guide() -> ModuleType:
-    sys.path.insert(0, str(ROOT))  # as for who runs it from the top of the repository
-    try:
-        return importlib.import_module("tests.benchmarks.ablation_guide")
-    finally:
-        sys.path.remove(str(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +21,12 @@ def results() -> dict[str, Any]:
     return json.loads((ROOT / "tests" / "benchmarks" / "results" / "ablations.json").read_text())
 
 
-def test_the_guide_is_as_the_results_are(
-    guide: ModuleType, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_guide_is_as_the_results_are(results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert guide.written(results) == guide.GUIDE.read_text(encoding="utf-8")
 
 
-def test_every_variant_has_five_seeds_and_the_summary_is_that_of_the_rows(
-    guide: ModuleType, results: dict[str, Any]
-) -> None:
+def test_every_variant_has_five_seeds_and_the_summary_is_that_of_the_rows(results: dict[str, Any]) -> None:
     rows = {(row["variant"], row["members"], row["seed"]): row for row in results["rows"]}
     assert len(results["seeds"]) >= 5
     for members in (3, 5):
@@ -59,7 +45,7 @@ def test_every_variant_has_five_seeds_and_the_summary_is_that_of_the_rows(
             assert row["wins"] == (own < other).sum() and row["p"] == pytest.approx(ttest_rel(own, other).pvalue)
 
 
-def test_a_verdict_needs_both_sizes(guide: ModuleType, results: dict[str, Any]) -> None:
+def test_a_verdict_needs_both_sizes(results: dict[str, Any]) -> None:
     results = copy.deepcopy(results)
     levels = {"adaptive": (-0.1, -0.1), "random": (0.1, 0.1), "ema": (-0.1, 0.1)}
     for row in results["summary"]:

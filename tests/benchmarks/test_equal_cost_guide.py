@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,22 +14,14 @@ from PIL import Image
 from scipy.stats import bootstrap
 
 from nni_hypens.compare.comparison import COLUMNS
+from tests.benchmarks import equal_cost_guide
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "examples" / "results" / "equal_cost"
+RESULTS = ROOT / "tests" / "benchmarks" / "results" / "equal_cost"
 SETTINGS = {
     "train_size": 6000, "validation_size": 2000, "test_size": 5000, "epochs": 3, "search_epochs": 6, "nni_epochs": 1,
     "space": "one_cell", "space_args": {"channels": 8}, "command": "nni-hypens compare --out /tmp/x --jobs 1",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def equal_cost_guide() -> ModuleType:
-    sys.path.insert(0, str(ROOT))  # as for who runs it from the top of the repository
-    try:
-        return importlib.import_module("examples.equal_cost_guide")
-    finally:
-        sys.path.remove(str(ROOT))
 
 
 def made_up(levels: dict[str, float], seeds: int = 5, spread: float = 0.005) -> pd.DataFrame:
@@ -48,7 +37,7 @@ def made_up(levels: dict[str, float], seeds: int = 5, spread: float = 0.005) -> 
     return pd.DataFrame(rows).astype({"supernet_spearman": float})
 
 
-def test_the_verdict_is_on_the_better_of_the_darts_ensembles(equal_cost_guide: ModuleType) -> None:
+def test_the_verdict_is_on_the_better_of_the_darts_ensembles() -> None:
     levels = {"adaptive@3": 0.90, "darts_ensemble": 1.05, "darts_deep_ensemble": 1.00, "best_architecture@3": 0.90}
     results = made_up(levels)
     said = equal_cost_guide.say_bar([equal_cost_guide.Measured("cifar10_16", results, SETTINGS)]).splitlines()
@@ -66,15 +55,13 @@ def test_the_verdict_is_on_the_better_of_the_darts_ensembles(equal_cost_guide: M
     ("ours", "spread", "expected"),
     [(0.96, 0.001, "missed"), (0.94, 0.001, "reached"), (0.93, 0.3, "missed"), (1.2, 0.001, "missed")],
 )
-def test_an_aim_that_was_missed_is_told(
-    equal_cost_guide: ModuleType, ours: float, spread: float, expected: str
-) -> None:
+def test_an_aim_that_was_missed_is_told(ours: float, spread: float, expected: str) -> None:
     results = made_up({"adaptive@3": ours, "darts_ensemble": 1.1, "darts_deep_ensemble": 1.0}, spread=spread)
     said = equal_cost_guide.say_bar([equal_cost_guide.Measured("cifar10_16", results, SETTINGS)])
     assert expected in said and ("missed" in said) != ("reached" in said)
 
 
-def test_sentences_about_the_others_and_the_search(equal_cost_guide: ModuleType) -> None:
+def test_sentences_about_the_others_and_the_search() -> None:
     levels = {"adaptive@3": 0.9, "darts_deep_ensemble": 1.0, "random_pool@3": 0.95, "best_architecture@3": 0.8}
     one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
     said = equal_cost_guide.say_others([one])
@@ -84,7 +71,7 @@ def test_sentences_about_the_others_and_the_search(equal_cost_guide: ModuleType)
     assert "0.03 of them, and 0.006 for the same number" in equal_cost_guide.say_search([one])
 
 
-def test_darts_trained_as_long_is_told_apart(equal_cost_guide: ModuleType) -> None:
+def test_darts_trained_as_long_is_told_apart() -> None:
     levels = {"adaptive@3": 0.9, "darts_deep_ensemble": 1.0, "darts_deep_ensemble@3": 0.8}
     one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
     said = equal_cost_guide.say_longer([one]).splitlines()
@@ -92,7 +79,7 @@ def test_darts_trained_as_long_is_told_apart(equal_cost_guide: ModuleType) -> No
     assert "DARTS" not in equal_cost_guide.say_others([one])
 
 
-def test_tables_have_every_method_the_best_first(equal_cost_guide: ModuleType) -> None:
+def test_tables_have_every_method_the_best_first() -> None:
     levels = {"adaptive@3": 0.9, "darts_deep_ensemble": 1.0, "random_pool@3": 0.95}
     one = equal_cost_guide.Measured("cifar10_16", made_up(levels), SETTINGS)
     rows = [line.split(" | ")[0] for line in equal_cost_guide.result_table(one.blocks[0]).splitlines()[2:]]
@@ -100,9 +87,7 @@ def test_tables_have_every_method_the_best_first(equal_cost_guide: ModuleType) -
     assert equal_cost_guide.readme_table([one]).count("\n") == 3  # two sizes below the head
 
 
-def test_results_are_copied_with_what_made_them(
-    equal_cost_guide: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_are_copied_with_what_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(equal_cost_guide, "RESULTS", tmp_path / "results")
     run = tmp_path / "run"
     run.mkdir()
@@ -116,18 +101,16 @@ def test_results_are_copied_with_what_made_them(
     assert [path.name for path in figures] == ["cifar10_16_3.png", "cifar10_16_5.png"]
 
 
-def test_guide_and_readme_are_as_the_results_are(equal_cost_guide: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guide_and_readme_are_as_the_results_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     made = equal_cost_guide.parts(equal_cost_guide.measured())
     for path in ("docs/guides/equal_cost.md", "README.md"):
         text = Path(path).read_text(encoding="utf-8")
         assert equal_cost_guide.PART.search(text), path
-        assert equal_cost_guide.filled(text, made) == text, "python -m examples.equal_cost_guide"
+        assert equal_cost_guide.filled(text, made) == text, "python -m tests.benchmarks.equal_cost_guide"
 
 
-def test_figures_are_those_of_the_results(
-    equal_cost_guide: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_are_those_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as one can compare drawings of two versions of matplotlib: what they say for those who cannot see them."""
     monkeypatch.chdir(ROOT)
     for new in equal_cost_guide.draw(equal_cost_guide.measured(), tmp_path):
@@ -135,7 +118,7 @@ def test_figures_are_those_of_the_results(
         assert Image.open(old).text["Description"] == Image.open(new).text["Description"]
 
 
-def test_results_were_measured_on_five_seeds_with_one_version(equal_cost_guide: ModuleType) -> None:
+def test_results_were_measured_on_five_seeds_with_one_version() -> None:
     for folder in RESULTS.iterdir():
         table = pd.read_csv(folder / "results.csv")
         assert (table.groupby(["members", "method"])["seed"].nunique() == 5).all()

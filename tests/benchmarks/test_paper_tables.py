@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -20,37 +20,19 @@ from nni_hypens.run.settings import RunConfig
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.draws import random_architectures
 from search_spaces import OneCell
+from tests.benchmarks import paper_figures, paper_guide, paper_tables
+from tests.support.loaded import PATIENCE
 
 ROOT = Path(__file__).parents[2]
-RESULTS = json.loads((ROOT / "examples" / "results" / "paper.json").read_text(encoding="utf-8"))
+RESULTS = json.loads((ROOT / "tests" / "benchmarks" / "results" / "paper.json").read_text(encoding="utf-8"))
 GUIDE = (ROOT / "docs" / "guides" / "paper.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def paper_tables() -> ModuleType:
-    sys.path.insert(0, str(ROOT))  # as for who runs it from the top of the repository
-    try:
-        importlib.import_module("examples.paper_guide")
-        return importlib.import_module("examples.paper_tables")
-    finally:
-        sys.path.remove(str(ROOT))
-
-
-@pytest.fixture(scope="module")
-def paper_figures(paper_tables: ModuleType) -> ModuleType:
-    return sys.modules["examples.paper_figures"]
-
-
-@pytest.fixture(scope="module")
-def paper_guide(paper_tables: ModuleType) -> ModuleType:
-    return importlib.import_module("examples.paper_guide")
 
 
 # ---- the script ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shared", range(5))
-def test_deviations_share_what_was_asked(paper_tables: ModuleType, shared: int) -> None:
+def test_deviations_share_what_was_asked(shared: int) -> None:
     structure = EdgeStructure.from_space(OneCell(channels=2))
     for base in random_architectures(structure, 3, 7):
         found = paper_tables.deviations(structure, base, shared, 6, seed=1)
@@ -76,7 +58,7 @@ class Bench:
         return Network({}, 0, probs, probs, 1.0, cost)
 
 
-def test_ensembles_are_chosen_on_validation_data(paper_tables: ModuleType) -> None:
+def test_ensembles_are_chosen_on_validation_data() -> None:
     all_right, half, none = Bench.network((0, 1, 2, 3)), Bench.network((0, 1)), Bench.network(())
     pool = [none, all_right, half, all_right]
     assert paper_tables.best_of(Bench, pool, 2) == [all_right, all_right]
@@ -91,7 +73,7 @@ def test_ensembles_are_chosen_on_validation_data(paper_tables: ModuleType) -> No
     assert paper_tables.mean_of_choices(Bench, [all_right, half, none], 2) == pytest.approx(np.mean(pairs))
 
 
-def test_limits_leave_what_shares_enough(paper_tables: ModuleType) -> None:
+def test_limits_leave_what_shares_enough() -> None:
     far, near = Bench.network((0,)), Bench.network((0, 1, 2, 3))
     replicas = [Bench.network((0, 1)) for _ in range(3)]
     ours = {0: [far, far], 1: [far, far], 2: [far, far], 3: [near, near]}
@@ -117,7 +99,7 @@ def test_limits_leave_what_shares_enough(paper_tables: ModuleType) -> None:
     ],
 )
 def test_bad_arguments_are_named(
-    paper_tables: ModuleType, arguments: list[str], field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = paper_tables.command_line().parse_args([*arguments, "--out", str(tmp_path / "run")])
     with pytest.raises(InputError, match=f"^{field}"):
@@ -125,19 +107,49 @@ def test_bad_arguments_are_named(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_keeps_to_its_settings(paper_tables: ModuleType, tmp_path: Path) -> None:
+def test_a_folder_keeps_to_its_settings(tmp_path: Path) -> None:
     paper_tables.claim(tmp_path, {"epochs": 8, "data": "digits"})
     paper_tables.claim(tmp_path, {"epochs": 8, "data": "digits"})
     with pytest.raises(InputError, match="epochs: got 9; expected 8, as in"):
         paper_tables.claim(tmp_path, {"epochs": 9, "data": "digits"})
 
 
+def run_script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.benchmarks.paper_tables", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+
+
+@pytest.mark.examples
+def test_the_script_makes_every_table_and_figure(tmp_path: Path) -> None:
+    """Every table and figure is made; a second run reads what the first has trained; other settings are refused."""
+    out = tmp_path / "run"
+    printed = run_script("--quick", "--out", out).stdout
+    results = json.loads((out / "paper.json").read_text())
+    rows = results["rows"]
+    assert {row["method"] for row in rows["methods"]} >= {"darts", "random", "darts_ensemble", "edgenes"}
+    assert {row["networks"] for row in rows["methods"] if row["method"].startswith(("random_", "edgenes"))} == {4}
+    free = [row["search_s"] for row in rows["methods"] if row["method"] in ("random", "random_pool")]
+    assert free == [0, 0] and all(row["search_s"] > 0 for row in rows["methods"] if "darts" in row["method"])
+    shared = {(row["source"], row["shared"]) for row in rows["networks"]}
+    assert shared >= {(source, count) for source in ("hypernetwork", "random") for count in range(4)} | {("base", 4)}
+    assert [row["epochs"] for row in rows["lengths"]] == [3, 4] and [row["limit"] for row in rows["limits"]] == [
+        *range(5)
+    ]
+    assert (out / "tables.md").read_text().strip() in printed
+    assert all((out / f"{name}.png").stat().st_size > 5000 for name in ("dial", "accuracy", "lengths", "limits"))
+
+    networks = {path: path.stat().st_mtime_ns for path in out.glob("seed-0/networks/*")}
+    assert run_script("--quick", "--out", out).returncode == 0
+    assert json.loads((out / "paper.json").read_text()) == results
+    assert {path: path.stat().st_mtime_ns for path in out.glob("seed-0/networks/*")} == networks
+    refused = run_script("--quick", "--out", out, "--epochs", "2")
+    assert refused.returncode == 2 and "epochs: got 2" in refused.stderr and "Traceback" not in refused.stderr
+
+
 # ---- tables and figures -------------------------------------------------------------------------------------------
 
 
-def test_figures_of_tables(paper_figures: ModuleType) -> None:
-    import pandas as pd
-
+def test_figures_of_tables() -> None:
     assert paper_figures.spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0" and paper_figures.spread([4.0]) == "4.0"
     ours, other = pd.Series([10.0, 20.0, 30.0], index=[0, 1, 2]), pd.Series([28.0, 9.0, 19.0], index=[2, 0, 1])
     # differences 1, 1, 2: mean 4/3, sd 0.577, half 4.303 * 0.577 / sqrt(3)
@@ -150,7 +162,7 @@ def test_figures_of_tables(paper_figures: ModuleType) -> None:
     assert paper_figures.as_markdown(pd.DataFrame({"a": ["1"], "b": ["-"]})) == "| a | b |\n| --- | --- |\n| 1 | - |\n"
 
 
-def test_the_paper_stands_beside(paper_figures: ModuleType) -> None:
+def test_the_paper_stands_beside() -> None:
     tables = {name: table(RESULTS) for name, table in paper_figures.TABLES.items()}
     methods = tables["methods"].set_index("method")
     assert methods.loc["EdgeNES", "paper: accuracy %"] == "48.1 ± 1.7"
@@ -164,7 +176,7 @@ def test_the_paper_stands_beside(paper_figures: ModuleType) -> None:
 # ---- the guide ----------------------------------------------------------------------------------------------------
 
 
-def test_the_guide_is_as_the_results_are(paper_guide: ModuleType) -> None:
+def test_the_guide_is_as_the_results_are() -> None:
     parts = set(paper_guide.parts(RESULTS))
     assert set(paper_guide.PART.findall(GUIDE)) == parts == set(re.findall(r"<!-- paper: (\w+) -->", GUIDE))
     assert paper_guide.fill(GUIDE, RESULTS) == GUIDE
@@ -172,7 +184,7 @@ def test_the_guide_is_as_the_results_are(paper_guide: ModuleType) -> None:
     assert "|" not in rest and "![" not in rest and not re.search(r"\d\.\d", rest)  # no figure stands outside
 
 
-def test_a_guide_is_filled_anew(paper_guide: ModuleType, paper_figures: ModuleType) -> None:
+def test_a_guide_is_filled_anew() -> None:
     changed = json.loads(json.dumps(RESULTS))
     changed["command"] = "another"
     for row in changed["rows"]["methods"]:
@@ -195,7 +207,7 @@ def test_a_guide_is_filled_anew(paper_guide: ModuleType, paper_figures: ModuleTy
     assert "Of 6 differences to EdgeNES, 6 have an interval" in filled and "3 seeds on few images" in filled
 
 
-def test_figures_of_the_guide_are_those_of_the_results(paper_figures: ModuleType, tmp_path: Path) -> None:
+def test_figures_of_the_guide_are_those_of_the_results(tmp_path: Path) -> None:
     for name, label in paper_figures.labels(RESULTS).items():
         with Image.open(ROOT / "docs" / "paper" / f"{name}.png") as image:
             assert image.info["Description"] == label
@@ -204,10 +216,11 @@ def test_figures_of_the_guide_are_those_of_the_results(paper_figures: ModuleType
             assert image.info["Description"] == paper_figures.labels(RESULTS)[path.stem] and image.size[0] == 800
 
 
-def test_the_recipe_for_a_gpu_is_one_command_of_the_script(paper_tables: ModuleType) -> None:
+def test_the_recipe_for_a_gpu_is_one_command_of_the_script() -> None:
     """Data are not asked for: they would be downloaded."""
-    recipe = re.search(r"python -m examples\.paper_tables --out runs/paper-cifar100[^`]*?seeds [\d,]+", GUIDE)[0]
-    assert " ".join(recipe.split()) in " ".join(paper_tables.__doc__.split())
+    recipe = re.search(r"python -m tests\.benchmarks\.paper_tables --out runs/paper-cifar100[^`]*?seeds [\d,]+", GUIDE)[
+        0
+    ]
     given = paper_tables.command_line().parse_args(recipe.replace("\\\n", " ").split()[3:])
     config = RunConfig.from_mapping({**paper_tables.SMALL, **paper_tables.settings_of(given)})
     config.check()
@@ -220,7 +233,7 @@ def test_the_recipe_for_a_gpu_is_one_command_of_the_script(paper_tables: ModuleT
     assert f"about {round(networks, -1)} networks of 100 epochs, three DARTS searches and five of EdgeNES" in GUIDE
 
 
-def test_the_results_are_of_this_script(paper_tables: ModuleType) -> None:
+def test_the_results_are_of_this_script() -> None:
     now = RunConfig.from_mapping(paper_tables.SMALL).to_mapping()  # what that command means today
     kept = {name: value for name, value in RESULTS["settings"].items() if name in now and name not in UNREAD}
     assert kept and kept == {name: now[name] for name in kept}

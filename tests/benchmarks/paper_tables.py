@@ -1,17 +1,14 @@
-r"""The tables and figures of the EdgeNES paper, drawn again: at a scale that a CPU reaches, or at the paper's own.
+"""Repeats the tables and figures of the EdgeNES paper on a small scale that runs on a CPU, or at the paper's own scale.
 
-    python -m examples.paper_tables --out runs/paper
+    python -m tests.benchmarks.paper_tables --out runs/paper
 
-Without more arguments: Fashion-MNIST at 14 x 14 pixels, 500 training images, a cell of 8 channels, three seeds; the
-results are in ``examples/results/paper.json`` and ``docs/guides/paper.md``. The paper's scale, for a GPU:
+The defaults are Fashion-MNIST at 14 x 14 pixels, 500 training images, a cell of 8 channels and three seeds. Committed
+results: `tests/benchmarks/results/paper.json` and `docs/guides/paper.md`. The guide has the command for the paper's
+scale on a GPU.
 
-    python -m examples.paper_tables --out runs/paper-cifar100 --data cifar100 --augment crop_flip --batch-size 64 \
-        --train-size 40000 --validation-size 10000 --test-size none --space-args channels=16 --search-epochs 150 \
-        --darts-epochs 150 --lengths 25,50,100 --epochs 100 --per-lam 4 --seeds 0,1,2,3,4,5,6
-
-Every search and every trained network is kept in ``--out``: the same command goes on where it was, and more seeds may
-be added. A network is trained once and counted for each method that has it. Validation data chooses, test data reports.
-``--quick`` takes digits, one seed and an epoch or three, to see that it runs.
+`--out` keeps every search and every trained network: the same command continues where it stopped, and you can add seeds
+later. A network is trained once and counted for each method that uses it. Validation data choose, test data report.
+`--quick` uses digits, one seed and one to three epochs, only to show that the script runs.
 """
 
 from __future__ import annotations
@@ -26,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from examples.paper_figures import draw_figures, markdown_tables
 from nni_hypens import metrics
 from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.cli.settings import add_settings, settings_of
@@ -40,6 +36,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.runtime import versions
+from tests.benchmarks.paper_figures import draw_figures, markdown_tables
 
 Row = dict[str, Any]
 SMALL: Row = {
@@ -356,7 +353,7 @@ def draw(arguments: argparse.Namespace) -> None:
     for seed in seeds:
         for name, found in run_seed(replace(config, seed=seed), scale, arguments.out / f"seed-{seed}").items():
             rows.setdefault(name, []).extend(found)
-    command = " ".join(["python -m examples.paper_tables", *sys.argv[1:]])
+    command = " ".join(["python -m tests.benchmarks.paper_tables", *sys.argv[1:]])
     results = {"command": command, "versions": versions(), "seeds": list(seeds), "settings": identity, "rows": rows}
     write_json(arguments.results or arguments.out / "paper.json", results)
     tables = markdown_tables(results)

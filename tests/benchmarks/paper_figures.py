@@ -1,4 +1,4 @@
-"""What :mod:`examples.paper_tables` has measured, as tables beside the paper's own figures, and as drawings.
+"""What :mod:`tests.benchmarks.paper_tables` has measured, as tables beside the paper's own figures, and as drawings.
 
 The paper: P. Babkin, O. Bakhteev et al., "Differentiable algorithm for searching ensembles of deep learning models with
 diversity control" (2024). Its figures are those of CIFAR-100 but for the warm-up's, which are of CIFAR-10.
@@ -319,7 +319,7 @@ def draw_figures(results: Results, folder: Path) -> list[Path]:
     """Write each figure as PNG, with its text alternative in the file's metadata.
 
     Args:
-        results: As :mod:`examples.paper_tables` writes them.
+        results: As :mod:`tests.benchmarks.paper_tables` writes them.
         folder: Where they go.
     """
     paths = []

@@ -1,10 +1,10 @@
-"""The guide to what methods reach at equal cost: its tables, sentences and figures, kept as the results are.
+"""Writes the tables, sentences and figures of the guide "Methods at equal cost" from committed results.
 
-    python -m examples.equal_cost_guide [runs/fashion runs/cifar]
+    python -m tests.benchmarks.equal_cost_guide [runs/fashion runs/cifar]
 
-copies ``results.csv`` and ``comparison.json`` of comparisons into ``examples/results/equal_cost``, rewrites what stands
-between ``<!-- equal_cost: NAME -->`` and ``<!-- end -->`` in the guide and in the README, and draws the figures anew.
-Every sentence with a figure is made here, from the results. ``--quick`` writes nothing and says whether they are so.
+This copies `results.csv` and `comparison.json` of the given comparisons into `tests/benchmarks/results/equal_cost`. It
+then rewrites the text between `<!-- equal_cost: NAME -->` and `<!-- end -->` in the guide and the README, and redraws
+the figures. Every sentence that contains a number is generated here. `--quick` only checks that the pages match.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any
 
 import pandas as pd
 
-from examples.paper_figures import as_markdown
-from examples.paper_guide import pattern, replaced
 from nni_hypens.compare.page import as_png, read_results, scores_figure
 from nni_hypens.compare.results import Block, MethodCost, MethodDifference, comparison_blocks
 from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
+from tests.benchmarks.paper_figures import as_markdown
+from tests.benchmarks.paper_guide import pattern, replaced
 
-RESULTS = Path("examples/results/equal_cost")
+RESULTS = Path("tests/benchmarks/results/equal_cost")
 GUIDE, README, FIGURES = Path("docs/guides/equal_cost.md"), Path("README.md"), Path("docs/equal_cost")
 OURS = "adaptive@3"
 TITLES = {"fashion_mnist_14": "Fashion-MNIST, 14 x 14", "cifar10_16": "CIFAR-10, 16 x 16"}

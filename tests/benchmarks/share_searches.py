@@ -1,6 +1,6 @@
 """Let the seeds of a comparison share their searches, where an ensemble of searches would take too long.
 
-    python -m examples.share_searches DIR --strategy darts --searches 5
+    python -m tests.benchmarks.share_searches DIR --strategy darts --searches 5
 
 An ensemble of five DARTS runs on each of five seeds needs 25 searches. This copies the first search of each seed to the
 folders of the other seeds of the same data, as their searches 1, 2, ...: seed 0 gets those of seeds 1, 2, ..., seed 1

@@ -1,10 +1,9 @@
-"""The guide to what :mod:`examples.paper_tables` has measured: its tables, sentences and figures, kept as the results
-are.
+"""Writes the tables, sentences and figures of the guide "The paper's tables" from the results of `paper_tables`.
 
-    python -m examples.paper_guide examples/results/paper.json docs/guides/paper.md
+    python -m tests.benchmarks.paper_guide tests/benchmarks/results/paper.json docs/guides/paper.md
 
-rewrites what stands between ``<!-- paper: NAME -->`` and ``<!-- end -->`` there, and draws the figures anew. Every
-sentence with a figure is made here, from the results. ``--quick`` writes nothing and says whether the guide is so.
+This rewrites the text between `<!-- paper: NAME -->` and `<!-- end -->` in the guide and redraws the figures. Every
+sentence that contains a number is generated here. `--quick` only checks that the guide matches the results.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from examples.paper_figures import (
+from nni_hypens.utils.files import read_json, write_text
+from tests.benchmarks.paper_figures import (
     PAPER_METHODS,
     PAPER_SHARED,
     PAPER_WARMUP,
@@ -30,7 +30,6 @@ from examples.paper_figures import (
     markdown_tables,
     verdict,
 )
-from nni_hypens.utils.files import read_json, write_text
 
 
 def pattern(tag: str) -> re.Pattern[str]:
@@ -168,7 +167,7 @@ def fill(guide: str, results: Results) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The guide to the paper's tables, kept as the results are.")
-    parser.add_argument("results", type=Path, nargs="?", default=Path("examples/results/paper.json"))
+    parser.add_argument("results", type=Path, nargs="?", default=Path("tests/benchmarks/results/paper.json"))
     parser.add_argument("guide", type=Path, nargs="?", default=Path("docs/guides/paper.md"))
     parser.add_argument("--quick", action="store_true", help="only say whether the guide is as the results are")
     arguments = parser.parse_args()

@@ -4,11 +4,8 @@ from .ensemble.module import Ensemble as Ensemble
 from .errors import InputError as InputError
 from .run.api import search_ensemble as search_ensemble
 from .search.dial import suggest_lam_range as suggest_lam_range
-from .search.regularizers import (
-    JensenShannon as JensenShannon,
-    SharedEdges as SharedEdges,
-    expected_shared_edges as expected_shared_edges,
-)
+from .search.jensen_shannon import JensenShannon as JensenShannon
+from .search.shared_edges import SharedEdges as SharedEdges, expected_shared_edges as expected_shared_edges
 from .search.strategy import EdgeNES as EdgeNES
 from .space.architecture import EdgeGroup as EdgeGroup, EdgeStructure as EdgeStructure
 from .space.known_results import KnownResults as KnownResults

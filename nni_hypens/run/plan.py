@@ -22,8 +22,9 @@ from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.selection.costs import check_total_limits
 from nni_hypens.selection.methods import check_options
-from nni_hypens.space.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
+from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.space.known_results import KnownResults

@@ -16,7 +16,9 @@ from nni_hypens.data.ood import ood_names
 from nni_hypens.ensemble.calibration import CALIBRATIONS
 from nni_hypens.errors import InputError
 from nni_hypens.proposals.ranking import RANKINGS
-from nni_hypens.search.regularizers import Diversity, JensenShannon, SharedEdges
+from nni_hypens.search.jensen_shannon import JensenShannon
+from nni_hypens.search.regularizers import Diversity
+from nni_hypens.search.shared_edges import SharedEdges
 from nni_hypens.selection.costs import LIMITS, check_total_limits
 from nni_hypens.selection.methods import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection.task import check_combinations

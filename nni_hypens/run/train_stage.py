@@ -14,6 +14,7 @@ from nni_hypens.selection.costs import cheapest, check_affordable
 from nni_hypens.space.build import fresh
 from nni_hypens.trials import halving
 from nni_hypens.trials.experiment import run_trials
+from nni_hypens.trials.pausing import forget_rung, read_rung
 from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.trials.strategy import CandidateTraining
@@ -98,7 +99,7 @@ class TrainStage:
                 self._stop(until)
         for record in self.records:
             if self._settled(record["id"]):  # a kill may have left what was needed to go on
-                halving.forget_rung(self.folder / record["id"])
+                forget_rung(self.folder / record["id"])
         return failed
 
     def _stop(self, until: int) -> None:
@@ -114,18 +115,18 @@ class TrainStage:
         kept += cheapest(there, self.plan.limits, self.plan.members)
         for name in scores:
             folder = self.folder / name
-            rung = halving.read_rung(folder)
+            rung = read_rung(folder)
             if name in kept or self._settled(name) or rung is None or rung["epoch"] != until:
                 continue
             write_json(self._metrics(name), {**rung, "status": "stopped"})
-            halving.forget_rung(folder)
+            forget_rung(folder)
 
     def _known(self, candidate: str) -> Record | None:
         """What is known of a candidate, at its end or at the rung where it waits."""
         if self._settled(candidate):
             known: Record = read_json(self._metrics(candidate))
             return known
-        return halving.read_rung(self.folder / candidate)
+        return read_rung(self.folder / candidate)
 
     # ---- experiments ------------------------------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ class TrainStage:
         plan = self.plan
         specs = [self._spec(record, until) for record in records]
         if plan.warm_start:
-            new = [record for record in records if halving.read_rung(self.folder / record["id"]) is None]
+            new = [record for record in records if read_rung(self.folder / record["id"]) is None]
             write_initial_weights(plan, self.out / "search", self.folder, new)
         goal = "" if until is None else f" to epoch {until}"
         extra = more.left if more else 0

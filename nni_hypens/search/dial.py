@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,73 +12,17 @@ import pytorch_lightning as pl
 
 from nni_hypens import metrics
 from nni_hypens.errors import InputError
+from nni_hypens.search.lam_range import LamRange
 from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import Sample
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 MOST_LAMS = 17
 """Positions of the dial that are looked at when none are given, at most."""
-
-
-@dataclass(frozen=True)
-class LamRange:
-    """What :func:`suggest_lam_range` found.
-
-    Args:
-        low: Lower end of the suggested range, a number of shared edges.
-        high: Upper end, at least ``low``. ``(low, high)`` is what ``search_ensemble(lam_range=...)`` takes.
-        table: One row per lam, ascending: ``lam``; ``architectures`` drawn there; mean, least and most of
-            ``shared_edges`` (``shared_low``, ``shared_high``); mean and standard deviation over the architectures of
-            ``accuracy`` (0..1) and ``nll`` (nats) on the supernet; ``disagreement`` with the base, the mean share
-            (0..1) of validation images; ``different``, whether two of the architectures or more are not the base;
-            ``within``, whether the mean NLL is within ``limit``.
-        base_nll: Of the base on the supernet.
-        limit: Mean NLL up to which a lam is within the tolerance.
-        n_edges: Edges of an architecture.
-        reason: Why this range, in a sentence.
-    """
-
-    low: float
-    high: float
-    table: pd.DataFrame
-    base_nll: float
-    limit: float
-    n_edges: int
-    reason: str
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """(low, high)."""
-        return self.low, self.high
-
-    def plot(self) -> Figure:
-        """Shared edges, NLL and accuracy against lam, one above the other, the suggested range shaded."""
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import PercentFormatter
-
-        table, figure = self.table, Figure(figsize=(6.0, 6.0), layout="constrained", facecolor="white")
-        edges, loss, right = figure.subplots(3, 1, sharex=True)
-        edges.plot([0, self.n_edges], [0, self.n_edges], color="0.6", linestyle="--", label="as requested")
-        edges.plot(table["lam"], table["shared_edges"], "o-", color="C0", label="mean of the draws")
-        edges.fill_between(table["lam"], table["shared_low"], table["shared_high"], color="C0", alpha=0.2)
-        edges.set_ylabel("shared edges")
-        loss.errorbar(table["lam"], table["nll"], table["nll_std"], fmt="o-", color="C1", capsize=3, label="draws")
-        loss.axhline(self.base_nll, color="0.3", linestyle=":", label="base")
-        loss.axhline(self.limit, color="C3", linestyle="--", label="limit")
-        loss.set_ylabel("NLL, supernet")
-        right.errorbar(table["lam"], table["accuracy"], table["accuracy_std"], fmt="o-", color="C2", capsize=3)
-        right.set(ylabel="accuracy, supernet", xlabel="lam (requested shared edges)")
-        right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        for axes in (edges, loss, right):
-            axes.axvspan(self.low - 0.1, self.high + 0.1, color="C2", alpha=0.12, label="suggested")
-            axes.grid(alpha=0.3)
-        edges.legend(fontsize="small")
-        loss.legend(fontsize="small")
-        return figure
 
 
 def suggest_lam_range(

@@ -19,7 +19,8 @@ from nni.nas.oneshot.pytorch.supermodule.operation import MixedBatchNorm2d, Mixe
 from torch import nn
 
 from nni_hypens.errors import InputError
-from nni_hypens.search.supernet import WEIGHTS_KEY, PathWeights, WeightedCell, mutation_hooks, weighted_operation
+from nni_hypens.search.path_weights import WEIGHTS_KEY, PathWeights
+from nni_hypens.search.supermodules import WeightedCell, mutation_hooks, weighted_operation
 
 NASNET = "nni.nas.hub.pytorch.nasnet"
 NASBENCH101 = "nni.nas.hub.pytorch.modules.nasbench101"

@@ -21,24 +21,22 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torchmetrics
 from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
 from torch import nn
 
 from nni_hypens._nni import restart_epoch_data
 from nni_hypens.errors import InputError
+from nni_hypens.search.base_choice import BUDGET_DRAWS, Silenced, best_by_loss, loss_of, path_loss
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.penalty import Penalty
 from nni_hypens.search.regularizers import Diversity
-from nni_hypens.search.sampler import ArchitectureSampler, best_by_loss
+from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Schedule, SearchSettings
-from nni_hypens.search.supernet import Supernet, batch_statistics
+from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import ChoiceLayout, PathDraw, draw_paths
 
 NUMBER_WANTED = "a finite loss; lower the learning rate"
-BUDGET_DRAWS = 200
-"""Random architectures that are tried for a base within the budget."""
 
 
 class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
@@ -389,41 +387,3 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         self.base, self.history, self.base_ranking = known["base"], known["history"], known["base_ranking"]
         if self.base is not None:  # JSON turns tuples into lists
             self.base = self.structure.table.validate(self.base)
-
-
-@torch.no_grad()
-def path_loss(module: pl.LightningModule, supernet: Supernet, sample: Sample, batches: Sequence[Any]) -> torch.Tensor:
-    """Mean loss of one path with inherited weights, BatchNorm by batch, a scalar.
-
-    Args:
-        module: The user's module, whose model is the supernet; its ``training_step`` gives the loss.
-        supernet: The supernet.
-        sample: The architecture.
-        batches: Batches on the module's device.
-    """
-    supernet.set_path(sample)
-    with batch_statistics(module):
-        return torch.stack([loss_of(module.training_step(batch, 0)) for batch in batches]).mean()
-
-
-class Silenced:
-    """While open, the user's module logs nothing; afterwards its metrics are as new."""
-
-    def __init__(self, module: pl.LightningModule) -> None:
-        self.module = module
-
-    def __enter__(self) -> None:
-        self.log = self.module.log
-        self.module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
-
-    def __exit__(self, *error: Any) -> None:
-        self.module.log = self.log  # type: ignore[method-assign]
-        for metric in self.module.modules():
-            if isinstance(metric, torchmetrics.Metric):
-                metric.reset()
-
-
-def loss_of(output: Any) -> torch.Tensor:
-    """The loss in what ``training_step`` returned."""
-    loss: torch.Tensor = output["loss"] if isinstance(output, dict) else output
-    return loss

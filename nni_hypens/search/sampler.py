@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.hypernetwork import Hypernetwork
-from nni_hypens.space.architecture import EdgeGroup, EdgeKey, EdgeStructure, Sample, load_sample
+from nni_hypens.space.architecture import EdgeGroup, EdgeKey, EdgeStructure, Sample
+from nni_hypens.space.choices import load_sample
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.tensors import write_tensors
@@ -300,22 +301,3 @@ def _metadata(path: Path) -> dict[str, Any]:
     with safe_open(path, "pt") as file:
         found: dict[str, Any] = json.loads((file.metadata() or {})["nni_hypens"])
         return found
-
-
-LossFn = Callable[[Sample], float]
-
-
-def best_by_loss(samples: list[Sample], loss: LossFn) -> tuple[Sample, float]:
-    """The architecture with the lowest loss, the first of them on a tie, and its loss.
-
-    Raises:
-        InputError: Every loss is NaN.
-    """
-    losses = [loss(sample) for sample in samples]
-    finite = [(value, index) for index, value in enumerate(losses) if value == value]
-    if not finite:
-        raise InputError(
-            "loss", "NaN for every architecture of the supernet", "a finite validation loss; lower the learning rate"
-        )
-    value, index = min(finite)
-    return samples[index], value

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import pytorch_lightning as pl
 import torch
 import torch.nn as nn
 from nni.nas.evaluator.pytorch import Lightning
@@ -17,22 +16,25 @@ from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.space import RawFormatModelSpace
 from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
-from nni_hypens._nni import finds_unused_parameters
 from nni_hypens.errors import InputError
 from nni_hypens.search.hooks import all_hooks, check_space, run_hook
 from nni_hypens.search.inherit import Inheritance, InheritedModel
 from nni_hypens.search.module import EdgeNESModule
+from nni_hypens.search.path_weights import WEIGHTS_KEY, PathWeights
 from nni_hypens.search.penalty import Penalty
-from nni_hypens.search.regularizers import Annealed, Diversity, SharedEdges
+from nni_hypens.search.regularizers import Annealed, Diversity
 from nni_hypens.search.reports import ProbabilityCurves, reporting
 from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.search.schedule import SearchSettings
-from nni_hypens.search.supernet import WEIGHTS_KEY, PathWeights, Supernet, WeightedPolicy
-from nni_hypens.space.architecture import EdgeStructure, Sample, load_sample
+from nni_hypens.search.shared_edges import SharedEdges
+from nni_hypens.search.supermodules import WeightedPolicy
+from nni_hypens.search.supernet import Supernet
+from nni_hypens.search.trainer import check_trainer
+from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fresh
+from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for, check_limits
 from nni_hypens.utils.tensors import load_supernet_weights, write_tensors
 
@@ -370,39 +372,3 @@ def trained_strategy(space: ModelSpace, folder: Path) -> EdgeNES:
     strategy = EdgeNES(supernet=folder / "supernet.safetensors")
     strategy.mutate_model(fresh(space))
     return strategy
-
-
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
-DDP = "ddp_find_unused_parameters_true"
-
-
-def check_trainer(trainer: pl.Trainer) -> None:
-    """Refuse settings of the trainer under which the search would be wrong.
-
-    Raises:
-        InputError: Names the setting, and what would do.
-    """
-    if trainer.accumulate_grad_batches != 1:
-        raise InputError(
-            "accumulate_grad_batches",
-            trainer.accumulate_grad_batches,
-            "1: weights and architecture take turns after each batch; use a larger batch",
-        )
-    if trainer.gradient_clip_val is not None:
-        raise InputError(
-            "gradient_clip_val in the trainer",
-            trainer.gradient_clip_val,
-            "None there, and EdgeNES(gradient_clip_val=...): only the weights are to be clipped",
-        )
-    if trainer.precision not in PRECISIONS:
-        raise InputError(
-            "precision",
-            repr(trainer.precision),
-            f"one of {', '.join(PRECISIONS)}: in 16-mixed the gradients that are clipped would be those of a scaled "
-            "loss, and in half precision alone the logits would lose small steps",
-        )
-    if isinstance(trainer.strategy, DDPStrategy):
-        if not finds_unused_parameters(trainer.strategy):
-            raise InputError("strategy", "ddp", f"{DDP!r}: each step runs one path, and the other weights wait")
-    elif not isinstance(trainer.strategy, SingleDeviceStrategy):
-        raise InputError("strategy", type(trainer.strategy).__name__, f"one device, or {DDP!r}")

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nni_hypens.space.architecture import ChoiceTable, EdgeStructure, Sample
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.choices import ChoiceTable
 
 
 def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sample]:

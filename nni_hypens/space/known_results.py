@@ -20,90 +20,15 @@ import pandas as pd
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.errors import InputError
-from nni_hypens.space.architecture import ChoiceTable, EdgeKey, EdgeStructure, Sample
+from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
+from nni_hypens.space.nasbench201 import nasbench201_labels, nasbench201_sample, nasbench201_string
 
 ARCHITECTURE = "architecture"
 FIELD = "known_results"
 FEWEST = 3
 """Architectures below which there is no rank correlation."""
 MISSING = ("", "nan", "none", "null")
-NODES = 3
-"""Nodes of a NAS-Bench-201 cell that have inputs; node t has the inputs 0..t-1."""
-PUBLISHED = {"conv_1x1": "nor_conv_1x1", "conv_3x3": "nor_conv_3x3"}
-"""Operations that NAS-Bench-201 calls otherwise than NNI."""
-FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 Values = dict[str, float | None]
-
-
-# ---- NAS-Bench-201's strings --------------------------------------------------------------------------------------
-
-
-def nasbench201_labels(labels: Iterable[str]) -> dict[str, str] | None:
-    """The labels of NNI's NasBench201 space by edge: ``0_1`` (input 0 of node 1), ... ``2_3``; None for other spaces.
-
-    Args:
-        labels: Labels of a space, such as ``cell/0_1``.
-    """
-    given = {label.rpartition("/")[2]: label for label in labels}
-    edges = [f"{source}_{node}" for node in range(1, NODES + 1) for source in range(node)]
-    of_one_cell = len({label.rpartition("/")[0] for label in given.values()}) == 1
-    return {edge: given[edge] for edge in edges} if of_one_cell and sorted(given) == sorted(edges) else None
-
-
-def nasbench201_string(sample: Sample) -> str:
-    """An architecture of NNI's NasBench201 space as NAS-Bench-201 writes it.
-
-    Args:
-        sample: The NNI sample.
-
-    Raises:
-        InputError: It is an architecture of another space.
-    """
-    labels = nasbench201_labels(sample)
-    if labels is None:
-        raise InputError("sample", f"labels {', '.join(sample)}", "an architecture of NNI's NasBench201 space")
-    nodes = []
-    for node in range(1, NODES + 1):
-        operations = [sample[labels[f"{source}_{node}"]] for source in range(node)]
-        said = (f"{PUBLISHED.get(name, name)}~{source}" for source, name in enumerate(operations))
-        nodes.append(f"|{'|'.join(said)}|")
-    return "+".join(nodes)
-
-
-def nasbench201_sample(text: str, table: ChoiceTable, field: str = ARCHITECTURE) -> Sample:
-    """The NNI sample of an architecture that is written as NAS-Bench-201 does.
-
-    Args:
-        text: Such as ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|``.
-        table: Choices of the space.
-        field: What to call it in messages.
-
-    Raises:
-        InputError: Another form, an unknown operation (with the nearest), or a space that is not NNI's NasBench201.
-    """
-    labels = nasbench201_labels(table.labels)
-    if labels is None:
-        raise InputError(field, repr(text), "an NNI sample as JSON; such strings are for NNI's NasBench201 space")
-    nodes = text.strip().split("+")
-    if len(nodes) != NODES:
-        raise InputError(field, repr(text), f"{NODES} nodes, as in {FORM}")
-    sample: Sample = {}
-    for node, said in enumerate(nodes, 1):
-        inputs = said[1:-1].split("|")
-        if said[:1] != "|" or said[-1:] != "|" or len(inputs) != node:
-            raise InputError(field, f"{said!r} for node {node}", f"{node} inputs between bars, as in {FORM}")
-        for source, part in enumerate(inputs):
-            name, _, number = part.partition("~")
-            if number != str(source):
-                raise InputError(field, f"{part!r} in {said!r}", f"an operation with ~{source}, as in {FORM}")
-            label = labels[f"{source}_{node}"]
-            own = {PUBLISHED.get(option, option): option for option in table.options[label]}
-            if name not in own:
-                near = difflib.get_close_matches(name, own, n=1)
-                hint = f"; nearest: {near[0]}" if near else ""
-                raise InputError(field, f"operation {name!r}", f"one of {', '.join(own)}{hint}")
-            sample[label] = own[name]
-    return table.validate(sample, field)
 
 
 # ---- the table ----------------------------------------------------------------------------------------------------

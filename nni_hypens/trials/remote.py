@@ -6,260 +6,29 @@ compared with what the architecture and the data say they must be, and take thei
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
-import threading
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import torch
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent
 
 from nni_hypens.errors import InputError
+from nni_hypens.trials.machine import MARK, FetchError, Machine, last_line
+from nni_hypens.trials.received import FILES, Expected
 from nni_hypens.trials.services import Service
 from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.trials.training import TrialSpec
-from nni_hypens.utils.checks import require
-from nni_hypens.utils.files import move_into_place, read_arrays, read_json, write_json
-from nni_hypens.utils.tensors import load_weights
+from nni_hypens.utils.files import move_into_place, read_json, write_json
 
 PLACE = re.compile(r"(/[A-Za-z0-9@+=,. _-]+)*/nni-experiments/[\w-]+/environments/[\w-]+/trials/[\w-]+", re.ASCII)
 """A trial's output folder, as NNI makes them."""
-FILES = ("weights.safetensors", "predictions.npz", "metrics.json")
-MARK = b"nni_hypens: files"
-MAX_METRICS_BYTES = 4 * 2**20
-MAX_GREETING_LINES = 200
-FETCH_SECONDS = 1800
-_NUMBER = (int, float)
-_COSTS = ("seconds", "cpu_seconds", "flops", "latency_ms")
-_METRICS = {"default": _NUMBER, "validation": dict, "history": list, **dict.fromkeys(_COSTS, _NUMBER)}
-_MEASURES = ("accuracy", "nll", "ece", "brier", "aurc")
-
-
-class FetchError(RuntimeError):
-    """Files could not be fetched, or are not what they must be."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A machine as ``ssh`` reaches it.
-
-    Args:
-        host: Name or address.
-        port: Of its ssh server.
-        user: Who logs in.
-        key: File of the private key.
-        known_hosts: Host keys seen by this run; the user's own are looked at as well. A machine that is in neither is
-            taken at its word once, a key that has changed is refused. (NNI itself compares no host keys.)
-        python: Folder of its python, or None for the one on its ``PATH``.
-    """
-
-    host: str
-    port: int
-    user: str
-    key: str
-    known_hosts: Path
-    python: str | None = None
-
-    def command(self, script: str) -> list[str]:
-        """The command that runs a shell script there, with neither the user's ssh configuration nor a terminal."""
-        hosts = str(self.known_hosts.absolute()).replace("%", "%%")
-        options = (
-            "BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=15", "ServerAliveInterval=10",
-            "ServerAliveCountMax=3", "StrictHostKeyChecking=accept-new", "ClearAllForwardings=yes",
-            "ForwardAgent=no", "LogLevel=ERROR", f'UserKnownHostsFile="{hosts}" ~/.ssh/known_hosts',
-        )  # fmt: skip
-        words = [word for option in options for word in ("-o", option)]
-        target = ["-p", str(self.port), "-l", self.user, "-i", self.key, "--", self.host]
-        return ["ssh", "-F", "none", "-T", *words, *target, f"exec sh -c {shlex.quote(script)}"]
-
-    def run(self, script: str, seconds: float = 60) -> str:
-        """Standard output of a script.
-
-        Raises:
-            FetchError: It failed, or took too long.
-        """
-        self.known_hosts.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            done = subprocess.run(
-                self.command(script), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise FetchError(f"{self.host} did not answer in {seconds:.0f} s") from None
-        if done.returncode:
-            raise FetchError(_last_line(done.stderr) or f"exit code {done.returncode}")
-        return done.stdout.decode("utf-8", errors="replace")
-
-    def versions(self) -> dict[str, str]:
-        """Versions that trials there would run with.
-
-        Raises:
-            FetchError: The machine cannot be reached, or has no python with nni and nni_hypens.
-        """
-        code = (
-            "import json, nni, nni_hypens; "
-            "print(json.dumps({'nni': nni.__version__, 'nni_hypens': nni_hypens.__version__}))"
-        )
-        path = f"PATH={shlex.quote(self.python)}:$PATH; " if self.python else ""
-        found = self.run(f"{path}$(command -v python || command -v python3) -c {shlex.quote(code)}")
-        try:
-            return dict(json.loads(found.strip().splitlines()[-1]))
-        except (ValueError, IndexError, TypeError):
-            raise FetchError(f"an answer that is none: {found!r:.100}") from None
-
-    def fetch(self, folder: str, limits: Mapping[str, int], into: Path) -> None:
-        """Copy files of one folder there, whole.
-
-        Args:
-            folder: Absolute path there.
-            limits: File name -> most bytes that are taken.
-            into: A folder here; what is in it after an error is of no use.
-
-        Raises:
-            FetchError: The connection was cut, a file is missing or larger than its limit.
-        """
-        names = " ".join(map(shlex.quote, limits))
-        script = (
-            f"cd -- {shlex.quote(folder)} && echo {shlex.quote(MARK.decode())} && "
-            f'for name in {names}; do wc -c < "$name" || exit 1; done && cat -- {names}'
-        )
-        self.known_hosts.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                self.command(script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
-            )
-            assert process.stdout is not None
-            timer = threading.Timer(FETCH_SECONDS, process.kill)
-            timer.start()
-            try:
-                _copy(process.stdout, limits, into)
-            except FetchError as error:
-                process.kill()
-                process.wait()
-                errors.seek(0)
-                raise FetchError(f"{error} ({self.host}: {_last_line(errors.read()) or 'no more is known'})") from None
-            finally:
-                timer.cancel()
-                process.kill()
-                process.stdout.close()
-                process.wait()
-
-
-def _last_line(output: bytes) -> str:
-    lines = [line for line in output.decode("utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else ""
-
-
-def _copy(stream: IO[bytes], limits: Mapping[str, int], into: Path) -> None:
-    """Sizes, one on a line, then the files, one after the other; a greeting in front of them is passed over."""
-    for _ in range(MAX_GREETING_LINES):
-        line = stream.readline(10_000)
-        if line.strip() == MARK or not line:
-            break
-    sizes = {}
-    for name, limit in limits.items():
-        line = stream.readline(100).strip()
-        if not (line.isascii() and line.isdigit()):
-            raise FetchError(f"{name} cannot be read there")
-        sizes[name] = int(line)
-        if sizes[name] > limit:
-            raise FetchError(f"{name} has {sizes[name]} bytes, more than the {limit} that it can need")
-    for name, size in sizes.items():
-        with (into / name).open("wb") as file:
-            while size:
-                block = stream.read(min(size, 2**20))
-                if not block:
-                    raise FetchError(f"{name} was cut off, {size} bytes before its end")
-                file.write(block)
-                size -= len(block)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a candidate's files must be.
-
-    Args:
-        spec: Fields of its :class:`nni_hypens.trials.training.TrialSpec`.
-        network: Its architecture, with any weights.
-        classes: Classes C, or None for any number.
-        rows: Array of the predictions -> its examples, or None for any number.
-    """
-
-    spec: dict[str, Any]
-    network: torch.nn.Module
-    classes: int | None
-    rows: Mapping[str, int | None]
-
-    def limits(self) -> dict[str, int]:
-        """Most bytes of each file; a header of safetensors has about a hundred for each tensor."""
-        state = self.network.state_dict()
-        weights = sum(value.numel() * value.element_size() + 2000 for value in state.values()) + 10_000
-        examples = sum(2**24 if rows is None else rows for rows in self.rows.values())
-        predictions = examples * (self.classes or 1000) * 5 + 10_000
-        return dict(zip(FILES, (weights, predictions, MAX_METRICS_BYTES), strict=True))
-
-    def check(self, folder: Path) -> dict[str, Any]:
-        """The content of ``metrics.json``: its numbers are those of the file, everything else is ours.
-
-        Raises:
-            FetchError: A file is not what it must be. Nothing is unpickled to find out.
-        """
-        try:
-            load_weights(self.network, folder / "weights.safetensors")
-            _check_predictions(folder / "predictions.npz", self.classes, self.rows)
-            return self._metrics(folder / "metrics.json")
-        except (InputError, OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
-            raise FetchError(f"{self.spec['id']}: {' '.join(str(error).split())[:300]}") from None
-
-    def _metrics(self, path: Path) -> dict[str, Any]:
-        record = json.loads(path.read_bytes().decode("utf-8"))
-        if not isinstance(record, dict):
-            raise ValueError("metrics.json holds no object")
-        require(record, _METRICS, "metrics.json")
-        require(record["validation"], dict.fromkeys(_MEASURES, _NUMBER), "metrics.json.validation")
-        about = {name: value for name, value in self.spec.items() if name not in ("architecture", "until")}
-        for name in ("id", "seed", "text", "status"):
-            if record.get(name) != {**about, "status": "trained"}[name]:
-                raise ValueError(f"metrics.json of another candidate: {name} is {record.get(name)!r:.80}")
-        for row in record["history"]:
-            require(row, {"epoch": int, "accuracy": _NUMBER}, "metrics.json.history")
-        return {
-            **about,
-            "status": "trained",
-            "default": record["default"],
-            "validation": {name: record["validation"][name] for name in _MEASURES},
-            "history": [{name: row[name] for name in ("epoch", "accuracy")} for row in record["history"]],
-            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
-            **{name: record[name] for name in _COSTS},
-        }
-
-
-def _check_predictions(path: Path, classes: int | None, rows: Mapping[str, int | None]) -> None:
-    """Headers first: an array takes memory only when its shape is one that the data can have."""
-    with zipfile.ZipFile(path) as archive:
-        if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in rows):
-            raise ValueError(f"predictions.npz holds {archive.namelist()!r:.100}")
-        for name, count in rows.items():
-            with archive.open(f"{name}.npy") as file:
-                np.lib.format.read_magic(file)
-                shape, _, kind = np.lib.format.read_array_header_1_0(file, max_header_size=10_000)
-            wanted = (shape[0] if count is None else count, shape[-1] if classes is None else classes)
-            too_long = archive.getinfo(f"{name}.npy").file_size > 4 * math.prod(shape) + 10_000
-            if len(shape) != 2 or shape != wanted or kind != np.float32 or too_long:
-                raise ValueError(f"{name} of predictions.npz is {kind} of shape {shape}, not float32 of {wanted}")
-    for name, array in zip(rows, read_arrays(path, *rows), strict=True):
-        if not (np.isfinite(array).all() and (array >= 0).all() and np.allclose(array.sum(1), 1, atol=1e-3)):
-            raise ValueError(f"{name} of predictions.npz holds no probabilities")
 
 
 class Machines:
@@ -352,7 +121,7 @@ class Machines:
         )
         for machine in self.list:
             try:
-                line = _last_line(machine.run(script).encode().split(MARK, 1)[-1])
+                line = last_line(machine.run(script).encode().split(MARK, 1)[-1])
             except FetchError:
                 continue
             if line:

@@ -28,7 +28,7 @@ from nni_hypens._nni import TrialReports, quiet_training
 from nni_hypens.data.module import Loaders
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import count_flops, measure_latency
-from nni_hypens.trials.halving import forget_rung, read_rung, train_until, write_rung
+from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung
 from nni_hypens.utils.files import read_json, write_arrays, write_json
 from nni_hypens.utils.tensors import write_tensors
 

@@ -37,7 +37,7 @@ from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.proposals.ranking import choose_ensemble, choose_pool, choose_promising, promising_pool
 from nni_hypens.run.plan import Plan, plan_of
 from nni_hypens.run.settings import RunConfig
-from nni_hypens.search.regularizers import JensenShannon
+from nni_hypens.search.jensen_shannon import JensenShannon
 from nni_hypens.search.sampler import Candidate
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nni_hypens.cli import main as cli
-from nni_hypens.trials.remote import FetchError, Machine
+from nni_hypens.trials.machine import FetchError, Machine
 from tests.support.ssh_server import SshServer, key_pair, remote_yaml, ssh_server
 
 pytestmark = pytest.mark.end_to_end

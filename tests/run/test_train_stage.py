@@ -10,7 +10,7 @@ import pytest
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.run.train_stage import TrainStage
-from nni_hypens.trials.halving import read_rung, write_rung
+from nni_hypens.trials.pausing import read_rung, write_rung
 from nni_hypens.trials.services import check_service
 from nni_hypens.utils.files import read_json, write_json
 

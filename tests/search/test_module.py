@@ -11,7 +11,8 @@ import torch
 import torchmetrics
 
 from nni_hypens import EdgeNES, ImageData
-from nni_hypens.search.module import EdgeNESModule, Silenced, path_loss
+from nni_hypens.search.base_choice import Silenced, path_loss
+from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.trials.evaluators import ImageClassification
 from search_spaces import OneCell

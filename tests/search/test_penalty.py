@@ -14,7 +14,7 @@ from nni.nas.profiler.pytorch.flops import NumParamsProfiler
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.penalty import ExpectedCost, Penalty
-from nni_hypens.space.architecture import ChoiceTable
+from nni_hypens.space.choices import ChoiceTable
 from search_spaces import OneCell
 
 

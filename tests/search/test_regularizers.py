@@ -14,14 +14,11 @@ from torch import nn
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.hypernetwork import Hypernetwork
-from nni_hypens.search.regularizers import (
-    Annealed,
-    JensenShannon,
-    SharedEdgeCounter,
-    SharedEdges,
-    expected_shared_edges,
-)
-from nni_hypens.space.architecture import ChoiceTable, EdgeGroup, EdgeStructure
+from nni_hypens.search.jensen_shannon import JensenShannon
+from nni_hypens.search.regularizers import Annealed
+from nni_hypens.search.shared_edges import SharedEdgeCounter, SharedEdges, expected_shared_edges
+from nni_hypens.space.architecture import EdgeGroup, EdgeStructure
+from nni_hypens.space.choices import ChoiceTable
 from nni_hypens.space.draws import ChoiceLayout, draw_paths, inclusion_probabilities, relaxed_choice
 from search_spaces import DartsSpace, OneCell
 

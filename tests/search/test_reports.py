@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from nni_hypens import EdgeNES, image_evaluator
 from nni_hypens.errors import InputError
 from nni_hypens.search.reports import option_probabilities
-from nni_hypens.space.architecture import ChoiceTable
+from nni_hypens.space.choices import ChoiceTable
 from nni_hypens.space.draws import ChoiceLayout
 from search_spaces import OneCell
 

@@ -11,8 +11,9 @@ import torch
 
 from nni_hypens.errors import InputError
 from nni_hypens.proposals.ranking import choose_ensemble, choose_pool
+from nni_hypens.search.base_choice import best_by_loss
 from nni_hypens.search.hypernetwork import Hypernetwork
-from nni_hypens.search.sampler import ArchitectureSampler, Candidate, best_by_loss
+from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.draws import ChoiceLayout
 from nni_hypens.utils.tensors import write_tensors

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from nni_hypens import EdgeNES, ImageData, InputError, JensenShannon, SharedEdges, image_evaluator
 from nni_hypens.search.schedule import HISTORY_COLUMNS
-from nni_hypens.search.strategy import check_trainer
+from nni_hypens.search.trainer import check_trainer
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.utils.tensors import load_supernet_weights
 from search_spaces import DartsSpace, OneCell

@@ -14,9 +14,11 @@ from torch import nn
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.hooks import LooseEndCell
+from nni_hypens.search.path_weights import PathWeights
 from nni_hypens.search.strategy import EdgeNES
-from nni_hypens.search.supernet import PathWeights, Supernet, WeightedCell, batch_statistics
-from nni_hypens.space.architecture import ChoiceTable
+from nni_hypens.search.supermodules import WeightedCell
+from nni_hypens.search.supernet import Supernet, batch_statistics
+from nni_hypens.space.choices import ChoiceTable
 from nni_hypens.space.draws import ChoiceLayout, PathDraw, draw_paths
 from search_spaces import DartsSpace, OneCell
 

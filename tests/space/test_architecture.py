@@ -14,7 +14,8 @@ from nni.nas.nn.pytorch import Cell, InputChoice, LayerChoice, ModelSpace, Repea
 from torch import nn
 
 from nni_hypens.errors import InputError
-from nni_hypens.space.architecture import ChoiceTable, EdgeGroup, EdgeStructure, load_sample
+from nni_hypens.space.architecture import EdgeGroup, EdgeStructure
+from nni_hypens.space.choices import ChoiceTable, load_sample
 from search_spaces import DartsSpace, OneCell
 from search_spaces.one_cell import Node
 

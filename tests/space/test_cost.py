@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nni_hypens.errors import InputError
-from nni_hypens.space.architecture import ChoiceTable, EdgeStructure, Sample
+from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
+from nni_hypens.space.choices import ChoiceTable
 from nni_hypens.space.cost import Budget, NetworkSize, count_flops, measure_latency
 from nni_hypens.space.draws import random_architectures
 from search_spaces import DartsSpace, OneCell, darts

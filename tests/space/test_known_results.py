@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from nni_hypens import EdgeStructure, InputError, KnownResults
 from nni_hypens.run.evaluation import known_ranking
 from nni_hypens.space.draws import random_architectures
-from nni_hypens.space.known_results import nasbench201_labels, nasbench201_sample, nasbench201_string
+from nni_hypens.space.nasbench201 import nasbench201_labels, nasbench201_sample, nasbench201_string
 from search_spaces import DartsSpace, OneCell
 from tests.support.commands import command
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.data.arrays import as_batch
-from nni_hypens.trials import halving
+from nni_hypens.trials import halving, pausing
 from nni_hypens.trials.evaluators import ImageClassification
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
 from tests.trials.test_training import channel, space, specs  # noqa: F401
@@ -51,9 +51,9 @@ def test_random_state_comes_back() -> None:
         return [*torch.rand(3).tolist(), *np.random.rand(3), np.random.randn(), random.random(), random.gauss(0, 1)]
 
     np.random.randn(), random.gauss(0, 1)  # each keeps a second value
-    state = halving.random_state()
+    state = pausing.random_state()
     first = draw()
-    halving.set_random_state(state)
+    pausing.set_random_state(state)
     assert draw() == first
 
 

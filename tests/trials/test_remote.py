@@ -21,7 +21,9 @@ from torch import nn
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.trials import remote as remote_training
-from nni_hypens.trials.remote import FILES, MARK, Expected, FetchError, Machine, Machines, RemoteTraining
+from nni_hypens.trials.machine import MARK, FetchError, Machine
+from nni_hypens.trials.received import FILES, Expected
+from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.utils.files import read_json, write_json
 from tests.trials import test_strategy as played, test_training as local

@@ -1,0 +1,85 @@
+"""Straight-through weights that carry the gradient of a sampled path to the logits.
+
+Each weight is exactly 1, and its gradient is that of the relaxed choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from nni_hypens.space.choices import ChoiceTable
+from nni_hypens.space.draws import PathDraw
+
+WEIGHTS_KEY = "nni_hypens.path_weights"
+
+
+class PathWeights:
+    """Straight-through weights of the path that is being run, shared by all modules of one supernet.
+
+    ``values`` maps a label to one 0-dim tensor per chosen option (in the order of the options), or is None where no
+    gradient to the logits is wanted: then modules multiply by nothing. ``mixture`` maps a label to the weights of all
+    its options (``M`` numbers that sum to n_chosen), or is None where one path is run.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[torch.Tensor, ...]] | None = None
+        self.mixture: dict[str, torch.Tensor] | None = None
+
+    def set(self, table: ChoiceTable, draw: PathDraw) -> None:
+        """Weights of one draw (``chosen`` L x k, ``soft`` L x M): value 1, gradient of ``soft`` at the chosen
+        options."""
+        ordered = draw.chosen  # ChoiceTable.to_sample sorts only within the first n_chosen, so sort the same way
+        soft = draw.soft.gather(-1, ordered)
+        rows = (1.0 + soft - soft.detach()).unbind(0)
+        values = {}
+        for (label, k), row, chosen in zip(table.n_chosen.items(), rows, ordered.tolist(), strict=True):
+            weights = row.unbind(0)
+            order = sorted(range(k), key=chosen.__getitem__)
+            values[label] = tuple(weights[index] for index in order)
+        self.values = values
+
+    def set_mixture(self, table: ChoiceTable, soft: torch.Tensor) -> None:
+        """Run every option from now on, weighted by ``soft`` (L x M)."""
+        rows = zip(table.options.items(), soft.unbind(0), strict=True)
+        self.values, self.mixture = None, {label: row[: len(options)] for (label, options), row in rows}
+
+    def clear(self) -> None:
+        """Run the path without weights."""
+        self.values = self.mixture = None
+
+    def scale(self, items: Sequence[Any], labels: Iterable[str]) -> list[Any]:
+        """Each of ``items`` times its weight; with several labels, one item times the product of all of them."""
+        if self.values is None:
+            return list(items)
+        weights = [self.values[label] for label in labels]
+        if len(weights) == 1 and len(weights[0]) == len(items):
+            return [scaled(item, weight) for item, weight in zip(items, weights[0], strict=True)]
+        product = math.prod(one for many in weights for one in many)  # first: each item is then copied only once
+        return [scaled(item, product) for item in items]
+
+
+def scaled(item: Any, weight: torch.Tensor | float) -> Any:
+    """Tensor, or tuple or list of tensors, times a number; what else is in them (attention gives None) stays."""
+    if isinstance(item, tuple | list):
+        return type(item)(scaled(part, weight) for part in item)
+    return item * weight if isinstance(item, torch.Tensor) else item
+
+
+def added(total: Any, item: Any) -> Any:
+    """Sum of tensors, or of tuples of tensors part by part; None is nothing yet."""
+    if total is None:
+        return item
+    if isinstance(item, tuple | list):
+        return type(item)(added(one, other) for one, other in zip(total, item, strict=True))
+    return total + item if isinstance(item, torch.Tensor) else item
+
+
+def weighted_sum(items: Iterable[Any], weights: torch.Tensor) -> Any:
+    """Sum of all items, each times its weight (``M``)."""
+    total = None
+    for item, weight in zip(items, weights.unbind(0), strict=True):
+        total = added(total, scaled(item, weight))
+    return total

@@ -1,0 +1,173 @@
+"""NNI's path-sampling modules, with the output of each choice multiplied by its straight-through weight.
+
+For comparison the same modules can run a *mixture*, as DARTS and the papers' code do: every option of every choice,
+summed with the weights of the relaxed choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from nni.nas.oneshot.pytorch.strategy import no_default_hook
+from nni.nas.oneshot.pytorch.supermodule.operation import NATIVE_MIXED_OPERATIONS, MixedOperation
+from nni.nas.oneshot.pytorch.supermodule.sampling import (
+    MixedOpPathSamplingPolicy,
+    PathSamplingCell,
+    PathSamplingInput,
+    PathSamplingLayer,
+    PathSamplingRepeat,
+)
+from torch import nn
+
+from nni_hypens._nni import distribution_of
+from nni_hypens.errors import InputError
+from nni_hypens.search.path_weights import WEIGHTS_KEY, PathWeights, added, scaled, weighted_sum
+
+
+class WeightedLayer(PathSamplingLayer):  # type: ignore[misc]
+    """``LayerChoice`` that runs the sampled layer and scales its output by the layer's weight."""
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+
+    def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
+        return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.path_weights.mixture is None:
+            return super().forward(*args, **kwargs)
+        outputs = (self[name](*args, **kwargs) for name in self.names)
+        return weighted_sum(outputs, self.path_weights.mixture[self.label])
+
+
+class WeightedInput(PathSamplingInput):  # type: ignore[misc]
+    """``InputChoice`` that scales each sampled input by its weight."""
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+
+    def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
+        return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
+
+    def forward(self, input_tensors: Sequence[torch.Tensor]) -> Any:
+        if self.path_weights.mixture is None:
+            return super().forward(input_tensors)
+        if self.reduction == "concat":
+            raise InputError(f"label {self.label!r}", "reduction='concat' with paths='all'", "sum or mean, or paths=1")
+        total = weighted_sum(input_tensors, self.path_weights.mixture[self.label])
+        return scaled(total, 1 / self.n_chosen) if self.reduction == "mean" else total
+
+
+class WeightedRepeat(PathSamplingRepeat):  # type: ignore[misc]
+    """``Repeat`` of sampled depth, its output scaled by the weight of the depth; it may be skipped altogether, where
+    NNI's path-sampling one has no output."""
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+
+    def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
+        return super()._reduction(self.path_weights.scale(items, self.depth_choice.simplify()), sampled)
+
+    def forward(self, x: Any) -> Any:
+        if self.path_weights.mixture is None:
+            return self._reduction([x], [0]) if self._sampled == 0 else super().forward(x)
+        shares = distribution_of(self.depth_choice, self.path_weights.mixture)
+        total = scaled(x, shares[0]) if 0 in shares else None
+        for depth, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if depth in shares:
+                total = added(total, scaled(x, shares[depth]))
+            if depth == max(shares):
+                break
+        return total
+
+
+class WeightedCell(PathSamplingCell):  # type: ignore[misc]
+    """NNI ``Cell`` whose every sampled edge is scaled by the weights of its input and of its operation."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        first = self.num_predecessors
+        self._slots = [
+            [
+                (f"{self.label}/input_{node}_{slot}", f"{self.label}/op_{node}_{slot}")
+                for slot in range(self.num_ops_per_node)
+            ]
+            for node in range(first, first + self.num_nodes)
+        ]
+
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+
+    def resample(self, memo: dict[str, Any]) -> dict[str, Any]:
+        labels = [label for slots in self._slots for pair in slots for label in pair]
+        if all(label in memo for label in labels):  # the walk of NNI's own resample is a thirtieth of a search step
+            self._sampled = {label: memo[label] for label in labels}
+            return {}
+        sampled: dict[str, Any] = super().resample(memo)
+        return sampled
+
+    def forward(self, *inputs: Any) -> Any:
+        processed = list(inputs[0]) if len(inputs) == 1 and isinstance(inputs[0], list | tuple) else list(inputs)
+        states: list[torch.Tensor] = list(self.preprocessor(processed))
+        mixture = self.path_weights.mixture
+        for ops, slots in zip(self.ops, self._slots, strict=True):
+            if mixture is not None:
+                shares = [torch.outer(mixture[inputs], mixture[operation]) for inputs, operation in slots]
+                weights = torch.stack(shares).sum(0)  # inputs x operations: slots of a node share their operations
+                every = (op(states[source]) for source, many in enumerate(ops) for op in many.values())
+                states.append(weighted_sum(every, weights.flatten()))
+                continue
+            outputs: list[torch.Tensor] = []
+            for input_label, op_label in slots:
+                source = self._sampled[input_label][0]
+                output = ops[source][self._sampled[op_label]](states[source])
+                outputs += self.path_weights.scale([output], [input_label, op_label])
+            states.append(sum(outputs[1:], outputs[0]))
+        return self.postprocessor(torch.cat(states[self.num_predecessors :], self.concat_dim), processed)
+
+
+class WeightedPolicy(MixedOpPathSamplingPolicy):  # type: ignore[misc]
+    """Arguments of a mixed operation: the sampled ones, or for a mixture the distribution over all of them."""
+
+    def __init__(self, operation: MixedOperation, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> None:
+        super().__init__(operation, memo, mutate_kwargs)
+        self.path_weights: PathWeights = memo[WEIGHTS_KEY]
+
+    def forward_argument(self, operation: MixedOperation, name: str) -> Any:
+        mixture = self.path_weights.mixture
+        if mixture is None or name not in operation.mutable_arguments:
+            return super().forward_argument(operation, name)
+        return distribution_of(operation.mutable_arguments[name], mixture)
+
+
+def _with_weights(module: Any, memo: dict[str, Any]) -> Any:
+    """Give a freshly mutated module (or None) the weights of its supernet."""
+    if isinstance(module, nn.Module):
+        module.path_weights = memo[WEIGHTS_KEY]
+    return module
+
+
+def weighted_operation(operation: Any) -> Callable[..., Any]:
+    """Mutation hook of one of NNI's mixed operations, with its output scaled by the weights of its arguments."""
+
+    def mutate(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        mixed = operation.mutate(module, name, memo, mutate_kwargs)
+        if isinstance(mixed, nn.Module):
+            labels = list(cast(Any, mixed).simplify())
+            weights: PathWeights = memo[WEIGHTS_KEY]
+            mixed.register_forward_hook(lambda _module, _inputs, output: weights.scale([output], labels)[0])
+        return mixed
+
+    return mutate
+
+
+def mutation_hooks() -> list[Callable[..., Any]]:
+    """Hooks, in NNI's sense, that turn each primitive of a model space into its weighted path-sampling module."""
+    hooks = [WeightedLayer.mutate, WeightedInput.mutate, WeightedRepeat.mutate, WeightedCell.mutate]
+    return [*hooks, *(weighted_operation(operation) for operation in NATIVE_MIXED_OPERATIONS), no_default_hook]

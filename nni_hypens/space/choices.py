@@ -1,0 +1,160 @@
+"""The categorical choices of a model space, and samples as NNI writes them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nni.mutable import Categorical, CategoricalMultiple
+from nni.nas.nn.pytorch import ModelSpace
+
+from nni_hypens.errors import InputError
+
+Sample = dict[str, Any]
+"""An architecture as NNI writes it: label -> choice."""
+
+
+@dataclass(frozen=True)
+class ChoiceTable:
+    """The categorical choices of a model space, in a fixed order.
+
+    Args:
+        options: label -> its options, in NNI's order.
+        n_chosen: label -> how many options are chosen at once.
+        multiple: Labels whose choice NNI writes as a list (``CategoricalMultiple``).
+    """
+
+    options: dict[str, tuple[Any, ...]]
+    n_chosen: dict[str, int]
+    multiple: frozenset[str]
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels, in the order of the rows of every logits tensor."""
+        return list(self.options)
+
+    @classmethod
+    def from_space(cls, space: ModelSpace) -> ChoiceTable:
+        """Read the table from ``space.simplify()``.
+
+        Raises:
+            InputError: A mutable is not categorical, or leaves the number of choices open; the label is named.
+        """
+        options: dict[str, tuple[Any, ...]] = {}
+        n_chosen: dict[str, int] = {}
+        multiple: set[str] = set()
+        for key, mutable in space.simplify().items():
+            label = str(key)  # NNI's labels are a subclass of str, which no checkpoint should depend on
+            if isinstance(mutable, CategoricalMultiple):
+                if mutable.n_chosen is None:
+                    raise InputError(f"label {label!r}", "n_chosen=None", "an InputChoice with a fixed n_chosen")
+                n_chosen[label] = mutable.n_chosen
+                multiple.add(label)
+            elif isinstance(mutable, Categorical):
+                n_chosen[label] = 1
+            else:
+                raise InputError(f"label {label!r}", type(mutable).__name__, "a categorical choice")
+            options[label] = tuple(mutable.values)
+        if not options:
+            raise InputError("space", f"{type(space).__name__} without any choice", "a model space with mutables")
+        return cls(options, n_chosen, frozenset(multiple))
+
+    def to_sample(self, rows: Sequence[Sequence[int]]) -> Sample:
+        """NNI sample from option indices.
+
+        Args:
+            rows: For each label in order, the indices of its chosen options (extra ones at the end are ignored).
+        """
+        sample: Sample = {}
+        for (label, values), row in zip(self.options.items(), rows, strict=True):
+            chosen = [values[index] for index in sorted(row[: self.n_chosen[label]])]
+            sample[label] = chosen if label in self.multiple else chosen[0]
+        return sample
+
+    def to_indices(self, sample: Sample) -> dict[str, list[int]]:
+        """Indices of the chosen options, label by label."""
+        return {
+            label: [options.index(value) for value in self.chosen(label, sample[label])]
+            for label, options in self.options.items()
+        }
+
+    def chosen(self, label: str, choice: Any) -> list[Any]:
+        """What a sample says of a label, as the list of what is chosen.
+
+        An option may be a tuple, such as a kernel of (1, 3), which JSON turns into a list; and where one of several is
+        chosen, NNI writes a list of one.
+        """
+        if label in self.multiple:
+            return list(choice) if isinstance(choice, list | tuple) else [choice]
+        if not isinstance(choice, list | tuple):
+            return [choice]
+        whole = tuple(choice)
+        return [whole] if whole in self.options[label] else list(choice)
+
+    def validate(self, sample: Any, field: str = "base") -> Sample:
+        """Check that ``sample`` is an architecture of this space, and return it in NNI's own form.
+
+        Args:
+            sample: label -> choice, as NNI exports it; a single input may be given without its list.
+            field: What to call the sample in messages.
+
+        Raises:
+            InputError: Names the label that is unknown or missing, or whose value is not an option.
+        """
+        if not isinstance(sample, Mapping):
+            raise InputError(field, type(sample).__name__, "an NNI sample: a mapping from label to choice")
+        unknown = sorted(set(sample) - set(self.options), key=str)
+        missing = [label for label in self.options if label not in sample]
+        if unknown:
+            near = difflib.get_close_matches(str(unknown[0]), self.labels, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise InputError(
+                f"{field}: label", repr(unknown[0]), f"a label of this space{hint}; is it from another space?"
+            )
+        if missing:
+            raise InputError(
+                f"{field}: label {missing[0]!r}", "nothing", "a choice for each label; is it from another space?"
+            )
+        checked: Sample = {}
+        for label, values in self.options.items():
+            chosen = self.chosen(label, sample[label])
+            wrong = [value for value in chosen if not _is_option(value, values)]
+            if wrong:
+                near = difflib.get_close_matches(str(wrong[0]), [str(value) for value in values], n=1)
+                hint = f" (nearest: {near[0]})" if near else ""
+                raise InputError(f"{field}: label {label!r}", repr(wrong[0]), f"one of {list(values)}{hint}")
+            if len(chosen) != self.n_chosen[label] or len(set(map(str, chosen))) != len(chosen):
+                raise InputError(
+                    f"{field}: label {label!r}", repr(chosen), f"{self.n_chosen[label]} different option(s)"
+                )
+            ordered = sorted(chosen, key=values.index)
+            checked[label] = ordered if label in self.multiple else ordered[0]
+        return checked
+
+
+def load_sample(path: str | Path, table: ChoiceTable, field: str = "base") -> Sample:
+    """Read an architecture from a JSON file: a sample, or a list whose first item is one (as NNI exports).
+
+    Raises:
+        InputError: The file is missing, is not JSON, or is not an architecture of this space.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(field, str(path), f"a readable JSON file ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(field, str(path), f"valid JSON ({error})") from None
+    if isinstance(content, list):
+        if not content:
+            raise InputError(field, "an empty list", "an NNI sample: a mapping from label to choice")
+        content = content[0]
+    return table.validate(content, field)
+
+
+def _is_option(value: Any, options: Sequence[Any]) -> bool:
+    """Membership that does not take True for 1 or 1.0 for 1."""
+    return any(type(value) is type(option) and value == option for option in options)

@@ -1,0 +1,173 @@
+"""Stop the training of a candidate after some epochs, and continue it later with the same result."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from nni.nas.evaluator.pytorch import Lightning
+from pytorch_lightning.callbacks import Callback
+from torch.utils.data import DataLoader
+
+from nni_hypens._nni import draw_epoch_data_anew
+from nni_hypens.errors import InputError
+from nni_hypens.utils.files import read_json, replacing, write_json
+
+RUNG = "rung.json"
+
+
+def check_loaders(loaders: Any) -> None:
+    """Refuse training data whose order is not known from torch's, numpy's and Python's generators.
+
+    Raises:
+        InputError: A ``DataLoader`` with a generator of its own or persistent workers, wherever it is in ``loaders``.
+    """
+    if isinstance(loaders, DataLoader):
+        own = [name for name in ("generator", "persistent_workers") if getattr(loaders, name)]
+        own += ["sampler.generator"] if getattr(loaders.sampler, "generator", None) is not None else []
+        if own:
+            raise InputError("halving", f"a training DataLoader with {own[0]}", "false, or a DataLoader without it")
+    elif isinstance(loaders, Mapping):
+        check_loaders(list(loaders.values()))
+    elif isinstance(loaders, list | tuple):
+        for loader in loaders:
+            check_loaders(loader)
+
+
+class Pause(Callback):
+    """Ends a fit after ``until`` epochs without a change of the schedule, and continues one that was ended so.
+
+    Lightning's checkpoints hold no random numbers' state, so this callback adds it; it belongs first among the
+    callbacks, because what others draw at the start of an epoch comes after.
+    """
+
+    def __init__(self, until: int) -> None:
+        self.until = until
+        self.saving = False
+        self.own_end = True  # not ended by the evaluator itself
+        self._state: dict[str, Any] | None = None
+        self._restore: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        check_loaders(trainer.train_dataloader)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._restore is not None:
+            set_random_state(self._restore)
+            self._restore = None
+            draw_epoch_data_anew(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # not trainer.should_stop, which min_epochs overrules, and which tells here whether another callback stopped it
+        if trainer.current_epoch + 1 == self.until:
+            trainer.fit_loop.max_epochs = self.until
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._state = random_state()
+        self.own_end = trainer.current_epoch == self.until and not trainer.should_stop
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._state or {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restore = state_dict
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self.saving:  # classes such as that of the loss: not plain data, and not read when a fit goes on
+            for owner in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
+                for name in ("KEY", "NAME", "TYPE"):
+                    key: Any = getattr(owner, f"CHECKPOINT_HYPER_PARAMS_{name}", None)
+                    checkpoint.pop(key, None)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's, numpy's and Python's global generators as plain data and tensors."""
+    kind, keys, *rest = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, np.asarray(keys).tolist(), *rest],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Set what :func:`random_state` gave."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+
+
+def read_rung(directory: Path) -> dict[str, Any] | None:
+    """How far the candidate in a folder is, as ``rung.json`` says, or None at its beginning."""
+    return read_json(directory / RUNG) if (directory / RUNG).exists() else None
+
+
+def train_until(
+    evaluator: Lightning, model: torch.nn.Module, directory: Path, until: int
+) -> tuple[Pause, Callable[[], None]]:
+    """Train a candidate to the end of epoch ``until`` of its schedule, from where it was left or from the beginning.
+
+    Args:
+        evaluator: The user's evaluator, in the state in which it was made.
+        model: The network; its weights afterwards are those after the epoch.
+        directory: The candidate's folder.
+        until: Epochs from the beginning; those of the whole schedule train to its end.
+
+    Returns:
+        The callback, whose ``own_end`` tells whether there is more of the schedule, and what writes the checkpoint.
+    """
+    before = read_rung(directory)
+    pause = Pause(until)
+    evaluator.trainer.callbacks.insert(0, pause)
+    if before is not None:
+        path = directory / f"epoch-{before['epoch']}.ckpt"
+        evaluator.fit_kwargs = {**evaluator.fit_kwargs, "ckpt_path": str(path), "weights_only": True}
+    evaluator.evaluate(model)
+
+    def save() -> None:
+        pause.saving = True
+        with replacing(directory / f"epoch-{until}.ckpt") as path:
+            evaluator.trainer.save_checkpoint(path)
+            check_plain(path)
+
+    return pause, save
+
+
+def check_plain(path: Path) -> None:
+    """Whether a checkpoint can be read again.
+
+    Raises:
+        InputError: It holds something else than tensors and plain data.
+    """
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle.UnpicklingError and whatever a broken file raises
+        text = str(error).splitlines()[0]
+        raise InputError("halving", f"an evaluator whose checkpoint is no plain data ({text})", "false") from None
+
+
+def write_rung(directory: Path, record: Mapping[str, Any]) -> None:
+    """Tell how far a candidate is; its checkpoint is there already, and older ones go."""
+    write_json(directory / RUNG, record)
+    for path in directory.glob("epoch-*.ckpt"):
+        if path.name != f"epoch-{record['epoch']}.ckpt":
+            path.unlink()
+
+
+def forget_rung(directory: Path) -> None:
+    """Remove what is only needed to go on; ``metrics.json`` says the rest."""
+    for path in (*directory.glob("epoch-*.ckpt"), directory / RUNG):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""Files from another machine, checked as untrusted before they are used."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nni_hypens.errors import InputError
+from nni_hypens.trials.machine import FetchError
+from nni_hypens.utils.checks import require
+from nni_hypens.utils.files import read_arrays
+from nni_hypens.utils.tensors import load_weights
+
+FILES = ("weights.safetensors", "predictions.npz", "metrics.json")
+MAXMETRICS_BYTES = 4 * 2**20
+NUMBER = (int, float)
+COSTS = ("seconds", "cpu_seconds", "flops", "latency_ms")
+METRICS = {"default": NUMBER, "validation": dict, "history": list, **dict.fromkeys(COSTS, NUMBER)}
+MEASURES = ("accuracy", "nll", "ece", "brier", "aurc")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a candidate's files must be.
+
+    Args:
+        spec: Fields of its :class:`nni_hypens.trials.training.TrialSpec`.
+        network: Its architecture, with any weights.
+        classes: Classes C, or None for any number.
+        rows: Array of the predictions -> its examples, or None for any number.
+    """
+
+    spec: dict[str, Any]
+    network: torch.nn.Module
+    classes: int | None
+    rows: Mapping[str, int | None]
+
+    def limits(self) -> dict[str, int]:
+        """Most bytes of each file; a header of safetensors has about a hundred for each tensor."""
+        state = self.network.state_dict()
+        weights = sum(value.numel() * value.element_size() + 2000 for value in state.values()) + 10_000
+        examples = sum(2**24 if rows is None else rows for rows in self.rows.values())
+        predictions = examples * (self.classes or 1000) * 5 + 10_000
+        return dict(zip(FILES, (weights, predictions, MAXMETRICS_BYTES), strict=True))
+
+    def check(self, folder: Path) -> dict[str, Any]:
+        """The content of ``metrics.json``: its numbers are those of the file, everything else is ours.
+
+        Raises:
+            FetchError: A file is not what it must be. Nothing is unpickled to find out.
+        """
+        try:
+            load_weights(self.network, folder / "weights.safetensors")
+            _check_predictions(folder / "predictions.npz", self.classes, self.rows)
+            return self._metrics(folder / "metrics.json")
+        except (InputError, OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+            raise FetchError(f"{self.spec['id']}: {' '.join(str(error).split())[:300]}") from None
+
+    def _metrics(self, path: Path) -> dict[str, Any]:
+        record = json.loads(path.read_bytes().decode("utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("metrics.json holds no object")
+        require(record, METRICS, "metrics.json")
+        require(record["validation"], dict.fromkeys(MEASURES, NUMBER), "metrics.json.validation")
+        about = {name: value for name, value in self.spec.items() if name not in ("architecture", "until")}
+        for name in ("id", "seed", "text", "status"):
+            if record.get(name) != {**about, "status": "trained"}[name]:
+                raise ValueError(f"metrics.json of another candidate: {name} is {record.get(name)!r:.80}")
+        for row in record["history"]:
+            require(row, {"epoch": int, "accuracy": NUMBER}, "metrics.json.history")
+        return {
+            **about,
+            "status": "trained",
+            "default": record["default"],
+            "validation": {name: record["validation"][name] for name in MEASURES},
+            "history": [{name: row[name] for name in ("epoch", "accuracy")} for row in record["history"]],
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            **{name: record[name] for name in COSTS},
+        }
+
+
+def _check_predictions(path: Path, classes: int | None, rows: Mapping[str, int | None]) -> None:
+    """Headers first: an array takes memory only when its shape is one that the data can have."""
+    with zipfile.ZipFile(path) as archive:
+        if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in rows):
+            raise ValueError(f"predictions.npz holds {archive.namelist()!r:.100}")
+        for name, count in rows.items():
+            with archive.open(f"{name}.npy") as file:
+                np.lib.format.read_magic(file)
+                shape, _, kind = np.lib.format.read_array_header_1_0(file, max_header_size=10_000)
+            wanted = (shape[0] if count is None else count, shape[-1] if classes is None else classes)
+            too_long = archive.getinfo(f"{name}.npy").file_size > 4 * math.prod(shape) + 10_000
+            if len(shape) != 2 or shape != wanted or kind != np.float32 or too_long:
+                raise ValueError(f"{name} of predictions.npz is {kind} of shape {shape}, not float32 of {wanted}")
+    for name, array in zip(rows, read_arrays(path, *rows), strict=True):
+        if not (np.isfinite(array).all() and (array >= 0).all() and np.allclose(array.sum(1), 1, atol=1e-3)):
+            raise ValueError(f"{name} of predictions.npz holds no probabilities")

@@ -92,23 +92,24 @@ def draw_epoch_data_anew(trainer: pl.Trainer) -> None:
 
 @contextmanager
 def manager_environment(
-    public: bool = False, one_thread: bool = True, more: dict[str, str] | None = None
+    host: str | None = None, one_thread: bool = True, more: dict[str, str] | None = None
 ) -> Iterator[None]:
-    """Environment in which NNI's manager is started: on loopback, and with one thread for each trial.
+    """Environment in which NNI's manager is started: protected, and with one thread for each trial.
 
-    nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``) and no option changes
-    it, so a few lines of JavaScript are preloaded into its node process. Can go when NNI has an option for the
-    address.
+    nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``), has no password, and
+    answers every web page and every user of the machine. No option changes that, so ``loopback.js`` is preloaded into
+    its node process; it says what it refuses. Can go when NNI has a password and an option for the address.
 
     Args:
-        public: Leave the manager on all interfaces, which remote training services need.
+        host: Name or address at which other machines reach the manager, for remote training services: it then listens
+            on all interfaces. None keeps it on loopback.
         one_thread: One thread for each trial; a trial that is alone keeps the user's own setting.
         more: More variables, for the trials.
     """
     script = Path(__file__).with_name("loopback.js").resolve()
     changes = {**(more or {}), **({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if one_thread else {})}
-    if not public:
-        changes["NODE_OPTIONS"] = f'{os.environ.get("NODE_OPTIONS", "")} --require "{script}"'.strip()
+    changes["NODE_OPTIONS"] = f'{os.environ.get("NODE_OPTIONS", "")} --require "{script}"'.strip()
+    changes["NNI_HYPENS_MANAGER_HOST"] = host or ""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:

@@ -59,7 +59,7 @@ def run_trials(
     experiment = TrialExperiment(space, evaluator, strategy, config)
     quiet_logging()
     try:
-        with manager_environment(service.public):
+        with manager_environment(service.host):
             record_manager(run, port, experiment)
             experiment.run(port=port, wait_completion=False)
         if strategy.interrupted():

@@ -56,6 +56,11 @@ class Service:
         return self.platform != "local" and not is_loopback(str(self.config.nni_manager_ip))
 
     @property
+    def host(self) -> str | None:
+        """Name or address at which trials of other machines reach NNI's manager; None where it stays on loopback."""
+        return str(self.config.nni_manager_ip) if self.public else None
+
+    @property
     def ports(self) -> int:
         """Consecutive ports that NNI's manager wants."""
         return 1 if self.platform == "local" else 2

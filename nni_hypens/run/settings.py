@@ -22,7 +22,7 @@ from nni_hypens.search.shared_edges import SharedEdges
 from nni_hypens.selection.costs import LIMITS, check_total_limits
 from nni_hypens.selection.methods import BEAM_WIDTH, METHODS, OBJECTIVES
 from nni_hypens.selection.task import check_combinations
-from nni_hypens.space.build import SPACES, _parameters, find_object, hub_spaces
+from nni_hypens.space.build import SPACES, find_object, hub_spaces, parameter_names
 from nni_hypens.space.cost import check_limits
 from nni_hypens.utils.checks import one_of
 from nni_hypens.utils.files import read_yaml
@@ -254,7 +254,7 @@ class RunConfig:
         factory = find_object("space", self.space, {**SPACES, **hub})
         if not callable(factory):
             raise InputError("space", f"{self.space}, a {type(factory).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
-        accepted = _parameters(factory)
+        accepted = parameter_names(factory)
         sizes = (("in_channels", in_channels), ("num_classes", num_classes), ("num_labels", num_classes))
         arguments = {name: value for name, value in sizes if name in accepted}
         unknown = [name for name in self.space_args if name not in accepted]

@@ -11,10 +11,56 @@ import torchmetrics
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.supernet import Supernet, batch_statistics
-from nni_hypens.space.architecture import Sample
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.draws import ChoiceLayout, draw_paths
 
+BASE_BATCHES = 8
+"""Validation batches on which architectures are compared, at most."""
 BUDGET_DRAWS = 200
-"""Random architectures that are tried for a base within the budget."""
+"""Random architectures to try if none of the draws is within the budget."""
+
+
+def draw_base_candidates(
+    structure: EdgeStructure,
+    draws: int,
+    generator: torch.Generator,
+    logits: torch.Tensor | None,
+    accepts: Callable[[Sample], bool] | None,
+) -> list[Sample]:
+    """Different architectures, one of which becomes the base.
+
+    Args:
+        structure: Edges of the space.
+        draws: Architectures to draw.
+        generator: Source of the draws.
+        logits: Searched logits ``L x M``: their mode and half of the draws come from them. None to draw uniformly.
+        accepts: Whether an architecture is within the budget; None for no budget.
+
+    Raises:
+        InputError: No architecture within the budget was found.
+    """
+    table, layout = structure.table, ChoiceLayout(structure.table)
+    uniform = torch.zeros(layout.n_labels, layout.n_options)
+    rows = []
+    if logits is not None:
+        rows.append(draw_paths(logits, layout, 1.0, noise=False).chosen)
+        rows += list(draw_paths(logits.expand(draws // 2, -1, -1), layout, 1.0, generator).chosen)
+    more = max(draws - len(rows), 0)
+    rows += list(draw_paths(uniform.expand(more, -1, -1), layout, 1.0, generator).chosen)
+    samples = {structure.key(sample): sample for sample in (table.to_sample(row.tolist()) for row in rows)}
+    accepted = [sample for sample in samples.values() if accepts is None or accepts(sample)]
+    if accepted:
+        return accepted
+    assert accepts is not None
+    for _ in range(BUDGET_DRAWS):
+        sample = table.to_sample(draw_paths(uniform, layout, 1.0, generator).chosen.tolist())
+        if accepts(sample):
+            return [sample]
+    raise InputError(
+        "max_params, max_flops",
+        f"limits that none of {BUDGET_DRAWS} random architectures keeps",
+        "limits that the space can meet",
+    )
 
 
 @torch.no_grad()

@@ -26,12 +26,13 @@ from torch import nn
 
 from nni_hypens._nni import restart_epoch_data
 from nni_hypens.errors import InputError
-from nni_hypens.search.base_choice import BUDGET_DRAWS, Silenced, best_by_loss, loss_of, path_loss
+from nni_hypens.search.base_choice import BASE_BATCHES, Silenced, best_by_loss, draw_base_candidates, loss_of, path_loss
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.penalty import Penalty
 from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.sampler import ArchitectureSampler
-from nni_hypens.search.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Schedule, SearchSettings
+from nni_hypens.search.schedule import BASE, HISTORY_COLUMNS, HYPERNETWORK, WARMUP, Schedule
+from nni_hypens.search.settings import SearchSettings
 from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import ChoiceLayout, PathDraw, draw_paths
@@ -150,7 +151,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
             "step": self.global_step,
             "phase": phase,
             "weight": self.diversity.weight.at(progress) if searching else None,
-            "temperature": self.settings.path_temperature.at(progress) if phase != WARMUP else None,
+            "temperature": self.settings.temperature.at(progress) if phase != WARMUP else None,
             "dial_error": self.dial_error() if searching and self.diversity.counts_edges else None,
             "seconds": time.perf_counter() - self._epoch_start,
             **{name: means.get(name) for name in ("loss", "accuracy", "val_loss", "regularizer")},
@@ -192,7 +193,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
             self._architecture_step(batch["val"], batch_idx, phase, progress)
         with torch.no_grad():
             logits, _ = self._logits(phase, self._generator(batch_idx, 0))
-            temperature = self.settings.path_temperature.at(progress)
+            temperature = self.settings.temperature.at(progress)
             draw = self._draw(logits.cpu(), self.layout, temperature, self._generator(batch_idx, 1))
         loss = self._loss(batch["train"], 2 * batch_idx + 1, draw, phase, gradient=False)
         self.advance_optimization(loss, batch_idx, self.settings.gradient_clip_val)
@@ -229,7 +230,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
 
     def _architecture_step(self, batch: Any, batch_idx: int, phase: str, progress: float) -> None:
         optimizer = self.architecture_optimizers()
-        temperature = self.settings.path_temperature.at(progress)
+        temperature = self.settings.temperature.at(progress)
         logits, _ = self._logits(phase, self._generator(batch_idx, 2))
         draw = self._draw(logits, self._device_layout(), temperature, self._generator(batch_idx, 3))
         for weight in self._weights:  # the weights stay: their gradients would be a third of this step's cost
@@ -323,18 +324,10 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         """The best of mode, draws and uniform draws by validation loss on the supernet; all losses are kept for the
         report."""
         generator = self._generator(0, 5)
-        table, layout = self.structure.table, self.layout
-        logits = self.base_logits.detach().cpu()
         assert self.schedule is not None
         searched = self.schedule.hypernetwork > self.schedule.base
-        rows = [draw_paths(logits, layout, 1.0, noise=False).chosen] if searched else []
-        if searched:
-            many = logits.expand(self.settings.base_draws // 2, -1, -1)
-            rows += list(draw_paths(many, layout, 1.0, generator).chosen)
-        uniform = torch.zeros_like(logits).expand(max(self.settings.base_draws - len(rows), 0), -1, -1)
-        rows += list(draw_paths(uniform, layout, 1.0, generator).chosen)
-        samples = {self.structure.key(sample): sample for sample in (table.to_sample(row.tolist()) for row in rows)}
-        samples = self._accepted(samples, generator)
+        logits = self.base_logits.detach().cpu() if searched else None
+        samples = draw_base_candidates(self.structure, self.settings.base_draws, generator, logits, self.accepts)
         batches = self._validation_batches()
 
         def measure(sample: Sample) -> float:
@@ -343,26 +336,8 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
             return loss
 
         with Silenced(self.training_module):
-            best, _ = best_by_loss(list(samples.values()), measure)
+            best, _ = best_by_loss(samples, measure)
         return best
-
-    def _accepted(self, samples: dict[Any, Sample], generator: torch.Generator) -> dict[Any, Sample]:
-        """Those within the budget; where none is, the first of many uniform draws that is."""
-        if self.accepts is None:
-            return samples
-        kept = {key: sample for key, sample in samples.items() if self.accepts(sample)}
-        uniform = torch.zeros_like(self.base_logits, device="cpu")
-        for _ in range(0 if kept else BUDGET_DRAWS):
-            sample = self.structure.table.to_sample(draw_paths(uniform, self.layout, 1.0, generator).chosen.tolist())
-            if self.accepts(sample):
-                return {self.structure.key(sample): sample}
-        if not kept:
-            raise InputError(
-                "max_params, max_flops",
-                f"limits that none of {BUDGET_DRAWS} random architectures keeps",
-                "limits that the space can meet",
-            )
-        return kept
 
     def _validation_batches(self) -> Sequence[Any]:
         if self.val_batches is None:
@@ -370,7 +345,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         batches = []
         for batch in self.val_batches():
             batches.append(self.transfer_batch_to_device(batch, self.device, 0))
-            if len(batches) >= self.settings.base_batches:
+            if len(batches) >= BASE_BATCHES:
                 break
         return batches
 

@@ -1,10 +1,9 @@
-"""From a trained hypernetwork to architectures: modes, draws at a given ``lam``, and the pool of candidates."""
+"""From a trained hypernetwork to architectures: the mode and different draws at a given ``lam``."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from safetensors.torch import load_file
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.hypernetwork import Hypernetwork
-from nni_hypens.space.architecture import EdgeGroup, EdgeKey, EdgeStructure, Sample
+from nni_hypens.search.pool import draw_pool
+from nni_hypens.search.repair import repair
+from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.utils.files import write_json
@@ -25,11 +26,11 @@ from nni_hypens.utils.tensors import write_tensors
 DRAWS_PER_ROUND = 256
 MAX_ROUNDS = 400
 BARREN_ROUNDS = 10
-"""Rounds in a row that find nothing new before the search for more ends."""
+"""Sampling ends after this many rounds in a row without a new architecture."""
 BUDGET_TRIES = 200
 WARMER = 1.25
-"""A round that finds little new raises the sampling temperature by this factor: trained logits can be so sharp that
-hundreds of draws hold a dozen different architectures."""
+"""A round with few new architectures raises the sampling temperature by this factor: trained logits can be so sharp
+that hundreds of draws hold only a dozen different architectures."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class ArchitectureSampler:
     def mode(self, lam: float) -> Candidate:
         """The most probable architecture at ``lam``."""
         draw = draw_paths(self.logits(self.check_lam(lam)), self.layout, 1.0, noise=False)
-        return self._candidate(lam, "mode", self.structure.table.to_sample(draw.chosen.tolist()))
+        return self.candidate(lam, "mode", self.structure.table.to_sample(draw.chosen.tolist()))
 
     def dial(self, lams: list[float]) -> list[int]:
         """Shared edges of the mode at each of ``lams``."""
@@ -126,83 +127,48 @@ class ArchitectureSampler:
         lam = self.check_lam(lam)
         if not isinstance(n, int) or n < 1:
             raise InputError("n", repr(n), "a whole number of at least 1")
-        found: dict[EdgeKey, Candidate] = {}
-        seen = set(exclude or ())
-        tries = [BUDGET_TRIES + 20 * n]
-
-        def offer(candidate: Candidate) -> None:
-            key = self.structure.key(candidate.architecture)
-            fits = not self.counts_edges or abs(candidate.shared_edges - lam) <= 0.5
-            if key not in seen and fits:
-                seen.add(key)
-                if self._accept(candidate.architecture, tries):
-                    found[key] = candidate
-
-        offer(self.mode(lam))
-        generator = torch.Generator().manual_seed(seed)
-        logits, temperature, rounds, barren, drawn = self.logits(lam), 1.0, 0, 0, 0
-        if self.counts_edges and self._reach(lam) == {self.n_edges}:  # nothing but the base shares every edge
-            offer(self._candidate(lam, "repaired", self.base))
-            barren = BARREN_ROUNDS
-        while len(found) < n and barren < BARREN_ROUNDS and rounds < MAX_ROUNDS and tries[0]:
-            before = len(found)
-            draws = DRAWS_PER_ROUND if rounds else min(DRAWS_PER_ROUND, 8 * n)
-            many = self._draw(logits / temperature, draws, generator)
-            others = self._draw(torch.zeros_like(logits), draws, generator)
-            for architecture in many:
-                offer(self._candidate(lam, "draw", architecture))
-            if len(found) < n and self.counts_edges and rounds:
-                for architecture, other in zip(many, others, strict=True):
-                    offer(self._candidate(lam, "repaired", self._repair(architecture, other, round(lam), generator)))
-            new = len(found) - before
-            temperature *= WARMER if new < draws / 10 else 1.0
-            barren = 0 if new else barren + 1
-            rounds, drawn = rounds + 1, drawn + draws
+        collected = _Collected(self, lam, set(exclude or ()), BUDGET_TRIES + 20 * n)
+        collected.offer("mode", self.mode(lam).architecture)
+        if self.counts_edges and self.reach(lam) == {self.n_edges}:  # only the base shares every edge
+            collected.offer("repaired", self.base)
+            drawn = 0
+        else:
+            drawn = self._draw_until(collected, n, torch.Generator().manual_seed(seed))
+        found = list(collected.found.values())
         if len(found) < n:
-            within = "" if self.accepts is None else f" within the budget (of {BUDGET_TRIES + 20 * n - tries[0]} tried)"
+            within = "" if self.accepts is None else f" within the budget (of {collected.asked} tried)"
             raise InputError(
                 "n",
                 n,
                 f"at most {len(found)} at lam={lam:g}: no more different architectures with about {lam:g} of "
                 f"{self.n_edges} shared edges{within} turned up in {drawn} draws",
             )
-        return list(found.values())[:n]
+        return found[:n]
+
+    def _draw_until(self, collected: _Collected, n: int, generator: torch.Generator) -> int:
+        """Draw until ``n`` architectures are collected, or rounds stop finding new ones; how many were drawn."""
+        logits, temperature, rounds, barren, drawn = self.logits(collected.lam), 1.0, 0, 0, 0
+        while len(collected.found) < n and barren < BARREN_ROUNDS and rounds < MAX_ROUNDS and collected.tries:
+            before = len(collected.found)
+            draws = DRAWS_PER_ROUND if rounds else min(DRAWS_PER_ROUND, 8 * n)
+            architectures = self._draw(logits / temperature, draws, generator)
+            uniform = self._draw(torch.zeros_like(logits), draws, generator)
+            for architecture in architectures:
+                collected.offer("draw", architecture)
+            if len(collected.found) < n and self.counts_edges and rounds:
+                shared = round(collected.lam)
+                for architecture, other in zip(architectures, uniform, strict=True):
+                    repaired = repair(self.structure, self.base, architecture, other, shared, generator)
+                    collected.offer("repaired", repaired)
+            new = len(collected.found) - before
+            temperature *= WARMER if new < draws / 10 else 1.0
+            barren = 0 if new else barren + 1
+            rounds, drawn = rounds + 1, drawn + draws
+        return drawn
 
     def _draw(self, logits: torch.Tensor, draws: int, generator: torch.Generator) -> list[Sample]:
         chosen = draw_paths(logits.expand(draws, -1, -1), self.layout, 1.0, generator).chosen
         return [self.structure.table.to_sample(rows) for rows in chosen.tolist()]
-
-    def _repair(self, architecture: Sample, other: Sample, shared: int, generator: torch.Generator) -> Sample:
-        """``architecture`` with slots set to the base's, or to those of ``other``, one by one in random order, where
-        that brings the number of edges shared with the base nearer to ``shared``."""
-        groups = self.structure.groups
-        slots = [(index, slot) for index, group in enumerate(groups) for slot in group.slots]
-        counts = [self._shared(group, architecture) for group in groups]
-        for place in torch.randperm(len(slots), generator=generator).tolist():
-            missing = shared - sum(counts)
-            if not missing:
-                break
-            index, (inputs, ops) = slots[place]
-            source = self.base if missing > 0 else other
-            changed = {**architecture, **{label: source[label] for label in (inputs, *ops) if label is not None}}
-            now = self._shared(groups[index], changed)  # a label belongs to one group
-            if abs(missing - (now - counts[index])) < abs(missing):
-                architecture, counts[index] = changed, now
-        return architecture
-
-    def _shared(self, group: EdgeGroup, architecture: Sample) -> int:
-        """Edges of one group that an architecture shares with the base."""
-        edges = (Counter(self.structure.group_edges(group, sample)) for sample in (self.base, architecture))
-        return (next(edges) & next(edges)).total()
-
-    def _accept(self, architecture: Sample, tries: list[int]) -> bool:
-        """Whether the budget holds; ``tries`` is how often it may still be asked, which takes a tenth of a second."""
-        if self.accepts is None:
-            return True
-        if not tries[0]:
-            return False
-        tries[0] -= 1
-        return self.accepts(architecture)
 
     def pool(
         self, n: int, lam_range: tuple[float, float] | None = None, seed: int = 0, at_least: int | None = None
@@ -218,45 +184,16 @@ class ArchitectureSampler:
         Raises:
             InputError: Bad range, or fewer different architectures in it than wanted.
         """
-        low, high = lam_range or (0.0, float(self.n_edges))
-        if not self.check_lam(low, "lam_range") <= self.check_lam(high, "lam_range"):
-            raise InputError("lam_range", f"({low:g}, {high:g})", "its low end first")
-        pool = [self._candidate(None, "base", self.base)]
-        keys = {self.structure.key(self.base)}
-        lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
-        enough = n if at_least is None else min(n, at_least)
-        misses, spent = 0, set[int]()  # numbers of shared edges of which nothing new is left
-        while len(pool) < n:
-            if all(self._reach(lam) <= spent for lam in lams):
-                # the ends may hold the base alone, or nothing: look from the middle outwards
-                whole = map(float, range(math.ceil(low), math.floor(high) + 1))
-                lams = sorted(whole, key=lambda lam: abs(lam - (low + high) / 2))
-                misses = 1 - len(pool)  # begin with the first of them
-                if len(pool) >= enough or all(self._reach(lam) <= spent for lam in lams):
-                    break
-            lam = lams[(len(pool) - 1 + misses) % len(lams)]
-            if self._reach(lam) <= spent:  # to find that out again would take thousands of draws
-                misses += 1
-                continue
-            try:
-                new = self.sample(lam, 1, seed=seed + 1000 * len(pool) + misses, exclude=keys)[0]
-            except InputError:
-                misses += 1  # nothing left at this lam (only the base shares all edges): go to the next one
-                spent |= self._reach(lam)
-                continue
-            pool.append(new)
-            keys.add(self.structure.key(new.architecture))
-        if len(pool) < enough:
-            raise InputError("candidates", n, f"at most {len(pool)}: no more different ones in lam_range")
-        return pool
+        return draw_pool(self, n, lam_range, seed, at_least)
 
-    def _reach(self, lam: float) -> set[int]:
-        """Numbers of shared edges that will do at ``lam``; all of them are alike where the dial is no count."""
+    def reach(self, lam: float) -> set[int]:
+        """Numbers of shared edges that an architecture at ``lam`` may have; {0} if the dial does not count edges."""
         if not self.counts_edges:
             return {0}
         return set(range(math.ceil(lam - 0.5), math.floor(lam + 0.5) + 1))
 
-    def _candidate(self, lam: float | None, source: str, architecture: Sample) -> Candidate:
+    def candidate(self, lam: float | None, source: str, architecture: Sample) -> Candidate:
+        """An architecture with its number of edges shared with the base."""
         return Candidate(lam, self.structure.shared_edges(self.base, architecture), source, architecture)
 
     def save(self, directory: Path) -> None:
@@ -301,3 +238,38 @@ def _metadata(path: Path) -> dict[str, Any]:
     with safe_open(path, "pt") as file:
         found: dict[str, Any] = json.loads((file.metadata() or {})["nni_hypens"])
         return found
+
+
+class _Collected:
+    """Different architectures collected at one lam, within the budget.
+
+    Args:
+        sampler: Where they are drawn.
+        lam: Requested shared edges.
+        seen: Keys of architectures that do not count as new.
+        tries: How often the budget may be asked; each time takes about a tenth of a second.
+    """
+
+    def __init__(self, sampler: ArchitectureSampler, lam: float, seen: set[EdgeKey], tries: int) -> None:
+        self.sampler, self.lam, self.seen, self.tries = sampler, lam, seen, tries
+        self.asked = 0
+        self.found: dict[EdgeKey, Candidate] = {}
+
+    def offer(self, source: str, architecture: Sample) -> None:
+        """Keep the architecture if it is new, has about ``lam`` shared edges and is within the budget."""
+        candidate = self.sampler.candidate(self.lam, source, architecture)
+        key = self.sampler.structure.key(architecture)
+        fits = not self.sampler.counts_edges or abs(candidate.shared_edges - self.lam) <= 0.5
+        if key not in self.seen and fits:
+            self.seen.add(key)
+            if self._within_budget(architecture):
+                self.found[key] = candidate
+
+    def _within_budget(self, architecture: Sample) -> bool:
+        if self.sampler.accepts is None:
+            return True
+        if not self.tries:
+            return False
+        self.tries -= 1
+        self.asked += 1
+        return self.sampler.accepts(architecture)

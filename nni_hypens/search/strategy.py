@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn as nn
@@ -24,10 +24,10 @@ from nni_hypens.search.inherit import Inheritance, InheritedModel
 from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.path_weights import WEIGHTS_KEY, PathWeights
 from nni_hypens.search.penalty import Penalty
-from nni_hypens.search.regularizers import Annealed, Diversity
+from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.reports import ProbabilityCurves, reporting
 from nni_hypens.search.sampler import ArchitectureSampler, Candidate
-from nni_hypens.search.schedule import SearchSettings
+from nni_hypens.search.settings import SearchKeywords, SearchSettings
 from nni_hypens.search.shared_edges import SharedEdges
 from nni_hypens.search.supermodules import WeightedPolicy
 from nni_hypens.search.supernet import Supernet
@@ -37,6 +37,9 @@ from nni_hypens.space.build import fresh
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for, check_limits
 from nni_hypens.utils.tensors import load_supernet_weights, write_tensors
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _LOADERS = ("train_dataloader", "val_dataloader")
 
@@ -92,44 +95,18 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         base: Sample | str | Path | None = None,
         diversity: Diversity | None = None,
         *,
-        pivots: int = 5,
-        epsilon: float = 0.2,
-        architecture_lr: float = 0.03,
-        path_temperature: float | Sequence[float] = (1.0, 0.3),
-        warmup_epochs: int | None = None,
-        base_epochs: int | None = None,
-        base_draws: int = 32,
-        regularizer_samples: int = 64,
-        regularizer_steps: int = 4,
-        paths: int | str = 1,
-        lam: float | None = None,
         penalty: dict[str, Any] | ExpectationProfilerPenalty | None = None,
         max_params: float | None = None,
         max_flops: float | None = None,
         input_shape: Sequence[int] | None = None,
         supernet: str | Path | None = None,
         checkpoint_dir: str | Path | None = None,
-        gradient_clip_val: float | None = 5.0,
-        seed: int = 0,
         log_probs: bool | None = None,
         mutation_hooks: list[Callable[..., Any]] | None = None,
+        **settings: Unpack[SearchKeywords],
     ) -> None:
         super().__init__(mutation_hooks=mutation_hooks)
-        self.settings = SearchSettings(
-            pivots,
-            epsilon,
-            architecture_lr,
-            Annealed(path_temperature, "path_temperature", positive=True),
-            warmup_epochs,
-            base_epochs,
-            base_draws,
-            regularizer_samples=regularizer_samples,
-            regularizer_steps=regularizer_steps,
-            gradient_clip_val=gradient_clip_val,
-            seed=seed,
-            paths=paths,
-            lam=lam,
-        )
+        self.settings = SearchSettings.from_keywords(settings)
         if diversity is not None and (isinstance(diversity, type) or not isinstance(diversity, Diversity)):
             raise InputError("diversity", repr(diversity), "an instance such as SharedEdges() or JensenShannon()")
         check_limits(max_params, max_flops, input_shape)

@@ -25,12 +25,22 @@ from nni_hypens.errors import InputError
 from nni_hypens.search.path_weights import WEIGHTS_KEY, PathWeights, added, scaled, weighted_sum
 
 
-class WeightedLayer(PathSamplingLayer):  # type: ignore[misc]
-    """``LayerChoice`` that runs the sampled layer and scales its output by the layer's weight."""
+class Weighted:
+    """Mixin of NNI's path-sampling modules: gives each new module the weights of its supernet."""
+
+    path_weights: PathWeights
 
     @classmethod
     def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
-        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+        """NNI's mutation; None where NNI leaves the module to another hook."""
+        mutated = super().mutate(module, name, memo, mutate_kwargs)  # type: ignore[misc]
+        if isinstance(mutated, nn.Module):
+            mutated.path_weights = memo[WEIGHTS_KEY]
+        return mutated
+
+
+class WeightedLayer(Weighted, PathSamplingLayer):  # type: ignore[misc]
+    """``LayerChoice`` that runs the sampled layer and scales its output by the layer's weight."""
 
     def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
         return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
@@ -42,12 +52,8 @@ class WeightedLayer(PathSamplingLayer):  # type: ignore[misc]
         return weighted_sum(outputs, self.path_weights.mixture[self.label])
 
 
-class WeightedInput(PathSamplingInput):  # type: ignore[misc]
+class WeightedInput(Weighted, PathSamplingInput):  # type: ignore[misc]
     """``InputChoice`` that scales each sampled input by its weight."""
-
-    @classmethod
-    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
-        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
 
     def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
         return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
@@ -61,13 +67,9 @@ class WeightedInput(PathSamplingInput):  # type: ignore[misc]
         return scaled(total, 1 / self.n_chosen) if self.reduction == "mean" else total
 
 
-class WeightedRepeat(PathSamplingRepeat):  # type: ignore[misc]
-    """``Repeat`` of sampled depth, its output scaled by the weight of the depth; it may be skipped altogether, where
-    NNI's path-sampling one has no output."""
-
-    @classmethod
-    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
-        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
+class WeightedRepeat(Weighted, PathSamplingRepeat):  # type: ignore[misc]
+    """``Repeat`` of sampled depth, its output scaled by the weight of the depth. Depth 0 passes the input on; NNI's own
+    path-sampling module has no output there."""
 
     def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
         return super()._reduction(self.path_weights.scale(items, self.depth_choice.simplify()), sampled)
@@ -86,7 +88,7 @@ class WeightedRepeat(PathSamplingRepeat):  # type: ignore[misc]
         return total
 
 
-class WeightedCell(PathSamplingCell):  # type: ignore[misc]
+class WeightedCell(Weighted, PathSamplingCell):  # type: ignore[misc]
     """NNI ``Cell`` whose every sampled edge is scaled by the weights of its input and of its operation."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -100,13 +102,9 @@ class WeightedCell(PathSamplingCell):  # type: ignore[misc]
             for node in range(first, first + self.num_nodes)
         ]
 
-    @classmethod
-    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
-        return _with_weights(super().mutate(module, name, memo, mutate_kwargs), memo)
-
     def resample(self, memo: dict[str, Any]) -> dict[str, Any]:
         labels = [label for slots in self._slots for pair in slots for label in pair]
-        if all(label in memo for label in labels):  # the walk of NNI's own resample is a thirtieth of a search step
+        if all(label in memo for label in labels):  # NNI's resample walks all mutables: a thirtieth of a step
             self._sampled = {label: memo[label] for label in labels}
             return {}
         sampled: dict[str, Any] = super().resample(memo)
@@ -144,13 +142,6 @@ class WeightedPolicy(MixedOpPathSamplingPolicy):  # type: ignore[misc]
         if mixture is None or name not in operation.mutable_arguments:
             return super().forward_argument(operation, name)
         return distribution_of(operation.mutable_arguments[name], mixture)
-
-
-def _with_weights(module: Any, memo: dict[str, Any]) -> Any:
-    """Give a freshly mutated module (or None) the weights of its supernet."""
-    if isinstance(module, nn.Module):
-        module.path_weights = memo[WEIGHTS_KEY]
-    return module
 
 
 def weighted_operation(operation: Any) -> Callable[..., Any]:

@@ -50,7 +50,7 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
     return getattr(module, attribute)
 
 
-def _parameters(factory: Any) -> list[str]:
+def parameter_names(factory: Any) -> list[str]:
     """Names of a factory's keyword arguments; ``darts(preset, **arguments)`` passes the rest to its class."""
     target = getattr(factory, "_init_wrapped", factory) if inspect.isclass(factory) else factory
     names = []
@@ -59,7 +59,7 @@ def _parameters(factory: Any) -> list[str]:
             owner = inspect.signature(factory).return_annotation if not inspect.isclass(factory) else None
             module = inspect.getmodule(factory)
             owner = getattr(module, owner, None) if isinstance(owner, str) else owner
-            names += _parameters(owner) if inspect.isclass(owner) else []
+            names += parameter_names(owner) if inspect.isclass(owner) else []
         elif parameter.name != "self":
             names.append(parameter.name)
     return names

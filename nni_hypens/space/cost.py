@@ -1,8 +1,7 @@
-"""What an architecture costs, counted on the network itself, and the limits that sampled architectures keep."""
+"""What the network of an architecture costs, and limits on it."""
 
 from __future__ import annotations
 
-import copy
 import math
 import statistics
 import time
@@ -23,27 +22,84 @@ LATENCY_WARM_UP, LATENCY_PASSES = 5, 30
 
 
 class Cost(NamedTuple):
-    """Parameters of a stand-alone network, and FLOPs of one image (None where no image shape is known)."""
+    """Parameters of a stand-alone network, and FLOPs of one image (None if the shape of images is not known)."""
 
     params: int
     flops: int | None
 
 
+class NetworkSize:
+    """Parameters and FLOPs of the networks of a model space, each counted once.
+
+    NNI's profilers give expressions, which a penalty needs, but they count operations on inputs that are not chosen and
+    fail on cells. Here the network is built without memory for its weights and counted: exact for every space.
+
+    Args:
+        space: The model space; counting does not use or change its weights.
+        input_shape: Shape of one image, ``(channels, height, width)``; None to count parameters only.
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=1, in_channels=1)
+        >>> NetworkSize(space, (1, 8, 8)).cost({"node_0/input": [0], "node_0/op_0": "skip_connect"})
+        Cost(params=52, flops=2344)
+    """
+
+    def __init__(self, space: ModelSpace, input_shape: Sequence[int] | None = None) -> None:
+        self.space = space
+        self.input_shape = None if input_shape is None else tuple(input_shape)
+        self._known: dict[str, Cost] = {}
+
+    def cost(self, sample: Sample) -> Cost:
+        """Parameters, and FLOPs if ``input_shape`` is known (a multiply-add counts as two)."""
+        key = repr(sorted(sample.items()))
+        if key not in self._known:
+            self._known[key] = self._measure(sample)
+        return self._known[key]
+
+    def __call__(self, sample: Sample) -> tuple[float, float]:
+        """Parameters and FLOPs of one image, each plus one, so that their logarithms are finite."""
+        params, flops = self.cost(sample)
+        assert flops is not None  # input_shape is given
+        return 1.0 + params, 1.0 + flops
+
+    def volume(self, sample: Sample) -> float:
+        """Parameters times FLOPs."""
+        return math.prod(self(sample))
+
+    def _measure(self, sample: Sample) -> Cost:
+        try:
+            return self._count(sample, "meta")
+        except Exception:  # a user's network may read its weights, which have no values on this device
+            return self._count(sample, "cpu")
+
+    def _count(self, sample: Sample, device: str) -> Cost:
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            network = fixed_network(self.space, sample).eval()
+            flops = None if self.input_shape is None else count_flops(network, torch.zeros(1, *self.input_shape))
+        return Cost(sum(parameter.numel() for parameter in network.parameters()), flops)
+
+
 class Budget:
     """Upper limits on the networks that are sampled.
 
-    NNI's profilers give expressions, which a penalty needs; but they count operations on inputs that are not chosen and
-    fail on cells. Here the network is built, without memory for its weights, and counted: exact for every space.
-
     Args:
-        space: The model space, before it becomes a supernet. A copy without weights is kept.
-        max_params: Most parameters of a network; None for no limit.
-        max_flops: Most FLOPs for one image, a multiply-add counted as two (``torch.utils.flop_counter``); None for no
-            limit.
-        input_shape: Shape of one image, ``(channels, height, width)``; needed for ``max_flops``.
+        space: The model space.
+        max_params: Largest number of parameters of a network; None for no limit.
+        max_flops: Largest number of FLOPs for one image, a multiply-add counted as two
+            (``torch.utils.flop_counter``); None for no limit.
+        input_shape: Shape of one image, ``(channels, height, width)``; required with ``max_flops``.
 
     Raises:
-        InputError: A limit that is no number above 0, or ``max_flops`` without ``input_shape``.
+        InputError: A limit that is not a number above 0, or ``max_flops`` without ``input_shape``.
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> budget = Budget(OneCell(channels=2, nodes=1, in_channels=1), max_params=60)
+        >>> budget({"node_0/input": [0], "node_0/op_0": "skip_connect"})
+        True
+        >>> budget.excess({"node_0/input": [0], "node_0/op_0": "sep_conv_5x5"})
+        ('max_params', 168, 60)
     """
 
     def __init__(
@@ -55,31 +111,18 @@ class Budget:
     ) -> None:
         check_limits(max_params, max_flops, input_shape)
         self.max_params, self.max_flops = max_params, max_flops
-        self.input_shape = None if input_shape is None else tuple(input_shape)
-        self._space = copy.deepcopy(space).to("meta")
-        self._costs: dict[str, Cost] = {}
+        self.size = NetworkSize(space, input_shape)
 
     def cost(self, architecture: Sample) -> Cost:
-        """Parameters, and FLOPs where ``input_shape`` is known, of one architecture; a tenth of a second or so."""
-        key = repr(sorted(architecture.items()))
-        if key not in self._costs:
-            with torch.random.fork_rng(devices=[]):  # some spaces build the network anew, with random weights
-                network = self._space.freeze(architecture).to("meta").eval()
-            params = sum(parameter.numel() for parameter in network.parameters())
-            self._costs[key] = Cost(params, None if self.input_shape is None else self._flops(network))
-        return self._costs[key]
-
-    def _flops(self, network: nn.Module) -> int:
-        assert self.input_shape is not None
-        with torch.device("meta"):
-            return count_flops(network, torch.empty(1, *self.input_shape))
+        """Parameters, and FLOPs if ``input_shape`` is known; the first time takes about a tenth of a second."""
+        return self.size.cost(architecture)
 
     def __call__(self, architecture: Sample) -> bool:
-        """Whether the architecture keeps every limit."""
+        """Whether the architecture is within every limit."""
         return self.excess(architecture) is None
 
     def excess(self, architecture: Sample) -> tuple[str, float, float] | None:
-        """The first limit that is not kept: its name, what the architecture has, and the limit; None when all are."""
+        """The first limit that is exceeded (its name, the architecture's number, the limit), or None."""
         cost = self.cost(architecture)
         if self.max_params is not None and cost.params > self.max_params:
             return "max_params", cost.params, self.max_params
@@ -90,7 +133,13 @@ class Budget:
 
 @torch.no_grad()
 def count_flops(network: nn.Module, image: torch.Tensor) -> int:
-    """FLOPs of one forward pass on ``1 x C x H x W``, a multiply-add counted as two."""
+    """FLOPs of one forward pass on ``1 x C x H x W``, a multiply-add counted as two.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> count_flops(layer, torch.zeros(1, 3))
+        12
+    """
     counter = FlopCounterMode(display=False)
     with counter:
         network(image)
@@ -99,8 +148,18 @@ def count_flops(network: nn.Module, image: torch.Tensor) -> int:
 
 @torch.no_grad()
 def measure_latency(network: nn.Module, image: torch.Tensor) -> float:
-    """Milliseconds that a network in evaluation mode takes for ``1 x C x H x W`` by one thread: the median of 30 passes
-    after 5 more; on a GPU each pass is waited for."""
+    """Milliseconds of one forward pass on ``1 x C x H x W`` with one thread: the median of 30 passes after 5 warm-up
+    passes. On a GPU each pass is synchronised.
+
+    Args:
+        network: A network in evaluation mode.
+        image: One image, on the network's device.
+
+    Example:
+        >>> milliseconds = measure_latency(nn.Linear(3, 2), torch.zeros(1, 3))
+        >>> 0 < milliseconds < 1000
+        True
+    """
     threads, seconds = torch.get_num_threads(), []
     torch.set_num_threads(1)
     try:
@@ -121,7 +180,7 @@ def budget_for(
     max_flops: float | None = None,
     input_shape: Sequence[int] | None = None,
 ) -> Budget | None:
-    """A :class:`Budget` with these limits, or None where there is none."""
+    """A `Budget` with these limits, or None if there are none."""
     limited = max_params is not None or max_flops is not None
     return Budget(space, max_params, max_flops, input_shape) if limited else None
 
@@ -141,39 +200,3 @@ def check_limits(max_params: object, max_flops: object, input_shape: object) -> 
         sizes = input_shape if isinstance(input_shape, list | tuple) else ()
         if len(sizes) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
             raise InputError("input_shape", repr(input_shape), "three whole numbers: channels, height, width")
-
-
-class NetworkSize:
-    """Parameters and FLOPs of an architecture's network, which is built without memory for its weights where it can be.
-
-    Args:
-        space: The model space.
-        input_shape: Shape of one image, ``(channels, height, width)``.
-    """
-
-    def __init__(self, space: ModelSpace, input_shape: Sequence[int]) -> None:
-        self.space, self.input_shape = space, tuple(input_shape)
-        self._known: dict[str, tuple[float, float]] = {}
-
-    def __call__(self, sample: Sample) -> tuple[float, float]:
-        """Parameters, and FLOPs of one image (a multiply-add counted as two), each plus one; measured once."""
-        key = repr(sorted(sample.items()))
-        if key not in self._known:
-            self._known[key] = self._measure(sample)
-        return self._known[key]
-
-    def volume(self, sample: Sample) -> float:
-        """Parameters times FLOPs."""
-        return math.prod(self(sample))
-
-    def _measure(self, sample: Sample) -> tuple[float, float]:
-        try:
-            return self._count(sample, "meta")
-        except Exception:  # a user's network may read its weights, which there are none; with memory it is slower
-            return self._count(sample, "cpu")
-
-    def _count(self, sample: Sample, device: str) -> tuple[float, float]:
-        with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
-            network = fixed_network(self.space, sample).eval()
-            flops = count_flops(network, torch.zeros(1, *self.input_shape))
-        return 1.0 + sum(parameter.numel() for parameter in network.parameters()), 1.0 + flops

@@ -20,7 +20,7 @@ from nni_hypens.utils.files import read_arrays
 from nni_hypens.utils.tensors import load_weights
 
 FILES = ("weights.safetensors", "predictions.npz", "metrics.json")
-MAXMETRICS_BYTES = 4 * 2**20
+MAX_METRICS_BYTES = 4 * 2**20
 NUMBER = (int, float)
 COSTS = ("seconds", "cpu_seconds", "flops", "latency_ms")
 METRICS = {"default": NUMBER, "validation": dict, "history": list, **dict.fromkeys(COSTS, NUMBER)}
@@ -49,7 +49,7 @@ class Expected:
         weights = sum(value.numel() * value.element_size() + 2000 for value in state.values()) + 10_000
         examples = sum(2**24 if rows is None else rows for rows in self.rows.values())
         predictions = examples * (self.classes or 1000) * 5 + 10_000
-        return dict(zip(FILES, (weights, predictions, MAXMETRICS_BYTES), strict=True))
+        return dict(zip(FILES, (weights, predictions, MAX_METRICS_BYTES), strict=True))
 
     def check(self, folder: Path) -> dict[str, Any]:
         """The content of ``metrics.json``: its numbers are those of the file, everything else is ours.

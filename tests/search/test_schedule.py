@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from nni_hypens.errors import InputError
-from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP, Schedule, SearchSettings
+from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP, Schedule
+from nni_hypens.search.settings import SearchSettings
 
 
 @given(
@@ -37,7 +38,7 @@ def test_defaults_of_the_schedule() -> None:
 
 
 def test_settings_anneal_the_path_temperature_no_lower_than_its_gradient_lives() -> None:
-    temperature = SearchSettings().path_temperature
+    temperature = SearchSettings().temperature
     assert [temperature.at(progress) for progress in (0, 0.5, 1)] == pytest.approx([1.0, 0.65, 0.3])
 
 

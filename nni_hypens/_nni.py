@@ -168,7 +168,7 @@ def service_fields(platform: str) -> list[str] | None:
 
 def trial_config(service: TrainingServiceConfig, remote_python: bool = False) -> NasExperimentConfig:
     """Configuration of a multi-trial experiment on a training service, whose trials begin in
-    :mod:`nni_hypens.trials.process`.
+    `nni_hypens.trials.process`.
 
     Args:
         service: NNI's config object; copied.

@@ -78,11 +78,11 @@ class DartsSpace(DARTS):  # type: ignore[misc]
 
 
 def darts(preset: str = "cifar", **arguments: Any) -> DartsSpace:
-    """The DARTS space in one of the sizes of :data:`PRESETS`.
+    """The DARTS space in one of the sizes of `PRESETS`.
 
     Args:
-        preset: Key of :data:`PRESETS`.
-        **arguments: Arguments of :class:`DartsSpace` that replace those of the preset.
+        preset: Key of `PRESETS`.
+        **arguments: Arguments of `DartsSpace` that replace those of the preset.
 
     Raises:
         InputError: Unknown preset.

@@ -69,7 +69,7 @@ class Node(MutableModule):  # type: ignore[misc]
         index: Number of the node; it may choose among inputs 0..index (0 is the input of the cell).
         channels: Channels of every state.
         n_chosen: How many inputs are chosen (at most index + 1).
-        operations: Names in :data:`OPERATIONS`.
+        operations: Names in `OPERATIONS`.
     """
 
     def __init__(self, index: int, channels: int, n_chosen: int, operations: Sequence[str]) -> None:
@@ -121,7 +121,7 @@ class OneCell(ModelSpace):  # type: ignore[misc]
         n_chosen: Inputs per node, at least 1.
         in_channels: Channels of the images.
         num_classes: Classes, at least 2.
-        operations: Names in :data:`OPERATIONS`; None for all seven.
+        operations: Names in `OPERATIONS`; None for all seven.
 
     Input ``B x in_channels x H x W`` with H, W >= 8; output logits ``B x num_classes``.
     """

@@ -53,6 +53,17 @@ def suggest_lam_range(
     Raises:
         InputError: An argument out of its range; a supernet whose base is no better than chance; or no lam at which
             there are two architectures besides the base.
+
+    Example:
+        >>> from nni_hypens import EdgeNES, ImageData
+        >>> suggest_lam_range(EdgeNES(), ImageData("digits"), tolerance=1.5)
+        Traceback (most recent call last):
+        nni_hypens.errors.InputError: tolerance: got 1.5; expected a number in 0..1
+
+        After ``NasExperiment(space, evaluator, strategy).run()``::
+
+            found = suggest_lam_range(strategy, data)
+            strategy.pool(16, lam_range=found.range)
     """
     if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
         raise InputError("tolerance", repr(tolerance), "a number in 0..1")

@@ -232,6 +232,6 @@ class InheritedModel(RawFormatModelSpace):  # type: ignore[misc]
         """A new network with inherited weights, each time it is called.
 
         Raises:
-            InputError: There is no such network; see :meth:`Inheritance.network`.
+            InputError: There is no such network; see `Inheritance.network`.
         """
         return self._inheritance.network(self.sample)

@@ -18,7 +18,7 @@ class JensenShannon:
 
     D is the mean over labels of the Jensen-Shannon divergence between the base, smoothed to tau onehot + (1 - tau) /
     |O|, and a Gumbel-softmax sample at lam; D_max is what an architecture has that chooses nothing of the base's.
-    lam = n_edges asks for no divergence (the base), 0 for D_max, on the scale of :class:`SharedEdges`, so that a user
+    lam = n_edges asks for no divergence (the base), 0 for D_max, on the scale of `SharedEdges`, so that a user
     can exchange the two. Labels of inputs that are not chosen count as well, as in the paper.
 
     The 2023 EdgeNES paper has ``- lam' D`` instead, with D of the softmax itself. A weight knows only extremes: any
@@ -35,6 +35,21 @@ class JensenShannon:
 
     Raises:
         InputError: An argument out of its range.
+
+    Example:
+        >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> base = random_architectures(structure, 1, seed=0)[0]
+        >>> layout = ChoiceLayout(structure.table)
+        >>> regularizer = JensenShannon(weight=(0.3, 3.0))
+        >>> regularizer.bind(structure, layout, base)
+        >>> certain = 100 * layout.one_hot(base)[None]  # logits that give the base
+        >>> regularizer(torch.tensor([2.0]), certain, temperature=0.5, generator=None).item() < 0.01
+        True
+        >>> regularizer(torch.tensor([0.0]), certain, temperature=0.5, generator=None).item() > 1.9
+        True
     """
 
     counts_edges = False

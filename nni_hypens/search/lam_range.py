@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LamRange:
-    """What :func:`suggest_lam_range` found.
+    """What `suggest_lam_range` found.
 
     Args:
         low: Lower end of the suggested range, a number of shared edges.
@@ -27,6 +27,11 @@ class LamRange:
         limit: Mean NLL up to which a lam is within the tolerance.
         n_edges: Edges of an architecture.
         reason: Why this range, in a sentence.
+
+    Example:
+        >>> table = pd.DataFrame({"lam": [0.0, 2.0], "nll": [0.9, 0.5]})
+        >>> LamRange(2.0, 2.0, table, base_nll=0.4, limit=0.6, n_edges=2, reason="above lam=0 only").range
+        (2.0, 2.0)
     """
 
     low: float

@@ -41,7 +41,7 @@ NUMBER_WANTED = "a finite loss; lower the learning rate"
 
 
 class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
-    """Search module that :class:`nni_hypens.search.EdgeNES` wraps around the user's Lightning module.
+    """Search module that `EdgeNES` wraps around the user's Lightning module.
 
     Args:
         training_module: The user's module; its ``training_step`` gives the loss of both levels.

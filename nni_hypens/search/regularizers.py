@@ -20,6 +20,10 @@ class Annealed:
         value: A number (constant) or a pair (start, end).
         field: Name used in messages.
         positive: Whether zero is refused.
+
+    Example:
+        >>> Annealed((1.0, 3.0), "weight").at(progress=0.5)
+        2.0
     """
 
     def __init__(self, value: float | Sequence[float], field: str, positive: bool = False) -> None:
@@ -37,7 +41,13 @@ class Annealed:
 
 @runtime_checkable
 class Diversity(Protocol):
-    """A regulariser R(lam, base, alpha(lam)) on the common scale 0..n_edges of the dial."""
+    """A regulariser R(lam, base, alpha(lam)) on the common scale 0..n_edges of the dial.
+
+    Example:
+        >>> from nni_hypens.search import SharedEdges
+        >>> isinstance(SharedEdges(), Diversity)
+        True
+    """
 
     weight: Annealed
     temperature: Annealed

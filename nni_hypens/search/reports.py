@@ -92,7 +92,7 @@ _reports: LiveReports | None = None
 
 
 def is_live() -> bool:
-    """Whether this process belongs to a trial that :func:`nni_hypens.watch_search` started to show a search."""
+    """Whether this process belongs to a trial that `watch_search` started to show a search."""
     # the name is compared because trials of an experiment started inside the search inherit the variable
     return trial_name() is not None and os.environ.get(LIVE) == trial_name()
 

@@ -43,6 +43,10 @@ class Candidate:
         source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw, some edges set to or from the base's); ``large``
             for a large random architecture, or how adaptive training proposed it.
         architecture: The NNI sample.
+
+    Example:
+        >>> Candidate(lam=2.0, shared_edges=2, source="draw", architecture={"op": "conv"}).shared_edges
+        2
     """
 
     lam: float | None
@@ -61,6 +65,20 @@ class ArchitectureSampler:
         counts_edges: Whether lam is a number of shared edges (SharedEdges), so that a draw at lam must have about that
             many; with JensenShannon the dial is another distance and any draw will do.
         accepts: Which architectures may be sampled (a budget); None for all.
+
+    Example:
+        >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> base = random_architectures(structure, 1, seed=0)[0]
+        >>> layout = ChoiceLayout(structure.table)
+        >>> hypernetwork = Hypernetwork(layout.n_labels, layout.n_options, low=0.0, high=structure.n_edges)
+        >>> sampler = ArchitectureSampler(structure, hypernetwork, base)
+        >>> [candidate.shared_edges for candidate in sampler.sample(lam=1, n=3)]
+        [1, 1, 1]
+        >>> [candidate.source for candidate in sampler.pool(1)]
+        ['base']
     """
 
     def __init__(
@@ -208,7 +226,7 @@ class ArchitectureSampler:
     def load(
         cls, directory: Path, structure: EdgeStructure, accepts: Callable[[Sample], bool] | None = None
     ) -> ArchitectureSampler:
-        """Read what :meth:`save` wrote; ``accepts`` is not in it.
+        """Read what `save` wrote; ``accepts`` is not in it.
 
         Raises:
             InputError: A file is missing or broken, or belongs to another space.

@@ -21,6 +21,18 @@ def expected_shared_edges(structure: EdgeStructure, base: Sample, logits: torch.
 
     Returns:
         ``*``, in 0..n_edges.
+
+    Example:
+        >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> base = random_architectures(structure, 1, seed=0)[0]
+        >>> layout = ChoiceLayout(structure.table)
+        >>> expected_shared_edges(structure, base, torch.zeros(layout.n_labels, layout.n_options))
+        tensor(0.7500)
+        >>> expected_shared_edges(structure, base, 100 * layout.one_hot(base))
+        tensor(2.)
     """
     layout = ChoiceLayout(structure.table, logits.device)
     return SharedEdgeCounter(structure, layout, base).expected(inclusion_probabilities(logits, layout))
@@ -33,6 +45,16 @@ class SharedEdgeCounter:
     within one label need not be independent, since no slot holds an edge by two options of one label). Where slots of a
     node are unordered (NNI ``Cell``), the number of slots that hold a base edge is Poisson binomial, and the shared
     count is ``E[min(N, m)] = sum_{t=1..m} P(N >= t)`` for an edge that the base holds m times.
+
+    Example:
+        >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> base = random_architectures(structure, 1, seed=0)[0]
+        >>> layout = ChoiceLayout(structure.table)
+        >>> SharedEdgeCounter(structure, layout, base).expected(layout.one_hot(base))
+        tensor(2.)
     """
 
     def __init__(self, structure: EdgeStructure, layout: ChoiceLayout, base: Sample) -> None:
@@ -110,6 +132,21 @@ class SharedEdges:
     Args:
         weight: Weight c of the regulariser, or (start, end), linear over the epochs of the hypernetwork.
         temperature: Temperature t of the Gumbel-softmax, or (start, end).
+
+    Example:
+        >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> base = random_architectures(structure, 1, seed=0)[0]
+        >>> layout = ChoiceLayout(structure.table)
+        >>> regularizer = SharedEdges(weight=(0.3, 3.0))
+        >>> regularizer.bind(structure, layout, base)
+        >>> certain = 100 * layout.one_hot(base)[None]  # logits that give the base
+        >>> regularizer(torch.tensor([2.0]), certain, temperature=0.5, generator=None).item() < 0.01
+        True
+        >>> regularizer(torch.tensor([0.0]), certain, temperature=0.5, generator=None).item() > 1.9
+        True
     """
 
     counts_edges = True

@@ -53,7 +53,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
 
     Args:
         base: The base architecture: None to search it first in the same run, an NNI sample, or the path of a JSON file.
-        diversity: The regulariser, :class:`SharedEdges` (default) or :class:`JensenShannon`.
+        diversity: The regulariser, `SharedEdges` (default) or `JensenShannon`.
         pivots: Pivots K of the hypernetwork, at least 2.
         epsilon: lam is drawn from U[-epsilon, n_edges + epsilon] in the search.
         architecture_lr: Learning rate of Adam for logits and hypernetwork.
@@ -74,7 +74,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         max_params: Most parameters of the base and of every architecture that is sampled.
         max_flops: Most FLOPs of one image, a multiply-add counted as two.
         input_shape: Shape of one image, (channels, height, width), for ``max_flops``.
-        supernet: Weights that the supernet starts from, a safetensors file written by :meth:`save_supernet`.
+        supernet: Weights that the supernet starts from, a safetensors file written by `save_supernet`.
         checkpoint_dir: Folder in which the search is checkpointed after each epoch. A search that finds a checkpoint
             there goes on from it, with the result of a search that was never interrupted.
         gradient_clip_val: Norm to which the gradient of the weights is clipped; None for no clipping.
@@ -88,6 +88,18 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
 
     Raises:
         InputError: An argument out of its range.
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> strategy = EdgeNES(diversity=SharedEdges(weight=(0.3, 3.0)), paths=2, seed=1)
+        >>> supernet = strategy.mutate_model(OneCell(channels=2, in_channels=1))
+        >>> strategy.n_edges
+        4
+
+        A search is an NNI experiment; afterwards the strategy gives as many architectures as you want::
+
+            NasExperiment(OneCell(channels=16), Classification(...), strategy).run()
+            strategy.sample(lam=2.0, n=4)
     """
 
     def __init__(
@@ -317,7 +329,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         """The stand-alone network of an architecture, with the supernet's weights and buffers on its path.
 
         Args:
-            sample: An architecture of the space, as :meth:`sample` gives it.
+            sample: An architecture of the space, as `sample` gives it.
 
         Raises:
             InputError: Not an architecture of this space, or one whose network has layers that the supernet has not.

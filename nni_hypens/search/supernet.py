@@ -21,7 +21,7 @@ class Supernet:
     """A mutated model space together with the means to choose and run its paths.
 
     Args:
-        model: The space after mutation (in place) by an ``OneShotStrategy`` with :func:`mutation_hooks`.
+        model: The space after mutation (in place) by an ``OneShotStrategy`` with `mutation_hooks`.
         table: Its choices.
         weights: The straight-through weights its modules share.
     """

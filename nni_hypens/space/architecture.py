@@ -13,7 +13,7 @@ A space, or any module in it, overrides this by a method ``edge_groups(self) -> 
 labels it names out of the defaults, and labels in no group keep theirs. The nodes of our one-cell space do so: where an
 ``InputChoice`` selects among ``LayerChoice`` s, an edge is (node, input, operation on it), and operations on inputs
 that are not chosen do not count. A module that occurs again under the same labels adds no edges.
-:func:`nni_hypens.expected_shared_edges` is the mean count of draws from logits, under the same protocol.
+`expected_shared_edges` is the mean count of draws from logits, under the same protocol.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class EdgeGroup:
         slots: Pairs (label of the input choice or None, labels of the operation choices). With one operation label,
             that operation acts on whichever input is chosen; with several, label ``i`` is the operation on input
             ``i`` and counts only when input ``i`` is chosen.
+
+    Example:
+        >>> group = EdgeGroup("node", (("node/input", ("node/op_0", "node/op_1")),))
+        >>> sorted(group.labels)
+        ['node/input', 'node/op_0', 'node/op_1']
     """
 
     name: str
@@ -72,6 +77,19 @@ class EdgeStructure:
 
     Raises:
         InputError: A group names a label that is unknown or counted twice, or a slot does not fit its choices.
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> structure.n_edges
+        2
+        >>> base = {"node_0/input": [0], "node_0/op_0": "skip_connect",
+        ...         "node_1/input": [0], "node_1/op_0": "skip_connect", "node_1/op_1": "sep_conv_3x3"}
+        >>> structure.describe(base)
+        'node_0: 0>skip_connect; node_1: 0>skip_connect'
+        >>> structure.shared_edges(base, {**base, "node_1/input": [1]})
+        1
     """
 
     def __init__(self, table: ChoiceTable, groups: Iterable[EdgeGroup] = ()) -> None:

@@ -19,7 +19,12 @@ SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
 
 
 def hub_spaces() -> dict[str, str]:
-    """Name -> path of every model space of NNI's hub (about two seconds to import)."""
+    """Name -> path of every model space of NNI's hub (about two seconds to import).
+
+    Example:
+        >>> hub_spaces()["NasBench201"]
+        'nni.nas.hub.pytorch:NasBench201'
+    """
     hub = importlib.import_module("nni.nas.hub.pytorch")
     classes = {name: value for name, value in vars(hub).items() if inspect.isclass(value)}
     return {name: f"{hub.__name__}:{name}" for name, value in classes.items() if issubclass(value, ModelSpace)}
@@ -66,12 +71,26 @@ def parameter_names(factory: Any) -> list[str]:
 
 
 def fresh(space: ModelSpace) -> ModelSpace:
-    """The same space once more, with new weights: a search changes the one it is given."""
+    """The same space once more, with new weights: a search changes the one it is given.
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> fresh(OneCell(channels=2, in_channels=1)).stem[0].out_channels
+        2
+    """
     return type(space)(*space.trace_args, **space.trace_kwargs)
 
 
 def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
-    """One architecture of a space, with new weights, as a trial builds it."""
+    """One architecture of a space, with new weights, as a trial builds it.
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=1, in_channels=1)
+        >>> network = fixed_network(space, {"node_0/input": [0], "node_0/op_0": "skip_connect"})
+        >>> network(torch.zeros(4, 1, 8, 8)).shape
+        torch.Size([4, 10])
+    """
     with model_context(architecture):
         network: torch.nn.Module = fresh(space)
         return network

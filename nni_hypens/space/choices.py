@@ -26,6 +26,14 @@ class ChoiceTable:
         options: label -> its options, in NNI's order.
         n_chosen: label -> how many options are chosen at once.
         multiple: Labels whose choice NNI writes as a list (``CategoricalMultiple``).
+
+    Example:
+        >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
+        >>> table = ChoiceTable(options, n_chosen={"op": 1, "input": 2}, multiple=frozenset({"input"}))
+        >>> table.to_sample([[1], [2, 0]])
+        {'op': 'pool', 'input': [0, 2]}
+        >>> table.to_indices({"op": "pool", "input": [0, 2]})
+        {'op': [1], 'input': [0, 2]}
     """
 
     options: dict[str, tuple[Any, ...]]
@@ -141,6 +149,13 @@ def load_sample(path: str | Path, table: ChoiceTable, field: str = "base") -> Sa
 
     Raises:
         InputError: The file is missing, is not JSON, or is not an architecture of this space.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "base.json").write_text('{"op": "pool"}')
+        >>> load_sample(folder / "base.json", ChoiceTable({"op": ("conv", "pool")}, {"op": 1}, frozenset()))
+        {'op': 'pool'}
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

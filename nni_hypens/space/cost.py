@@ -22,7 +22,12 @@ LATENCY_WARM_UP, LATENCY_PASSES = 5, 30
 
 
 class Cost(NamedTuple):
-    """Parameters of a stand-alone network, and FLOPs of one image (None if the shape of images is not known)."""
+    """Parameters of a stand-alone network, and FLOPs of one image (None if the shape of images is not known).
+
+    Example:
+        >>> Cost(params=52, flops=None).params
+        52
+    """
 
     params: int
     flops: int | None

@@ -14,7 +14,16 @@ from nni_hypens.space.choices import ChoiceTable
 
 
 def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sample]:
-    """Up to ``n`` different architectures, each choice drawn uniformly (fewer where the space holds few)."""
+    """Up to ``n`` different architectures, each choice drawn uniformly (fewer where the space holds few).
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> samples = random_architectures(structure, 3, seed=0)
+        >>> len({structure.key(sample) for sample in samples})
+        3
+    """
     layout, generator = ChoiceLayout(structure.table), torch.Generator().manual_seed(seed)
     found: dict[object, Sample] = {}
     for _ in range(10):
@@ -42,7 +51,16 @@ def diverse_start(
 
 
 def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
-    """Every architecture that differs from ``sample`` in one option of one choice and is another network."""
+    """Every architecture that differs from ``sample`` in one option of one choice and is another network.
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> sample = random_architectures(structure, 1, seed=0)[0]
+        >>> {structure.shared_edges(sample, other) for other in neighbours(structure, sample)}
+        {1}
+    """
     table, own = structure.table, structure.key(sample)
     found: dict[object, Sample] = {}
     for label, options in table.options.items():
@@ -61,7 +79,19 @@ def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
 
 
 class ChoiceLayout:
-    """Tensor side of a :class:`ChoiceTable`: which of the ``L x M`` logits exist, and how many are chosen per label."""
+    """Tensor side of a `ChoiceTable`: which of the ``L x M`` logits exist, and how many are chosen per label.
+
+    Example:
+        >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
+        >>> table = ChoiceTable(options, n_chosen={"op": 1, "input": 2}, multiple=frozenset({"input"}))
+        >>> layout = ChoiceLayout(table)
+        >>> layout.mask
+        tensor([[ True,  True, False],
+                [ True,  True,  True]])
+        >>> layout.one_hot({"op": "pool", "input": [0, 2]})
+        tensor([[0., 1., 0.],
+                [1., 0., 1.]])
+    """
 
     def __init__(self, table: ChoiceTable, device: torch.device | str = "cpu") -> None:
         self.table = table
@@ -86,7 +116,12 @@ class ChoiceLayout:
 
 
 class PathDraw(NamedTuple):
-    """Architectures drawn from logits: ``chosen * x L x k`` indices and their relaxation ``soft * x L x M``."""
+    """Architectures drawn from logits: ``chosen * x L x k`` indices and their relaxation ``soft * x L x M``.
+
+    Example:
+        >>> PathDraw(chosen=torch.tensor([[1]]), soft=torch.tensor([[0.2, 0.8]])).chosen
+        tensor([[1]])
+    """
 
     chosen: torch.Tensor
     soft: torch.Tensor
@@ -113,6 +148,16 @@ def draw_paths(
         temperature: Of the relaxation, above 0. The hard choice does not depend on it.
         generator: Source of the noise (CPU).
         noise: False for the mode: the most probable choice of each label.
+
+    Example:
+        >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
+        >>> table = ChoiceTable(options, n_chosen={"op": 1, "input": 2}, multiple=frozenset({"input"}))
+        >>> layout = ChoiceLayout(table)
+        >>> draw = draw_paths(torch.tensor([[0.0, 1.0, 0.0], [3.0, 1.0, 2.0]]), layout, temperature=1.0, noise=False)
+        >>> table.to_sample(draw.chosen.tolist())
+        {'op': 'pool', 'input': [0, 2]}
+        >>> draw.soft.shape
+        torch.Size([2, 3])
     """
     logits = layout.masked(logits)
     if noise:
@@ -136,7 +181,7 @@ def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: floa
 
 
 def inclusion_probabilities(logits: torch.Tensor, layout: ChoiceLayout) -> torch.Tensor:
-    """Probability that each option is among those that :func:`draw_paths` chooses, differentiable in the logits.
+    """Probability that each option is among those that `draw_paths` chooses, differentiable in the logits.
 
     For n_chosen = 1 the softmax. For n_chosen = k Gumbel top-k draws without replacement (Plackett-Luce; Kool et al.
     2019), so option i is chosen if fewer than k others ring before it in a race of exponential clocks with rates
@@ -149,6 +194,14 @@ def inclusion_probabilities(logits: torch.Tensor, layout: ChoiceLayout) -> torch
 
     Returns:
         ``* x L x M``; rows sum to n_chosen, options that do not exist have 0.
+
+    Example:
+        >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
+        >>> table = ChoiceTable(options, n_chosen={"op": 1, "input": 2}, multiple=frozenset({"input"}))
+        >>> layout = ChoiceLayout(table)
+        >>> inclusion_probabilities(torch.zeros(2, 3), layout)
+        tensor([[0.5000, 0.5000, 0.0000],
+                [0.6667, 0.6667, 0.6667]])
     """
     soft = F.softmax(layout.masked(logits), dim=-1)
     several = ((layout.n_chosen > 1).to(layout.mask.device) & ~layout.full).nonzero().flatten()

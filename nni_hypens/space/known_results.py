@@ -3,7 +3,7 @@
 A table is a CSV or JSON file with a column ``architecture`` and one or more columns of numbers, such as ``accuracy``.
 An architecture is an NNI sample as JSON; on NNI's NasBench201 space it may also be the string that NAS-Bench-201 uses,
 or the mapping ``{"0_1": "conv_3x3", ...}`` of NNI's own benchmark database. Two writings of the same network, such as
-two orders of a cell's slots, are one architecture (:meth:`nni_hypens.space.architecture.EdgeStructure.key`).
+two orders of a cell's slots, are one architecture (`EdgeStructure.key`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,16 @@ class KnownResults:
 
     Raises:
         InputError: Naming the row (1 is the first after the head) and the field.
+
+    Example:
+        >>> from search_spaces import OneCell
+        >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
+        >>> structure = EdgeStructure.from_space(space)
+        >>> from nni_hypens.space import random_architectures
+        >>> first, second = random_architectures(structure, 2, seed=0)
+        >>> known = KnownResults(structure, [{"architecture": first, "accuracy": 0.9}])
+        >>> known.lookup(first), known.lookup(second)
+        ({'accuracy': 0.9}, None)
     """
 
     def __init__(self, space: ModelSpace | EdgeStructure, rows: Iterable[Mapping[str, Any]]) -> None:

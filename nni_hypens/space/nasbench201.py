@@ -39,6 +39,11 @@ def nasbench201_string(sample: Sample) -> str:
 
     Raises:
         InputError: It is an architecture of another space.
+
+    Example:
+        >>> labels = ["cell/0_1", "cell/0_2", "cell/1_2", "cell/0_3", "cell/1_3", "cell/2_3"]
+        >>> nasbench201_string(dict.fromkeys(labels, "conv_3x3"))
+        '|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|'
     """
     labels = nasbench201_labels(sample)
     if labels is None:
@@ -61,6 +66,14 @@ def nasbench201_sample(text: str, table: ChoiceTable, field: str = "architecture
 
     Raises:
         InputError: Another form, an unknown operation (with the nearest), or a space that is not NNI's NasBench201.
+
+    Example:
+        >>> labels = ["cell/0_1", "cell/0_2", "cell/1_2", "cell/0_3", "cell/1_3", "cell/2_3"]
+        >>> operations = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
+        >>> table = ChoiceTable(dict.fromkeys(labels, operations), dict.fromkeys(labels, 1), frozenset())
+        >>> sample = nasbench201_sample("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|avg_pool_3x3~2|", table)
+        >>> sample["cell/0_1"], sample["cell/2_3"]
+        ('conv_3x3', 'avg_pool_3x3')
     """
     labels = nasbench201_labels(table.labels)
     if labels is None:

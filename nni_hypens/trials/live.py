@@ -1,7 +1,7 @@
 """A one-shot search, live in NNI's web UI.
 
 NNI starts no web server for one-shot strategies. Here an ordinary local experiment is started whose only trial runs
-the search; inside it, :class:`nni_hypens.EdgeNES` reports every epoch (:mod:`nni_hypens.search.reports`). What the
+the search; inside it, `EdgeNES` reports every epoch (``search/reports.py``). What the
 search prints is shown as it comes, and its exit code is kept.
 """
 
@@ -41,7 +41,7 @@ def watch_search(
 ) -> int:
     """Run a command that performs a one-shot search, as the only trial of an experiment that NNI's web UI shows.
 
-    Any script will do that runs a ``NasExperiment`` with :class:`nni_hypens.search.EdgeNES`; it is not changed. Each
+    Any script will do that runs a ``NasExperiment`` with `EdgeNES`; it is not changed. Each
     epoch is an intermediate metric: ``default`` (validation loss; training loss in the warm-up), ``loss``,
     ``accuracy``, ``dial_error`` and more. The page can be seen until the search ends.
 
@@ -75,7 +75,7 @@ def watch_stage(
     port: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> int:
-    """As :func:`watch_search`, for the search of a run folder: a manager that outlives this process is found again.
+    """As `watch_search`, for the search of a run folder: a manager that outlives this process is found again.
 
     Args:
         command: The search.
@@ -110,7 +110,7 @@ class _LiveExperiment(PatientManager, Experiment):  # type: ignore[misc]
 
 
 class _Watch:
-    """One experiment with one trial; arguments as for :func:`watch_search`."""
+    """One experiment with one trial; arguments as for `watch_search`."""
 
     def __init__(
         self,

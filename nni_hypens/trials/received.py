@@ -32,7 +32,7 @@ class Expected:
     """What a candidate's files must be.
 
     Args:
-        spec: Fields of its :class:`nni_hypens.trials.training.TrialSpec`.
+        spec: Fields of its `TrialSpec`.
         network: Its architecture, with any weights.
         classes: Classes C, or None for any number.
         rows: Array of the predictions -> its examples, or None for any number.

@@ -36,7 +36,7 @@ class Machines:
 
     Args:
         service: A service whose platform is ``remote``.
-        known_hosts: See :class:`Machine`.
+        known_hosts: See `Machine`.
     """
 
     def __init__(self, service: Service, known_hosts: Path) -> None:
@@ -136,7 +136,7 @@ TRIES, PAUSE_SECONDS = 3, 2.0
 
 
 class RemoteTraining(CandidateTraining):
-    """As :class:`CandidateTraining`, on machines that do not have the run folder.
+    """As `CandidateTraining`, on machines that do not have the run folder.
 
     Args:
         *arguments: Those of ``CandidateTraining``.

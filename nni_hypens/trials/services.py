@@ -1,7 +1,7 @@
 """Where candidates are trained: NNI's training services, as NNI's own config objects, checked before any long work.
 
 On ``local`` trials write into the run folder. On ``remote`` the run folder is not there: trials write into their own
-output folders, and :mod:`nni_hypens.trials.remote` fetches the files. On any other service (Kubernetes ...) the run
+output folders, and ``trials/remote.py`` fetches the files. On any other service (Kubernetes ...) the run
 folder must be on a file system that trials see at the same path.
 """
 

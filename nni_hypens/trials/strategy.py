@@ -234,4 +234,4 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load; see :meth:`state_dict`."""
+        """Nothing to load; see `state_dict`."""

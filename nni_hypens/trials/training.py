@@ -47,7 +47,7 @@ class TrialSpec:
         seed: Seed of its initial weights and of everything drawn in its training.
         text: The architecture in one line, for NNI's web UI.
         warm_start: Whether its initial weights are those in ``initial.safetensors`` in its folder.
-        until: Epoch of its schedule at which it waits to be compared (:mod:`nni_hypens.trials.halving`); None for none.
+        until: Epoch of its schedule at which it waits to be compared (``trials/halving.py``); None for none.
     """
 
     id: str
@@ -70,7 +70,7 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
         evaluator: The user's evaluator, traced.
         data: The user's data module, traced: ``val_dataloader()`` and ``test_dataloader()`` give (images, labels) in
             order.
-        candidates: Fields of a :class:`TrialSpec`, one dict for each candidate; the first is the trial's own sample.
+        candidates: Fields of a `TrialSpec`, one dict for each candidate; the first is the trial's own sample.
         directory: Absolute path of the folder that has a folder for each candidate; None for the trial's own output
             folder, where the run folder cannot be seen. Reports then say which it is, as ``place``.
         threads: Threads of torch in the trial; the result depends on it in the last digits, so it is fixed.

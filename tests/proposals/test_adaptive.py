@@ -20,7 +20,7 @@ from nni_hypens.proposals.forecast import (
 )
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import NetworkSize
-from nni_hypens.space.draws import diverse_start, neighbours, random_architectures
+from nni_hypens.space.draws import random_architectures
 from search_spaces import OneCell, darts
 
 LABELS = np.arange(120) % 4
@@ -50,33 +50,6 @@ def train(structure: EdgeStructure, sample: dict, seed: int) -> np.ndarray:
 def pool(structure: EdgeStructure, n: int, seed: int = 0) -> tuple[list[dict], np.ndarray]:
     samples = random_architectures(structure, n, seed)
     return samples, np.stack([train(structure, sample, 0) for sample in samples])
-
-
-def test_random_architectures_are_different_and_repeat_with_the_seed(structure: EdgeStructure) -> None:
-    first = random_architectures(structure, 50, seed=3)
-    assert first == random_architectures(structure, 50, seed=3) != random_architectures(structure, 50, seed=4)
-    assert len({structure.key(sample) for sample in first}) == 50
-    small = EdgeStructure.from_space(OneCell(channels=2, nodes=1, operations=["skip_connect", "sep_conv_3x3"]))
-    assert len(random_architectures(small, 50, seed=0)) == 2  # all there are
-
-
-@pytest.mark.parametrize("space", [OneCell(channels=2), darts("tiny")], ids=["one_cell", "darts"])
-def test_neighbours_are_all_one_choice_changes(space) -> None:
-    structure = EdgeStructure.from_space(space)
-    sample = random_architectures(structure, 1, seed=0)[0]
-    found = neighbours(structure, sample)
-    keys = {structure.key(other) for other in found}
-    assert len(keys) == len(found) and structure.key(sample) not in keys
-    for other in found:
-        assert sum(other[label] != sample[label] for label in sample) == 1
-        assert structure.table.validate(other) == other
-    wanted = set()
-    for label, options in structure.table.options.items():
-        for value in options:
-            kind = [value] if label in structure.table.multiple else value
-            wanted.add(structure.key({**sample, label: kind}))
-    if all(n == 1 for n in structure.table.n_chosen.values()):
-        assert keys == wanted - {structure.key(sample)}
 
 
 @pytest.mark.parametrize("space", [OneCell(channels=2), darts("tiny")], ids=["one_cell", "darts"])
@@ -298,15 +271,6 @@ def test_a_rule_asks_for_the_traits_of_few(structure: EdgeStructure) -> None:
     assert len(asked) == MEASURED
     without = AdaptiveTraining(structure, samples[:2], samples[2:], LABELS, 3).propose(samples, probs)
     assert with_traits.gain != without.gain
-
-
-def test_a_start_has_the_largest_and_some_others(structure: EdgeStructure) -> None:
-    samples = random_architectures(structure, 20, seed=0)
-    size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
-    start = diverse_start(samples, size, large=2, others=3)
-    products = [float(np.prod(size(sample))) for sample in samples]
-    assert sorted((float(np.prod(size(sample))) for sample in start[:2]), reverse=True) == sorted(products)[:-3:-1]
-    assert start[2:] == [sample for sample in samples if sample not in start[:2]][:3]
 
 
 def test_a_rule_that_begins_later_proposes_the_same(structure: EdgeStructure) -> None:

@@ -3,19 +3,20 @@ from __future__ import annotations
 import copy
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torchmetrics
 
 from nni_hypens import EdgeNES, ImageData
-from nni_hypens.search.base_choice import Silenced, path_loss
 from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
+from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.trials.evaluators import ImageClassification
 from search_spaces import OneCell
+from tests.support.searches import run_search, tiny
 
 
 def module(strategy: EdgeNES, space: OneCell) -> EdgeNESModule:
@@ -135,38 +136,34 @@ def test_the_state_holds_what_is_no_tensor(tiny_cell: OneCell) -> None:
     assert again.history[0]["epoch"] == 0 and math.isnan(again.history[0]["loss"])
 
 
-def module_user_module(strategy: EdgeNES, space: OneCell) -> EdgeNESModule:
-    strategy.mutate_model(space)
-    return strategy.configure_oneshot_module(ImageClassification(10, 0.01, 0.0, 1))
+def test_paths_average(digits: ImageData, tmp_path: Path) -> None:
+    """k paths take k times the passes through the network; the mixture runs it once per batch."""
+
+    counted = {}
+    for paths in (1, 3, "all"):
+        space = tiny()
+        calls: list[int] = []
+        space.head.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        strategy = run_search(tmp_path / str(paths), EdgeNES(paths=paths, base_epochs=0, base_draws=1), digits, space)
+        counted[paths] = len(calls)
+        assert len(strategy.sample(lam=2.0, n=2)) == 2
+    batches, validation = 4, 1
+    warmup, rest = batches, 2 * 2 * batches  # one epoch of weights, two of both halves
+    assert counted[1] == warmup + rest + validation
+    assert counted[3] == 3 * (warmup + rest) + validation
+    assert counted["all"] == warmup + rest + validation
 
 
-def test_loss_of_a_path(tiny_cell: OneCell, digits: ImageData) -> None:
-    """Cross-entropy with inherited weights and BatchNorm by batch, as ``predict`` has it; nothing is left behind."""
-    found = module_user_module(EdgeNES(), tiny_cell)
-    found.training_module.set_model(found.supernet.model)
-    found.training_module.train()
-    batches = list(digits.val_dataloader())
-    table = found.structure.table
-    sample = table.validate({label: 0 if "input" in label else "dil_conv_3x3" for label in table.options})
-    before = {name: value.clone() for name, value in found.supernet.model.state_dict().items()}
-    with Silenced(found.training_module):
-        loss = path_loss(found.training_module, found.supernet, sample, batches).item()
-    assert all(torch.equal(before[name], value) for name, value in found.supernet.model.state_dict().items())
-    labels = torch.cat([labels for _, labels in batches])
-    probabilities = found.supernet.predict([sample], batches)[0]
-    assert loss == pytest.approx(-probabilities[range(len(labels)), labels].log().mean().item(), rel=1e-4)
-    assert all(part.training for part in found.training_module.modules())
-
-
-def test_comparing_paths_logs_nothing(tiny_cell: OneCell) -> None:
-    user = ImageClassification(10, 0.01, 0.0, 1)
-    said: list[str] = []
-    user.log = lambda name, *args, **kwargs: said.append(name)
-    metric = torchmetrics.MeanMetric()
-    user.metric = metric
-    with Silenced(user):
-        user.log("loss", 1.0)
-        metric.update(5.0)
-    assert said == [] and metric.update_count == 0
-    user.log("loss", 1.0)
-    assert said == ["loss"]
+def test_a_fixed_lam_leaves_the_rest_of_the_dial_alone(digits: ImageData, tmp_path: Path) -> None:
+    """At lam = 0, which is between the first two of five pivots, no other learns."""
+    base = EdgeStructure.from_space(tiny()).table.to_sample([[0]] * 14)
+    strategy = EdgeNES(base=base, lam=0, warmup_epochs=0)
+    strategy.mutate_model(tiny())
+    untrained = strategy.configure_oneshot_module(ImageClassification(10, 0.01, 0.0, 1)).hypernetwork
+    strategy = run_search(tmp_path, EdgeNES(base=base, lam=0, warmup_epochs=0), digits, tiny(), epochs=4)
+    after, before = strategy.oneshot_module.hypernetwork.values.detach(), untrained.values.detach()
+    moved = (after - before).abs().amax(dim=(1, 2))
+    assert (moved[:2] > 0).all() and not moved[2:].any()
+    found = strategy.sampler.mode(0)
+    assert found.shared_edges < 4
+    assert strategy.history[-1]["dial_error"] == found.shared_edges

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import nni
@@ -7,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 from nni.nas.hub.pytorch import MobileNetV3Space
-from nni.nas.nn.pytorch import ModelSpace
+from nni.nas.nn.pytorch import LayerChoice, ModelSpace
 from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty, SampleProfilerPenalty
 from nni.nas.oneshot.pytorch.supermodule._expression_utils import expression_expectation
 from nni.nas.profiler.pytorch.flops import NumParamsProfiler
+from torch import nn
 
+from nni_hypens import EdgeNES, ImageData
 from nni_hypens.errors import InputError
 from nni_hypens.search.penalty import ExpectedCost, Penalty
 from nni_hypens.space.choices import ChoiceTable
 from search_spaces import OneCell
+from tests.support.searches import run_search, tiny
 
 
 def probabilities(options: dict[str, tuple[Any, ...]]) -> dict[str, torch.Tensor]:
@@ -109,3 +113,44 @@ def test_expressions_that_cannot_be_tabled_are_refused() -> None:
         many = (many + 0) * (many + nni.choice(f"x{index}", list(range(1, 11))))
     with pytest.raises(InputError, match="^penalty.profiler"):
         ExpectedCost(many)
+
+
+def test_penalty_makes_networks_smaller(digits: ImageData, tmp_path: Path) -> None:
+    """A space of two widths where only the penalty tells them apart for sure."""
+
+    class Two(ModelSpace):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flat = nn.Flatten()
+            blocks = {f"layer_{index}": _pair() for index in range(4)}
+            self.body = nn.Sequential(*(LayerChoice(pair, label=name) for name, pair in blocks.items()))
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(self.body(self.flat(images)))
+
+    def _pair() -> dict[str, nn.Module]:
+        return {"big": nn.Sequential(nn.Linear(64, 256), nn.Linear(256, 64)), "small": nn.Linear(64, 64)}
+
+    def expected(scale: float) -> float:
+        space = Two()
+        profiler = NumParamsProfiler(space, torch.zeros(1, 1, 8, 8))
+        penalty = {"profiler": profiler, "baseline": 50_000, "scale": scale}
+        strategy = EdgeNES(penalty=penalty, architecture_lr=0.3, base_epochs=1)
+        run_search(tmp_path / str(scale), strategy, digits, space)
+        pool = strategy.sampler
+        share = torch.stack([pool.logits(lam).softmax(-1)[:, 0].mean() for lam in (0.0, 2.0, 4.0)])
+        return share.mean().item()
+
+    assert expected(10.0) < expected(-10.0) - 0.2
+
+
+def test_penalty_is_logged_and_enters_the_loss(digits: ImageData, tmp_path: Path) -> None:
+    space = tiny()
+    profiler = NumParamsProfiler(space, torch.zeros(1, 1, 8, 8))
+    strategy = EdgeNES(penalty={"profiler": profiler, "baseline": 100.0})
+    run_search(tmp_path, strategy, digits, space)
+    logged = strategy.oneshot_module.trainer.callback_metrics
+    assert logged["penalty/penalty"] > 0
+    cost, normalized = (float(logged[f"penalty/{name}"]) for name in ("penalty", "normalized_penalty"))
+    assert normalized == pytest.approx(cost / 100 - 1, 1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from safetensors.torch import save_file
 
 from nni_hypens import EdgeNES, ImageData, InputError, JensenShannon, SharedEdges, image_evaluator
 from nni_hypens.search.schedule import HISTORY_COLUMNS
-from nni_hypens.search.trainer import check_trainer
 from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.cost import Budget
 from nni_hypens.utils.tensors import load_supernet_weights
 from search_spaces import DartsSpace, OneCell
+from tests.support.searches import config, losses, run_search, tiny
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -29,11 +31,6 @@ QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": 
 @pytest.fixture(scope="module")
 def data(digits: ImageData) -> ImageData:
     return digits
-
-
-def tiny() -> OneCell:
-    torch.manual_seed(0)
-    return OneCell(channels=2, in_channels=1)
 
 
 def search(
@@ -350,38 +347,6 @@ def test_structure_is_read_before_mutation() -> None:
     assert strategy.structure.groups == before.groups and strategy.n_edges == 16
 
 
-def trainer(**settings: Any) -> pl.Trainer:
-    return pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **settings)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"precision": "bf16-mixed"},
-        {"precision": 64},
-        {"devices": 2, "strategy": "ddp_find_unused_parameters_true"},
-        {"devices": 2, "strategy": "ddp_fork_find_unused_parameters_true"},
-    ],
-)
-def test_trainers_that_work(settings: dict[str, Any]) -> None:
-    check_trainer(trainer(**settings))
-
-
-@pytest.mark.parametrize(
-    ("settings", "field", "way_out"),
-    [
-        ({"accumulate_grad_batches": 2}, "accumulate_grad_batches", "larger batch"),
-        ({"gradient_clip_val": 1.0}, "gradient_clip_val", r"EdgeNES\(gradient_clip_val"),
-        ({"precision": "bf16-true"}, "precision", "bf16-mixed"),
-        ({"devices": 2, "strategy": "ddp"}, "strategy", "ddp_find_unused_parameters_true"),
-    ],
-)
-def test_trainers_that_cannot_work(settings: dict[str, Any], field: str, way_out: str) -> None:
-    with pytest.raises(InputError, match=f"^{field}.*{way_out}"):
-        check_trainer(trainer(**settings))
-
-
 def test_weights_are_all_or_nothing(tmp_path: Path) -> None:
     source, target = OneCell(2), OneCell(2)
     path = tmp_path / "supernet.safetensors"
@@ -404,3 +369,82 @@ def test_weights_are_all_or_nothing(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="^supernet"):
             load_supernet_weights(target, place, "supernet")
     assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())
+
+
+def test_a_fixed_lam_is_on_the_dial(digits: ImageData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^lam: got 5; expected a number in 0\.\.4"):
+        EdgeNES(lam=5).mutate_model(tiny())
+    for wrong in (-1, "2", float("nan"), True):
+        with pytest.raises(InputError, match="^lam: got"):
+            EdgeNES(lam=wrong)  # type: ignore[arg-type]
+
+
+def test_sampling_keeps_the_budget(digits: ImageData, tmp_path: Path) -> None:
+    space = OneCell(channels=2, in_channels=1)
+    costs = Budget(space, input_shape=(1, 8, 8))
+    free = [candidate.architecture for candidate in run_search(tmp_path / "free", EdgeNES(), digits).pool(9)]
+    limit, flops = (statistics.median(values) for values in zip(*map(costs.cost, free), strict=True))
+    strategy = EdgeNES(max_params=limit, max_flops=flops, input_shape=(1, 8, 8), base_draws=8)
+    run_search(tmp_path, strategy, digits, space)
+    found = [strategy.base_architecture, *strategy.sample(lam=2.0, n=4)]
+    found += [candidate.architecture for candidate in strategy.pool(3, (1.0, 3.0))]
+    assert all(cost.params <= limit and cost.flops <= flops for cost in map(costs.cost, found))
+
+
+def test_supernet_weights_go_to_a_later_run(digits: ImageData, tmp_path: Path) -> None:
+    first = run_search(tmp_path / "first", EdgeNES(), digits)
+    path = tmp_path / "supernet.safetensors"
+    first.save_supernet(path)
+    later = EdgeNES(supernet=path, seed=5)
+    later.mutate_model(OneCell(channels=2, in_channels=1))
+    trained = first.trained_supernet.model.state_dict()
+    assert all(torch.equal(value, trained[name]) for name, value in later.trained_supernet.model.state_dict().items())
+    resumed = run_search(tmp_path / "second", EdgeNES(supernet=path, seed=5), digits)
+    assert losses(resumed)[0] < losses(first)[0]  # it begins where the first ended
+    with pytest.raises(InputError, match="^supernet"):
+        EdgeNES(supernet=path).mutate_model(OneCell(channels=3, in_channels=1))
+
+
+def test_nni_resumes_from_the_checkpoint_folder(digits: ImageData, tmp_path: Path) -> None:
+    """``NasExperiment.resume`` after a stop that left NNI's own state without a checkpoint, as kill -9 does."""
+    whole = run_search(tmp_path / "whole", EdgeNES(), digits)
+
+    class StopError(Exception):
+        pass
+
+    strategy = EdgeNES(checkpoint_dir=tmp_path / "checkpoint")
+    experiment = NasExperiment(tiny(), image_evaluator(digits, 10, 3), strategy, config(tmp_path / "cut"))
+    state = tmp_path / "cut" / "nni" / experiment.id / "checkpoint" / "state.ckpt.torch"
+
+    def interrupt(*_: Any) -> None:
+        if strategy.oneshot_module.current_epoch == 2:
+            raise StopError
+
+    tripped = tiny()
+    tripped.head.register_forward_hook(interrupt)
+    experiment.model_space = tripped
+    with pytest.raises(StopError):
+        experiment.start()
+    at_start = state.read_bytes()
+    experiment.stop()
+    state.write_bytes(at_start)
+    again = EdgeNES(checkpoint_dir=tmp_path / "checkpoint")
+    resumed = NasExperiment(tiny(), image_evaluator(digits, 10, 3), again, config(tmp_path / "cut"), id=experiment.id)
+    resumed.resume()
+    assert again.base_architecture == whole.base_architecture and losses(again) == losses(whole)
+    assert torch.equal(again.sampler.hypernetwork.values, whole.sampler.hypernetwork.values)
+
+
+def test_resume_finds_the_checkpoint_of_the_users_own_callback(digits: ImageData, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "last.ckpt").write_bytes(b"")
+    strategy = EdgeNES()
+    experiment = NasExperiment(tiny(), image_evaluator(digits, 10, 3), strategy, config(tmp_path))
+    experiment.evaluator.trainer.callbacks.append(ModelCheckpoint(tmp_path / "mine", save_last=True))
+    strategy._mutated_model_space = experiment.executable_model_factory(experiment.config.canonical_copy().model_format)
+    strategy.load_state_dict({})
+    assert experiment.evaluator.fit_kwargs["ckpt_path"] == str(tmp_path / "mine" / "last.ckpt")
+    del experiment.evaluator.fit_kwargs["ckpt_path"]
+    (tmp_path / "mine" / "last.ckpt").unlink()
+    with pytest.warns(UserWarning, match="no checkpoint"):
+        strategy.load_state_dict({})

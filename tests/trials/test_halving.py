@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.data.arrays import as_batch
-from nni_hypens.trials import halving, pausing
+from nni_hypens.trials import halving
 from nni_hypens.trials.evaluators import ImageClassification
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
-from tests.trials.test_training import channel, space, specs  # noqa: F401
+from tests.support.trials import space, specs
 
 
 @pytest.mark.parametrize(
@@ -44,17 +44,6 @@ def test_the_better_half_goes_on_but_never_too_few() -> None:
     assert halving.survivors(scores, 1) == ["b", "e", "c"]  # of two and a half three; of equals the first
     assert halving.survivors(scores, 4) == ["b", "e", "c", "d"]
     assert sorted(halving.survivors(scores, 9)) == list("abcde")
-
-
-def test_random_state_comes_back() -> None:
-    def draw() -> list[Any]:
-        return [*torch.rand(3).tolist(), *np.random.rand(3), np.random.randn(), random.random(), random.gauss(0, 1)]
-
-    np.random.randn(), random.gauss(0, 1)  # each keeps a second value
-    state = pausing.random_state()
-    first = draw()
-    pausing.set_random_state(state)
-    assert draw() == first
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +99,7 @@ def train(
 def test_who_goes_on_ends_as_if_nothing_had_stopped(
     data: ImageData,
     tmp_path: Path,
-    channel: Any,  # noqa: F811
+    channel: Any,
     make: Any,
 ) -> None:
     """Weights and predictions bit for bit, the history of all epochs, with a disturbance between the rungs."""
@@ -143,7 +132,7 @@ def test_who_goes_on_ends_as_if_nothing_had_stopped(
     assert {**one, **times} == {**other, **times}
 
 
-def test_packs_go_on_as_each_alone(data: ImageData, tmp_path: Path, channel: Any) -> None:  # noqa: F811
+def test_packs_go_on_as_each_alone(data: ImageData, tmp_path: Path, channel: Any) -> None:
     two = specs(2)
     for until in (3, 6):
         train(data, tmp_path / "together", image_evaluator(data, 10, 6), *(replace(spec, until=until) for spec in two))
@@ -153,7 +142,7 @@ def test_packs_go_on_as_each_alone(data: ImageData, tmp_path: Path, channel: Any
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_nothing_is_trained_twice(data: ImageData, tmp_path: Path, channel: Any, monkeypatch: Any) -> None:  # noqa: F811
+def test_nothing_is_trained_twice(data: ImageData, tmp_path: Path, channel: Any, monkeypatch: Any) -> None:
     """A trial that was killed after it wrote its rung and before it said so is not repeated."""
     spec = replace(specs(1)[0], until=3)
     said = train(data, tmp_path, image_evaluator(data, 10, 6), spec)
@@ -168,7 +157,7 @@ class StopsAt(pl.Callback):
         trainer.should_stop = trainer.current_epoch + 1 >= 3
 
 
-def test_an_evaluator_that_ends_by_itself_is_at_its_end(data: ImageData, tmp_path: Path, channel: Any) -> None:  # noqa: F811
+def test_an_evaluator_that_ends_by_itself_is_at_its_end(data: ImageData, tmp_path: Path, channel: Any) -> None:
     """Even at the very epoch of the rung: it would not have gone on without halving."""
     evaluator = image_evaluator(data, 10, 6)
     evaluator.trainer.callbacks.append(StopsAt())
@@ -183,7 +172,7 @@ class Keeps(pl.Callback):
         return {"path": Path("somewhere"), "self": self}
 
 
-def test_a_checkpoint_that_would_need_pickle_is_refused(data: ImageData, tmp_path: Path, channel: Any) -> None:  # noqa: F811
+def test_a_checkpoint_that_would_need_pickle_is_refused(data: ImageData, tmp_path: Path, channel: Any) -> None:
     evaluator = image_evaluator(data, 10, 6)
     evaluator.trainer.callbacks.append(Keeps())
     with pytest.raises(InputError, match="^halving: .*plain data"):

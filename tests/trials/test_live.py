@@ -31,8 +31,8 @@ from nni_hypens.search import reports as live_reports
 from nni_hypens.search.reports import LiveReports, epoch_metric, is_live
 from nni_hypens.trials import live_trial
 from search_spaces import OneCell
-from tests.end_to_end.test_run import finish, get, kill, reachable_from_outside, start, wait_for
 from tests.support.loaded import PATIENCE, free_port
+from tests.support.runs import finish, get, kill, reachable_from_outside, start, wait_for
 
 WARM = {"epoch": 0, "phase": "warmup", "loss": 2.5, "accuracy": None, "val_loss": None, "seconds": 1.0}
 BASE = {"epoch": 1, "phase": "base", "loss": 2.0, "accuracy": 0.5, "val_loss": 1.5}

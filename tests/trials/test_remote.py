@@ -26,7 +26,7 @@ from nni_hypens.trials.received import FILES, Expected
 from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.utils.files import read_json, write_json
-from tests.trials import test_strategy as played, test_training as local
+from tests.support.trials import Engine as LocalEngine, space, specs
 
 SPEC = {
     "id": "c00", "architecture": {"a": 1}, "lam": 1.5, "shared_edges": 2, "seed": 7, "text": "one", "warm_start": False,
@@ -224,11 +224,6 @@ def test_ssh_is_told_where_to_look_for_nothing_else(tmp_path: Path) -> None:
     assert f'UserKnownHostsFile="{tmp_path}/a b%%" ~/.ssh/known_hosts' in words and "BatchMode=yes" in words
 
 
-@pytest.fixture(scope="module")
-def data() -> ImageData:
-    return ImageData("digits", train_size=128, validation_size=64, test_size=32)
-
-
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_training, "PAUSE_SECONDS", 0.0)
@@ -256,7 +251,7 @@ class FakeMachines:
         return f"burnt in {experiment}"
 
 
-class Engine(played.Engine):
+class Engine(LocalEngine):
     """Trials of another machine: their files are elsewhere, and reports say where."""
 
     id = "abc"
@@ -273,10 +268,10 @@ def train(
     data: ImageData, tmp_path: Path, machines: FakeMachines, fates: dict[str, str], n: int = 3, **options: Any
 ) -> tuple[RemoteTraining, Engine]:
     strategy = RemoteTraining(
-        local.specs(n), image_evaluator(data, 10, 1), data, tmp_path / "run", machines=machines, **options
+        specs(n), image_evaluator(data, 10, 1), data, tmp_path / "run", machines=machines, **options
     )
     engine = Engine(tmp_path / "there", fates)
-    strategy(SimplifiedModelSpace.from_model(local.space()), engine)
+    strategy(SimplifiedModelSpace.from_model(space()), engine)
     return strategy, engine
 
 
@@ -321,6 +316,6 @@ def test_a_run_that_was_killed_fetches_what_has_finished_since(data: ImageData, 
 
 
 def test_initial_weights_stay_here(data: ImageData, tmp_path: Path) -> None:
-    warm = [replace(spec, warm_start=True) for spec in local.specs(1)]
+    warm = [replace(spec, warm_start=True) for spec in specs(1)]
     with pytest.raises(InputError, match="^warm_start"):
         RemoteTraining(warm, image_evaluator(data, 10, 1), data, tmp_path, machines=FakeMachines())

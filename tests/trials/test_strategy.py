@@ -3,70 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
-from nni.nas.execution.engine import ExecutionEngine
-from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, ModelEventType, TrainingEndEvent
-from nni.nas.space import ModelStatus, SimplifiedModelSpace
+from nni.nas.execution.event import ModelEventType
+from nni.nas.space import SimplifiedModelSpace
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.trials.strategy import CandidateTraining
-from nni_hypens.utils.files import write_json
-from tests.trials.test_training import space, specs
-
-
-@pytest.fixture(scope="module")
-def data() -> ImageData:
-    return ImageData("digits", train_size=128, validation_size=64, test_size=32)
-
-
-class Engine(ExecutionEngine):
-    """Plays NNI's engine: each submitted candidate succeeds, fails, or ends without a word, on a thread of its own."""
-
-    def __init__(self, folder: Path, fates: dict[str, str], swap_ends: bool = False) -> None:
-        super().__init__()
-        self.folder, self.fates, self.order, self.active, self.most = folder, fates, [], 0, 0
-
-    def submit_models(self, *models: Any) -> None:
-        for model in models:
-            self.active += 1
-            self.most = max(self.most, self.active)
-            self.order.append([spec["id"] for spec in model.evaluator.candidates])
-            threading.Thread(target=self._play, args=(model,), daemon=True).start()
-
-    def _play(self, model: Any) -> None:
-        names = [spec["id"] for spec in model.evaluator.candidates]
-        last, failed = None, False
-        for name in names:
-            fate = self.fates.get(name, "succeeds")
-            self.dispatch_model_event(IntermediateMetricEvent(model, {"default": 0.1, "candidate": name}))
-            threading.Event().wait(0.05)
-            if fate in ("succeeds", "silent"):
-                write_json(self.folder / name / "metrics.json", {"id": name, "status": "trained"})
-            if fate == "killed":
-                break
-            if last is not None:
-                self.dispatch_model_event(IntermediateMetricEvent(model, {**last, "finished": 1}))
-            last = {"default": 0.9, "candidate": name} if fate == "succeeds" else None
-            if fate == "fails":
-                failed = True
-                report = {"default": 0.0, "candidate": name, "error": f"{name} burns"}
-                self.dispatch_model_event(IntermediateMetricEvent(model, report))
-        self.active -= 1
-        killed = "killed" in map(self.fates.get, names)
-        if last is not None and not killed:
-            self.dispatch_model_event(FinalMetricEvent(model, last))
-        done = last is not None and not failed and not killed
-        self.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained if done else ModelStatus.Failed))
-
-    def default_callback(self, event: Any) -> None:
-        pass
-
-    def budget_available(self) -> bool:
-        return True
+from tests.support.trials import Engine, space, specs
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 4])

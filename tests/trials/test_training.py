@@ -12,60 +12,16 @@ import numpy as np
 import pytest
 import torch
 from nni.nas.space import SimplifiedModelSpace
-from nni.runtime.trial_command_channel import get_default_trial_command_channel, set_default_trial_command_channel
+from nni.runtime.trial_command_channel import get_default_trial_command_channel
 from safetensors.torch import load_file
 
 from nni_hypens import ImageData, image_evaluator
 from nni_hypens._nni import TrialReports
-from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Budget
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, predict
 from nni_hypens.utils.tensors import write_tensors
-from search_spaces import OneCell
-
-
-@pytest.fixture(scope="module")
-def data() -> ImageData:
-    return ImageData("digits", train_size=128, validation_size=64, test_size=32)
-
-
-def specs(n: int) -> list[TrialSpec]:
-    structure = EdgeStructure.from_space(space())
-    names = list(structure.table.options["node_0/op_0"])
-    found = []
-    for index in range(n):
-        sample = {label: options[0] for label, options in structure.table.options.items()}
-        sample = structure.table.validate({**sample, "node_0/op_0": names[index]})
-        found.append(TrialSpec(f"c{index:02d}", sample, float(index), index, index, structure.describe(sample)))
-    return found
-
-
-def space() -> OneCell:
-    return OneCell(channels=2, in_channels=1)
-
-
-class Channel:
-    """Stands for NNI's side of a trial."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, Any]] = []
-
-    def receive_parameter(self) -> Any:
-        return {"parameter_id": 0, "parameters": {}}
-
-    def send_metric(self, type: str, parameter_id: Any, trial_job_id: str, sequence: int, value: Any) -> None:  # noqa: A002
-        self.sent.append((type, value))
-
-
-@pytest.fixture
-def channel() -> Any:
-    before, own = get_default_trial_command_channel(), Channel()
-    set_default_trial_command_channel(own)
-    nni.get_next_parameter()
-    yield own
-    set_default_trial_command_channel(before)
-    nni.trial._params = None
+from tests.support.trials import Channel, space, specs
 
 
 def run_trial(data: ImageData, folder: Path, *specs: TrialSpec, epochs: int = 2) -> dict[str, Any]:

@@ -39,6 +39,10 @@ class SearchSettings:
 
     Raises:
         InputError: A number out of its range; names it.
+
+    Example:
+        >>> SearchSettings(pivots=3).temperature.at(progress=1.0)
+        0.3
     """
 
     pivots: int = 5

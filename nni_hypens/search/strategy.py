@@ -52,42 +52,49 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
     step instead of running every operation, and in warming up by uniform paths before architecture steps.
 
     Args:
-        base: The base architecture: None to search it first in the same run, an NNI sample, or the path of a JSON file.
-        diversity: The regulariser, `SharedEdges` (default) or `JensenShannon`.
-        pivots: Pivots K of the hypernetwork, at least 2.
-        epsilon: lam is drawn from U[-epsilon, n_edges + epsilon] in the search.
-        architecture_lr: Learning rate of Adam for logits and hypernetwork.
-        path_temperature: Temperature of the straight-through weights, or (start, end) over each phase.
-        warmup_epochs: Epochs of uniform sampling; None for a fifth of ``max_epochs``.
-        base_epochs: Epochs of the base search where ``base`` is None; None for three tenths of ``max_epochs``. With 0
-            the base is chosen among uniform draws alone.
-        base_draws: Architectures compared on the supernet when the base is chosen.
-        regularizer_samples: Values of lam that the regulariser is averaged over in each step.
-        regularizer_steps: Steps of the hypernetwork on the regulariser alone after each architecture step. They need
-            no image; with 0 a space of 16 edges needs several times as many epochs until its dial obeys.
-        paths: Paths that are run, and averaged, in each half of a step: a whole number, or ``"all"`` for the mixture of
-            every option of every choice, which the papers' code and DARTS run (for comparison; warm-up runs one path).
-        lam: Search at this number of shared edges alone, 0..n_edges, as without a hypernetwork; the result is
-            ``sampler.mode(lam)``, and the rest of the dial is left untrained. None for all of the dial.
-        penalty: As for NNI's DARTS: an ``ExpectationProfilerPenalty``, or a dict of its arguments. It acts on the
-            expected cost of alpha(lam), in each architecture step.
-        max_params: Most parameters of the base and of every architecture that is sampled.
-        max_flops: Most FLOPs of one image, a multiply-add counted as two.
+        base: The base architecture: an NNI sample, the path of a JSON file, or None to search it first in the same run.
+        diversity: The regulariser: `SharedEdges` (default), `JensenShannon`, or your own `Diversity`.
+        penalty: As for NNI's DARTS: an ``ExpectationProfilerPenalty``, or a dict of its arguments. Each architecture
+            step adds it for the expected cost of alpha(lam).
+        max_params: Largest number of parameters of the base and of every sampled architecture.
+        max_flops: Largest number of FLOPs for one image, a multiply-add counted as two.
         input_shape: Shape of one image, (channels, height, width), for ``max_flops``.
-        supernet: Weights that the supernet starts from, a safetensors file written by `save_supernet`.
-        checkpoint_dir: Folder in which the search is checkpointed after each epoch. A search that finds a checkpoint
-            there goes on from it, with the result of a search that was never interrupted.
-        gradient_clip_val: Norm to which the gradient of the weights is clipped; None for no clipping.
-        seed: Seed of everything that is drawn.
-        log_probs: Whether the trainer's loggers get ``prob/...``, the probability of each option, after each epoch;
-            None for yes if there is a logger.
+        supernet: Initial weights of the supernet, a safetensors file written by `save_supernet`.
+        checkpoint_dir: Folder for a checkpoint after each epoch. A search that finds a checkpoint there continues from
+            it, with the same result as a search that was never interrupted.
+        log_probs: Whether to log ``prob/...``, the probability of each option, after each epoch. None to log if the
+            trainer has a logger.
         mutation_hooks: Extra hooks, as for any one-shot strategy of NNI.
+        **settings: The numbers of the search, listed next; they become `SearchSettings`.
 
-    The search may be distributed by Lightning (``devices``, ``strategy="ddp_find_unused_parameters_true"``); lam and
-    paths are the same on every rank. ``precision`` may be 32, 64 or bf16-mixed.
+    Keyword Args:
+        pivots: Pivots K of the hypernetwork, at least 2; 5 by default.
+        epsilon: The search draws lam from U[-epsilon, n_edges + epsilon]; 0.2 by default.
+        architecture_lr: Adam's learning rate for the logits and the hypernetwork; 0.03 by default.
+        path_temperature: Temperature of the straight-through weights, or (start, end) over each phase; (1.0, 0.3) by
+            default.
+        warmup_epochs: Epochs of uniform sampling; a fifth of ``max_epochs`` by default.
+        base_epochs: Epochs of the base search if ``base`` is None; three tenths of ``max_epochs`` by default. With 0
+            the base is chosen among uniform draws only.
+        base_draws: Architectures compared on the supernet when the base is chosen; 32 by default.
+        regularizer_samples: Values of lam that the regulariser is averaged over in each step; 64 by default.
+        regularizer_steps: Steps of the hypernetwork on the regulariser only, after each architecture step; 4 by
+            default. They need no images. With 0, a space of 16 edges needs several times as many epochs before its
+            dial works.
+        gradient_clip_val: Maximum norm of the gradient of the weights, or None for no clipping; 5.0 by default.
+        seed: Seed of all random draws; 0 by default.
+        paths: Paths that are run and averaged in each half of a step: a whole number (1 by default), or ``"all"`` for
+            the mixture of every option of every choice, as in DARTS and the papers' code (for comparison; warm-up runs
+            one path).
+        lam: Search only at this number of shared edges, 0..n_edges, without the rest of the dial; the result is
+            ``sampler.mode(lam)``. None, the default, for the whole dial.
+
+    Lightning can distribute the search (``devices``, ``strategy="ddp_find_unused_parameters_true"``); lam and paths
+    are the same on every rank. ``precision`` may be 32, 64 or bf16-mixed.
 
     Raises:
         InputError: An argument out of its range.
+        TypeError: An unknown argument.
 
     Example:
         >>> from search_spaces import OneCell
@@ -142,7 +149,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
     # ---- NNI's hooks --------------------------------------------------------------------------------------------
 
     def default_mutation_hooks(self) -> list[Callable[..., Any]]:
-        """Every primitive becomes its path-sampling module with straight-through weights."""
+        """Hooks that replace every primitive by its path-sampling module with straight-through weights."""
         return all_hooks()
 
     def run_hook(self, hook: Callable[..., Any], name: str, module: nn.Module, memo: dict[str, Any]) -> Any:
@@ -150,7 +157,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         return run_hook(hook, name, module, memo, {"mixed_op_sampling": WeightedPolicy})
 
     def mutate_model(self, model: ModelSpace) -> ModelSpace:
-        """Turn the space into the supernet, in place; its edges are read before."""
+        """Turn the space into the supernet, in place, after reading its edges."""
         if not isinstance(model, ModelSpace):
             raise InputError("space", type(model).__name__, "an nni.nas.nn.pytorch.ModelSpace")
         check_space(model)
@@ -163,8 +170,8 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         self.budget = budget_for(model, **self.limits)
         self._check_base()
         if self.settings.lam is not None and self.settings.lam > self._structure.n_edges:
-            found, edges = self.settings.lam, self._structure.n_edges
-            raise InputError("lam", repr(found), f"a number in 0..{edges}, the edges of this space, or None")
+            expected = f"a number in 0..{self._structure.n_edges}, the edges of this space, or None"
+            raise InputError("lam", repr(self.settings.lam), expected)
         with torch.random.fork_rng(devices=[]):  # NNI builds cells anew, with new weights
             torch.manual_seed(self.settings.seed)
             mutated = super().mutate_model(model)
@@ -175,12 +182,12 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         return mutated
 
     def _check_base(self) -> None:
-        """Refuse a base that is given and breaks the budget: every pool would hold it."""
+        """Refuse a given base that exceeds the budget: every pool would hold it."""
         assert not isinstance(self.base, str | Path)
         excess = None if self.base is None or self.budget is None else self.budget.excess(self.base)
         if excess is not None:
-            name, found, limit = excess
-            raise InputError("base", f"an architecture of {found:,} with {name}={limit:,}", "one within the budget")
+            name, cost, limit = excess
+            raise InputError("base", f"an architecture of {cost:,} with {name}={limit:,}", "one within the budget")
 
     def configure_oneshot_module(self, training_module: LightningModule) -> EdgeNESModule:
         assert self._supernet is not None and self._structure is not None  # NNI mutates the model first
@@ -214,7 +221,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
 
     @staticmethod
     def _resume_from(checkpoint: Path, evaluator: Lightning) -> bool:
-        """Let the search go on from a checkpoint, if it is there; nothing in it is unpickled."""
+        """Make the search continue from a checkpoint, if the file exists. It is read without unpickling."""
         if not checkpoint.exists():
             return False
         evaluator.fit_kwargs["ckpt_path"] = str(checkpoint)
@@ -222,54 +229,54 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         return True
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the checkpoint of an interrupted search (``NasExperiment.resume``).
+        """Continue an interrupted search (``NasExperiment.resume``).
 
-        NNI's state names a checkpoint only after an orderly stop. After ``kill -9`` the last one of Lightning is taken:
-        in ``checkpoint_dir``, or in the folder of the trainer's own ``ModelCheckpoint(dirpath, save_last=True)``.
+        NNI's state names a checkpoint only after an orderly stop. After ``kill -9`` we use Lightning's last one: in
+        ``checkpoint_dir``, or in the folder of the trainer's own ``ModelCheckpoint(dirpath, save_last=True)``.
         """
         assert self._mutated_model_space is not None  # NNI initialises the strategy first
         evaluator = self._mutated_model_space.evaluator
         if "ckpt_path" in evaluator.fit_kwargs:
             return
         callback = evaluator.trainer.checkpoint_callback
-        folders = [getattr(callback, "dirpath", None)]
-        places = [state_dict.get("ckpt_path"), *(Path(folder) / "last.ckpt" for folder in folders if folder)]
-        if not any(self._resume_from(Path(place), evaluator) for place in places if place):
-            warnings.warn("no checkpoint of this search was found: it starts from the beginning", stacklevel=2)
+        folder = getattr(callback, "dirpath", None)
+        checkpoints = [state_dict.get("ckpt_path"), Path(folder) / "last.ckpt" if folder else None]
+        if not any(self._resume_from(Path(path), evaluator) for path in checkpoints if path):
+            warnings.warn("no checkpoint of this search was found; it starts from the beginning", stacklevel=2)
 
     def _run(self) -> None:
-        """Run the search; then the user's data module gets back the loaders that NNI replaced on it."""
+        """Run the search, then put back the loaders that NNI replaced on the user's data module."""
         try:
             with reporting(self.oneshot_module):
                 super()._run()
         finally:
             datamodule = self._mutated_model_space.evaluator.datamodule
-            for name, own in self._patched.items():
-                if own is None:
+            for name, loader in self._patched.items():
+                if loader is None:
                     delattr(datamodule, name)
                 else:
-                    setattr(datamodule, name, own)
+                    setattr(datamodule, name, loader)
             self._patched = {}
 
     def _validation_batches(self) -> Any:
-        """The user's validation loader; with a data module Lightning asks for it only when the search begins."""
+        """The user's validation loader. With a data module, Lightning asks for it only when the search begins."""
         if self._val_batches is None:
             raise RuntimeError("no validation data: Lightning has not asked for the data loaders yet")
         return self._val_batches()
 
     def train_dataloader(self, train_dataloader_fn: Callable[[], Any], val_dataloader_fn: Callable[[], Any]) -> Any:
-        """Batches ``{"train", "val"}``, as NNI's DARTS has them."""
+        """Batches ``{"train", "val"}``, as in NNI's DARTS."""
         self._val_batches = val_dataloader_fn
         return {"train": train_dataloader_fn(), "val": val_dataloader_fn()}
 
     def val_dataloader(self, train_dataloader_fn: Callable[[], Any], val_dataloader_fn: Callable[[], Any]) -> Any:
-        """None: validation data serves the architecture steps."""
+        """None: the architecture steps use the validation data."""
         return None
 
     def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
-        """``limit`` different architectures: the base, then candidates from most to fewest shared edges requested.
+        """``limit`` different architectures: the base, then candidates from most to fewest requested shared edges.
 
-        ``executable_model()`` of each is a stand-alone network with the supernet's weights.
+        Their ``executable_model()`` is a stand-alone network with the supernet's weights.
         """
         for candidate in self.pool(limit or 1):
             assert self._inheritance is not None
@@ -280,7 +287,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         """Write the supernet's weights, which a later run can start from (``EdgeNES(supernet=path)``).
 
         Args:
-            path: A safetensors file; it appears whole or not at all. In a distributed search rank zero writes it.
+            path: A safetensors file, written atomically. In a distributed search rank zero writes it.
         """
         if rank_zero_only.rank:  # type: ignore[attr-defined]
             return
@@ -291,7 +298,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
 
     @property
     def structure(self) -> EdgeStructure:
-        """Edges of the space (available once the strategy has seen it)."""
+        """Edges of the space, available once the strategy has seen it."""
         if self._structure is None:
             raise RuntimeError("the strategy has not seen a model space yet: run the experiment first")
         return self._structure
@@ -303,7 +310,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
 
     @property
     def base_architecture(self) -> Sample:
-        """The base, as given or as searched."""
+        """The given or searched base."""
         return self.sampler.base
 
     @property
@@ -332,7 +339,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
             sample: An architecture of the space, as `sample` gives it.
 
         Raises:
-            InputError: Not an architecture of this space, or one whose network has layers that the supernet has not.
+            InputError: Not an architecture of this space, or its network has layers that the supernet lacks.
         """
         if self._inheritance is None:
             raise RuntimeError("the strategy has not seen a model space yet: run the experiment first")
@@ -343,11 +350,11 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
 
         Args:
             lam: Requested shared edges, 0..n_edges.
-            n: How many.
+            n: Number of architectures.
             seed: Seed of the draws.
 
         Raises:
-            InputError: lam out of range, or more asked for than exist.
+            InputError: lam out of range, or fewer than ``n`` such architectures exist.
         """
         return [candidate.architecture for candidate in self.sampler.sample(lam, n, seed)]
 

@@ -1,9 +1,8 @@
-"""The guide to what each part is worth, kept as the results of :mod:`tests.benchmarks.ablations` are.
+"""Writes the tables and sentences of the guide "Ablations" from the results of `ablations`.
 
     python -m tests.benchmarks.ablation_guide
 
-rewrites what stands between ``<!-- ablations: NAME -->`` and ``<!-- end -->`` in the guide. Every figure there is made
-here, from the results.
+This rewrites the text between `<!-- ablations: NAME -->` and `<!-- end -->` in the guide.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ LEVEL = 0.05
 
 
 def setup(results: dict[str, Any]) -> str:
-    """On what."""
+    """Data, sizes and seeds."""
     settings = results["settings"]
     space = f"one cell, {settings['space_args']['channels']} channels"
     return (
         f"`{settings['data'].rpartition(':')[2]}`, {settings['train_size']:,} training, "
         f"{settings['validation_size']:,} validation and {settings['test_size']:,} test images; {space}; "
-        f"{settings['search_epochs']} epochs of search; {NETWORKS} networks of {EPOCHS} epochs each, where the table "
-        f"does not say otherwise; {len(results['seeds'])} seeds, each with its own split."
+        f"{settings['search_epochs']} epochs of search; {NETWORKS} networks of {EPOCHS} epochs each, unless the table "
+        f"says otherwise; {len(results['seeds'])} seeds, each with its own split."
     )
 
 
@@ -57,7 +56,7 @@ def table(results: dict[str, Any], members: int) -> str:
 
 
 def difference(row: dict[str, Any]) -> str:
-    """``-5.1% [-7.0, -3.2]``, in bold where the t-test's p is below :data:`LEVEL`."""
+    """``-5.1% [-7.0, -3.2]``, in bold if the p-value of the t-test is below `LEVEL`."""
     if pd.isna(row["difference"]):
         return "-"
     said = f"{100 * row['difference']:+.1f}% [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
@@ -65,7 +64,7 @@ def difference(row: dict[str, Any]) -> str:
 
 
 def verdicts(results: dict[str, Any]) -> str:
-    """Which variants are apart from the reference, by both sizes."""
+    """Which variants differ from the reference for both sizes."""
     kinds: dict[str, list[str]] = {"lower": [], "higher": [], "open": []}
     for name in VARIANTS:
         rows = [row for row in results["summary"] if row["variant"] == name and name != REFERENCE]
@@ -74,15 +73,15 @@ def verdicts(results: dict[str, Any]) -> str:
             lower, higher = (apart and all(sign * row["difference"] > 0 for row in rows) for sign in (-1, 1))
             kinds["lower" if lower else "higher" if higher else "open"].append(f"`{name}`")
     heads = {
-        "lower": "NLL below the reference's with both sizes, in bold",
-        "higher": "Above it in the same way",
+        "lower": "Lower NLL than the reference for both sizes, in bold",
+        "higher": "Higher NLL for both sizes, in bold",
         "open": "Neither",
     }
     return "\n".join(f"- {heads[kind]}: {', '.join(names) or 'none'}." for kind, names in kinds.items())
 
 
 def supernets(results: dict[str, Any]) -> str:
-    """How true each kind of supernet was."""
+    """Rank correlation of each kind of supernet with training."""
     rows = pd.DataFrame(results["rows"]).dropna(subset=["supernet", "supernet_spearman"])
     each = rows.drop_duplicates(["seed", "supernet"]).groupby("supernet")
     shown = pd.DataFrame(
@@ -98,13 +97,13 @@ def supernets(results: dict[str, Any]) -> str:
 
 
 def parts(results: dict[str, Any]) -> dict[str, str]:
-    """What the guide has, by name."""
+    """Name of each generated part of the guide -> its text."""
     made = {"setup": setup(results), "verdicts": verdicts(results), "supernets": supernets(results)}
     return made | {f"table_{members}": table(results, members) for members in (3, 5)}
 
 
 def written(results: dict[str, Any]) -> str:
-    """The guide as the results make it."""
+    """The guide with its generated parts replaced."""
     return replaced(GUIDE.read_text(encoding="utf-8"), "ablations", parts(results))
 
 

@@ -34,10 +34,10 @@ DARTS = ("darts_ensemble", "darts_deep_ensemble")
 POOL = "random_pool@3"
 HARDEST = "best_architecture@3"
 LONGER = "darts_deep_ensemble@3"
-"""Beyond the budget, to show how much of the difference is the length of the training."""
+"""Exceeds the budget; shows how much of the difference comes from longer training."""
 IN_README = (*DARTS, POOL, HARDEST, LONGER)
 BAR = 0.05
-"""By how much the better of the DARTS ensembles should be beaten."""
+"""Target: relative improvement over the better DARTS ensemble."""
 PART = pattern("equal_cost")
 
 
@@ -67,19 +67,19 @@ class Measured:
 
 
 def collect(folders: Sequence[Path]) -> None:
-    """Copy the results of comparisons, each of one data set, to where the guide's are."""
+    """Copy the results of comparisons, one data set each, into `RESULTS`."""
     for folder in folders:
         results = read_results(folder / "results.csv")
         (data,) = set(results["data"])
         place = RESULTS / data.rpartition(":")[2]
         write_text(place / "results.csv", (folder / "results.csv").read_text(encoding="utf-8"))
         about = read_json(folder / "comparison.json")
-        about["command"] = re.sub(r"--out \S+", f"--out runs/{place.name}", about["command"])  # not where it was here
+        about["command"] = re.sub(r"--out \S+", f"--out runs/{place.name}", about["command"])  # not the local path
         write_json(place / "comparison.json", about)
 
 
 def measured() -> list[Measured]:
-    """What was copied, in the order of :data:`TITLES`."""
+    """The copied comparisons, in the order of `TITLES`."""
     there = [name for name in TITLES if (RESULTS / name).is_dir()]
     return [
         Measured(name, read_results(RESULTS / name / "results.csv"), read_json(RESULTS / name / "comparison.json"))
@@ -97,18 +97,18 @@ def percent(one: MethodDifference) -> str:
 
 
 def against(block: Block, other: str) -> MethodDifference | None:
-    """Ours against another method, where both were run."""
+    """Ours against another method, or None if it was not run."""
     return next((one for one in block.differences if one.method == other), None)
 
 
 def cost_of(block: Block, method: str) -> MethodCost:
-    """What a method cost there."""
+    """The cost of a method in a block."""
     return next(cost for cost in block.costs if cost.method == method)
 
 
-def each_block(all_of_it: Sequence[Measured]) -> list[tuple[Measured, Block]]:
+def each_block(comparisons: Sequence[Measured]) -> list[tuple[Measured, Block]]:
     """Every data set and size."""
-    return [(one, block) for one in all_of_it for block in one.blocks]
+    return [(one, block) for one in comparisons for block in one.blocks]
 
 
 def better_of_darts(block: Block) -> MethodDifference:
@@ -117,24 +117,29 @@ def better_of_darts(block: Block) -> MethodDifference:
 
 
 def verdict(one: MethodDifference) -> str:
-    """What a difference says."""
+    """A difference in words."""
     low, high = one.interval or (0.0, 0.0)
     if low <= 0 <= high:
-        return "no difference that this could tell"
+        return "no measurable difference"
     return "lower" if high < 0 else "**higher**"
 
 
-def say_bar(all_of_it: Sequence[Measured]) -> str:
-    """Whether the aim was reached, for each data set and size."""
+def count(number: int, unit: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number} {unit}{'s' * (number != 1)}"
+
+
+def say_bar(comparisons: Sequence[Measured]) -> str:
+    """Whether the target was reached, for each data set and size."""
     lines = []
-    for one, block in each_block(all_of_it):
+    for one, block in each_block(comparisons):
         found = better_of_darts(block)
         reached = found.difference <= -BAR and found.interval is not None and found.interval[1] < 0
         said = "reached" if reached else "**missed**"
         lines.append(
-            f"- {one.title}, {block.members} members: {percent(found)} against {found.title}, the better of the "
-            f"DARTS ensembles (aim: -{100 * BAR:.0f}%; {said}); lower on {found.wins} "
-            f"of {found.pairs} seeds. {_accuracy(one, block, found.method)}"
+            f"- {one.title}, {block.members} members: {percent(found)} against {found.title}, the better DARTS "
+            f"ensemble (target: -{100 * BAR:.0f}%, {said}); lower on {found.wins} of {found.pairs} seeds. "
+            f"{_accuracy(one, block, found.method)}"
         )
     return "\n".join(lines)
 
@@ -143,13 +148,13 @@ def _accuracy(one: Measured, block: Block, other: str) -> str:
     rows = one.results[one.results["members"] == block.members]
     wide = rows.pivot(index="seed", columns="method", values="accuracy")
     change = 100 * (wide[OURS] - wide[other])
-    return f"Accuracy: {change.mean():+.1f} points, from {change.min():+.1f} to {change.max():+.1f}."
+    return f"Accuracy: {change.mean():+.1f} points on average ({change.min():+.1f} to {change.max():+.1f})."
 
 
-def say_others(all_of_it: Sequence[Measured]) -> str:
+def say_others(comparisons: Sequence[Measured]) -> str:
     """Ours against each other method."""
     lines = []
-    for one, block in each_block(all_of_it):
+    for one, block in each_block(comparisons):
         for found in sorted(block.differences, key=lambda row: row.method):
             if found.method not in (*DARTS, LONGER):
                 where = f"{one.title}, {block.members} members"
@@ -157,51 +162,52 @@ def say_others(all_of_it: Sequence[Measured]) -> str:
     return "\n".join(lines)
 
 
-def say_longer(all_of_it: Sequence[Measured]) -> str:
-    """Ours against DARTS's choice trained as long, and what that costs."""
+def say_longer(comparisons: Sequence[Measured]) -> str:
+    """Ours against the architecture of DARTS trained as long, and the cost of that."""
     lines = []
-    for one, block in each_block(all_of_it):
+    for one, block in each_block(comparisons):
         found = against(block, LONGER)
         if found is not None:
             cost = cost_of(block, LONGER)
             lines.append(
-                f"- {one.title}, {block.members} members: ours is {percent(found)} against it ({verdict(found)}), and "
-                f"it costs {cost.total_s / cost.budget_s:.2f} times the budget."
+                f"- {one.title}, {block.members} members: our NLL is {percent(found)} against it ({verdict(found)}). "
+                f"It costs {cost.total_s / cost.budget_s:.2f} times the budget."
             )
     return "\n".join(lines)
 
 
-def say_search(all_of_it: Sequence[Measured]) -> str:
-    """What the search costs in DARTS runs."""
+def say_search(comparisons: Sequence[Measured]) -> str:
+    """Cost of our search in units of DARTS runs."""
     lines = []
-    for one in all_of_it:
+    for one in comparisons:
         ours, darts = (cost_of(one.blocks[0], name).search_s for name in (OURS, "darts_deep_ensemble"))
         share = ours / (3 * darts)
         epochs = one.settings["search_epochs"], one.settings["nni_epochs"]
         each = (ours / epochs[0]) / (3 * darts / epochs[1])
         lines.append(
-            f"- {one.title}: {ours:.0f} s for {epochs[0]} epochs and all ranking, against {3 * darts:.0f} s for three "
-            f"DARTS runs of {epochs[1]}: {share:.2f} of them, and {each:.3f} for the same number of epochs."
+            f"- {one.title}: {ours:.0f} s for {epochs[0]} epochs with all ranking, against {3 * darts:.0f} s for "
+            f"three DARTS runs of {count(epochs[1], 'epoch')}. That is {share:.2f} times as much, or {each:.3f} times "
+            "per epoch."
         )
     return "\n".join(lines)
 
 
-def say_truth(all_of_it: Sequence[Measured]) -> str:
-    """How true our supernet's ranking was."""
+def say_truth(comparisons: Sequence[Measured]) -> str:
+    """Rank correlation of our supernet with training."""
     lines = []
-    for one in all_of_it:
+    for one in comparisons:
         rows = one.results[one.results["method"] == OURS].drop_duplicates("seed")
         found, ranked = rows["supernet_spearman"].dropna(), rows["ranked_architectures"]
         lines.append(
-            f"- {one.title}: {found.mean():+.2f}, from {found.min():+.2f} to {found.max():+.2f}; "
+            f"- {one.title}: {found.mean():+.2f} on average ({found.min():+.2f} to {found.max():+.2f}), with "
             f"{ranked.min():.0f} to {ranked.max():.0f} architectures."
         )
     return "\n".join(lines)
 
 
-def say_commands(all_of_it: Sequence[Measured]) -> str:
-    """How it was measured."""
-    lines = [one.settings["command"] for one in all_of_it]
+def say_commands(comparisons: Sequence[Measured]) -> str:
+    """The commands that made the results."""
+    lines = [one.settings["command"] for one in comparisons]
     return "```bash\n" + "\n".join(lines) + "\n```"
 
 
@@ -213,20 +219,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return as_markdown(pd.DataFrame(rows, columns=list(head))).strip()
 
 
-def setup_table(all_of_it: Sequence[Measured]) -> str:
-    """Settings that matter."""
-    own = [one.settings for one in all_of_it]
+def setup_table(comparisons: Sequence[Measured]) -> str:
+    """The main settings."""
+    own = [one.settings for one in comparisons]
     numbers = [
         ("training images", "train_size"),
         ("validation images", "validation_size"),
         ("test images", "test_size"),
     ]
-    numbers += [("epochs of a network", "epochs"), ("epochs of our search", "search_epochs")]
-    numbers += [("epochs of a DARTS run", "nni_epochs")]
+    numbers += [("epochs per network", "epochs"), ("epochs of our search", "search_epochs")]
+    numbers += [("epochs per DARTS run", "nni_epochs")]
     rows = [[title, *(f"{settings[name]:,.0f}" for settings in own)] for title, name in numbers]
-    seeds = [str(one.results["seed"].nunique()) for one in all_of_it]
+    seeds = [str(one.results["seed"].nunique()) for one in comparisons]
     space = [f"{settings['space']}, channels={settings['space_args']['channels']}" for settings in own]
-    return table(["", *(one.title for one in all_of_it)], [*rows, ["seeds", *seeds], ["space", *space]])
+    return table(["", *(one.title for one in comparisons)], [*rows, ["seeds", *seeds], ["space", *space]])
 
 
 def result_table(block: Block) -> str:
@@ -246,9 +252,9 @@ def result_table(block: Block) -> str:
     return table([*head, "cost / budget"], rows)
 
 
-def readme_table(all_of_it: Sequence[Measured]) -> str:
+def readme_table(comparisons: Sequence[Measured]) -> str:
     """Ours against the main baselines."""
-    blocks = each_block(all_of_it)
+    blocks = each_block(comparisons)
     names = [name for name in IN_README if any(against(block, name) for _, block in blocks)]
     titles = {found.method: found.title for _, block in blocks for found in block.differences}
     rows = []
@@ -259,19 +265,19 @@ def readme_table(all_of_it: Sequence[Measured]) -> str:
     return table(["data", "test NLL", *(f"against {titles[name]}" for name in names)], rows)
 
 
-def parts(all_of_it: Sequence[Measured]) -> dict[str, str]:
-    """Everything in the guide and the README that follows from the results, by name."""
+def parts(comparisons: Sequence[Measured]) -> dict[str, str]:
+    """Name of each generated part of the guide and the README -> its text."""
     found = {
-        "setup": setup_table(all_of_it),
-        "commands": say_commands(all_of_it),
-        "bar": say_bar(all_of_it),
-        "others": say_others(all_of_it),
-        "longer": say_longer(all_of_it),
-        "search": say_search(all_of_it),
-        "truth": say_truth(all_of_it),
-        "readme": readme_table(all_of_it),
+        "setup": setup_table(comparisons),
+        "commands": say_commands(comparisons),
+        "bar": say_bar(comparisons),
+        "others": say_others(comparisons),
+        "longer": say_longer(comparisons),
+        "search": say_search(comparisons),
+        "truth": say_truth(comparisons),
+        "readme": readme_table(comparisons),
     }
-    for one, block in each_block(all_of_it):
+    for one, block in each_block(comparisons):
         name = f"{one.name}_{block.members}"
         title = f"{one.title}, ensembles of {block.members}"
         found[f"table_{name}"] = result_table(block)
@@ -280,38 +286,36 @@ def parts(all_of_it: Sequence[Measured]) -> dict[str, str]:
 
 
 def filled(text: str, made: dict[str, str]) -> str:
-    """The text with every part as the results are."""
+    """The text with its generated parts replaced."""
     return replaced(text, "equal_cost", made)
 
 
-def draw(all_of_it: Sequence[Measured], folder: Path = FIGURES) -> list[Path]:
+def draw(comparisons: Sequence[Measured], folder: Path = FIGURES) -> list[Path]:
     """The figure of each block."""
     written = []
-    for one, block in each_block(all_of_it):
+    for one, block in each_block(comparisons):
         written.append(folder / f"{one.name}_{block.members}.png")
         write_bytes(written[-1], as_png(scores_figure(block, OURS)))
     return written
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="The guide to what methods reach at equal cost, kept as the results are."
-    )
+    parser = argparse.ArgumentParser(description="Rewrite the guide to methods at equal cost from its results.")
     parser.add_argument("folders", type=Path, nargs="*", help="comparisons whose results are copied first")
-    parser.add_argument("--quick", action="store_true", help="only say whether guide and README are as the results are")
+    parser.add_argument("--quick", action="store_true", help="only check that guide and README match the results")
     arguments = parser.parse_args()
     if not arguments.quick:
         collect(arguments.folders)
-    all_of_it = measured()
-    made = parts(all_of_it)
+    comparisons = measured()
+    made = parts(comparisons)
     texts = {path: path.read_text(encoding="utf-8") for path in (GUIDE, README)}
     if arguments.quick:
         same = all(filled(text, made) == text for text in texts.values())
-        print(f"guide and README are {'' if same else 'not '}as the results are")
+        print(f"guide and README {'match' if same else 'do not match'} the results")
         sys.exit(not same)
     for path, text in texts.items():
         write_text(path, filled(text, made))
-    for path in draw(all_of_it):
+    for path in draw(comparisons):
         print(f"figure: {path}")
 
 

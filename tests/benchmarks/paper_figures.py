@@ -1,7 +1,7 @@
-"""What :mod:`tests.benchmarks.paper_tables` has measured, as tables beside the paper's own figures, and as drawings.
+"""Tables and figures of the measurements of `paper_tables`, beside the numbers of the paper.
 
 The paper: P. Babkin, O. Bakhteev et al., "Differentiable algorithm for searching ensembles of deep learning models with
-diversity control" (2024). Its figures are those of CIFAR-100 but for the warm-up's, which are of CIFAR-10.
+diversity control" (2024). Its numbers are for CIFAR-100, except those for warm-up, which are for CIFAR-10.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def verdict(ours: pd.Series, other: pd.Series) -> str:
     _, low, high = interval(ours, other)
     if high == math.inf:
         return f"{difference(ours, other)} points, of one seed"
-    said = "higher" if low > 0 else "lower" if high < 0 else "not to be told from no difference"
+    said = "higher" if low > 0 else "lower" if high < 0 else "no measurable difference"
     return f"{difference(ours, other)} points, {said}"
 
 
@@ -319,7 +319,7 @@ def draw_figures(results: Results, folder: Path) -> list[Path]:
     """Write each figure as PNG, with its text alternative in the file's metadata.
 
     Args:
-        results: As :mod:`tests.benchmarks.paper_tables` writes them.
+        results: As `paper_tables` writes them.
         folder: Where they go.
     """
     paths = []

@@ -33,12 +33,12 @@ from tests.benchmarks.paper_figures import (
 
 
 def pattern(tag: str) -> re.Pattern[str]:
-    """What finds the parts of a text that are made from results, ``<!-- TAG: NAME -->`` to ``<!-- end -->``."""
+    """Matches the generated parts of a text, from `<!-- TAG: NAME -->` to `<!-- end -->`."""
     return re.compile(rf"<!-- {tag}: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def replaced(text: str, tag: str, made: dict[str, str]) -> str:
-    """The text with every part of a tag as it was made; a name that was not made is an error."""
+    """The text with the parts of a tag replaced by those in `made`; a missing name is a KeyError."""
     return pattern(tag).sub(lambda found: f"<!-- {tag}: {found[1]} -->\n\n{made[found[1]]}\n\n<!-- end -->", text)
 
 
@@ -52,23 +52,23 @@ def number(text: str) -> tuple[float, float]:
 
 
 def by_seed(rows: pd.DataFrame, column: str = "accuracy") -> pd.Series:
-    """Mean for each seed."""
+    """Mean per seed."""
     return rows.groupby("seed")[column].mean()
 
 
 def say_setup(results: Results) -> str:
-    """How much it says."""
+    """How far the results can be trusted."""
     count = len(results["seeds"])
     if count > 1:
-        return f"{count} seeds on few images: the intervals below are wide, and what they hold may be chance."
+        return f"{count} seeds on few images: the intervals below are wide, and differences may be chance."
     return (
-        "**One seed so far**: an example of what the script makes, from which nothing follows about the methods. The "
-        "same command with `--seeds 0,1,2` adds two, and intervals with them."
+        "**One seed so far**: this shows what the script produces and says nothing about the methods. The same command "
+        "with `--seeds 0,1,2` adds two seeds and intervals."
     )
 
 
 def say_methods(results: Results) -> str:
-    """What is ahead of what, and what a search costs."""
+    """EdgeNES against each method, and the cost of its search."""
     rows = frame(results, "methods").set_index("seed")
     own = {name: rows[rows["method"] == name] for name in TITLES}
     ours = own["edgenes"]["accuracy"]
@@ -82,14 +82,14 @@ def say_methods(results: Results) -> str:
     apart = sum(low > 0 or high < 0 for _, low, high in told)
     cost = own["edgenes"]["search_s"].mean() / own["darts_ensemble"]["search_s"].mean()
     theirs = PAPER_METHODS["edgenes"][1] / PAPER_METHODS["darts_ensemble"][1]
-    lines.append(f"- The search of EdgeNES costs {cost:.2f} of that of DartsEns (paper: {theirs:.2f}).")
+    lines.append(f"- The search of EdgeNES costs {cost:.2f} times that of DartsEns (paper: {theirs:.2f}).")
     if len(ours) > 1:
-        lines.append(f"- Of {len(told)} differences to EdgeNES, {apart} have an interval that leaves out 0.")
+        lines.append(f"- Intervals that exclude 0: {apart} of {len(told)} differences from EdgeNES.")
     return "\n".join(lines)
 
 
 def say_shared(results: Results) -> str:
-    """Whether the hypernetwork's architectures are better, and more alike in quality, than random deviations."""
+    """Whether architectures of the hypernetwork are better, and vary less, than random deviations."""
     rows = frame(results, "networks")
     groups = {source: rows[rows["source"] == source] for source in ("hypernetwork", "random")}
     sds = {source: own.groupby("shared")["accuracy"].std().mean() for source, own in groups.items()}
@@ -97,10 +97,10 @@ def say_shared(results: Results) -> str:
     means = {source: sum(mean for mean, _ in pairs) / len(pairs) for source, pairs in known.items()}
     theirs = {source: sum(sd for _, sd in pairs) / len(pairs) for source, pairs in known.items()}
     return (
-        "- Hypernetwork against random deviation, all rows together, paired by seed: "
+        "- Hypernetwork against random deviation, all rows, paired by seed: "
         f"{verdict(by_seed(groups['hypernetwork']), by_seed(groups['random']))} "
         f"(paper: {means['hypernetwork'] - means['random']:+.1f}).\n"
-        f"- Mean of a row's standard deviations: hypernetwork {sds['hypernetwork']:.1f}, random deviation "
+        f"- Mean standard deviation within a row: hypernetwork {sds['hypernetwork']:.1f}, random deviation "
         f"{sds['random']:.1f} (paper: {theirs['hypernetwork']:.1f} and {theirs['random']:.1f})."
     )
 
@@ -112,7 +112,7 @@ def say_warmup(results: Results) -> str:
     on = rows[(rows["source"] == "hypernetwork") & rows["shared"].isin(off["shared"])]
     theirs = [with_warmup - without for with_warmup, without in PAPER_WARMUP.values()]
     return (
-        f"With warm-up against without, all rows together, paired by seed: {verdict(by_seed(on), by_seed(off))} "
+        f"With warm-up against without, all rows, paired by seed: {verdict(by_seed(on), by_seed(off))} "
         f"(paper: {min(theirs):+.1f} to {max(theirs):+.1f})."
     )
 
@@ -132,13 +132,13 @@ def say_limits(results: Results) -> str:
     best = rows[rows["limit"] < top].groupby("limit")["mean_accuracy"].mean().idxmax()
     pair = [by_seed(rows[rows["limit"] == limit], "mean_accuracy") for limit in (best, top)]
     return (
-        f"By the last column the best limit below {top} is {best}; against seeds of the base, paired by seed: "
-        f"{verdict(*pair)}. It was picked among {top} limits on the same test data, which flatters it."
+        f"By the last column, the best limit below {top} is {best}. Against seeds of the base, paired by seed: "
+        f"{verdict(*pair)}. It was chosen among {top} limits on the same test data, so its result is too optimistic."
     )
 
 
 def say_command(results: Results) -> str:
-    """How it was measured."""
+    """The command that made the results."""
     return f"```bash\n{results['command']}\n```"
 
 
@@ -154,27 +154,27 @@ SENTENCES: dict[str, Callable[[Results], str]] = {
 
 
 def parts(results: Results) -> dict[str, str]:
-    """Everything in the guide that follows from the results, by name."""
+    """Name of each generated part of the guide -> its text."""
     found = {name: text.strip() for name, text in markdown_tables(results).items()}
     found |= {name: say(results) for name, say in SENTENCES.items()}
     return found | {f"figure_{name}": f"![{label}](../paper/{name}.png)" for name, label in labels(results).items()}
 
 
 def fill(guide: str, results: Results) -> str:
-    """The guide with every part as the results are."""
+    """The guide with its generated parts replaced."""
     return replaced(guide, "paper", parts(results))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The guide to the paper's tables, kept as the results are.")
+    parser = argparse.ArgumentParser(description="Rewrite the guide to the paper's tables from its results.")
     parser.add_argument("results", type=Path, nargs="?", default=Path("tests/benchmarks/results/paper.json"))
     parser.add_argument("guide", type=Path, nargs="?", default=Path("docs/guides/paper.md"))
-    parser.add_argument("--quick", action="store_true", help="only say whether the guide is as the results are")
+    parser.add_argument("--quick", action="store_true", help="only check that the guide matches the results")
     arguments = parser.parse_args()
     results, text = read_json(arguments.results), arguments.guide.read_text(encoding="utf-8")
     filled = fill(text, results)
     if arguments.quick:
-        print("the guide is as the results are" if filled == text else "the guide is not as the results are")
+        print("the guide matches the results" if filled == text else "the guide does not match the results")
         sys.exit(filled != text)
     write_text(arguments.guide, filled)
     for path in draw_figures(results, arguments.guide.parent.parent / "paper"):

@@ -170,21 +170,6 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def sentences(results: dict[str, Any]) -> list[str]:
-    """What the README says of the comparisons."""
-    found = results["exhaustive"]
-    said = [
-        f"{found['loop_probabilities_s']:.0f} s, {found['vs_loop_probabilities']:.0f} times as long",
-        f"{found['loop_true_class_s']:.1f} s, {found['vs_loop_true_class']:.1f} times as long",
-        f"{found['nll_all_scored_s']:.2f} s, and that loop takes "
-        f"{found['all_scored_vs_loop_true_class']:.1f} times as long",
-    ]
-    for row in results["deephyper"]:
-        said.append(f"{row['deephyper_s']:.1f} s against {row['ours_s']:.2f} s")
-        said.append(f"NLL {row['deephyper_nll']:.4f} against {row['ours_nll']:.4f}")
-    return said
-
-
 def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -20,7 +20,6 @@ from typing import Any, cast
 
 import nni
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from nni.nas.evaluator.pytorch import Lightning
 
@@ -29,9 +28,10 @@ from nni_hypens.data.module import ImageData
 from nni_hypens.run.plan import Plan
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
-from nni_hypens.trials.training import predict
+from nni_hypens.trials.training import network_seed, predict
 from nni_hypens.utils.files import read_arrays, read_json, write_arrays, write_json
 from nni_hypens.utils.runtime import torch_threads
+from nni_hypens.utils.seeds import seed_everything
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,9 @@ class Workbench:
             sample: An architecture of the space.
             replica: Which of its networks; each has a seed of its own, and so has each seed of the plan.
         """
-        seed = 10_000 * self.plan.seed + replica
-        text = f"{self.structure.key(sample)} {seed}"
+        key = self.structure.key(sample)
+        seed = network_seed(self.plan.seed, key, replica)
+        text = f"{key} {seed}"
         path = self.folder / self._networks / hashlib.sha256(text.encode()).hexdigest()[:20]
         arrays, about = path.with_suffix(".npz"), path.with_suffix(".json")
         if not about.exists():
@@ -169,7 +170,7 @@ class Workbench:
         test_images = data.test_dataloader()  # reading files is no part of the training
         with torch_threads(self.plan.threads):
             with clock.running():
-                pl.seed_everything(seed, verbose=False)
+                seed_everything(seed)
                 model = fixed_network(self.plan.space, sample)
                 evaluator = nni.load(nni.dump(self.plan.evaluator))  # a trainer serves once
                 evaluator.datamodule = data
@@ -208,7 +209,7 @@ class Workbench:
             run = prepare()
             evaluator.datamodule.prepare()  # a copy of the data: NNI's strategies replace loaders on it
             with torch_threads(self.plan.threads), clock.running():
-                pl.seed_everything(seed, verbose=False)
+                seed_everything(seed)
                 result = run(fresh(self.plan.space), evaluator)
             write_json(path, {"result": result, "cost": clock.seconds})
         record = read_json(path)

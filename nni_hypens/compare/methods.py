@@ -25,12 +25,23 @@ from nni_hypens.selection.methods import select
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import diverse_start, neighbours, random_architectures
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 DEVIATION = 2
 """Edges in which random deviations differ from the base."""
 
 DRAWN = 60
 """Random architectures among which adaptive training without a search takes the largest for its start."""
+
+
+def random_samples(bench: Workbench, n: int) -> list[Sample]:
+    """Up to ``n`` random architectures. All random baselines begin with the same ones, so that they share networks."""
+    return random_architectures(bench.structure, n, derive_seed(bench.seed, Purpose.RANDOM_BASELINES))
+
+
+def candidates_seed(bench: Workbench) -> int:
+    """Seed of the candidates of EdgeNES, the same as in a run."""
+    return derive_seed(bench.seed, Purpose.CANDIDATES, 0)
 
 
 # ---- one architecture ---------------------------------------------------------------------------------------------
@@ -48,7 +59,7 @@ def single(strategy: str) -> Recipe:
 
 def random_single(bench: Workbench, members: int, budget: float) -> Trained:
     """One network of a random architecture."""
-    return Trained([bench.network(random_architectures(bench.structure, 1, bench.seed)[0])], choose=False)
+    return Trained([bench.network(random_samples(bench, 1)[0])], choose=False)
 
 
 def deep_ensemble(strategy: str) -> Recipe:
@@ -83,9 +94,7 @@ def _one_of_each(bench: Workbench, samples: list[Sample]) -> list[Network]:
 
 def random_deep_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
     """Half of the budget on random architectures, the rest on new seeds of the best of them."""
-    pool = fill(
-        bench, 1, budget / 2, ((sample, 0) for sample in random_architectures(bench.structure, MANY, bench.seed))
-    )
+    pool = fill(bench, 1, budget / 2, ((sample, 0) for sample in random_samples(bench, MANY)))
     best = min(pool, key=lambda network: network.nll)
     rest = budget - sum(network.cost for network in pool)
     return Trained([*pool, *fill(bench, members - 1, rest, replicas(best.sample, 1))])
@@ -97,7 +106,7 @@ def random_deep_ensemble(bench: Workbench, members: int, budget: float) -> Train
 def random_deviations(bench: Workbench, members: int, budget: float) -> Trained:
     """The base of EdgeNES and random architectures that differ from it in two edges (RandomD-NES of the papers)."""
     search = hypernetwork_search(bench)
-    generator = np.random.default_rng(bench.seed)
+    generator = np.random.default_rng(derive_seed(bench.seed, Purpose.RANDOM_DEVIATIONS))
     base, structure = search.sampler.base, bench.structure
     wanted = max(structure.n_edges - DEVIATION, 0)
 
@@ -149,7 +158,7 @@ class _Ranked:
 
 
 def _ranked(bench: Workbench, search: HypernetworkSearch, wanted: int) -> _Ranked:
-    pool = search.sampler.pool(OVERSAMPLE * wanted, search.plan.lam_range, bench.seed, at_least=1)
+    pool = search.sampler.pool(OVERSAMPLE * wanted, search.plan.lam_range, candidates_seed(bench), at_least=1)
     everything = [candidate.architecture for candidate in pool]
     probs, labels = search.predict(everything), bench.validation_labels
     nll = metrics.nll_of_each(probs, labels)
@@ -165,7 +174,7 @@ def adaptive_edgenes(start: int = 3, name: str = "edgenes", traits: bool = True,
         search = hypernetwork_search(bench, name, **changes)
         clock, size = Clock(), _size(bench)
         with bench.charged("large", clock):
-            pool = promising_pool(search.sampler, size, LOOKED_AT, search.plan.lam_range, bench.seed)
+            pool = promising_pool(search.sampler, size, LOOKED_AT, search.plan.lam_range, candidates_seed(bench))
             samples = [candidate.architecture for candidate in pool]
             volumes = [size.volume(sample) for sample in samples]
         nll = metrics.nll_of_each(search.predict(samples), bench.validation_labels)
@@ -183,7 +192,7 @@ def adaptive_random(large: int = 2, random: int = 3, traits: bool = True) -> Rec
     def recipe(bench: Workbench, members: int, budget: float) -> Trained:
         clock, size = Clock(), _size(bench)
         with bench.charged(f"start-{large}-{random}", clock):
-            first = diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, large, random)
+            first = diverse_start(random_samples(bench, DRAWN), size, large, random)
         networks = _adaptively(bench, members, budget, first, [], clock, size if traits else None, learnt=0)
         return Trained(networks, clock.seconds)
 
@@ -263,7 +272,7 @@ lowest validation NLL."""
 
 def random_pool(bench: Workbench, members: int, budget: float) -> Trained:
     """Random architectures (Random-NES of the papers), of which the best choice is taken."""
-    samples = random_architectures(bench.structure, MANY, bench.seed)
+    samples = random_samples(bench, MANY)
     return Trained(fill(bench, members, budget, ((sample, 0) for sample in samples)))
 
 
@@ -277,10 +286,10 @@ def evolution(bench: Workbench, members: int, budget: float) -> Trained:
     it, and a child differs from its parent in one choice. ForwardSelect then takes the members of the ensemble from all
     that was trained."""
     networks: list[Network] = []
-    generator = np.random.default_rng(bench.seed)
+    generator = np.random.default_rng(derive_seed(bench.seed, Purpose.EVOLUTION))
 
     def children() -> Iterator[Next]:
-        for sample in random_architectures(bench.structure, POPULATION, bench.seed):
+        for sample in random_samples(bench, POPULATION):
             yield sample, 0
         while len(networks) < MANY:
             alive = [network for network in networks[-POPULATION:] if network.finite]

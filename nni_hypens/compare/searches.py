@@ -29,6 +29,7 @@ from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 DARTS_LEARNING_RATE = 0.03
 """Of the architecture, as in EdgeNES. NNI's default, 3e-4, is meant for thousands of steps; in the hundred or so of a
@@ -95,7 +96,8 @@ def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample,
 
         return run
 
-    found, seconds = bench.search(f"{strategy}-{index}", 10_000 * bench.seed + index, prepare)
+    seed = derive_seed(bench.seed, Purpose.NNI_SEARCH, strategy, index)
+    found, seconds = bench.search(f"{strategy}-{index}", seed, prepare)
     return bench.structure.table.validate(found, strategy), seconds
 
 

@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _REFERENCE_SIDE = 32
@@ -62,7 +63,7 @@ def corrupt(images: torch.Tensor, name: str, severity: int, seed: int = 0) -> to
         raise InputError("severity", severity, "1, 2, 3, 4 or 5")
     if images.ndim != 4 or not images.is_floating_point() or not (images.min() >= 0 and images.max() <= 1):
         raise InputError("images", f"shape {tuple(images.shape)} of {images.dtype}", "N x C x H x W floats in [0, 1]")
-    generator = torch.Generator().manual_seed(1000 * seed + 10 * CORRUPTIONS.index(name) + severity)
+    generator = torch.Generator().manual_seed(derive_seed(seed, Purpose.CORRUPTION, name, severity))
     shape = images.shape
     pictures = images if shape[1] == 3 else images.reshape(-1, 1, *shape[2:])
     return _APPLY[name](pictures, _STRENGTH[name][severity - 1], generator).clamp(0, 1).reshape(shape)

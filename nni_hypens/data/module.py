@@ -31,6 +31,7 @@ from nni_hypens.data.arrays import (
 )
 from nni_hypens.data.sources import Source, open_source
 from nni_hypens.errors import InputError
+from nni_hypens.utils.seeds import Purpose, seed_words
 
 SPLITS = ("train", "validation", "test")
 _OPTIONS = (
@@ -247,13 +248,14 @@ class ImageData(pl.LightningDataModule):
             got = f"{size} ({n_validation} of {total} images)"
             expected = f"{classes} to {total - classes} images, one or more of each class for validation and for train"
             raise InputError("data.validation_size", got, expected)
-        validation = stratified_subset(labels, n_validation, (self.split_seed, 1))
+        validation = stratified_subset(labels, n_validation, seed_words(self.split_seed, Purpose.VALIDATION_SPLIT))
         rest = np.setdiff1d(np.arange(total), validation)
         if self.train_size is not None:
             if not classes <= self.train_size <= len(rest):
                 expected = f"{classes} (one per class) to {len(rest)} (what validation leaves)"
                 raise InputError("data.train_size", self.train_size, expected)
-            rest = rest[stratified_subset(labels[rest], self.train_size, (self.split_seed, 2))]
+            words = seed_words(self.split_seed, Purpose.TRAIN_SUBSET)
+            rest = rest[stratified_subset(labels[rest], self.train_size, words)]
         lost = classes - len(np.unique(labels[rest]))
         if lost:
             name = "validation_size" if self.train_size is None else "train_size"
@@ -276,7 +278,7 @@ class ImageData(pl.LightningDataModule):
         if self.test_size is not None:
             if self.test_size > len(labels):
                 raise InputError("data.test_size", self.test_size, f"1 to {len(labels)}, the images in the test part")
-            rows = stratified_subset(labels, self.test_size, (self.split_seed, 3))
+            rows = stratified_subset(labels, self.test_size, seed_words(self.split_seed, Purpose.TEST_SUBSET))
         ready.test_count = len(rows)
         return images, np.searchsorted(ready.classes, labels), rows
 

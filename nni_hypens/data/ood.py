@@ -15,6 +15,7 @@ import torch
 from nni_hypens.data.arrays import check_arrays
 from nni_hypens.data.sources import DEBIAN_FASHION_MNIST, Digits, FashionMnist, cache_folder
 from nni_hypens.errors import InputError
+from nni_hypens.utils.seeds import Purpose, seed_words
 
 NAMED_SETS = ("digits", "fashion_mnist", "noise")
 _FORMS = f"auto, none, or a comma-separated list of {', '.join(NAMED_SETS)} and paths to .npz files with x_test"
@@ -136,7 +137,8 @@ def ood_images(name: str, count: int, channels: int, height: int, width: int, se
     Raises:
         InputError: If the set is not on this computer, or not of that form.
     """
-    rng = np.random.RandomState([seed, 6])  # numpy promises that its stream never changes
+    # numpy promises that the stream of a RandomState never changes
+    rng = np.random.RandomState(list(seed_words(seed, Purpose.OUT_OF_DISTRIBUTION)))
     if name == "noise":
         return torch.from_numpy(rng.random_sample((count, channels, height, width)).astype(np.float32))
     images = read_ood(name)

@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.scores import PROBABILITY_FLOOR, FloatArray, check_labels, check_probabilities
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 LEVEL = 0.95
 RESAMPLES = 5000
@@ -54,7 +55,7 @@ def resampled_means(values: FloatArray, seed: int, resamples: int = RESAMPLES) -
         `K x resamples`.
     """
     rows, images = values.shape
-    generator = np.random.default_rng([seed, 6])
+    generator = np.random.default_rng(derive_seed(seed, Purpose.BOOTSTRAP))
     means = np.empty((rows, resamples))
     at_once = max(1, _BLOCK // images)
     for start in range(0, resamples, at_once):

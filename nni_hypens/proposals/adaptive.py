@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nni_hypens.proposals.forecast import Forecast, _nll, _true_class, architecture_features, forecast, trait_features
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import neighbours, random_architectures
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 PARENTS = 2
 """Best architectures so far whose every one-choice change may be trained next."""
@@ -94,7 +95,9 @@ class AdaptiveTraining:
         self._add(start, "start")
         self.n_start = len(self.options)
         self._add(pool, "pool")
-        self._add(random_architectures(structure, RANDOM_OPTIONS, seed), "random")
+        self._add(
+            random_architectures(structure, RANDOM_OPTIONS, derive_seed(seed, Purpose.ADAPTIVE_OPTIONS)), "random"
+        )
         self._n_fixed = len(self.options)
         places = np.linspace(0, len(self.options) - 1, min(MEASURED, len(self.options))).round().astype(int)
         self._measured = {} if traits is None else {place: traits(self.options[place]) for place in places.tolist()}

@@ -27,6 +27,7 @@ from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.known_results import known_values
 from nni_hypens.trials.training import TrialSpec
 from nni_hypens.utils.files import read_arrays, read_json, write_json
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 GAIN = "expected_gain"
 """Key of a record that adaptive training has decided on."""
@@ -113,7 +114,8 @@ class AdaptiveStage:
         plan = self.plan
         drawn = [record["architecture"] for record in self.records if GAIN not in record]
         size = NetworkSize(plan.space, plan.image_shape)
-        pool = looked_at(plan.ranked_by, plan.lam_range, self._sampler, size, OVERSAMPLE * plan.candidates, plan.seed)
+        seed = derive_seed(plan.seed, Purpose.CANDIDATES, 0)
+        pool = looked_at(plan.ranked_by, plan.lam_range, self._sampler, size, OVERSAMPLE * plan.candidates, seed)
         labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
         return AdaptiveTraining(
             self._structure, drawn, samples, labels, plan.members, plan.seed, plan.budget(), traits=size

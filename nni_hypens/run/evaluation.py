@@ -23,6 +23,7 @@ from nni_hypens.metrics import uncertainty
 from nni_hypens.metrics.scores import FloatArray
 from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals, rank_correlation
 from nni_hypens.space.known_results import FEWEST
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 RANDOM_SUBSETS = 200
 Predictions = dict[str, list[np.ndarray]]
@@ -52,7 +53,7 @@ def evaluate_pool(
         records: The content of ``candidates.json``.
         trials: id -> the content of its ``metrics.json``, or None.
         calibration: The method that the temperatures were fitted by, one of `CALIBRATIONS`.
-        seed: Seed of the bootstrap.
+        seed: The run seed, for the bootstrap and for random subsets.
     """
     ids = [name for name, _ in members]
     weights = np.array([weight for _, weight in members])
@@ -71,7 +72,7 @@ def evaluate_pool(
         **{f"best member ({name})" if name == best else f"member {name}": pool[name][1] for name in ids},
         "best member, calibrated": apply_temperature(pool[best][1], own[best]),
     }
-    baselines, baseline_scores = _baselines(pool, test_labels, len(set(ids)), records)
+    baselines, baseline_scores = _baselines(pool, test_labels, len(set(ids)), records, seed)
     scores = {name: image_scores(probs, test_labels) for name, probs in models.items()}
     return {
         "ensemble": metrics.summary(calibrated, test_labels),
@@ -241,7 +242,7 @@ def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, lis
 
 
 def _baselines(
-    pool: Predictions, labels: np.ndarray, size: int, records: list[dict[str, Any]]
+    pool: Predictions, labels: np.ndarray, size: int, records: list[dict[str, Any]], seed: int
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, FloatArray]]]:
     """What the trained pool tells for nothing more: its base alone, all of it averaged, and any ``size`` of it.
 
@@ -258,7 +259,7 @@ def _baselines(
     if comb(len(names), size) <= RANDOM_SUBSETS:
         subsets = [list(subset) for subset in combinations(names, size)]
     else:
-        generator = np.random.default_rng(0)
+        generator = np.random.default_rng(derive_seed(seed, Purpose.RANDOM_SUBSETS))
         subsets = [list(generator.choice(names, size, replace=False)) for _ in range(RANDOM_SUBSETS)]
     models[f"any {size} of the candidates (mean of {len(subsets)} choices)"] = [
         np.mean([test[name] for name in subset], axis=0) for subset in subsets

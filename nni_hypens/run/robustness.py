@@ -17,6 +17,7 @@ from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, com
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.uncertainty import entropy_split, ood_auroc, ood_scores
+from nni_hypens.utils.seeds import Purpose, seed_words
 
 STEPS = len(CORRUPTIONS) * len(SEVERITIES)
 """Corruptions that are measured, each at every severity."""
@@ -45,7 +46,7 @@ class Bench:
         self.weights = ensemble.weights.double().numpy() / float(ensemble.weights.double().sum())
         self.temperatures = Temperatures(float(ensemble.temperature), tuple(ensemble.member_temperatures.tolist()))
         labels = data.labels("test")
-        rows = stratified_subset(labels, min(images, len(labels)), seed=(seed, 5))
+        rows = stratified_subset(labels, min(images, len(labels)), seed_words(seed, Purpose.STRESS_IMAGES))
         self.labels = labels[rows]
         raw = cast(Any, data).raw("test", rows).astype(np.float32) / data.input_spec["scale"]
         # 0..1 for images as they come; data that somebody has standardised keeps a range of its own.

@@ -30,6 +30,7 @@ from nni_hypens.trials.training import INITIAL
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import torch_threads
+from nni_hypens.utils.seeds import Purpose, derive_seed
 from nni_hypens.utils.tensors import write_tensors
 
 
@@ -94,7 +95,7 @@ def _new_pool(
         sampler,
         size,
         wanted + len(known),
-        plan.seed + offset,
+        derive_seed(plan.seed, Purpose.CANDIDATES, offset),
         1 if known else n,
         progress,
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nni
 import pandas as pd
-import pytorch_lightning as pl
 import torch
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
@@ -31,6 +30,7 @@ from nni_hypens.trials.live_trial import TRIAL_COMMAND
 from nni_hypens.utils.files import write_json, write_text
 from nni_hypens.utils.progress import Progress, SearchProgress
 from nni_hypens.utils.runtime import torch_threads
+from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
 
 LOGGERS = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
 """Loggers of Lightning that the command line offers."""
@@ -71,7 +71,7 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
     evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
     if logger is not None:  # each start has a folder of its own, version_0 and so on: a resumed search loses nothing
         evaluator.trainer.loggers = [LOGGERS[logger](folder / "logs", name="")]
-    pl.seed_everything(plan.seed, verbose=False)  # the supernet's initial weights
+    seed_everything(derive_seed(plan.seed, Purpose.SUPERNET_WEIGHTS))
     drop_broken(folder / "checkpoint", progress)
     with torch_threads(plan.threads):
         run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(progress)])

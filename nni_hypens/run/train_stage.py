@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nni_hypens.run.adaptive_stage import AdaptiveStage
-from nni_hypens.run.plan import MAX_SEED, Plan
+from nni_hypens.run.plan import Plan
 from nni_hypens.run.sample_stage import write_initial_weights
 from nni_hypens.selection.costs import cheapest, check_affordable
+from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fresh
 from nni_hypens.trials import halving
 from nni_hypens.trials.experiment import run_trials
@@ -18,7 +20,7 @@ from nni_hypens.trials.pausing import forget_rung, read_rung
 from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.trials.strategy import CandidateTraining
-from nni_hypens.trials.training import TrialSpec, reached
+from nni_hypens.trials.training import TrialSpec, network_seed, reached
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.ports import held_port
 from nni_hypens.utils.progress import Progress
@@ -61,7 +63,8 @@ class TrainStage:
         """Train them; each then has a ``metrics.json`` that says whether it is trained, stopped or failed.
 
         Args:
-            records: The content of ``candidates.json``; the seed of each follows from its place.
+            records: The content of ``candidates.json``; the seed of each follows from its architecture and from how
+                many before it have the same.
 
         Raises:
             InputError: No ensemble of these candidates can keep a limit on parameters or FLOPs.
@@ -189,17 +192,26 @@ class TrainStage:
         return strategy.failed
 
     def _spec(self, record: Record, until: int | None = None) -> TrialSpec:
-        place = next(place for place, other in enumerate(self.records) if other["id"] == record["id"])
         return TrialSpec(
             record["id"],
             record["architecture"],
             record["lam"],
             record["shared_edges"],
-            (self.plan.seed * 10_000 + place) % (MAX_SEED + 1),
+            self._seed(record),
             record["text"],
             self.plan.warm_start,
             until,
         )
+
+    def _seed(self, record: Record) -> int:
+        """Seed of a candidate's network; candidates before it with the same architecture are its earlier replicas."""
+        keys = {other["id"]: self._structure.key(other["architecture"]) for other in self.records}
+        place, key = list(keys).index(record["id"]), keys[record["id"]]
+        return network_seed(self.plan.seed, key, list(keys.values())[:place].count(key))
+
+    @cached_property
+    def _structure(self) -> EdgeStructure:
+        return EdgeStructure.from_space(self.plan.space)
 
     def _strategy(self, specs: Sequence[TrialSpec], per_trial: int, more: AdaptiveStage | None) -> CandidateTraining:
         plan, remote = self.plan, self.service.fetches

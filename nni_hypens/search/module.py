@@ -13,12 +13,10 @@ Three phases follow one another inside one ``Trainer.fit``:
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
@@ -36,6 +34,7 @@ from nni_hypens.search.settings import SearchSettings
 from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import ChoiceLayout, PathDraw, draw_paths
+from nni_hypens.utils.seeds import Purpose, derive_seed, seed_generators
 
 NUMBER_WANTED = "a finite loss; lower the learning rate"
 
@@ -77,7 +76,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         self.val_batches: Callable[[], Any] | None = None
         self.history: list[dict[str, Any]] = []
         self.base_ranking: list[dict[str, Any]] = []
-        generator = torch.Generator().manual_seed(settings.seed)
+        generator = torch.Generator().manual_seed(derive_seed(settings.seed, Purpose.ARCHITECTURE_LOGITS))
         shape = (self.layout.n_labels, self.layout.n_options)
         self.base_logits = nn.Parameter(1e-3 * torch.randn(shape, generator=generator))
         self.hypernetwork = Hypernetwork(
@@ -111,18 +110,14 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     def _remember_output(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
         self._output = output.detach() if isinstance(output, torch.Tensor) else None
 
-    def _generator(self, batch_idx: int, stream: int) -> torch.Generator:
+    def _generator(self, purpose: Purpose, *index: int) -> torch.Generator:
         """Randomness of one step as a function of (seed, epoch, batch): nothing to save, and the same on every rank."""
-        words = np.random.SeedSequence([self.settings.seed, self.current_epoch, batch_idx, stream]).generate_state(2)
-        return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+        return torch.Generator().manual_seed(derive_seed(self.settings.seed, purpose, self.current_epoch, *index))
 
     def seed_epoch(self, epoch: int) -> None:
         """Seed torch, numpy and python by (seed, epoch), so that an epoch is the same whether or not the run was
         resumed."""
-        state = int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0])
-        torch.manual_seed(state)
-        np.random.seed(state)
-        random.seed(state)
+        seed_generators(derive_seed(self.settings.seed, Purpose.SEARCH_EPOCH, epoch))
 
     # ---- epochs -------------------------------------------------------------------------------------------------
 
@@ -192,9 +187,10 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         if phase != WARMUP:
             self._architecture_step(batch["val"], batch_idx, phase, progress)
         with torch.no_grad():
-            logits, _ = self._logits(phase, self._generator(batch_idx, 0))
+            logits, _ = self._logits(phase, self._generator(Purpose.WEIGHT_STEP_LAM, batch_idx))
             temperature = self.settings.temperature.at(progress)
-            draw = self._draw(logits.cpu(), self.layout, temperature, self._generator(batch_idx, 1))
+            generator = self._generator(Purpose.WEIGHT_STEP_PATHS, batch_idx)
+            draw = self._draw(logits.cpu(), self.layout, temperature, generator)
         loss = self._loss(batch["train"], 2 * batch_idx + 1, draw, phase, gradient=False)
         self.advance_optimization(loss, batch_idx, self.settings.gradient_clip_val)
         self.advance_lr_schedulers(batch_idx)
@@ -231,8 +227,9 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     def _architecture_step(self, batch: Any, batch_idx: int, phase: str, progress: float) -> None:
         optimizer = self.architecture_optimizers()
         temperature = self.settings.temperature.at(progress)
-        logits, _ = self._logits(phase, self._generator(batch_idx, 2))
-        draw = self._draw(logits, self._device_layout(), temperature, self._generator(batch_idx, 3))
+        logits, _ = self._logits(phase, self._generator(Purpose.ARCHITECTURE_STEP_LAM, batch_idx))
+        generator = self._generator(Purpose.ARCHITECTURE_STEP_PATHS, batch_idx)
+        draw = self._draw(logits, self._device_layout(), temperature, generator)
         for weight in self._weights:  # the weights stay: their gradients would be a third of this step's cost
             weight.requires_grad_(False)
         try:
@@ -296,15 +293,15 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         """Steps of the hypernetwork on R alone: a few hundred joint steps are too few for a dial of 16 edges, and these
         need no image. They go past Lightning, whose count of steps is of those that see data."""
         inner = getattr(optimizer, "optimizer", optimizer)
-        for step in range(self.settings.regularizer_steps):
+        for step in range(1, self.settings.regularizer_steps + 1):  # step 0 is the joint one
             inner.zero_grad()
-            (self.diversity.weight.at(progress) * self._regularizer(batch_idx, progress, 6 + step)).backward()  # type: ignore[no-untyped-call]
+            (self.diversity.weight.at(progress) * self._regularizer(batch_idx, progress, step)).backward()  # type: ignore[no-untyped-call]
             inner.step()
 
-    def _regularizer(self, batch_idx: int, progress: float, stream: int = 4) -> torch.Tensor:
+    def _regularizer(self, batch_idx: int, progress: float, step: int = 0) -> torch.Tensor:
         """R averaged over many lam at once: it needs no image, so a hundred cost less than one step and vary far
         less."""
-        generator = self._generator(batch_idx, stream)
+        generator = self._generator(Purpose.REGULARIZER, batch_idx, step)
         lam = self._draw_lam(generator, self.settings.regularizer_samples).to(self.device)
         temperature = self.diversity.temperature.at(progress)
         return self.diversity(lam, self.hypernetwork(lam), temperature, generator)
@@ -323,7 +320,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     def _choose_base(self) -> Sample:
         """The best of mode, draws and uniform draws by validation loss on the supernet; all losses are kept for the
         report."""
-        generator = self._generator(0, 5)
+        generator = self._generator(Purpose.BASE_CHOICE)
         assert self.schedule is not None
         searched = self.schedule.hypernetwork > self.schedule.base
         logits = self.base_logits.detach().cpu() if searched else None

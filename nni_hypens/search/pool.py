@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 if TYPE_CHECKING:
     from nni_hypens.search.sampler import ArchitectureSampler, Candidate
@@ -24,7 +25,7 @@ def draw_pool(
     keys = {sampler.structure.key(sampler.base)}
     lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
     enough = n if at_least is None else min(n, at_least)
-    misses, exhausted = 0, set[int]()  # exhausted: numbers of shared edges with no new architecture left
+    attempts, misses, exhausted = 0, 0, set[int]()  # exhausted: numbers of shared edges with no new architecture left
     while len(pool) < n:
         if all(sampler.reach(lam) <= exhausted for lam in lams):
             # the ends may hold only the base, or nothing: go from the middle outwards
@@ -38,7 +39,9 @@ def draw_pool(
             misses += 1
             continue
         try:
-            new = sampler.sample(lam, 1, seed=seed + 1000 * len(pool) + misses, exclude=keys)[0]
+            attempts += 1
+            own_seed = derive_seed(seed, Purpose.POOL, attempts)
+            new = sampler.sample(lam, 1, seed=own_seed, exclude=keys)[0]
         except InputError:
             misses += 1  # nothing left at this lam (only the base shares all edges): try the next
             exhausted |= sampler.reach(lam)

@@ -21,6 +21,7 @@ from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.utils.files import write_json
+from nni_hypens.utils.seeds import Purpose, derive_seed
 from nni_hypens.utils.tensors import write_tensors
 
 DRAWS_PER_ROUND = 256
@@ -151,7 +152,8 @@ class ArchitectureSampler:
             collected.offer("repaired", self.base)
             drawn = 0
         else:
-            drawn = self._draw_until(collected, n, torch.Generator().manual_seed(seed))
+            generator = torch.Generator().manual_seed(derive_seed(seed, Purpose.DRAWS_AT_LAM))
+            drawn = self._draw_until(collected, n, generator)
         found = list(collected.found.values())
         if len(found) < n:
             within = "" if self.accepts is None else f" within the budget (of {collected.asked} tried)"

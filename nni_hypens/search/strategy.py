@@ -36,6 +36,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fresh
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for, check_limits
+from nni_hypens.utils.seeds import Purpose, derive_seed
 from nni_hypens.utils.tensors import load_supernet_weights, write_tensors
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
             expected = f"a number in 0..{self._structure.n_edges}, the edges of this space, or None"
             raise InputError("lam", repr(self.settings.lam), expected)
         with torch.random.fork_rng(devices=[]):  # NNI builds cells anew, with new weights
-            torch.manual_seed(self.settings.seed)
+            torch.manual_seed(derive_seed(self.settings.seed, Purpose.MUTATED_WEIGHTS))
             mutated = super().mutate_model(model)
         self._supernet = Supernet(mutated, self._structure.table, self._path_weights)
         self._inheritance.supernet = mutated

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.choices import ChoiceTable
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 
 def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sample]:
@@ -24,7 +25,8 @@ def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sa
         >>> len({structure.key(sample) for sample in samples})
         3
     """
-    layout, generator = ChoiceLayout(structure.table), torch.Generator().manual_seed(seed)
+    layout = ChoiceLayout(structure.table)
+    generator = torch.Generator().manual_seed(derive_seed(seed, Purpose.RANDOM_ARCHITECTURES))
     found: dict[object, Sample] = {}
     for _ in range(10):
         logits = torch.zeros(n, layout.n_labels, layout.n_options)

@@ -17,7 +17,6 @@ from typing import Any
 
 import nni
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from nni.nas.evaluator import Evaluator
 from nni.nas.space import ExecutableModelSpace
@@ -26,10 +25,11 @@ from safetensors.torch import load_file
 from nni_hypens import metrics
 from nni_hypens._nni import TrialReports, quiet_training
 from nni_hypens.data.module import Loaders
-from nni_hypens.space.architecture import Sample
+from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
 from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung
 from nni_hypens.utils.files import read_json, write_arrays, write_json
+from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
 from nni_hypens.utils.tensors import write_tensors
 
 INITIAL = "initial.safetensors"
@@ -112,7 +112,7 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
 
     def _train(self, model: ExecutableModelSpace, spec: dict[str, Any]) -> dict[str, Any]:
         # seeded before the network exists: its initial weights belong to the seed as well
-        pl.seed_everything(spec["seed"], verbose=False)
+        seed_everything(spec["seed"])
         own = copy.copy(model)
         own.sample = spec["architecture"]
         evaluator = self.evaluator if len(self.candidates) == 1 else nni.load(nni.dump(self.evaluator))
@@ -197,6 +197,17 @@ def _report(about: dict[str, Any], record: dict[str, Any], more: Mapping[str, st
 
 
 CandidateEvaluator = nni.trace(_CandidateEvaluator)
+
+
+def network_seed(seed: int, architecture: EdgeKey, replica: int) -> int:
+    """Seed of a network's initial weights and of its training, the same in a run and in a comparison.
+
+    Args:
+        seed: The run seed.
+        architecture: Key of the architecture, by `EdgeStructure.key`.
+        replica: How many networks of this architecture there are before it.
+    """
+    return derive_seed(seed, Purpose.NETWORK, str(architecture), replica)
 
 
 def reached(directory: Path, until: int | None) -> dict[str, Any] | None:

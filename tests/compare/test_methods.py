@@ -17,6 +17,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.selection.methods import select
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import neighbours, random_architectures
+from nni_hypens.trials.training import network_seed
 from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch, keys
 
 SEARCH_SECONDS = 3.0
@@ -35,6 +36,15 @@ def simulated_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "nni_search", nni_search)
     monkeypatch.setattr(baselines, "fixed_lam_search", fixed)
     monkeypatch.setattr(baselines, "hypernetwork_search", lambda bench, name="", **changes: SimulatedSearch(bench))
+
+
+def replicas_of(bench: SimulatedBench, networks: list[Any]) -> list[int]:
+    """Which replica of its architecture each network is, by its seed."""
+    found = []
+    for network in networks:
+        key = bench.structure.key(network.sample)
+        found.append([network_seed(bench.seed, key, replica) for replica in range(100)].index(network.seed))
+    return found
 
 
 def total(trained: Trained) -> float:
@@ -93,11 +103,11 @@ def test_several_searches_are_all_charged_and_twins_get_seeds(tmp_path: Path, mo
     bench = SimulatedBench(tmp_path)
     different = METHODS["darts_ensemble"].recipe(bench, 4, 100.0)
     assert different.search_s == 4 * SEARCH_SECONDS and len(set(keys(bench, different.networks))) == 4
-    assert {network.seed for network in different.networks} == {0}
+    assert replicas_of(bench, different.networks) == [0] * 4
     sample = random_architectures(bench.structure, 1, 0)[0]
     monkeypatch.setattr(baselines, "nni_search", lambda *_: (sample, SEARCH_SECONDS))
     twins = METHODS["enas_ensemble"].recipe(bench, 3, 100.0)
-    assert [network.seed for network in twins.networks] == [0, 1, 2]
+    assert replicas_of(bench, twins.networks) == [0, 1, 2]
 
 
 def test_a_random_deep_ensemble_takes_the_best_it_has_seen(tmp_path: Path) -> None:
@@ -108,7 +118,7 @@ def test_a_random_deep_ensemble_takes_the_best_it_has_seen(tmp_path: Path) -> No
     assert len(set(found[:10])) == 10
     best = min(pool, key=lambda network: network.nll)
     assert set(keys(bench, rest)) == {bench.structure.key(best.sample)}
-    assert [network.seed for network in rest] == list(range(1, len(rest) + 1))
+    assert replicas_of(bench, rest) == list(range(1, len(rest) + 1))
 
 
 def test_searches_at_fixed_lam_are_each_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

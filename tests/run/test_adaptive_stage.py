@@ -21,6 +21,7 @@ from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.files import read_json, write_arrays, write_json
+from nni_hypens.utils.seeds import Purpose, derive_seed
 from tests.support.commands import SETTINGS, command, outcome
 
 OPTIONS = [*SETTINGS, "--adaptive=5", "--candidates=8", "--quiet"]
@@ -154,7 +155,8 @@ def test_large_architectures_stay_among_the_options(searched: Path, tmp_path: Pa
     rule = AdaptiveStage(own, out, records(out), 1, lambda record: record)._rule  # type: ignore[arg-type, return-value]
     size = NetworkSize(own.space, own.image_shape)
     structure = EdgeStructure.from_space(own.space)
-    largest = max(random_architectures(structure, n_drawn(32), own.seed), key=size.volume)
+    seed = derive_seed(own.seed, Purpose.CANDIDATES, 0)
+    largest = max(random_architectures(structure, n_drawn(32), seed), key=size.volume)
     fixed = zip(rule.options, rule.sources, strict=True)
     assert next(source for sample, source in fixed if sample == largest) in ("start", "pool")
 

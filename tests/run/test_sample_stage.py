@@ -22,6 +22,7 @@ from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.space.cost import NetworkSize, count_flops
 from nni_hypens.space.draws import ChoiceLayout, random_architectures
 from nni_hypens.utils.progress import Progress
+from nni_hypens.utils.seeds import Purpose, derive_seed
 from search_spaces import DartsSpace, OneCell
 
 
@@ -95,8 +96,9 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     records = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
     assert {record["source"] for record in everything} >= {"draw", "large"}
     sampler = ArchitectureSampler.load(tmp_path, structure)
-    drawn = sampler.pool(16, plan.lam_range, plan.seed, at_least=1)
-    large = sorted(random_architectures(structure, 60, plan.seed), key=lambda one: -size.volume(one))[:8]
+    seed = derive_seed(plan.seed, Purpose.CANDIDATES, 0)
+    drawn = sampler.pool(16, plan.lam_range, seed, at_least=1)
+    large = sorted(random_architectures(structure, 60, seed), key=lambda one: -size.volume(one))[:8]
     looked_at = {structure.key(one): one for one in [*(one.architecture for one in drawn), *large]}
     predict = trained_strategy(plan.space, tmp_path).trained_supernet.predict
     batches, labels = list(digits.val_dataloader()), digits.labels("validation")

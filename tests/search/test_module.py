@@ -15,6 +15,7 @@ from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.trials.evaluators import ImageClassification
+from nni_hypens.utils.seeds import Purpose
 from search_spaces import OneCell
 from tests.support.searches import run_search, tiny
 
@@ -52,19 +53,21 @@ def test_warm_up_is_uniform_whatever_the_logits(tiny_cell: OneCell) -> None:
 def test_randomness_depends_on_seed_epoch_batch_and_stream(tiny_cell: OneCell, monkeypatch: Any) -> None:
     found = module(EdgeNES(seed=3), tiny_cell)
 
-    def number(batch: int, stream: int) -> float:
-        return torch.rand(1, generator=found._generator(batch, stream)).item()
+    def number(batch: int, purpose: Purpose = Purpose.WEIGHT_STEP_LAM, step: int = 0) -> float:
+        return torch.rand(1, generator=found._generator(purpose, batch, step)).item()
 
-    assert number(0, 0) == number(0, 0)
-    assert len({number(batch, stream) for batch in range(5) for stream in range(6)}) == 30
-    here = number(0, 0)
+    assert number(0) == number(0)
+    purposes = (Purpose.WEIGHT_STEP_LAM, Purpose.WEIGHT_STEP_PATHS, Purpose.REGULARIZER)
+    drawn = {number(batch, purpose, step) for batch in range(5) for purpose in purposes for step in range(3)}
+    assert len(drawn) == 45
+    here = number(0)
     found.settings.seed = 4
-    assert number(0, 0) != here
+    assert number(0) != here
     found.settings.seed = 3
     with monkeypatch.context() as patch:
         patch.setattr(EdgeNESModule, "current_epoch", property(lambda self: 1))
-        assert number(0, 0) != here
-    assert number(0, 0) == here
+        assert number(0) != here
+    assert number(0) == here
     found.seed_epoch(2)
     first = torch.rand(1).item(), np.random.rand(), random.random()
     found.seed_epoch(2)

@@ -16,7 +16,9 @@ import numpy as np
 from nni_hypens.errors import InputError
 
 SEED_BITS = 63
-"""Bits of a derived seed: torch and numpy take them, and a million streams collide with a probability below 1e-7."""
+"""Bits of a derived seed: a million streams collide with a probability below 1e-7. Python, numpy and CUDA use all of
+them. torch's generator on the CPU keeps the lower 32: among the ten thousand steps of a search, two get the same noise
+with a probability of about 1%, which does no harm, and among a hundred networks with one of about 1e-6."""
 
 
 @unique

@@ -121,14 +121,16 @@ def drawn() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), torch.rand(1).item()
 
 
-def test_generators_are_seeded_by_all_bits() -> None:
+def test_generators_are_seeded() -> None:
     seed = derive_seed(0, Purpose.NETWORK, "a", 0)
     found = []
     for one in (seed, seed, seed ^ 1, seed ^ 2**62):
         seed_generators(one)
         found.append(drawn())
     assert found[0] == found[1]
-    assert all(len(set(column)) == 3 for column in zip(*found[1:], strict=True))
+    python, numpy, cpu = zip(*found[1:], strict=True)
+    assert len(set(python)) == len(set(numpy)) == 3  # by all bits
+    assert cpu[0] != cpu[1]  # torch on the CPU: by the lower 32
 
 
 def test_lightning_gets_the_seed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

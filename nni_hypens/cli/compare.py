@@ -79,7 +79,7 @@ def run_command(arguments: argparse.Namespace) -> None:
     from nni_hypens.compare.methods import METHODS
     from nni_hypens.compare.page import write_comparison_page
     from nni_hypens.compare.results import text_tables
-    from nni_hypens.run.settings import RunConfig
+    from nni_hypens.run.settings import Settings
     from nni_hypens.utils.progress import Progress
 
     if arguments.jobs < 1:
@@ -92,8 +92,8 @@ def run_command(arguments: argparse.Namespace) -> None:
     if "known_results" in given:
         got = repr(given["known_results"])
         raise InputError("known_results", got, "no such setting: known results are for `nni-hypens run`")
-    data_sets = [_absolute(source) for source in _words(str(given.pop("data", RunConfig().data)))]
-    settings = RunConfig.from_mapping(given)
+    data_sets = [_absolute(source) for source in _words(str(given.pop("data", Settings().data)))]
+    settings = Settings.from_mapping(given)
     settings.check()
     methods = list(METHODS) if arguments.methods == "all" else _words(arguments.methods)
     comparison = Comparison(

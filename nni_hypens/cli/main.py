@@ -15,9 +15,18 @@ from typing import Any
 from nni_hypens.cli import compare as compare_command, doctor, ensemble as deploy
 from nni_hypens.cli.output import stage_summary, summary_table
 from nni_hypens.cli.parser import EXIT_INPUT, Parser
-from nni_hypens.cli.settings import add_runtime, add_settings, folder_settings, settings_of, settings_text
+from nni_hypens.cli.settings import (
+    add_runtime,
+    add_settings,
+    folder_settings,
+    runtime_of,
+    settings_of,
+    settings_text,
+    with_absolute_paths,
+)
 from nni_hypens.errors import CommandError, InputError, explain
-from nni_hypens.trials.live_trial import TRIAL_COMMAND
+from nni_hypens.trials.names import TRIAL_COMMAND
+from nni_hypens.utils.checks import check_range
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 STAGE_HELP = {
@@ -87,7 +96,7 @@ class _PrintCompletion(argparse.Action):
 
 
 def build_parser() -> Parser:
-    """The parser; settings come from the fields of ``RunConfig``."""
+    """The parser; settings come from the fields of ``Settings``."""
     from nni_hypens import __version__, _nni  # noqa: F401 - imports NNI without its noise
 
     parser = Parser(prog="nni-hypens", description="Neural ensembles as an NNI strategy.", examples=EXAMPLES)
@@ -147,35 +156,23 @@ def make_run(arguments: argparse.Namespace) -> Any:
     """The run that the arguments describe, checked and with its folder claimed."""
     from nni_hypens.run.folder import check_folder
     from nni_hypens.run.pipeline import Run
-    from nni_hypens.run.plan import plan_of
-    from nni_hypens.run.settings import RunConfig
+    from nni_hypens.run.plan import make_plan
+    from nni_hypens.run.settings import Settings
     from nni_hypens.trials.services import read_service
-    from nni_hypens.utils.progress import Progress
 
     stage = arguments.command
     service = None if arguments.service is None else read_service(arguments.service)
     settings = settings_of(arguments) if stage in ("run", "search") else folder_settings(arguments.out)
-    config = RunConfig.from_mapping(settings)
-    if config.data.endswith(".npz"):
-        config.data = str(Path(config.data).resolve())
-    for name in ("base", "supernet"):
-        if getattr(config, name) is not None:
-            setattr(config, name, str(Path(getattr(config, name)).resolve()))
-    names = [name.strip() for name in config.ood.split(",")]
-    config.ood = ",".join(str(Path(name).resolve()) if name.endswith(".npz") else name for name in names)
+    config = with_absolute_paths(Settings.from_mapping(settings))
     config.check()
-    least = (("concurrency", 1), ("per_trial", 1), ("more", 0))
-    for name, low in least:
-        if getattr(arguments, name, low) < low:
-            raise InputError(name, getattr(arguments, name), f"a whole number of at least {low}")
+    runtime = runtime_of(arguments)
+    runtime.check()
+    check_range("more", getattr(arguments, "more", 0), at_least=0, whole=True)
     name = Path(config.data.rsplit(":", 1)[-1]).stem
     out = arguments.out or Path("runs") / f"{name}-{config.space.rsplit(':', 1)[-1]}-{config.seed}"
-    progress, live = Progress(arguments.quiet), getattr(arguments, "live", False)
     check_folder(out, config.to_mapping())
     command = f"nni-hypens run {shlex.quote(str(out / 'config.yaml'))} --out NEW_FOLDER"
-    plan, at_once = plan_of(config, command), arguments.concurrency
-    logger = getattr(arguments, "logger", None)
-    run = Run(plan, out, arguments.port, at_once, progress, live, arguments.per_trial, service, logger)
+    run = Run(make_plan(config, command=command), out, runtime, service)
     run.prepare()
     return run
 
@@ -183,16 +180,14 @@ def make_run(arguments: argparse.Namespace) -> Any:
 def search_in_trial(arguments: argparse.Namespace) -> None:
     """The search of a run folder, as a trial does it: the process that holds the folder waits for it."""
     from nni_hypens.run.folder import check_folder
-    from nni_hypens.run.plan import plan_of
+    from nni_hypens.run.plan import make_plan
     from nni_hypens.run.search_stage import search_stage
-    from nni_hypens.run.settings import RunConfig
+    from nni_hypens.run.settings import Settings
     from nni_hypens.utils.progress import Progress
 
-    config = RunConfig.from_mapping(folder_settings(arguments.out))
+    config = Settings.from_mapping(folder_settings(arguments.out))
     check_folder(arguments.out, config.to_mapping())
-    plan = plan_of(config)
-    plan.check()
-    search_stage(plan, arguments.out, Progress(arguments.quiet), arguments.logger)
+    search_stage(make_plan(config), arguments.out, Progress(arguments.quiet), arguments.logger)
 
 
 def watch(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Settings and running options on the command line: flags from the fields of ``RunConfig``, and back."""
+"""Settings and running options on the command line: flags from the fields of ``Settings``, and back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.errors import InputError
+from nni_hypens.run.settings import Runtime, Settings
 
 GROUPS = {
     "data": "data",
@@ -19,19 +20,17 @@ GROUPS = {
     "selection": "choice of members",
     "calibration": "calibration, report and the rest",
 }
-"""First setting of each group, in the order of the fields of ``RunConfig``, and the group's title in the help."""
+"""First setting of each group, in the order of the fields of ``Settings``, and the group's title in the help."""
 NO_SETTINGS = ("out", "port", "concurrency", "per_trial", "service", "quiet", "json", "live", "resume")
 """Names of flags that change no result, and so have no place in a file of settings."""
 
 
 def add_settings(parser: argparse.ArgumentParser, runtime: bool = True) -> None:
     """A flag for each setting of a run, a file of settings, and with ``runtime`` the options that change no result."""
-    from nni_hypens.run.settings import RunConfig
-
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG.yaml", help="settings in a file, by the names of the flags"
     )
-    for entry in dataclasses.fields(RunConfig):
+    for entry in dataclasses.fields(Settings):
         if entry.name in GROUPS:
             group = parser.add_argument_group(f"settings: {GROUPS[entry.name]}")
         flag = "--" + entry.name.replace("_", "-")
@@ -108,11 +107,9 @@ def add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings from file and flags, flags first, as a mapping that is not checked yet."""
-    from nni_hypens.run.settings import RunConfig
-
     given = {
         entry.name: getattr(arguments, entry.name)
-        for entry in dataclasses.fields(RunConfig)
+        for entry in dataclasses.fields(Settings)
         if hasattr(arguments, entry.name)
     }
     if "space_args" in given:
@@ -127,7 +124,7 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
                 "--out DIR alone: a run goes on with the settings it began with",
             )
         return folder_settings(arguments.out)
-    from_file = RunConfig.read(arguments.config) if arguments.config else {}
+    from_file = Settings.read(arguments.config) if arguments.config else {}
     for name in NO_SETTINGS:
         if name in from_file:
             flag = "--" + name.replace("_", "-")
@@ -146,12 +143,10 @@ def settings_text(values: Mapping[str, Any]) -> str:
     """
     import yaml
 
-    from nni_hypens.run.settings import RunConfig
-
-    config = RunConfig.from_mapping(values)
+    config = Settings.from_mapping(values)
     config.check()
     lines = []
-    for entry in dataclasses.fields(RunConfig):
+    for entry in dataclasses.fields(Settings):
         if entry.name in GROUPS:
             lines += ["", f"# ---- {GROUPS[entry.name]}"]
         value = yaml.safe_dump({entry.name: getattr(config, entry.name)}, allow_unicode=True, width=10_000)
@@ -159,15 +154,37 @@ def settings_text(values: Mapping[str, Any]) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
+def with_absolute_paths(settings: Settings) -> Settings:
+    """The settings with absolute paths of files, so that a run folder can be used from elsewhere."""
+    changes: dict[str, Any] = {}
+    for name in ("base", "supernet"):
+        if getattr(settings, name) is not None:
+            changes[name] = _absolute(getattr(settings, name))
+    if settings.data.endswith(".npz"):
+        changes["data"] = _absolute(settings.data)
+    sets = [name.strip() for name in settings.ood.split(",")]
+    changes["ood"] = ",".join(_absolute(name) if name.endswith(".npz") else name for name in sets)
+    return dataclasses.replace(settings, **changes)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def runtime_of(arguments: argparse.Namespace) -> Runtime:
+    """The options of the command line that do not change results."""
+    names = [entry.name for entry in dataclasses.fields(Runtime)]
+    values = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    return Runtime.from_mapping(values, "command line")
+
+
 def folder_settings(out: Path) -> dict[str, Any]:
     """Settings of a run folder, not checked yet."""
-    from nni_hypens.run.settings import RunConfig
-
     if not (out / "config.yaml").exists():
         raise InputError(
             "out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`"
         )
-    return RunConfig.read(out / "config.yaml")
+    return Settings.read(out / "config.yaml")
 
 
 def pairs(items: Sequence[str]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Workbench:
     @property
     def seed(self) -> int:
         """Seed of the plan."""
-        return self.plan.seed
+        return self.plan.settings.seed
 
     @cached_property
     def validation_labels(self) -> np.ndarray:
@@ -143,7 +143,7 @@ class Workbench:
             replica: Which of its networks; each has a seed of its own, and so has each seed of the plan.
         """
         key = self.structure.key(sample)
-        seed = network_seed(self.plan.seed, key, replica)
+        seed = network_seed(self.plan.settings.seed, key, replica)
         text = f"{key} {seed}"
         path = self.folder / self._networks / hashlib.sha256(text.encode()).hexdigest()[:20]
         arrays, about = path.with_suffix(".npz"), path.with_suffix(".json")
@@ -168,7 +168,7 @@ class Workbench:
         data, clock = self.plan.data, Clock()
         cast(ImageData, data).prepare()
         test_images = data.test_dataloader()  # reading files is no part of the training
-        with torch_threads(self.plan.threads):
+        with torch_threads(self.plan.settings.threads):
             with clock.running():
                 seed_everything(seed)
                 model = fixed_network(self.plan.space, sample)
@@ -208,7 +208,7 @@ class Workbench:
             evaluator, clock = nni.load(nni.dump(self.nni_evaluator)), Clock()
             run = prepare()
             evaluator.datamodule.prepare()  # a copy of the data: NNI's strategies replace loaders on it
-            with torch_threads(self.plan.threads), clock.running():
+            with torch_threads(self.plan.settings.threads), clock.running():
                 seed_everything(seed)
                 result = run(fresh(self.plan.space), evaluator)
             write_json(path, {"result": result, "cost": clock.seconds})

@@ -27,10 +27,10 @@ from nni_hypens.compare.methods import METHODS, method_of, method_order
 from nni_hypens.compare.searches import check_installed, hypernetwork_search, supernet_truth
 from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.errors import InputError
-from nni_hypens.run.plan import plan_of
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.plan import evaluator_for, make_plan
+from nni_hypens.run.settings import Settings
 from nni_hypens.selection.methods import select
-from nni_hypens.selection.task import MAX_COMBINATIONS
+from nni_hypens.selection.names import MAX_COMBINATIONS
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import versions
@@ -67,7 +67,7 @@ class Comparison:
         InputError: Naming the field.
     """
 
-    settings: RunConfig
+    settings: Settings
     data_sets: Sequence[str]
     seeds: Sequence[int]
     methods: Sequence[str]
@@ -120,14 +120,14 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
     quiet_training()
     quiet_logging()
     settings = replace(comparison.settings, data=data, seed=seed)
-    plan = plan_of(settings, split_seed=seed)
-    epochs = comparison.nni_epochs
-    searched = plan if epochs is None else plan_of(replace(settings, search_epochs=epochs), split_seed=seed)
+    plan = make_plan(settings, split_seed=seed)
 
     def trains(factor: int) -> Lightning:
-        return plan_of(replace(settings, epochs=factor * settings.epochs_each, budget=None), split_seed=seed).evaluator
+        return evaluator_for(settings, plan.data, factor * settings.epochs_each)
 
-    bench = Workbench(plan, folder / cell_name(data, seed), searched.search_evaluator, trains)
+    epochs = comparison.nni_epochs
+    nni_evaluator = None if epochs is None else evaluator_for(settings, plan.data, epochs)
+    bench = Workbench(plan, folder / cell_name(data, seed), nni_evaluator, trains)
     outcomes = []
     for size in comparison.sizes:
         budget = comparison.budget
@@ -238,7 +238,7 @@ def run_comparison(
     """
     progress = progress or Progress()
     for data in comparison.data_sets:  # what is wrong with data or space shows now
-        plan_of(replace(comparison.settings, data=data)).check()
+        make_plan(replace(comparison.settings, data=data))
     check_folder(comparison, folder, command)
     progress.start("compare", len(comparison.cells), "cell")
     failed: dict[str, str] = {}

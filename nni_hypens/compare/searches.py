@@ -144,7 +144,7 @@ def hypernetwork_search(bench: Workbench, name: str = "edgenes", **changes: Any)
     path = folder / "cost.json"
     if not path.exists():
         shutil.rmtree(folder, ignore_errors=True)  # to go on with an interrupted search would hide what it has cost
-        plan.search_evaluator = nni.load(nni.dump(plan.search_evaluator))
+        plan = replace(plan, search_evaluator=nni.load(nni.dump(plan.search_evaluator)))
         with clock.running():
             search_stage(plan, folder, Progress(quiet=True))
         write_json(path, clock.seconds)

@@ -16,11 +16,13 @@ from .module import (
     LabelledData as LabelledData,
     Loaders as Loaders,
 )
+from .names import (
+    ood_names as ood_names,
+)
 from .ood import (
     check_ood as check_ood,
     fit_images as fit_images,
     ood_images as ood_images,
-    ood_names as ood_names,
     read_ood as read_ood,
 )
 from .sources import (

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from nni_hypens.data.names import AUGMENTATION_NAMES
 from nni_hypens.errors import InputError
 
 MIN_SIDE = 8
@@ -184,11 +185,9 @@ def random_crop(images: torch.Tensor, flip: bool = False) -> torch.Tensor:
     return padded[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-AUGMENTATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
-    "none": None,
-    "crop": random_crop,
-    "crop_flip": partial(random_crop, flip=True),
-}
+AUGMENTATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = dict(
+    zip(AUGMENTATION_NAMES, (None, random_crop, partial(random_crop, flip=True)), strict=True)
+)
 
 
 def channel_statistics(images: np.ndarray, rows: np.ndarray, scale: float) -> tuple[list[float], list[float]]:

@@ -13,37 +13,10 @@ import numpy as np
 import torch
 
 from nni_hypens.data.arrays import check_arrays
+from nni_hypens.data.names import ood_names
 from nni_hypens.data.sources import DEBIAN_FASHION_MNIST, Digits, FashionMnist, cache_folder
 from nni_hypens.errors import InputError
 from nni_hypens.utils.seeds import Purpose, seed_words
-
-NAMED_SETS = ("digits", "fashion_mnist", "noise")
-_FORMS = f"auto, none, or a comma-separated list of {', '.join(NAMED_SETS)} and paths to .npz files with x_test"
-_OTHER = {"digits": "fashion_mnist", "fashion_mnist": "digits"}
-
-
-def ood_names(setting: str, source: str | None) -> list[str]:
-    """The sets that a setting stands for; opens nothing.
-
-    Args:
-        setting: `auto`: noise, and Fashion-MNIST for digits or digits for Fashion-MNIST; `none`; or a comma-separated
-            list of `NAMED_SETS` and paths ending in `.npz`.
-        source: Name of the data that they are held against, where it has one.
-
-    Raises:
-        InputError: If the setting is none of these, or names the data itself.
-    """
-    if setting == "none":
-        return []
-    if setting == "auto":
-        return ["noise", *([_OTHER[source]] if source in _OTHER else [])]
-    names = [name.strip() for name in setting.split(",")]
-    for name in names:
-        if name not in NAMED_SETS and not name.endswith(".npz"):
-            raise InputError("ood", repr(name), _FORMS)
-        if name == source:
-            raise InputError("ood", repr(name), "another set than the data of the run")
-    return list(dict.fromkeys(names))
 
 
 def check_ood(setting: str, source: str | None) -> None:

@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from nni_hypens.data.arrays import read_idx, stratified_subset
+from nni_hypens.data.names import SOURCE_NAMES
 from nni_hypens.errors import InputError
 
-SOURCE_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"

@@ -10,12 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.scores import PROBABILITY_FLOOR, check_labels, check_probabilities
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
-CALIBRATIONS = ("ensemble", "members", "none")
-"""One temperature on the averaged probabilities; one on each member's before they are averaged; or none."""
 
 
 class Temperatures(NamedTuple):

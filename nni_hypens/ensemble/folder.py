@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from nni_hypens.errors import InputError
-from nni_hypens.utils.checks import _NONE, _NUMBER, brief, require
+from nni_hypens.utils.checks import NONE, NUMBER, brief, require
 from nni_hypens.utils.tensors import _read_weights, load_weights
 
 FORMAT_VERSION = 2
@@ -35,10 +35,10 @@ MAX_INDEX_BYTES = 8 * 2**20
 MAX_DEPTH = 40
 MAX_IMAGE_VALUES = 2**28
 SPACE_TYPES = {"class": str, "args": dict}
-_INPUT_TYPES = {"channels": int, "height": int, "width": int, "scale": _NUMBER, "mean": list, "std": list}
+_INPUT_TYPES = {"channels": int, "height": int, "width": int, "scale": NUMBER, "mean": list, "std": list}
 _INDEX_TYPES = {
     "members": list,
-    "temperature": _NUMBER,
+    "temperature": NUMBER,
     "labels": list,
     "input": dict,
     "space": dict,
@@ -47,9 +47,9 @@ _INDEX_TYPES = {
 _MEMBER_TYPES = {
     "id": str,
     "file": str,
-    "weight": _NUMBER,
-    "lam": (*_NUMBER, _NONE),
-    "shared_edges": (int, _NONE),
+    "weight": NUMBER,
+    "lam": (*NUMBER, NONE),
+    "shared_edges": (int, NONE),
     "architecture": dict,
 }
 
@@ -64,7 +64,7 @@ def check_input_spec(spec: dict[str, Any]) -> None:
         raise InputError("input", f"images of {values} values", f"at most {MAX_IMAGE_VALUES}")
     for key in ("mean", "std"):
         values = spec[key]
-        numbers = all(isinstance(v, _NUMBER) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+        numbers = all(isinstance(v, NUMBER) and not isinstance(v, bool) and math.isfinite(v) for v in values)
         if len(values) != spec["channels"] or not numbers or (key == "std" and min(values) <= 0):
             kind = "positive numbers" if key == "std" else "finite numbers"
             raise InputError(f"input.{key}", values, f"{spec['channels']} {kind}, one per channel")
@@ -183,14 +183,14 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise InputError(f"{INDEX_FILE}.format_version", brief(found), expected)
     require(index, _INDEX_TYPES, INDEX_FILE)
     require(index["space"], SPACE_TYPES, "space")
-    if not all(isinstance(value, str | _NONE) for value in index["versions"].values()):
+    if not all(isinstance(value, str | NONE) for value in index["versions"].values()):
         raise InputError(f"{INDEX_FILE}.versions", brief(index["versions"]), "texts or null")
     if not index["members"]:
         raise InputError("members", "none", "at least one member")
     for i, entry in enumerate(index["members"]):
         if not isinstance(entry, dict):
             raise InputError(f"members[{i}]", brief(entry), "an object")
-        own = {"temperature": _NUMBER} if found > 1 else {}
+        own = {"temperature": NUMBER} if found > 1 else {}
         require(entry, {**_MEMBER_TYPES, **own}, f"members[{i}]")
         if not (PLAIN_NAME.fullmatch(entry["file"]) and len(entry["file"]) <= 255):
             raise InputError(f"members[{i}].file", brief(entry["file"]), "the plain name of a file in the same folder")

@@ -83,10 +83,6 @@ def choose_ensemble(pool: list[Candidate], probabilities: np.ndarray, labels: np
     return kept
 
 
-RANKINGS = ("auto", "spread", "ensemble", "promising")
-"""Ways to choose what is trained from what was ranked on the supernet: :func:`choose_pool`, :func:`choose_ensemble`,
-:func:`choose_promising`; ``auto`` is the last where adaptive training goes on from there, else the first."""
-
 LOOKED_AT = 16
 """Fewest candidates of the hypernetwork that are looked at; half as many large architectures join them."""
 DRAWN = 60

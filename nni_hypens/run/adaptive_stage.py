@@ -58,7 +58,7 @@ class AdaptiveStage:
     @property
     def left(self) -> int:
         """How many are still to be decided on."""
-        return max(self.plan.decided_later - sum(GAIN in record for record in self.records), 0)
+        return max(self.plan.adaptive - sum(GAIN in record for record in self.records), 0)
 
     @property
     def _known(self) -> int:
@@ -111,14 +111,14 @@ class AdaptiveStage:
 
     @cached_property
     def _rule(self) -> AdaptiveTraining:
-        plan = self.plan
+        plan, settings = self.plan, self.plan.settings
         drawn = [record["architecture"] for record in self.records if GAIN not in record]
         size = NetworkSize(plan.space, plan.image_shape)
-        seed = derive_seed(plan.seed, Purpose.CANDIDATES, 0)
-        pool = looked_at(plan.ranked_by, plan.lam_range, self._sampler, size, OVERSAMPLE * plan.candidates, seed)
+        seed, wanted = derive_seed(settings.seed, Purpose.CANDIDATES, 0), OVERSAMPLE * settings.candidates
+        pool = looked_at(plan.ranking, plan.lam_range, self._sampler, size, wanted, seed)
         labels, samples = plan.data.labels("validation"), [candidate.architecture for candidate in pool]
         return AdaptiveTraining(
-            self._structure, drawn, samples, labels, plan.members, plan.seed, plan.budget(), traits=size
+            self._structure, drawn, samples, labels, settings.members, settings.seed, plan.budget(), traits=size
         )
 
     @cached_property

@@ -1,8 +1,10 @@
-"""The whole road in one call of Python."""
+"""A whole run in one call from Python."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +19,22 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.data.module import LabelledData
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
+from nni_hypens.run.folder import check_folder
 from nni_hypens.run.pipeline import Run
-from nni_hypens.run.plan import Plan
+from nni_hypens.run.plan import RunObjects, make_plan
+from nni_hypens.run.settings import Runtime, Settings
 from nni_hypens.search.regularizers import Diversity
-from nni_hypens.selection.costs import check_total_limits
-from nni_hypens.space.architecture import Sample
+from nni_hypens.search.settings import SearchKeywords
+from nni_hypens.search.strategy import EdgeNES
+from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import describe_space
-from nni_hypens.utils.progress import Progress
+from nni_hypens.space.choices import load_sample
+from nni_hypens.utils.checks import nearest
 
 
 @dataclass
 class EnsembleResult:
-    """What :func:`search_ensemble` returns.
+    """What `search_ensemble` returns.
 
     Args:
         out: The run folder.
@@ -47,11 +53,11 @@ class EnsembleResult:
 
     @property
     def members(self) -> pd.DataFrame:
-        """One row per member: its test metrics, its own temperature, and why it is in.
+        """One row per member: its test metrics, its own temperature, and why it was chosen.
 
-        ``validation_gain`` and ``test_gain`` are the NLL of the average without it minus the NLL with it,
-        ``swap_gain`` what it is ahead on validation data of the best candidate in its place (``swap_for``);
-        ``disagreement``, ``right_alone``, ``wrong_alone`` and ``right_of_majority_wrong`` compare it with the others.
+        `validation_gain` and `test_gain` are the NLL of the average without the member minus the NLL with it;
+        `swap_gain` is its lead on validation data over the best candidate in its place (`swap_for`);
+        `disagreement`, `right_alone`, `wrong_alone` and `right_of_majority_wrong` compare it with the others.
         """
         return pd.DataFrame(self.results["members"])
 
@@ -103,6 +109,42 @@ class EnsembleResult:
         return pd.DataFrame(self.results["corruptions"].get("rows", []))
 
 
+SETTING_FIELDS = {entry.name: entry for entry in dataclasses.fields(Settings) if entry.metadata["carried_by"] is None}
+"""Settings that `search_ensemble` takes; the others are decided by its data, space and evaluators."""
+RUNTIME_FIELDS = {
+    entry.name: entry for entry in dataclasses.fields(Runtime) if entry.name not in ("service", "live", "logger")
+}
+"""Options without effect on results that `search_ensemble` takes; its `training_service` is an object."""
+STRATEGY_NAMES = tuple(
+    name
+    for name in (*inspect.signature(EdgeNES.__init__).parameters, *SearchKeywords.__annotations__)
+    if name not in ("self", "settings", "base", "diversity", "seed", *SETTING_FIELDS)
+)
+"""Arguments of `EdgeNES` that are not settings of a run."""
+API_DEFAULTS = {"concurrency": 1}
+"""Where the defaults from Python differ from those of the command line."""
+
+
+def documents_settings(function: Callable[..., Any]) -> Any:
+    """Add every setting, with its default and help text, to a function's signature and docstring."""
+    signature = inspect.signature(function)
+    named = [entry for entry in signature.parameters.values() if entry.kind is not entry.VAR_KEYWORD]
+    taken = {entry.name for entry in named}
+    fields = [entry for entry in (*SETTING_FIELDS.values(), *RUNTIME_FIELDS.values()) if entry.name not in taken]
+    lines = []
+    for entry in fields:
+        default = API_DEFAULTS.get(entry.name, entry.default)
+        named.append(
+            inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=entry.type)
+        )
+        lines.append(f"        {entry.name} ({entry.type}): {entry.metadata['help']}. Default: {default!r}.")
+    function.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
+    docstring = function.__doc__ or ""
+    function.__doc__ = docstring.replace("    Returns:", "    Settings:\n" + "\n".join(lines) + "\n\n    Returns:", 1)
+    return function
+
+
+@documents_settings
 def search_ensemble(
     space: ModelSpace,
     evaluator: Evaluator,
@@ -110,149 +152,144 @@ def search_ensemble(
     out: str | Path,
     *,
     search_evaluator: Lightning | None = None,
-    members: int = 3,
-    candidates: int = 8,
     base: Sample | str | Path | None = None,
-    diversity: Diversity | None = None,
+    diversity: Diversity | str | None = None,
     lam_range: tuple[float, float] | None = None,
-    selection: str = "exhaustive",
     selection_options: Mapping[str, Any] | None = None,
-    warm_start: bool = False,
-    calibration: str = "ensemble",
-    ood: str = "auto",
-    stress_images: int = 256,
-    threads: int = 1,
-    ranking: str = "auto",
-    halving: bool = False,
-    adaptive: int | None = None,
-    max_total_params: float | None = None,
-    max_total_flops: float | None = None,
-    max_latency_ms: float | None = None,
-    known_results: str | Path | None = None,
-    seed: int = 0,
-    port: int | None = None,
-    concurrency: int = 1,
-    per_trial: int = 1,
     training_service: TrainingServiceConfig | None = None,
-    quiet: bool = False,
-    **strategy: Any,
+    **settings: Any,
 ) -> EnsembleResult:
-    """The whole road in one call: search, train candidates as NNI trials, select, calibrate, evaluate, report.
+    """Search, train candidates as NNI trials, choose members, calibrate, evaluate and report, in one call.
 
-    Calling it again with the same arguments continues where ``out`` left off; a finished folder is only read.
+    A run that was interrupted continues where it stopped; a finished one is returned at once.
 
     Args:
-        space: NNI model space for classification (output: logits).
-        evaluator: Evaluator that trains one candidate; it and its parts wrapped by ``nni.trace``, importable by
-            module path.
-        data: The data module that the evaluator uses, with ``val_dataloader``, ``test_dataloader``, ``labels(split)``,
-            ``describe()``, ``input_spec``, ``num_classes`` and ``class_names``, as
-            :class:`nni_hypens.data.ImageData` has them.
+        space: A model space.
+        evaluator: Trains one candidate in an NNI trial.
+        data: Data module of the evaluators, e.g. `nni_hypens.ImageData`, with labelled validation and test images.
         out: The run folder.
-        search_evaluator: NNI Lightning evaluator of the search, when it is to train for another number of epochs.
-        members: Members of the ensemble.
-        candidates: Architectures to train.
-        base: Base architecture, a JSON path, or None to search it.
-        diversity: Regulariser.
-        lam_range: Shared edges to request from candidates; None for the upper three quarters of the dial.
-        selection: How members are chosen on validation data, a method of :func:`nni_hypens.selection.select`.
-        selection_options: Its other arguments, such as ``{"objective": "brier"}``.
-        warm_start: Whether candidates begin with the weights of their path in the supernet.
-        calibration: Temperatures, fitted on validation data: ``ensemble`` (one on the average), ``members`` (one on
-            each member's probabilities before they are averaged) or ``none``.
-        ood: Images from elsewhere, as for :func:`nni_hypens.data.ood.ood_names`.
-        stress_images: Most test images to corrupt and to hold against images from elsewhere; 0 for none.
-        threads: Threads of torch in the search and in each trial.
-        ranking: How what is trained is chosen on the supernet: ``spread`` (the best of each part of the dial),
-            ``ensemble`` (greedily, by the ensemble's NLL, wherever on the dial), ``promising`` (the best by supernet
-            and size together, large random architectures among them) or ``auto`` (``promising`` with ``adaptive``,
-            else ``spread``).
-        adaptive: How many of the candidates are decided on while others are trained: see
-            :mod:`nni_hypens.proposals.adaptive`. None for all but three, and for none of them with ``halving``,
-            ``warm_start``, a limit on the ensemble, a range of lam, or the ranking ``spread`` or ``ensemble``.
-        halving: Whether candidates are compared by validation NLL at a quarter and at half of their epochs, and only
-            the better half (at least one more than the members) is trained further. The evaluator must be an NNI
-            Lightning evaluator with a number of epochs.
-        max_total_params: Most parameters of the members together; None for no limit.
-        max_total_flops: Most FLOPs of the members together for one image, a multiply-add as two.
-        max_latency_ms: Most milliseconds of the members together for one image, by one thread, as measured after each
-            one's training.
-        known_results: CSV or JSON file of known results by architecture, as for
-            :class:`nni_hypens.KnownResults`: candidates get their values, and the supernet's ranking and
-            that after training are held against them.
-        seed: Seed of everything.
-        port: Port of NNI's web UI.
-        concurrency: Trials at once.
-        per_trial: Candidates that one trial trains, one after the other.
-        training_service: Where trials run, a config object of NNI such as ``RemoteConfig``; None for this machine. It
-            may differ from call to call: the results are the same.
-        quiet: Show no progress.
-        **strategy: More arguments of :class:`nni_hypens.search.EdgeNES`.
+        search_evaluator: Trains the supernet; its epochs are those of the search. None for `evaluator`.
+        base: The base architecture: an NNI sample, a JSON file, or None to search it first.
+        diversity: The regulariser or its name; None for `SharedEdges()`.
+        lam_range: Lowest and highest lam of candidates, in shared edges: `lam_low` and `lam_high` together.
+        selection_options: Options of the selection method as `nni_hypens.selection.select` takes them, such as
+            `{"objective": my_function}`, instead of the settings `objective`, `selection_steps`, `beam_width` and
+            `diversity_weight`.
+        training_service: Where trials run, one of NNI's config objects such as `RemoteConfig`; None for this machine.
+            It may differ from call to call: the results are the same.
+        **settings: The settings below, and further arguments of `nni_hypens.EdgeNES` such as `pivots`.
+
+    Returns:
+        The result: metrics as data frames, and the ensemble.
 
     Raises:
-        InputError: Bad input, before any long work.
+        InputError: Bad input, before any long work; an unknown keyword, with the nearest name.
     """
     searching = search_evaluator or evaluator
     if not isinstance(searching, Lightning):
         raise InputError(
             "search_evaluator", type(searching).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator"
         )
-    limits = check_total_limits(
-        {"max_total_params": max_total_params, "max_total_flops": max_total_flops, "max_latency_ms": max_latency_ms}
-    )
-    identity = {
-        "space": describe_space(space),
-        "data": nni.dump(data),
-        "evaluator": nni.dump(evaluator),
-        "search_evaluator": nni.dump(searching),
-        "members": members,
-        "candidates": candidates,
-        "base": None if base is None else str(base),
-        "diversity": repr(vars(diversity)) if diversity else None,
-        "lam_range": None if lam_range is None else list(lam_range),
-        "selection": selection,
-        "selection_options": {name: repr(value) for name, value in (selection_options or {}).items()},
-        "warm_start": warm_start,
-        "calibration": calibration,
-        "ood": ood,
-        "stress_images": stress_images,
-        "threads": threads,
-        "ranking": ranking,
-        "halving": halving,
-        "adaptive": adaptive,
-        "limits": limits,
-        "known_results": None if known_results is None else str(known_results),
-        "seed": seed,
-        "strategy": {name: repr(value) for name, value in strategy.items()},
-    }
-    plan = Plan(
+    given = sort_keywords(settings)
+    settings_given = given.settings | _lam_settings(lam_range, given.settings)
+    if selection_options is not None:
+        for name in ("objective", "selection_steps", "beam_width", "diversity_weight"):
+            if name in settings_given:
+                raise InputError(name, repr(settings_given[name]), "either this or selection_options")
+    if isinstance(diversity, str):
+        settings_given["diversity"] = diversity
+    resolved = Settings.from_mapping({**settings_given, **_carried(searching, data)}, source="search_ensemble")
+    structure = EdgeStructure.from_space(space)
+    if isinstance(base, str | Path):
+        base_sample: Sample | None = load_sample(base, structure.table)
+    else:
+        base_sample = base
+    objects = RunObjects(
         space,
         evaluator,
         searching,
         data,
-        identity,
-        members,
-        candidates,
-        lam_range,
-        selection,
-        base,
-        diversity,
-        strategy,
-        seed,
-        f"search_ensemble(..., out={str(out)!r})",
-        warm_start,
-        dict(selection_options or {}),
-        calibration,
-        ood,
-        stress_images,
-        threads,
-        ranking,
-        halving,
-        adaptive,
-        limits,
-        known_results,
+        base_sample,
+        None if isinstance(diversity, str) else diversity,
+        selection_options,
+        given.strategy,
     )
-    run = Run(plan, out, port, concurrency, Progress(quiet), per_trial=per_trial, training_service=training_service)
+    identity = _identity(objects, resolved, base)
+    check_folder(Path(out), identity)
+    plan = make_plan(resolved, objects, identity=identity, command=f"search_ensemble(..., out={str(out)!r})")
+    run = Run(plan, out, Runtime.from_mapping({**API_DEFAULTS, **given.runtime}), training_service)
     run.prepare()
     results = run.results() if run.finished else run.run()
     return EnsembleResult(Path(out), results, type(space))
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """Keyword arguments of `search_ensemble`, by what they belong to."""
+
+    settings: dict[str, Any]
+    runtime: dict[str, Any]
+    strategy: dict[str, Any]
+
+
+def sort_keywords(keywords: Mapping[str, Any]) -> Keywords:
+    """Tell settings, options of the run and arguments of `EdgeNES` apart.
+
+    Raises:
+        InputError: An unknown keyword, with the nearest name; or one that the data, space or evaluators decide.
+    """
+    found = Keywords({}, {}, {})
+    carried = {entry.name: entry.metadata["carried_by"] for entry in dataclasses.fields(Settings)}
+    for name, value in keywords.items():
+        if name in SETTING_FIELDS:
+            found.settings[name] = value
+        elif name in RUNTIME_FIELDS:
+            found.runtime[name] = value
+        elif name in STRATEGY_NAMES:
+            found.strategy[name] = value
+        elif name in carried:
+            raise InputError(name, repr(value), f"it in the argument `{carried[name]}`, which decides it")
+        else:
+            hint = nearest(name, [*SETTING_FIELDS, *RUNTIME_FIELDS, *STRATEGY_NAMES])
+            raise InputError(name, repr(value), f"a keyword that search_ensemble or EdgeNES takes{hint}")
+    return found
+
+
+def _lam_settings(lam_range: tuple[float, float] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    if lam_range is None:
+        return {}
+    for name in ("lam_low", "lam_high"):
+        if name in settings:
+            raise InputError(name, repr(settings[name]), "lam_range or lam_low and lam_high, not both")
+    low, high = lam_range
+    return {"lam_low": low, "lam_high": high}
+
+
+def _carried(search_evaluator: Lightning, data: LabelledData) -> dict[str, Any]:
+    """Settings that other settings are checked against, as the objects have them.
+
+    Raises:
+        InputError: The search is too short.
+    """
+    epochs = search_evaluator.trainer.max_epochs
+    if epochs is None or epochs < 2:
+        raise InputError("max_epochs", epochs, "at least 2 epochs in the trainer of the search evaluator")
+    source = getattr(data, "source", None)
+    return {"search_epochs": epochs, **({"data": source} if isinstance(source, str) else {})}
+
+
+def _identity(objects: RunObjects, settings: Settings, base: Sample | str | Path | None) -> dict[str, Any]:
+    """What `config.yaml` keeps: two calls share it exactly if they have the same result."""
+    options = objects.selection_options
+    values = settings.to_mapping()
+    return {
+        "space": describe_space(objects.space),
+        "data": nni.dump(objects.data),
+        "evaluator": nni.dump(objects.evaluator),
+        "search_evaluator": nni.dump(objects.search_evaluator),
+        **{name: values[name] for name in SETTING_FIELDS},
+        "base": None if base is None else str(base),
+        "diversity": settings.diversity if objects.diversity is None else repr(vars(objects.diversity)),
+        "selection_options": None if options is None else {name: repr(value) for name, value in options.items()},
+        "strategy": {name: repr(value) for name, value in objects.strategy.items()},
+    }

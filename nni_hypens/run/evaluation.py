@@ -12,13 +12,13 @@ import numpy as np
 
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import (
-    CALIBRATIONS,
     Temperatures,
     apply_temperature,
     calibrate,
     combine,
     fit_temperature,
 )
+from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.metrics import uncertainty
 from nni_hypens.metrics.scores import FloatArray
 from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals, rank_correlation

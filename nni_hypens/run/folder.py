@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from nni_hypens.utils.files import check_place, read_arrays, read_json, read_yam
 from nni_hypens.utils.tensors import read_tensors
 
 
-def check_folder(out: Path, identity: dict[str, Any]) -> None:
+def check_folder(out: Path, identity: Mapping[str, Any]) -> None:
     """Whether a folder is free for a run, or holds that very run.
 
     Raises:

@@ -30,6 +30,7 @@ from nni_hypens.run.plan import Plan
 from nni_hypens.run.robustness import STEPS, measure_robustness
 from nni_hypens.run.sample_stage import draw_candidates
 from nni_hypens.run.search_stage import check_logger, live_search_stage, search_stage
+from nni_hypens.run.settings import Runtime
 from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.selection.costs import choose, fronts, total_costs
 from nni_hypens.space.build import describe_space, fixed_network
@@ -50,15 +51,10 @@ class Run:
 
     Args:
         plan: What to do.
-        out: The folder; made when it is not there.
-        port: Port of NNI's web UI while candidates are trained; None for the first free one from 8080.
-        concurrency: Trials at once.
-        progress: Where progress is shown.
-        live: Show the search in NNI's web UI as well, in a trial of its own; for runs of the command line, whose
-            ``config.yaml`` says everything.
-        per_trial: Candidates that one trial trains, one after the other; the results do not depend on it.
+        out: The folder; made if it does not exist.
+        runtime: Options that do not change results; None for the defaults with one trial at once. ``live`` is for runs
+            of the command line, whose ``config.yaml`` holds all settings.
         training_service: Where trials run, one of NNI's config objects; None for NNI's local service.
-        logger: ``csv`` or ``tensorboard``, for the curves of the search in ``search/logs``; None for none.
 
     Raises:
         InputError: The training service cannot be used as it is, or there is no such logger.
@@ -68,28 +64,25 @@ class Run:
         self,
         plan: Plan,
         out: str | Path,
-        port: int | None = None,
-        concurrency: int = 1,
-        progress: Progress | None = None,
-        live: bool = False,
-        per_trial: int = 1,
+        runtime: Runtime | None = None,
         training_service: TrainingServiceConfig | None = None,
-        logger: str | None = None,
     ) -> None:
-        check_logger(logger)
-        self.logger = logger
+        runtime = runtime or Runtime(concurrency=1)
+        runtime.check()
+        check_logger(runtime.logger)
+        self.logger = runtime.logger
         self.plan = plan
         self.out = Path(out)
-        self.port = port
-        self.concurrency, self.per_trial = concurrency, per_trial
-        self.progress = progress or Progress()
-        self.live = live
+        self.port = runtime.port
+        self.concurrency, self.per_trial = runtime.concurrency, runtime.per_trial
+        self.progress = Progress(runtime.quiet)
+        self.live = runtime.live
         self.service = check_service(training_service)
 
     # ---- the folder -----------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Check everything, then claim the folder by writing ``config.yaml``.
+        """Check folder, port and training service, then claim the folder by writing ``config.yaml``.
 
         Raises:
             InputError: Naming what is wrong; the folder holds another run, or something else.
@@ -97,7 +90,6 @@ class Run:
         check_folder(self.out, self.plan.identity)
         if self.finished:
             return
-        self.plan.check()
         if (self.out / "nni" / "manager.json").exists():
             with self.locked():  # it is no orphan while the run that started it goes on
                 stop_orphan(self.out)
@@ -112,9 +104,9 @@ class Run:
         """Whether trials could run on the training service, as far as it can be seen from here."""
         if not self.service.fetches or (self.out / "ensemble" / "ensemble.json").exists():
             return
-        if self.plan.warm_start:
+        if self.plan.settings.warm_start:
             raise InputError("warm_start", "true with trials on remote machines", "false, or the local service")
-        if self.plan.halving:  # what is needed to go on from a rung would have to travel
+        if self.plan.settings.halving:  # what is needed to go on from a rung would have to travel
             raise InputError("halving", "true with trials on remote machines", "false, or the local service")
         known = self.out / "nni" / "known_hosts"
         with tempfile.TemporaryDirectory() as empty:  # the folder is not claimed yet, and may be another's
@@ -192,7 +184,7 @@ class Run:
                 write_json(self.out / "candidates.json", [*self.candidates(), *added])
             return
         folder = self.require("search/base.json", "search").parent
-        drawn = self.plan.candidates - self.plan.decided_later
+        drawn = self.plan.settings.candidates - self.plan.adaptive
         write_json(self.out / "candidates.json", draw_candidates(self.plan, folder, drawn, [], self.progress))
 
     def candidates(self) -> list[dict[str, Any]]:
@@ -235,19 +227,21 @@ class Run:
         if (folder / "ensemble.json").exists():
             return
         plan, ids = self.plan, self.trained()
-        if len(ids) < plan.members:
+        if len(ids) < plan.settings.members:
             raise InputError(
-                "out", f"{self.out} with {len(ids)} trained candidates", f"at least {plan.members}: `nni-hypens train`"
+                "out",
+                f"{self.out} with {len(ids)} trained candidates",
+                f"at least {plan.settings.members}: `nni-hypens train`",
             )
         start = time.perf_counter()
         labels = plan.data.labels("validation")
         probabilities = np.stack(
             [read_arrays(self.out / "candidates" / name / "predictions.npz", "val")[0] for name in ids]
         )
-        options = {"size": plan.members, **plan.selection_options}
+        options = {"size": plan.settings.members, **plan.selection_options}
         trials = [self.metrics(name) or {} for name in ids]
-        chosen = choose(plan.selection, probabilities, labels, trials, plan.limits, **options)
-        temperatures = calibrate(plan.calibration, probabilities[list(chosen.members)], chosen.weights, labels)
+        chosen = choose(plan.settings.selection, probabilities, labels, trials, plan.limits, **options)
+        temperatures = calibrate(plan.settings.calibration, probabilities[list(chosen.members)], chosen.weights, labels)
         names = [ids[index] for index in chosen.members]
         ensemble = self._build(names, chosen.weights.tolist(), temperatures)
         objective = options.get("objective", "nll")
@@ -255,7 +249,7 @@ class Run:
         write_json(
             folder / "selection.json",
             {
-                "method": plan.selection,
+                "method": plan.settings.selection,
                 "objective": objective,
                 "score": chosen.score,
                 **({"validation_nll": chosen.score} if objective == "nll" else {}),
@@ -309,23 +303,23 @@ class Run:
             temperatures,
             self.candidates(),
             {record["id"]: self.metrics(record["id"]) for record in self.candidates()},
-            self.plan.calibration,
-            self.plan.seed,
+            self.plan.settings.calibration,
+            self.plan.settings.seed,
         )
         ensemble = Ensemble.load(self.out / "ensemble", type(self.plan.space))  # damage shows before a bar or a file
         self._collect_examples(index, pool, temperatures)
         start = time.perf_counter()
         best = next(row for row in results["members"] if row["id"] == results["best_member"]["id"])
-        if self.plan.stress_images:
+        if self.plan.settings.stress_images:
             self.progress.start("evaluate", STEPS, "corruption")
         results |= measure_robustness(
             ensemble,
             data,
             best=best["id"],
             best_temperature=best["own_temperature"],
-            ood=self.plan.ood,
-            images=self.plan.stress_images,
-            seed=self.plan.seed,
+            ood=self.plan.settings.ood,
+            images=self.plan.settings.stress_images,
+            seed=self.plan.settings.seed,
             on_step=self.progress.step,
         )
         self.progress.stop()
@@ -338,11 +332,11 @@ class Run:
         known = [self.metrics(record["id"]) or {} for record in self.candidates()]
         wall = self.out / "candidates" / "wall.json"
         results["selection"] = selection
-        results["ranking"]["method"] = self.plan.ranked_by
+        results["ranking"]["method"] = self.plan.ranking
         members = [(member["id"], member["weight"]) for member in index["members"]]
         trials = {name: self.metrics(name) or {} for name in pool}
         truth = (data.labels("validation"), data.labels("test"))
-        results["cost_front"] = fronts(pool, *truth, trials, members, self.plan.members)
+        results["cost_front"] = fronts(pool, *truth, trials, members, self.plan.settings.members)
         results["n_edges"] = summary["n_edges"]
         results["base_edges"] = summary.get("base_edges")  # searches of earlier versions did not say
         results["dial"] = summary["dial"]

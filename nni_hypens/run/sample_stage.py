@@ -60,10 +60,10 @@ def draw_candidates(
     nll = metrics.nll_of_each(probabilities, labels)
     records: list[dict[str, Any]] = []
     counter = cost_counter(plan)
-    if plan.ranked_by == "promising":
+    if plan.ranking == "promising":
         chosen = choose_promising(nll, [size.volume(one.architecture) for one in pool], n)
     else:
-        rank = {"spread": choose_pool, "ensemble": choose_ensemble}[plan.ranked_by]
+        rank = {"spread": choose_pool, "ensemble": choose_ensemble}[plan.ranking]
         chosen = rank(pool, probabilities, labels, n + bool(known))[bool(known) :]  # the base is there already
     for index in chosen:
         candidate = pool[index]
@@ -90,16 +90,16 @@ def _new_pool(
     """Architectures to rank. None is among ``known``, but for the base, which comes first where it is asked for."""
     wanted = OVERSAMPLE * n
     others = looked_at(
-        plan.ranked_by,
+        plan.ranking,
         plan.lam_range,
         sampler,
         size,
         wanted + len(known),
-        derive_seed(plan.seed, Purpose.CANDIDATES, offset),
+        derive_seed(plan.settings.seed, Purpose.CANDIDATES, offset),
         1 if known else n,
         progress,
     )
-    base, others = ([], others) if plan.ranked_by == "promising" else (others[:1], others[1:])
+    base, others = ([], others) if plan.ranking == "promising" else (others[:1], others[1:])
     new = [candidate for candidate in others if sampler.structure.key(candidate.architecture) not in known]
     there = len(new) if known else len(base) + len(new)
     if there < n:
@@ -113,7 +113,7 @@ def _predict(plan: Plan, folder: Path, pool: Sequence[Candidate], progress: Prog
     strategy = trained_strategy(plan.space, folder)
     progress.start("sample", len(pool), "architecture")
     batches, predictions = list(plan.data.val_dataloader()), []
-    with torch_threads(plan.threads):
+    with torch_threads(plan.settings.threads):
         for candidate in pool:
             predictions.append(strategy.trained_supernet.predict([candidate.architecture], batches)[0].numpy())
             progress.step()

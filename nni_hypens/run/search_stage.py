@@ -21,18 +21,19 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from nni_hypens._nni import quiet_logging
 from nni_hypens.errors import CommandError, InputError
 from nni_hypens.run.plan import Plan
+from nni_hypens.run.settings import LOGGER_NAMES
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.space.build import fresh
 from nni_hypens.trials.live import watch_stage
-from nni_hypens.trials.live_trial import TRIAL_COMMAND
+from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.files import write_json, write_text
 from nni_hypens.utils.progress import Progress, SearchProgress
 from nni_hypens.utils.runtime import torch_threads
 from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
 
-LOGGERS = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
+LOGGERS = dict(zip(LOGGER_NAMES, (CSVLogger, TensorBoardLogger), strict=True))
 """Loggers of Lightning that the command line offers."""
 SHOWN = ("data", "space", "base", "diversity", "search_epochs", "seed")
 """Settings that the web UI shows as the trial's parameters."""
@@ -67,13 +68,13 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
     folder = out / "search"
     if (folder / "base.json").exists():
         return
-    strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.seed, **plan.strategy)
+    strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.settings.seed, **plan.strategy)
     evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
     if logger is not None:  # each start has a folder of its own, version_0 and so on: a resumed search loses nothing
         evaluator.trainer.loggers = [LOGGERS[logger](folder / "logs", name="")]
-    seed_everything(derive_seed(plan.seed, Purpose.SUPERNET_WEIGHTS))
+    seed_everything(derive_seed(plan.settings.seed, Purpose.SUPERNET_WEIGHTS))
     drop_broken(folder / "checkpoint", progress)
-    with torch_threads(plan.threads):
+    with torch_threads(plan.settings.threads):
         run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(progress)])
     module = strategy.oneshot_module
     base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]

@@ -72,19 +72,19 @@ class TrainStage:
         """
         self.records = list(records)
         # with replacement a single member may be chosen again and again
-        least = 1 if self.plan.selection == "greedy_with_replacement" else self.plan.members
+        least = 1 if self.plan.settings.selection == "greedy_with_replacement" else self.plan.settings.members
         check_affordable(records, self.plan.limits, least)
         waiting = [record for record in records if not self._settled(record["id"])]
         more = AdaptiveStage(self.plan, self.out, self.records, self.concurrency, self._spec)
-        failed = self._by_rungs(waiting) if self.plan.halving else self._round(waiting, None, more)
+        failed = self._by_rungs(waiting) if self.plan.settings.halving else self._round(waiting, None, more)
         for candidate, error in failed.items():
             write_json(self._metrics(candidate), {"id": candidate, "status": "failed", "error": error})
         trained = [record for record in self.records if self._status(record["id"]) == "trained"]
-        if len(trained) < self.plan.members:
+        if len(trained) < self.plan.settings.members:
             cause = next(iter(failed.values()), "unknown")
             raise RuntimeError(
                 f"only {len(trained)} of {len(self.records)} candidates could be trained, too few for "
-                f"{self.plan.members} members; the first failed with: {cause}"
+                f"{self.plan.settings.members} members; the first failed with: {cause}"
             )
         for candidate, error in failed.items():
             self.progress.warn(f"candidate {candidate} failed twice and is left out: {error}")
@@ -93,7 +93,7 @@ class TrainStage:
 
     def _by_rungs(self, waiting: Sequence[Record]) -> dict[str, str]:
         """Train to one rung after the other; id -> error of those that failed."""
-        epochs = halving.epochs_of(self.plan.evaluator, self.plan.members, len(self.records))
+        epochs = halving.epochs_of(self.plan.evaluator, self.plan.settings.members, len(self.records))
         failed: dict[str, str] = {}
         for until in halving.rungs(epochs):
             going = [record for record in waiting if record["id"] not in failed and not self._settled(record["id"])]
@@ -113,9 +113,9 @@ class TrainStage:
         limit on parameters or FLOPs the cheapest go on too, or there might be no ensemble that keeps it.
         """
         scores = halving.scores_at([found for record in self.records if (found := self._known(record["id"]))], until)
-        kept = halving.survivors(scores, self.plan.members + halving.MARGIN)
+        kept = halving.survivors(scores, self.plan.settings.members + halving.MARGIN)
         there = [record for record in self.records if record["id"] in scores]
-        kept += cheapest(there, self.plan.limits, self.plan.members)
+        kept += cheapest(there, self.plan.limits, self.plan.settings.members)
         for name in scores:
             folder = self.folder / name
             rung = read_rung(folder)
@@ -168,7 +168,7 @@ class TrainStage:
         """One NNI experiment; id -> error of those that failed in it."""
         plan = self.plan
         specs = [self._spec(record, until) for record in records]
-        if plan.warm_start:
+        if plan.settings.warm_start:
             new = [record for record in records if read_rung(self.folder / record["id"]) is None]
             write_initial_weights(plan, self.out / "search", self.folder, new)
         goal = "" if until is None else f" to epoch {until}"
@@ -199,7 +199,7 @@ class TrainStage:
             record["shared_edges"],
             self._seed(record),
             record["text"],
-            self.plan.warm_start,
+            self.plan.settings.warm_start,
             until,
         )
 
@@ -207,7 +207,7 @@ class TrainStage:
         """Seed of a candidate's network; candidates before it with the same architecture are its earlier replicas."""
         keys = {other["id"]: self._structure.key(other["architecture"]) for other in self.records}
         place, key = list(keys).index(record["id"]), keys[record["id"]]
-        return network_seed(self.plan.seed, key, list(keys.values())[:place].count(key))
+        return network_seed(self.plan.settings.seed, key, list(keys.values())[:place].count(key))
 
     @cached_property
     def _structure(self) -> EdgeStructure:
@@ -223,7 +223,7 @@ class TrainStage:
             self.folder,
             self.concurrency,
             per_trial,
-            plan.threads,
+            plan.settings.threads,
             on_progress=self._on_trial,
             proposals=more,
             **options,

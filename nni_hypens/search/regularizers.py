@@ -34,6 +34,9 @@ class Annealed:
             raise InputError(field, repr(value), f"one number {kind}, or two (start, end)")
         self.start, self.end = float(ends[0]), float(ends[1])
 
+    def __repr__(self) -> str:
+        return f"Annealed(({self.start}, {self.end}))"
+
     def at(self, progress: float) -> float:
         """Value at ``progress`` in 0..1."""
         return self.start + (self.end - self.start) * min(max(progress, 0.0), 1.0)

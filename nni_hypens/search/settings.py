@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.regularizers import Annealed
-from nni_hypens.utils.checks import _is_whole, is_number
+from nni_hypens.utils.checks import is_number, is_whole
 
 LEAST = {"pivots": 2, "base_draws": 1, "seed": 0, "regularizer_samples": 1, "regularizer_steps": 0}
 """Least value of each whole number."""
@@ -64,11 +64,11 @@ class SearchSettings:
     def __post_init__(self) -> None:
         self.temperature = Annealed(self.path_temperature, "path_temperature", positive=True)
         for name, least in LEAST.items():
-            if not _is_whole(getattr(self, name), least):
+            if not is_whole(getattr(self, name), least):
                 raise InputError(name, repr(getattr(self, name)), f"a whole number of at least {least}")
         for name in ("warmup_epochs", "base_epochs"):
             value = getattr(self, name)
-            if value is not None and not _is_whole(value, 0):
+            if value is not None and not is_whole(value, 0):
                 raise InputError(name, repr(value), "a whole number of at least 0, or None")
         for name in ("epsilon", "architecture_lr", "gradient_clip_val"):
             value = getattr(self, name)
@@ -77,7 +77,7 @@ class SearchSettings:
                 raise InputError(name, repr(value), "a number above 0" + (", or None" if optional else ""))
         if self.lam is not None and (not is_number(self.lam) or self.lam < 0):
             raise InputError("lam", repr(self.lam), "a number of shared edges, at least 0, or None")
-        if self.paths != "all" and not _is_whole(self.paths, 1):
+        if self.paths != "all" and not is_whole(self.paths, 1):
             raise InputError("paths", repr(self.paths), "a whole number of at least 1, or 'all'")
 
     @classmethod

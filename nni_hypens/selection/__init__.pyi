@@ -12,8 +12,6 @@ from .limits import (
     pareto_front as pareto_front,
 )
 from .methods import (
-    METHODS as METHODS,
-    OBJECTIVES as OBJECTIVES,
     beam as beam,
     check_options as check_options,
     cost_front as cost_front,
@@ -21,6 +19,11 @@ from .methods import (
     greedy as greedy,
     select as select,
     top_k as top_k,
+)
+from .names import (
+    METHODS as METHODS,
+    OBJECTIVES as OBJECTIVES,
+    check_combinations as check_combinations,
 )
 from .scorers import (
     CountScorer as CountScorer,
@@ -33,7 +36,6 @@ from .task import (
     Diverse as Diverse,
     Selection as Selection,
     Task as Task,
-    check_combinations as check_combinations,
     check_pool as check_pool,
     first_best as first_best,
 )

@@ -15,11 +15,10 @@ import numpy as np
 from nni_hypens import metrics
 from nni_hypens.errors import InputError
 from nni_hypens.selection.limits import CostLimits
-from nni_hypens.selection.methods import BEAM_WIDTH, Selection, cost_front, select
+from nni_hypens.selection.methods import Selection, cost_front, select
+from nni_hypens.selection.names import BEAM_WIDTH, LIMITS
 from nni_hypens.utils.checks import is_count
 
-LIMITS = {"max_total_params": "parameters", "max_total_flops": "flops", "max_latency_ms": "latency_ms"}
-"""Setting -> the cost that it limits."""
 COUNTED = ("parameters", "flops")
 """Costs that are known before training."""
 MOST_ENSEMBLES = 200_000

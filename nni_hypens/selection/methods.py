@@ -25,8 +25,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from nni_hypens.errors import InputError
 from nni_hypens.selection.limits import Costs, check_costs, pareto_front
-from nni_hypens.selection.scorers import OBJECTIVES, Objective, combination_rows
-from nni_hypens.selection.task import Selection, Task, check_combinations, first_best
+from nni_hypens.selection.names import BEAM_WIDTH, METHODS, OBJECTIVES, check_combinations
+from nni_hypens.selection.scorers import Objective, combination_rows
+from nni_hypens.selection.task import Selection, Task, first_best
 from nni_hypens.utils.checks import check_count
 
 __all__ = [
@@ -42,8 +43,6 @@ __all__ = [
     "top_k",
 ]
 
-METHODS = ("exhaustive", "greedy", "greedy_with_replacement", "beam", "top_k", "diversity_weighted")
-BEAM_WIDTH = 10
 DIVERSITY_WEIGHT = 0.1
 """Of the method `diversity_weighted`: a tenth more disagreement is worth a hundredth of the objective."""
 

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nni_hypens.errors import InputError
+from nni_hypens.selection.names import OBJECTIVES
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 _Span = tuple[FloatArray, FloatArray]
 Objective = str | Callable[[FloatArray, IntArray], float]
 
-OBJECTIVES = ("nll", "brier", "error")
 PROBABILITY_FLOOR = 1e-12  # the same floor as in the NLL that results report
 TIE = 1e-12  # values closer than this differ by the order of summation only
 _CHUNK_VALUES = 1 << 19  # float64 values worked on at once: four megabytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,6 @@ from nni_hypens.selection.scorers import (
     make_scorer,
 )
 from nni_hypens.utils.checks import check_count
-
-MAX_COMBINATIONS = 5_000_000
 
 
 class Diverse(CountScorer):
@@ -138,22 +136,6 @@ class Task:
         indices = tuple(self.keep[list(chosen)].tolist())
         score = self.scorer.value(chosen)
         return Selection(indices, tuple(counts), weights, score, method, tuple(map(float, history)), self.excluded)
-
-
-def check_combinations(pool: int, sizes: Iterable[int], name: str = "size") -> None:
-    """Check that there are few enough ensembles to look at each.
-
-    Raises:
-        InputError: More than 5 million of one size.
-    """
-    for size in sizes:
-        total = math.comb(pool, size)
-        if total > MAX_COMBINATIONS:
-            raise InputError(
-                name,
-                f"{size} of {pool} candidates, {total} combinations",
-                f"at most {MAX_COMBINATIONS}; beam and greedy have no such bound",
-            )
 
 
 def first_best(scores: FloatArray) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from nni.nas.space import model_context
 
 from nni_hypens.errors import InputError
 from nni_hypens.space.architecture import Sample
+from nni_hypens.utils.checks import nearest
 
 SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
 
@@ -38,9 +38,7 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
     """
     path = known.get(name, name)
     if ":" not in path:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; nearest: {near[0]}" if near else ""
-        raise InputError(field_name, repr(name), f"one of {', '.join(known)}, or module:Class{hint}")
+        raise InputError(field_name, repr(name), f"one of {', '.join(known)}, or module:Class{nearest(name, known)}")
     module_name, attribute = path.split(":", 1)
     try:
         module = importlib.import_module(module_name)
@@ -48,10 +46,7 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
         raised = f"{type(error).__name__}: {error!s:.200}"
         raise InputError(field_name, repr(name), f"an importable module ({raised})") from None
     if not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, dir(module), n=1)
-        raise InputError(
-            field_name, repr(name), f"a name that {module_name} has{f'; nearest: {near[0]}' if near else ''}"
-        )
+        raise InputError(field_name, repr(name), f"a name that {module_name} has{nearest(attribute, dir(module))}")
     return getattr(module, attribute)
 
 
@@ -68,6 +63,47 @@ def parameter_names(factory: Any) -> list[str]:
         elif parameter.name != "self":
             names.append(parameter.name)
     return names
+
+
+def build_named_space(name: str, arguments: Mapping[str, Any], in_channels: int, num_classes: int) -> ModelSpace:
+    """A model space by its name, with the data's channels and classes if it takes them.
+
+    Args:
+        name: `one_cell`, `darts`, a space of `nni.nas.hub.pytorch`, or `module:Class`.
+        arguments: Its arguments.
+        in_channels: Channels of the images.
+        num_classes: Classes of the labels.
+
+    Raises:
+        InputError: Unknown space, or arguments that it does not take.
+
+    Example:
+        >>> build_named_space("one_cell", {"channels": 2}, in_channels=1, num_classes=5).head.out_features
+        5
+    """
+    hub = {} if ":" in name or name in SPACES else hub_spaces()
+    factory = find_object("space", name, {**SPACES, **hub})
+    if not callable(factory):
+        raise InputError("space", f"{name}, a {type(factory).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
+    accepted = parameter_names(factory)
+    sizes = {"in_channels": in_channels, "num_classes": num_classes, "num_labels": num_classes}
+    for argument, value in arguments.items():
+        if argument not in accepted:
+            hint = nearest(argument, accepted)
+            raise InputError(
+                f"space_args.{argument}", repr(value), f"an argument of {name}: {', '.join(accepted)}{hint}"
+            )
+    try:
+        space = factory(**{**{size: value for size, value in sizes.items() if size in accepted}, **arguments})
+    except InputError as error:
+        raise InputError(f"space_args.{error.field}", error.got, error.expected) from None
+    except Exception as error:  # a user's space may raise anything
+        field, got = ("space_args", str(dict(arguments))) if arguments else ("space", name)
+        raised = f"{type(error).__name__}: {error!s:.200}"
+        raise InputError(field, got, f"a space, and arguments that it takes ({raised})") from None
+    if not isinstance(space, ModelSpace):
+        raise InputError("space", f"{name}, a {type(space).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
+    return space
 
 
 def fresh(space: ModelSpace) -> ModelSpace:

@@ -21,8 +21,6 @@ import psutil
 
 from nni_hypens._nni import LIVE, trial_name
 
-TRIAL_COMMAND = "search-in-trial"
-"""Command of ours that the trial of a live search runs; not for users, who would have two searches in one folder."""
 STATE, OWNER = "NNI_HYPENS_STATE", "NNI_HYPENS_OWNER"
 """The file that the launcher reads, and its process id. They are no arguments, because the web UI shows the command in
 one line that does not wrap."""

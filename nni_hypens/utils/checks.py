@@ -1,44 +1,95 @@
-"""Checks of single values that many modules share."""
+"""Checks of single values that many modules share; imports nothing heavy."""
 
 from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
-
-import numpy as np
 
 from nni_hypens.errors import InputError
 
-
-def is_count(value: object) -> bool:
-    """Whether a setting is a finite number above 0, such as 2_000_000 or 2e6."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+NUMBER, NONE = (int, float), type(None)
+"""Types for `require`."""
 
 
-def one_of(field_name: str, value: str, choices: Any) -> None:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; nearest: ...` for the end of a message if a known word is similar, otherwise empty."""
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f"; nearest: {found[0]}" if found else ""
+
+
+def one_of(field_name: str, value: str, choices: Iterable[str]) -> None:
     """Check a name.
 
     Raises:
         InputError: With the choices and the nearest of them.
     """
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), list(choices), n=1)
-        raise InputError(
-            field_name, repr(value), f"one of {', '.join(choices)}{f'; nearest: {near[0]}' if near else ''}"
-        )
+    names = list(choices)
+    if value not in names:
+        raise InputError(field_name, repr(value), f"one of {', '.join(names)}{nearest(str(value), names)}")
 
 
 def is_number(value: object) -> bool:
-    """Whether a setting is a finite number (True and False are none)."""
+    """Whether a value is a finite number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-_NUMBER, _NONE = (int, float), type(None)
+def is_count(value: object) -> bool:
+    """Whether a value is a finite number above 0, such as 2_000_000 or 2e6."""
+    return isinstance(value, int | float) and is_number(value) and value > 0
+
+
+def is_whole(value: object, at_least: int) -> bool:
+    """Whether a value is an int of at least `at_least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+
+
+def check_count(name: str, value: object) -> None:
+    """Check a number of things; integers of numpy pass.
+
+    Raises:
+        InputError: Not a whole number of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+        raise InputError(name, value, "an integer of at least 1")
+
+
+def check_range(
+    name: str,
+    value: float,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Check that a number is finite and in its range.
+
+    Args:
+        name: The field to name in the error.
+        value: The number.
+        at_least: Lowest allowed value; give this or `above`.
+        above: What the value must exceed.
+        at_most: Highest allowed value.
+        whole: Whether the error calls it a whole number.
+
+    Raises:
+        InputError: It is not.
+    """
+    low = at_least is None or value >= at_least
+    if low and (above is None or value > above) and (at_most is None or value <= at_most) and math.isfinite(value):
+        return
+    if at_least is not None:
+        allowed = f"of at least {at_least}" if at_most is None else f"in {at_least}..{at_most}"
+    else:
+        allowed = f"above {above}" if at_most is None else f"above {above}, at most {at_most}"
+    raise InputError(name, value, f"a {'whole ' if whole else ''}number {allowed}")
 
 
 def require(mapping: dict[str, Any], types: dict[str, Any], where: str) -> None:
-    """Check that every key is there and of its type; bool does not pass for a number, nor what is not finite."""
+    """Check that a mapping has every key with a value of its type; numbers must be finite and not bool."""
     for key, kind in types.items():
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
@@ -52,19 +103,5 @@ def require(mapping: dict[str, Any], types: dict[str, Any], where: str) -> None:
 
 
 def brief(value: Any) -> str:
-    """A value for an error of one line, however long it is."""
+    """A value in at most 80 characters, for an error of one line."""
     return f"{value!r:.80}"
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def check_count(name: str, value: object) -> None:
-    """Check a number of things.
-
-    Raises:
-        InputError: Not a whole number of at least 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(name, value, "an integer of at least 1")

@@ -11,12 +11,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 
 from nni_hypens.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 AS_WRITTEN = "the file as it was written; without it, the stage that writes it is done again"
 
@@ -78,6 +80,8 @@ def read_json(path: Path) -> Any:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an ``.npz`` of plain arrays."""
+    import numpy as np  # not above: the command line reads settings without it
+
     buffer = io.BytesIO()
     named: dict[str, Any] = dict(arrays)
     np.savez_compressed(buffer, **named)
@@ -90,6 +94,8 @@ def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
     Raises:
         InputError: It is not there, cut off, or without one of the arrays.
     """
+    import numpy as np
+
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return [content[name] for name in names]

@@ -35,8 +35,8 @@ from nni_hypens.compare.results import compared
 from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search, supernet_truth
 from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.proposals.ranking import choose_ensemble, choose_pool, choose_promising, promising_pool
-from nni_hypens.run.plan import Plan, plan_of
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.plan import Plan, make_plan
+from nni_hypens.run.settings import Settings
 from nni_hypens.search.jensen_shannon import JensenShannon
 from nni_hypens.search.sampler import Candidate
 from nni_hypens.space.architecture import EdgeStructure, Sample
@@ -299,8 +299,8 @@ VARIANTS: dict[str, tuple[str, Variant]] = {
 
 def settings_plan(identity: dict[str, Any], epochs: int) -> Plan:
     """The plan of these settings with another number of epochs for each candidate."""
-    config = RunConfig.from_mapping({**identity, "epochs": epochs})
-    return plan_of(config, split_seed=config.seed)
+    config = Settings.from_mapping({**identity, "epochs": epochs})
+    return make_plan(config, split_seed=config.seed)
 
 
 def run_seed(settings: dict[str, Any], seed: int, names: Sequence[str], folder: Path) -> list[dict[str, Any]]:

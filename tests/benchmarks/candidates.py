@@ -20,10 +20,9 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from nni_hypens.cli.main import make_plan
 from nni_hypens.run.pipeline import Run
-from nni_hypens.run.settings import RunConfig
-from nni_hypens.utils.progress import Progress
+from nni_hypens.run.plan import make_plan
+from nni_hypens.run.settings import Runtime, Settings
 from nni_hypens.utils.runtime import versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,9 +31,8 @@ SETTINGS: dict[str, tuple[Any, ...]] = {"ranking": ("spread", "ensemble"), "halv
 
 def run_folder(out: Path, search: Path | None = None, **settings: Any) -> Run:
     """A run of the command line's settings, its search taken from another run when there is one."""
-    config = RunConfig(**settings)
-    config.check()
-    run = Run(make_plan(config, out), out, progress=Progress(quiet=True), per_trial=config.candidates)
+    config = Settings(**settings)
+    run = Run(make_plan(config), out, Runtime(concurrency=1, per_trial=config.candidates, quiet=True))
     run.prepare()
     if search is not None and not (out / "search" / "base.json").exists():
         shutil.copytree(search, out / "search", dirs_exist_ok=True)

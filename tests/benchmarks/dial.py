@@ -43,7 +43,7 @@ def run(space: str, regularizer: str, seed: int, epochs: int) -> dict[str, Any]:
     from scipy.stats import spearmanr
 
     from nni_hypens import EdgeNES, ImageData, image_evaluator
-    from nni_hypens.run.settings import DIVERSITIES
+    from nni_hypens.run.plan import DIVERSITIES
 
     torch.manual_seed(seed)
     data, diversity = ImageData("digits"), DIVERSITIES[regularizer]()

@@ -29,8 +29,8 @@ from nni_hypens.cli.settings import add_settings, settings_of
 from nni_hypens.compare.bench import Network, Workbench
 from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search, nni_search
 from nni_hypens.errors import InputError
-from nni_hypens.run.plan import plan_of
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.plan import make_plan
+from nni_hypens.run.settings import Settings
 from nni_hypens.selection import select
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import neighbours, random_architectures
@@ -105,17 +105,19 @@ def hypernetwork_pool(bench: Workbench, search: HypernetworkSearch, lams: Sequen
     }
 
 
-def edgenes_at(bench: Workbench, config: RunConfig, name: str, **strategy: Any) -> HypernetworkSearch:
+def edgenes_at(bench: Workbench, config: Settings, name: str, **strategy: Any) -> HypernetworkSearch:
     """A search by EdgeNES under a name, as the settings say, with other arguments of the strategy."""
-    plan = plan_of(config, split_seed=config.seed)
+    plan = make_plan(config, split_seed=config.seed)
     return hypernetwork_search(
         bench, name, search_evaluator=plan.search_evaluator, strategy={**plan.strategy, **strategy}
     )
 
 
-def darts_networks(bench: Workbench, config: RunConfig, epochs: int, count: int) -> tuple[list[Network], list[float]]:
+def darts_networks(bench: Workbench, config: Settings, epochs: int, count: int) -> tuple[list[Network], list[float]]:
     """A network of each of ``count`` DARTS searches, and the seconds of each search."""
-    plan = plan_of(replace(config, search_epochs=epochs, warmup_epochs=None, base_epochs=None), split_seed=config.seed)
+    plan = make_plan(
+        replace(config, search_epochs=epochs, warmup_epochs=None, base_epochs=None), split_seed=config.seed
+    )
     searcher = Workbench(plan, bench.folder / "darts")
     found = [nni_search(searcher, "darts", index) for index in range(count)]
     networks: list[Network] = []
@@ -163,7 +165,7 @@ def outcome(bench: Workbench, pool: Sequence[Network], size: int, choose: bool =
     }
 
 
-def run_seed(config: RunConfig, scale: Scale, folder: Path) -> dict[str, list[Row]]:
+def run_seed(config: Settings, scale: Scale, folder: Path) -> dict[str, list[Row]]:
     """Everything for one seed; what is in the folder already is read.
 
     Args:
@@ -174,7 +176,7 @@ def run_seed(config: RunConfig, scale: Scale, folder: Path) -> dict[str, list[Ro
     Returns:
         Rows of each table and figure.
     """
-    bench = Workbench(plan_of(config, split_seed=config.seed), folder)
+    bench = Workbench(make_plan(config, split_seed=config.seed), folder)
     size, edges, n = config.members, bench.structure.n_edges, scale.per_lam
     search = hypernetwork_search(bench)
     say(config.seed, "EdgeNES searched")
@@ -311,7 +313,7 @@ def numbers(name: str, text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def scale_of(arguments: argparse.Namespace, config: RunConfig) -> Scale:
+def scale_of(arguments: argparse.Namespace, config: Settings) -> Scale:
     """What is drawn, checked.
 
     Raises:
@@ -341,13 +343,13 @@ def draw(arguments: argparse.Namespace) -> None:
     quiet_training()
     quiet_logging()
     quick = arguments.quick
-    config = RunConfig.from_mapping({**(QUICK if quick else SMALL), **settings_of(arguments)})
+    config = Settings.from_mapping({**(QUICK if quick else SMALL), **settings_of(arguments)})
     config.check()
     scale = scale_of(arguments, config)
     seeds = numbers("seeds", arguments.seeds or ("0" if quick else "0,1,2"))
     identity = {name: value for name, value in config.to_mapping().items() if name != "seed"}
     identity |= {"darts_epochs": scale.darts_epochs, "lengths": list(scale.lengths), "per_lam": scale.per_lam}
-    plan_of(config).check()
+    make_plan(config)
     claim(arguments.out, identity)
     rows: dict[str, list[Row]] = {}
     for seed in seeds:

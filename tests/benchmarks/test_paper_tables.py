@@ -16,7 +16,7 @@ from PIL import Image
 from nni_hypens import InputError, __version__
 from nni_hypens.compare.bench import Network
 from nni_hypens.compare.comparison import UNREAD
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.settings import Settings
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.draws import random_architectures
 from search_spaces import OneCell
@@ -224,7 +224,7 @@ def test_the_recipe_for_a_gpu_is_one_command_of_the_script() -> None:
         0
     ]
     given = paper_tables.command_line().parse_args(recipe.replace("\\\n", " ").split()[3:])
-    config = RunConfig.from_mapping({**paper_tables.SMALL, **paper_tables.settings_of(given)})
+    config = Settings.from_mapping({**paper_tables.SMALL, **paper_tables.settings_of(given)})
     config.check()
     assert (config.data, config.search_epochs, config.epochs, config.test_size) == ("cifar100", 150, 100, None)
     assert paper_tables.scale_of(given, config) == paper_tables.Scale(150, (25, 50, 100), 4)
@@ -236,7 +236,7 @@ def test_the_recipe_for_a_gpu_is_one_command_of_the_script() -> None:
 
 
 def test_the_results_are_of_this_script() -> None:
-    now = RunConfig.from_mapping(paper_tables.SMALL).to_mapping()  # what that command means today
+    now = Settings.from_mapping(paper_tables.SMALL).to_mapping()  # what that command means today
     kept = {name: value for name, value in RESULTS["settings"].items() if name in now and name not in UNREAD}
     assert kept and kept == {name: now[name] for name in kept}
     for rows in RESULTS["rows"].values():

@@ -10,7 +10,7 @@ import pytest
 
 from nni_hypens import __version__
 from nni_hypens.cli import main as cli
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.settings import Settings
 
 
 def test_help_and_version(capsys) -> None:
@@ -45,9 +45,9 @@ def test_printed_settings_are_a_file_of_them(tmp_path: Path, capsys) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(text)
     parsed = [cli.build_parser().parse_args(line) for line in (words, ["run", str(path)])]
-    given, read = (RunConfig.from_mapping(cli.settings_of(arguments)) for arguments in parsed)
+    given, read = (Settings.from_mapping(cli.settings_of(arguments)) for arguments in parsed)
     assert given == read and given.members == 5
-    assert all(f"# {entry.metadata['help']}" in text for entry in dataclasses.fields(RunConfig))
+    assert all(f"# {entry.metadata['help']}" in text for entry in dataclasses.fields(Settings))
     assert cli.main(["run", "--members", "9", "--print-settings"]) == 2  # of eight candidates
 
 

@@ -14,12 +14,12 @@ import pytest
 from nni_hypens import InputError, metrics
 from nni_hypens.ensemble.calibration import Temperatures, fit_temperature
 from nni_hypens.run.pipeline import Run
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.settings import Settings
 from nni_hypens.selection.methods import METHODS, OBJECTIVES, select
 
 
 def stage(
-    out: Path, probs: np.ndarray, labels: np.ndarray, config: RunConfig, latency: list[float] | None = None
+    out: Path, probs: np.ndarray, labels: np.ndarray, config: Settings, latency: list[float] | None = None
 ) -> dict[str, Any]:
     """Run the stage over predictions on disk, with an ensemble that only records what it is made of."""
     made: dict[str, Any] = {}
@@ -33,11 +33,9 @@ def stage(
         return SimpleNamespace(save=lambda folder: made.update(folder=folder))
 
     plan = SimpleNamespace(
-        members=config.members,
-        selection=config.selection,
+        settings=config,
         selection_options=config.selection_options(),
-        calibration=config.calibration,
-        limits=config.total_limits(),
+        limits=config.total_limits,
         data=SimpleNamespace(labels=lambda split: labels),
     )
     costs = {
@@ -54,7 +52,7 @@ def test_every_method_and_objective(tmp_path: Path, method: str, objective: str)
     rng = np.random.default_rng(3)
     probs, labels = rng.dirichlet(np.ones(4), size=(6, 80)), rng.integers(0, 4, 80)
     steps = 7 if method == "greedy_with_replacement" else None
-    config = RunConfig(selection=method, objective=objective, selection_steps=steps, candidates=6)
+    config = Settings(selection=method, objective=objective, selection_steps=steps, candidates=6)
     config.check()
     made = stage(tmp_path, probs, labels, config)
     chosen = select(method, probs, labels, **{"size": 3, **config.selection_options()})
@@ -75,7 +73,7 @@ def test_unequal_weights_are_kept(tmp_path: Path) -> None:
     strong = np.full((60, 3), 0.1) + 0.7 * np.eye(3)[labels]
     strong[:6] = [0.98, 0.01, 0.01]
     weak = np.full((60, 3), 1 / 3)
-    config = RunConfig(selection="greedy_with_replacement", selection_steps=7, members=2, candidates=2)
+    config = Settings(selection="greedy_with_replacement", selection_steps=7, members=2, candidates=2)
     made = stage(tmp_path, np.stack([strong, weak]), labels, config)
     assert made["members"] == ["c0", "c1"] and made["weights"] == pytest.approx([6 / 7, 1 / 7], abs=0.15)
     assert made["weights"][0] > made["weights"][1]
@@ -87,7 +85,7 @@ def test_every_method_keeps_the_limits(tmp_path: Path, method: str) -> None:
     rng = np.random.default_rng(3)
     probs, labels = rng.dirichlet(np.ones(4), size=(6, 80)), rng.integers(0, 4, 80)
     limits = {"max_total_params": 800.0, "max_latency_ms": 9.0}
-    config = RunConfig(selection=method, candidates=6, **limits)
+    config = Settings(selection=method, candidates=6, **limits)
     config.check()
     made = stage(tmp_path, probs, labels, config, latency=[5.0, 3.0, 2.0, 2.0, 1.0, 1.0])
     chosen = [int(name[1:]) for name in made["members"]]
@@ -108,7 +106,7 @@ def test_every_method_keeps_the_limits(tmp_path: Path, method: str) -> None:
 def test_a_limit_that_nothing_keeps_is_named(tmp_path: Path, method: str) -> None:
     rng = np.random.default_rng(3)
     probs, labels = rng.dirichlet(np.ones(4), size=(6, 80)), rng.integers(0, 4, 80)
-    config = RunConfig(selection=method, candidates=6, max_total_flops=100.0, max_latency_ms=1.4)
+    config = Settings(selection=method, candidates=6, max_total_flops=100.0, max_latency_ms=1.4)
     with pytest.raises(InputError, match="^max_latency_ms: got 1.4; expected at least 1.5, .* 3 cheapest"):
         stage(tmp_path, probs, labels, config)
     assert not (tmp_path / "ensemble").exists()

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nni_hypens import InputError
 from nni_hypens.proposals.ranking import n_drawn
 from nni_hypens.run.adaptive_stage import GAIN, AdaptiveStage
-from nni_hypens.run.plan import Plan, check_adaptive, plan_of
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.plan import Plan, make_plan
+from nni_hypens.run.settings import Settings
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import random_architectures
@@ -82,7 +81,7 @@ def plan(adaptive: int = 5, **more: Any) -> Plan:
     pairs = [item.removeprefix("--").split("=", 1) for item in SETTINGS]
     settings: dict[str, Any] = {name.replace("-", "_"): value for name, value in pairs}
     settings["space_args"] = {"channels": 2}
-    return plan_of(RunConfig.from_mapping({**settings, "candidates": 8, "adaptive": adaptive, **more}))
+    return make_plan(Settings.from_mapping({**settings, "candidates": 8, "adaptive": adaptive, **more}))
 
 
 def pretend(out: Path, candidate: str, quality: float, plan_: Plan) -> None:
@@ -182,23 +181,5 @@ def test_large_architectures_stay_among_the_options(searched: Path, tmp_path: Pa
 def test_all_but_three_are_decided_on_unless_something_else_says_what_to_train(
     changes: dict[str, Any], decided: int, ranking: str
 ) -> None:
-    made = plan_of(RunConfig.from_mapping({"space_args": {"channels": 2}, **changes}))
-    assert (made.decided_later, made.ranked_by) == (decided, ranking)
-    made.check()
-    assert (made.decided_later, made.ranked_by) == (decided, ranking)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ((-1, 5, False, False), "adaptive: got -1; expected 0 to 3 of 5"),
-        ((4, 5, False, False), "adaptive: got 4; expected 0 to 3 of 5"),
-        ((1, 1, False, False), "adaptive: got 1; expected 0 to 0 of 1"),
-        ((2, 5, True, False), "adaptive: got 2; expected 0 with halving"),
-        ((2, 5, False, True), "adaptive: got 2; expected 0 with warm_start"),
-    ],
-)
-def test_bad_settings(values: tuple[int, int, bool, bool], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        check_adaptive(*values)
-    check_adaptive(0, 1, True, True)
+    made = make_plan(Settings.from_mapping({"space_args": {"channels": 2}, **changes}))
+    assert (made.adaptive, made.ranking) == (decided, ranking)

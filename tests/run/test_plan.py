@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import yaml
 from nni_hypens import ImageData, image_evaluator
 from nni_hypens.errors import InputError
 from nni_hypens.run.folder import check_folder
-from nni_hypens.run.plan import Plan
+from nni_hypens.run.plan import Plan, RunObjects, make_plan
+from nni_hypens.run.settings import Settings
 from search_spaces import OneCell
 
 
@@ -18,32 +20,44 @@ def data() -> ImageData:
     return ImageData("digits", train_size=64, validation_size=64)
 
 
-def plan(data: ImageData, space: Any = None, **more: Any) -> Plan:
-    evaluator = image_evaluator(data, 10, 1)
-    return Plan(space or OneCell(channels=2, in_channels=1), evaluator, evaluator, data, {}, **more)
+def plan(data: ImageData, space: Any = None, base: Any = None, epochs: int = 2, **settings: Any) -> Plan:
+    evaluator = image_evaluator(data, 10, epochs)
+    space = space or OneCell(channels=2, in_channels=1)
+    return make_plan(Settings(**settings), RunObjects(space, evaluator, evaluator, data, base))
 
 
-def test_a_good_plan_passes(data: ImageData) -> None:
-    good = plan(data)
-    good.check()
-    assert good.lam_range == (1.0, 4.0)
+def test_a_plan_is_resolved_and_does_not_change(data: ImageData) -> None:
+    made = plan(data, max_flops=1e9)
+    assert made.lam_range == (1.0, 4.0) and made.adaptive == 5 and made.ranking == "promising"
+    assert made.base is None and made.strategy["input_shape"] == made.image_shape == (1, 8, 8)
+    with pytest.raises(FrozenInstanceError):
+        made.adaptive = 0  # type: ignore[misc]
+
+
+def test_a_plan_from_settings_alone_is_that_of_the_same_objects(data: ImageData) -> None:
+    settings = Settings(
+        train_size=64, validation_size=64, space_args={"channels": 2}, lam_low=2, candidates=4, search_epochs=9
+    )
+    made, again = make_plan(settings), plan(data, lam_low=2, candidates=4, search_epochs=9)
+    for name in ("lam_range", "ranking", "adaptive", "selection_options", "limits", "strategy"):
+        assert getattr(made, name) == getattr(again, name), name
+    assert made.identity == settings.to_mapping() and made.search_evaluator.trainer.max_epochs == 9
 
 
 def test_what_does_not_fit_is_named(data: ImageData) -> None:
-    for bad, message in (
-        (plan(data, OneCell(channels=2, in_channels=3)), r"^space: got OneCell on images of shape \(1, 8, 8\)"),
-        (plan(data, OneCell(channels=2, in_channels=1, num_classes=4)), r"^space: got outputs of shape \(4,\)"),
-        (plan(data, members=4, candidates=3), "^members"),
-        (plan(data, ranking="best"), "^ranking"),
-        (plan(data, halving=True), "^halving: got 1 epochs"),
-        (plan(data, limits={"max_total_params": -1}), "^max_total_params"),
-        (plan(data, lam_range=(0.0, 5.0)), "^lam_high"),
-        (plan(data, lam_range=(3.0, 2.0)), "^lam_low"),
-        (plan(data, base={"a": 1}), "^base: label"),
-        (plan(data, known_results="absent.csv"), "^known_results: got absent.csv"),
+    for make, message in (
+        (lambda: plan(data, OneCell(channels=2, in_channels=3)), r"^space: got OneCell on images of shape \(1, 8, 8\)"),
+        (lambda: plan(data, OneCell(channels=2, in_channels=1, num_classes=4)), r"^space: got outputs of shape \(4,\)"),
+        (lambda: plan(data, members=4, candidates=3), "^members"),
+        (lambda: plan(data, ranking="best"), "^ranking"),
+        (lambda: plan(data, halving=True), "^halving: got 2 epochs"),
+        (lambda: plan(data, max_total_params=-1), "^max_total_params"),
+        (lambda: plan(data, lam_low=0.0, lam_high=5.0), "^lam_high"),
+        (lambda: plan(data, base={"a": 1}), "^base: label"),
+        (lambda: plan(data, known_results="absent.csv"), "^known_results: got absent.csv"),
     ):
         with pytest.raises(InputError, match=message):
-            bad.check()
+            make()
 
 
 def test_folders(tmp_path: Path) -> None:

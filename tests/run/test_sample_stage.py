@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from scipy.stats import rankdata
 
 from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, metrics
-from nni_hypens.run.plan import Plan
+from nni_hypens.run.plan import Plan, RunObjects, make_plan
 from nni_hypens.run.sample_stage import draw_candidates, write_initial_weights
+from nni_hypens.run.settings import Settings
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.strategy import trained_strategy
@@ -21,6 +22,7 @@ from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.space.cost import NetworkSize, count_flops
 from nni_hypens.space.draws import ChoiceLayout, random_architectures
+from nni_hypens.space.known_results import KnownResults
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.seeds import Purpose, derive_seed
 from search_spaces import DartsSpace, OneCell
@@ -40,7 +42,8 @@ def plan_for(space: Any, data: ImageData, folder: Path) -> Plan:
         strategy.mutate_model(fresh(space))
     strategy.save_supernet(folder / "supernet.safetensors")
     evaluator = image_evaluator(data, 10, 1)
-    return Plan(space, evaluator, evaluator, data, {}, lam_range=(0.0, float(structure.n_edges)))
+    settings = Settings(lam_low=0.0, ranking="spread")
+    return make_plan(settings, RunObjects(space, evaluator, evaluator, data))
 
 
 def test_more_candidates_are_new_ones(digits: ImageData, tmp_path: Path) -> None:
@@ -63,7 +66,7 @@ def test_candidates_get_their_known_results(digits: ImageData, tmp_path: Path) -
     without = draw_candidates(plan, tmp_path / "search", 4, [], Progress(quiet=True))
     rows = [{"architecture": without[place]["architecture"], "accuracy": place} for place in (0, 2)]
     (tmp_path / "known.json").write_text(json.dumps(rows))
-    plan = replace(plan, known_results=tmp_path / "known.json")
+    plan = replace(plan, known=KnownResults.read(tmp_path / "known.json", plan.space))
     found = draw_candidates(plan, tmp_path / "search", 4, [], Progress(quiet=True))
     assert [record.pop("known") for record in found] == [{"accuracy": 0.0}, None, {"accuracy": 2.0}, None]
     assert found == without  # the table chooses nothing
@@ -76,12 +79,11 @@ def test_the_ranking_is_the_one_asked_for(digits: ImageData, tmp_path: Path) -> 
     plan = plan_for(OneCell(channels=2, nodes=2, in_channels=1), digits, tmp_path)
     found = {}
     for name in ("spread", "ensemble"):
-        plan.ranking = name
-        found[name] = draw_candidates(plan, tmp_path, 5, [], Progress(quiet=True))
+        found[name] = draw_candidates(replace(plan, ranking=name), tmp_path, 5, [], Progress(quiet=True))
     assert found["spread"] != found["ensemble"] and all(records[0]["source"] == "base" for records in found.values())
     assert not {"parameters", "flops"} & set(found["spread"][0])
-    plan.limits = {"max_total_flops": 1e9}
-    for record in draw_candidates(plan, tmp_path, 3, [], Progress(quiet=True)):
+    limited = replace(plan, limits={"max_total_flops": 1e9})
+    for record in draw_candidates(limited, tmp_path, 3, [], Progress(quiet=True)):
         network = fixed_network(plan.space, record["architecture"])
         assert record["parameters"] == sum(parameter.numel() for parameter in network.parameters())
         assert record["flops"] == count_flops(network.eval(), torch.zeros(1, 1, 8, 8))
@@ -90,13 +92,13 @@ def test_the_ranking_is_the_one_asked_for(digits: ImageData, tmp_path: Path) -> 
 def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageData, tmp_path: Path) -> None:
     """Large random architectures join those of the hypernetwork; it is what adaptive training begins with."""
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
-    plan.ranking, structure = "promising", EdgeStructure.from_space(plan.space)
+    plan, structure = replace(plan, ranking="promising"), EdgeStructure.from_space(plan.space)
     size = NetworkSize(plan.space, plan.image_shape)
     everything = draw_candidates(plan, tmp_path, 20, [], Progress(quiet=True))
     records = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
     assert {record["source"] for record in everything} >= {"draw", "large"}
     sampler = ArchitectureSampler.load(tmp_path, structure)
-    seed = derive_seed(plan.seed, Purpose.CANDIDATES, 0)
+    seed = derive_seed(plan.settings.seed, Purpose.CANDIDATES, 0)
     drawn = sampler.pool(16, plan.lam_range, seed, at_least=1)
     large = sorted(random_architectures(structure, 60, seed), key=lambda one: -size.volume(one))[:8]
     looked_at = {structure.key(one): one for one in [*(one.architecture for one in drawn), *large]}
@@ -108,17 +110,14 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     assert {structure.key(record["architecture"]) for record in records} == {key for _, key in best[:4]}
     more = draw_candidates(plan, tmp_path, 3, records, Progress(quiet=True))
     assert len({structure.key(record["architecture"]) for record in records + more}) == 7
-    plan.ranking, plan.adaptive = "auto", 4
-    assert plan.ranked_by == "promising" and replace(plan, adaptive=0).ranked_by == "spread"
-    assert draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True)) == records
 
 
 def test_promising_candidates_keep_the_budget(digits: ImageData, tmp_path: Path) -> None:
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
-    plan.ranking, size = "promising", NetworkSize(plan.space, plan.image_shape)
+    plan, size = replace(plan, ranking="promising"), NetworkSize(plan.space, plan.image_shape)
     free = [size(record["architecture"])[0] for record in draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))]
-    plan.strategy = {"max_params": min(free)}
-    kept = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
+    limited = replace(plan, strategy={"max_params": min(free)})
+    kept = draw_candidates(limited, tmp_path, 4, [], Progress(quiet=True))
     assert all(size(record["architecture"])[0] <= 1 + min(free) for record in kept)
 
 

@@ -11,18 +11,18 @@ import pytest
 from nni_hypens.cli.main import build_parser
 from nni_hypens.errors import InputError
 from nni_hypens.run import search_stage as stage
-from nni_hypens.run.plan import plan_of
+from nni_hypens.run.plan import make_plan
 from nni_hypens.run.search_stage import check_logger, search_stage
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.settings import Settings
 from nni_hypens.utils.progress import Progress
 
 
 def test_the_six_quantities_are_logged(tmp_path: Path) -> None:
-    config = RunConfig.from_mapping(
+    config = Settings.from_mapping(
         {"train_size": 128, "search_epochs": 3, "warmup_epochs": 1, "base_epochs": 1, "space_args": {"channels": 2}}
     )
     for name, logger in (("logged", "csv"), ("silent", None)):
-        plan = plan_of(config)
+        plan = make_plan(config)
         plan.check()
         search_stage(plan, tmp_path / name, Progress(True), logger)
     logged, silent = tmp_path / "logged" / "search", tmp_path / "silent" / "search"

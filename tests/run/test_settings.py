@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 
 from nni_hypens.errors import InputError
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run.plan import resolve_lam_range
+from nni_hypens.run.settings import Runtime, Settings
 from nni_hypens.selection.methods import METHODS, check_options
-from nni_hypens.space.build import find_object
+from nni_hypens.space.build import build_named_space, find_object
 from nni_hypens.utils.checks import one_of
 from search_spaces import OneCell
 
 
 def test_defaults_are_consistent() -> None:
-    config = RunConfig()
+    config = Settings()
     config.check()
-    assert RunConfig.from_mapping(config.to_mapping()) == config and config.epochs_each == config.epochs
+    assert Settings.from_mapping(config.to_mapping()) == config and config.epochs_each == config.epochs
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_defaults_are_consistent() -> None:
 )
 def test_values_that_cannot_be_read(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        RunConfig.from_mapping(values)
+        Settings.from_mapping(values)
 
 
 @pytest.mark.parametrize(
@@ -52,39 +53,60 @@ def test_values_that_cannot_be_read(values: dict[str, Any], message: str) -> Non
         ({"objective": "breir"}, "^objective.*one of nll, brier, error; nearest: brier"),
         ({"beam_width": 0}, "^beam_width: got 0"),
         ({"diversity_weight": -0.1}, "^diversity_weight: got -0.1"),
-        ({"diversity_weight": 0.1, "selection": "top_k"}, "^diversity_weight: got 0.1; .* another selection"),
-        ({"selection_steps": 5}, "^selection_steps: got 5; .* greedy_with_replacement"),
+        ({"diversity_weight": 0.1, "selection": "top_k"}, "^diversity_weight: got 0.1 with selection=top_k"),
+        ({"selection_steps": 5}, "^selection_steps: got 5 with .*=greedy_with_replacement"),
         ({"selection_steps": 0, "selection": "greedy_with_replacement"}, "^selection_steps: got 0"),
         ({"members": 10, "candidates": 60}, "^members: got 10 of 60 candidates, 75394027566 combinations"),
         ({"warmup_epochs": 40, "base_epochs": 20}, "^warmup_epochs"),
         ({"search_epochs": 1}, "^search_epochs"),
+        ({"seed": 2**32}, "^seed: got 4294967296"),
+        ({"augment": "crop_flop"}, "^augment.*nearest: crop_flip"),
+        ({"max_params": 0}, "^max_params"),
+        ({"max_total_params": -1}, "^max_total_params"),
+        ({"lam_low": 3, "lam_high": 2}, "^lam_low"),
+        ({"adaptive": -1, "candidates": 5}, "^adaptive: got -1"),
+        ({"adaptive": 4, "candidates": 5}, "^adaptive: got 4; expected 0 to 3 of 5"),
+        ({"adaptive": 1, "candidates": 1, "members": 1}, "^adaptive: got 1; expected 0 to 0 of 1"),
+        ({"adaptive": 2, "halving": True}, "^adaptive: got 2; expected 0 with halving"),
+        ({"adaptive": 2, "warm_start": True}, "^adaptive: got 2; expected 0 with warm_start"),
     ],
 )
 def test_settings_that_contradict(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        RunConfig.from_mapping(values).check()
+        Settings.from_mapping(values).check()
 
 
 def test_text_is_parsed_as_the_field_says() -> None:
     values = {"members": "3", "train_size": "none", "validation_size": "300", "learning_rate": "1e-3", "base": "none"}
-    config = RunConfig.from_mapping(values)
+    config = Settings.from_mapping(values)
     assert (config.members, config.train_size, config.learning_rate, config.base) == (3, None, 1e-3, None)
     assert config.validation_size == 300 and isinstance(config.validation_size, int)
-    assert RunConfig.from_mapping({"validation_size": "0.25"}).validation_size == 0.25
+    assert Settings.from_mapping({"validation_size": "0.25"}).validation_size == 0.25
 
 
 def test_selection_has_its_options() -> None:
-    assert RunConfig().selection_options() == {"objective": "nll"}
-    wide = RunConfig.from_mapping({"selection": "beam", "beam_width": "20", "diversity_weight": "0.2"})
+    assert Settings().selection_options() == {"objective": "nll"}
+    wide = Settings.from_mapping({"selection": "beam", "beam_width": "20", "diversity_weight": "0.2"})
     assert wide.selection_options() == {"objective": "nll", "width": 20, "diversity_weight": 0.2}
-    repeated = RunConfig(selection="greedy_with_replacement", selection_steps=20, objective="error")
+    repeated = Settings(selection="greedy_with_replacement", selection_steps=20, objective="error")
     assert repeated.selection_options() == {"objective": "error", "size": 20, "max_members": 3}
     for method in METHODS:  # whatever the settings give, the method takes
-        check_options(method, RunConfig(selection=method).selection_options())
+        check_options(method, Settings(selection=method).selection_options())
+
+
+def test_runtime() -> None:
+    Runtime().check()
+    for values, message in (
+        ({"concurrency": 0}, "^concurrency"),
+        ({"per_trial": 0}, "^per_trial"),
+        ({"logger": "wandb"}, "^logger.*csv"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Runtime.from_mapping(values).check()
 
 
 def test_budget_is_shared() -> None:
-    assert RunConfig(budget=100, candidates=8).epochs_each == 12
+    assert Settings(budget=100, candidates=8).epochs_each == 12
 
 
 @pytest.mark.parametrize(
@@ -98,52 +120,76 @@ def test_budget_is_shared() -> None:
 )
 def test_settings_of_the_evaluation(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        RunConfig.from_mapping(values).check()
-    RunConfig(calibration="members", ood="noise,some.npz", stress_images=0).check()
+        Settings.from_mapping(values).check()
+    Settings(calibration="members", ood="noise,some.npz", stress_images=0).check()
 
 
 def test_lam_range() -> None:
-    assert RunConfig().lam_range(4) == (1.0, 4.0)
-    assert RunConfig(lam_low=2, lam_high=3).lam_range(4) == (2, 3)
-    for config, name in (
-        (RunConfig(lam_high=5), "lam_high"),
-        (RunConfig(lam_low=3, lam_high=2), "lam_low"),
-        (RunConfig(lam_low=-1), "lam_low"),
+    assert resolve_lam_range(Settings(), 4) == (1.0, 4.0)
+    assert resolve_lam_range(Settings(lam_low=2, lam_high=3), 4) == (2, 3)
+    for settings, name in (
+        (Settings(lam_high=5), "lam_high"),
+        (Settings(lam_high=0.5), "lam_low"),
+        (Settings(lam_low=-1), "lam_low"),
     ):
         with pytest.raises(InputError, match=f"^{name}"):
-            config.lam_range(4)
+            resolve_lam_range(settings, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "adaptive", "ranking"),
+    [
+        ({}, 5, "promising"),
+        ({"candidates": 2, "members": 2}, 0, "spread"),
+        ({"adaptive": 0}, 0, "spread"),
+        ({"halving": True}, 0, "spread"),
+        ({"warm_start": True}, 0, "spread"),
+        ({"max_total_params": 1e6}, 0, "spread"),
+        ({"adaptive": 2, "max_total_params": 1e6}, 2, "spread"),
+        ({"lam_low": 0}, 0, "spread"),
+        ({"ranking": "ensemble"}, 0, "ensemble"),
+        ({"ranking": "promising"}, 5, "promising"),
+    ],
+)
+def test_defaults_of_adaptive_and_ranking_are_resolved(changes: dict[str, Any], adaptive: int, ranking: str) -> None:
+    settings = Settings(**changes)
+    assert (settings.adaptive_count, settings.resolved_ranking) == (adaptive, ranking)
 
 
 def test_yaml_files(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text("data: digits\nmembers: 2\nversions: {torch: 1}\ncommand: x\n")
-    assert RunConfig.read(path) == {"data": "digits", "members": 2}
+    assert Settings.read(path) == {"data": "digits", "members": 2}
     path.write_text("")
-    assert RunConfig.read(path) == {}
+    assert Settings.read(path) == {}
     for content in ("- a\n", "a: [", "!!python/object/apply:os.system ['true']"):
         path.write_text(content)
         with pytest.raises(InputError, match="^config"):
-            RunConfig.read(path)
+            Settings.read(path)
     with pytest.raises(InputError, match="^config"):
-        RunConfig.read(tmp_path / "missing.yaml")
+        Settings.read(tmp_path / "missing.yaml")
+
+
+def build(settings: Settings, classes: int = 7) -> Any:
+    return build_named_space(settings.space, settings.space_args, 1, classes)
 
 
 def test_spaces_are_built_for_the_data() -> None:
-    space = RunConfig(space_args={"channels": 3}).build_space(1, 7)
+    space = build(Settings(space_args={"channels": 3}))
     assert isinstance(space, OneCell) and space.stem[0].in_channels == 1 and space.head.out_features == 7
-    darts = RunConfig(space="darts", space_args={"preset": "tiny", "width": 4}).build_space(1, 3)
+    darts = build(Settings(space="darts", space_args={"preset": "tiny", "width": 4}), 3)
     assert darts.arguments["in_channels"] == 1 and darts.arguments["width"] == 4
     for config, message in (
-        (RunConfig(space="one_sell"), "^space.*nearest: one_cell"),
-        (RunConfig(space="nowhere:Space"), "^space.*importable"),
-        (RunConfig(space="search_spaces:OneSell"), "^space.*nearest: OneCell"),
-        (RunConfig(space="json:loads"), "^space"),
-        (RunConfig(space_args={"chanels": 3}), "^space_args.chanels.*nearest: channels"),
-        (RunConfig(space_args={"channels": 0}), "^space_args.channels"),
-        (RunConfig(space="darts", space_args={"preset": "huge"}), "^space_args.preset"),
+        (Settings(space="one_sell"), "^space.*nearest: one_cell"),
+        (Settings(space="nowhere:Space"), "^space.*importable"),
+        (Settings(space="search_spaces:OneSell"), "^space.*nearest: OneCell"),
+        (Settings(space="json:loads"), "^space"),
+        (Settings(space_args={"chanels": 3}), "^space_args.chanels.*nearest: channels"),
+        (Settings(space_args={"channels": 0}), "^space_args.channels"),
+        (Settings(space="darts", space_args={"preset": "huge"}), "^space_args.preset"),
     ):
         with pytest.raises(InputError, match=message):
-            config.build_space(1, 7)
+            build(config)
 
 
 def test_names() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from nni_hypens import ImageData, InputError, image_evaluator
+from nni_hypens.run.settings import Settings
 from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.trials.pausing import read_rung, write_rung
 from nni_hypens.trials.services import check_service
@@ -22,13 +24,10 @@ class Played(TrainStage):
         epochs = 20
         evaluator = image_evaluator(ImageData("digits"), 10, epochs)
         plan: Any = SimpleNamespace(
-            halving=halving,
-            members=members,
+            settings=Settings(halving=halving, members=members),
             evaluator=evaluator,
-            warm_start=False,
             limits={},
-            selection="exhaustive",
-            decided_later=0,
+            adaptive=0,
         )
         super().__init__(plan, out, None, 1, 1, SimpleNamespace(warn=print), check_service(None))  # type: ignore[arg-type]
         self.scores, self.epochs, self.fails = scores, epochs, {}
@@ -144,7 +143,7 @@ def test_what_no_ensemble_can_keep_is_refused_before_training(tmp_path: Path) ->
     with pytest.raises(InputError, match="^max_total_params: got 302; expected at least 303, .* 3 cheapest"):
         stage.run(records)
     assert not stage.log
-    stage.plan.selection = "greedy_with_replacement"
+    stage.plan.settings = replace(stage.plan.settings, selection="greedy_with_replacement")
     stage.run(records)
     assert len(stage.log) > 8
 

@@ -13,23 +13,24 @@ import pytest
 import torch
 
 from nni_hypens.compare.bench import Clock, Workbench
-from nni_hypens.run.plan import Plan, plan_of
-from nni_hypens.run.settings import RunConfig
+from nni_hypens.run import plan as plans
+from nni_hypens.run.plan import Plan
+from nni_hypens.run.settings import Settings
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import ChoiceLayout, random_architectures
 from nni_hypens.utils.files import write_json
 
-SETTINGS = RunConfig(
+SETTINGS = Settings(
     data="digits", train_size=100, validation_size=100, test_size=100, epochs=1, search_epochs=2, warmup_epochs=1,
     base_epochs=0, space_args={"channels": 2},
 )  # fmt: skip
 
 
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: Settings) -> Plan:
     """The plan of a cell."""
-    return plan_of(config, split_seed=config.seed)
+    return plans.make_plan(config, split_seed=config.seed)
 
 
 class SimulatedBench(Workbench):
@@ -39,7 +40,7 @@ class SimulatedBench(Workbench):
     def __init__(
         self, folder: Path, seed: int = 0, diverging: Collection[int] = (), costs: tuple[float, ...] = (1.0,)
     ) -> None:
-        super().__init__(make_plan(RunConfig(**{**SETTINGS.to_mapping(), "seed": seed})), folder)
+        super().__init__(make_plan(Settings(**{**SETTINGS.to_mapping(), "seed": seed})), folder)
         self.diverging, self.costs = diverging, costs
         self.begun: list[tuple[object, int]] = []
         self.evaluators = lambda factor: self.plan.evaluator

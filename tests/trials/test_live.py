@@ -30,6 +30,7 @@ from nni_hypens.run.pipeline import Run
 from nni_hypens.search import reports as live_reports
 from nni_hypens.search.reports import LiveReports, epoch_metric, is_live
 from nni_hypens.trials import live_trial
+from nni_hypens.trials.names import TRIAL_COMMAND
 from search_spaces import OneCell
 from tests.support.loaded import PATIENCE, free_port
 from tests.support.runs import finish, get, kill, reachable_from_outside, start, wait_for
@@ -259,7 +260,7 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(errors) == 2 and all("command" in line for line in errors)
     with pytest.raises(SystemExit):
         parser.parse_args(["--help"])
-    assert live_trial.TRIAL_COMMAND not in capsys.readouterr().out
+    assert TRIAL_COMMAND not in capsys.readouterr().out
 
 
 def test_the_manager_of_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ def test_the_six_quantities_are_logged(tmp_path: Path) -> None:
     )
     for name, logger in (("logged", "csv"), ("silent", None)):
         plan = make_plan(config)
-        plan.check()
         search_stage(plan, tmp_path / name, Progress(True), logger)
     logged, silent = tmp_path / "logged" / "search", tmp_path / "silent" / "search"
     with (logged / "logs" / "version_0" / "metrics.csv").open() as file:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn as nn
-from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty
-from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.space import RawFormatModelSpace
 from pytorch_lightning import LightningModule
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from nni_hypens.errors import InputError
@@ -25,13 +21,12 @@ from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.path_weights import WEIGHTS_KEY, PathWeights
 from nni_hypens.search.penalty import Penalty
 from nni_hypens.search.regularizers import Diversity
-from nni_hypens.search.reports import ProbabilityCurves, reporting
 from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.search.settings import SearchKeywords, SearchSettings
 from nni_hypens.search.shared_edges import SharedEdges
 from nni_hypens.search.supermodules import WeightedPolicy
 from nni_hypens.search.supernet import Supernet
-from nni_hypens.search.trainer import check_trainer
+from nni_hypens.search.trainer import LightningSearch
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fresh
 from nni_hypens.space.choices import load_sample
@@ -42,10 +37,8 @@ from nni_hypens.utils.tensors import load_supernet_weights, write_tensors
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_LOADERS = ("train_dataloader", "val_dataloader")
 
-
-class EdgeNES(OneShotStrategy):  # type: ignore[misc]
+class EdgeNES(LightningSearch):
     """Search one hypernetwork that gives an architecture for each number of edges shared with a base.
 
     Babkin, Bakhteev et al., "Differentiable algorithm for searching ensembles of deep learning models with diversity
@@ -125,27 +118,21 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
         mutation_hooks: list[Callable[..., Any]] | None = None,
         **settings: Unpack[SearchKeywords],
     ) -> None:
-        super().__init__(mutation_hooks=mutation_hooks)
+        super().__init__(checkpoint_dir, log_probs, mutation_hooks)
         self.settings = SearchSettings.from_keywords(settings)
         if diversity is not None and (isinstance(diversity, type) or not isinstance(diversity, Diversity)):
             raise InputError("diversity", repr(diversity), "an instance such as SharedEdges() or JensenShannon()")
         check_limits(max_params, max_flops, input_shape)
-        if log_probs is not None and not isinstance(log_probs, bool):
-            raise InputError("log_probs", repr(log_probs), "True, False, or None")
-        self.log_probs = log_probs
         self.base = base
         self.diversity = diversity or SharedEdges()
         self.penalty = None if penalty is None else Penalty(penalty)
         self.limits: dict[str, Any] = {"max_params": max_params, "max_flops": max_flops, "input_shape": input_shape}
         self.supernet_file = None if supernet is None else Path(supernet)
-        self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self.budget: Budget | None = None
         self._path_weights = PathWeights()
         self._structure: EdgeStructure | None = None
         self._supernet: Supernet | None = None
         self._inheritance: Inheritance | None = None
-        self._val_batches: Callable[[], Any] | None = None
-        self._patched: dict[str, Any] = {}
 
     # ---- NNI's hooks --------------------------------------------------------------------------------------------
 
@@ -202,77 +189,6 @@ class EdgeNES(OneShotStrategy):  # type: ignore[misc]
             penalty=self.penalty,
             accepts=self.budget,
         )
-
-    def mutate_evaluator(self, evaluator: Lightning) -> Lightning:
-        """Wrap the user's evaluator; it must be one of NNI's Lightning evaluators, with validation data."""
-        if not isinstance(evaluator, Lightning):
-            raise InputError("evaluator", type(evaluator).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator")
-        check_trainer(evaluator.trainer)
-        if evaluator.datamodule is not None:
-            self._patched = {name: vars(evaluator.datamodule).get(name) for name in _LOADERS}
-        mutated = super().mutate_evaluator(evaluator)
-        mutated.module.val_batches = self._validation_batches
-        if self.checkpoint_dir is not None:
-            mutated.trainer.callbacks.append(
-                ModelCheckpoint(self.checkpoint_dir, save_last=True, save_top_k=1, enable_version_counter=False)
-            )
-            self._resume_from(self.checkpoint_dir / "last.ckpt", mutated)
-        mutated.module.listeners.append(ProbabilityCurves(self.log_probs))
-        return mutated
-
-    @staticmethod
-    def _resume_from(checkpoint: Path, evaluator: Lightning) -> bool:
-        """Make the search continue from a checkpoint, if the file exists. It is read without unpickling."""
-        if not checkpoint.exists():
-            return False
-        evaluator.fit_kwargs["ckpt_path"] = str(checkpoint)
-        evaluator.fit_kwargs["weights_only"] = True
-        return True
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue an interrupted search (``NasExperiment.resume``).
-
-        NNI's state names a checkpoint only after an orderly stop. After ``kill -9`` we use Lightning's last one: in
-        ``checkpoint_dir``, or in the folder of the trainer's own ``ModelCheckpoint(dirpath, save_last=True)``.
-        """
-        assert self._mutated_model_space is not None  # NNI initialises the strategy first
-        evaluator = self._mutated_model_space.evaluator
-        if "ckpt_path" in evaluator.fit_kwargs:
-            return
-        callback = evaluator.trainer.checkpoint_callback
-        folder = getattr(callback, "dirpath", None)
-        checkpoints = [state_dict.get("ckpt_path"), Path(folder) / "last.ckpt" if folder else None]
-        if not any(self._resume_from(Path(path), evaluator) for path in checkpoints if path):
-            warnings.warn("no checkpoint of this search was found; it starts from the beginning", stacklevel=2)
-
-    def _run(self) -> None:
-        """Run the search, then put back the loaders that NNI replaced on the user's data module."""
-        try:
-            with reporting(self.oneshot_module):
-                super()._run()
-        finally:
-            datamodule = self._mutated_model_space.evaluator.datamodule
-            for name, loader in self._patched.items():
-                if loader is None:
-                    delattr(datamodule, name)
-                else:
-                    setattr(datamodule, name, loader)
-            self._patched = {}
-
-    def _validation_batches(self) -> Any:
-        """The user's validation loader. With a data module, Lightning asks for it only when the search begins."""
-        if self._val_batches is None:
-            raise RuntimeError("no validation data: Lightning has not asked for the data loaders yet")
-        return self._val_batches()
-
-    def train_dataloader(self, train_dataloader_fn: Callable[[], Any], val_dataloader_fn: Callable[[], Any]) -> Any:
-        """Batches ``{"train", "val"}``, as in NNI's DARTS."""
-        self._val_batches = val_dataloader_fn
-        return {"train": train_dataloader_fn(), "val": val_dataloader_fn()}
-
-    def val_dataloader(self, train_dataloader_fn: Callable[[], Any], val_dataloader_fn: Callable[[], Any]) -> Any:
-        """None: the architecture steps use the validation data."""
-        return None
 
     def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
         """``limit`` different architectures: the base, then candidates from most to fewest requested shared edges.

@@ -79,7 +79,7 @@ def path_loss(module: pl.LightningModule, supernet: Supernet, sample: Sample, ba
 
 
 class Silenced:
-    """While open, the user's module logs nothing; afterwards its metrics are as new."""
+    """Context in which the user's module logs nothing; its metrics are reset afterwards."""
 
     def __init__(self, module: pl.LightningModule) -> None:
         self.module = module
@@ -96,7 +96,7 @@ class Silenced:
 
 
 def loss_of(output: Any) -> torch.Tensor:
-    """The loss in what ``training_step`` returned."""
+    """The loss in the output of ``training_step``."""
     loss: torch.Tensor = output["loss"] if isinstance(output, dict) else output
     return loss
 
@@ -105,7 +105,7 @@ LossFn = Callable[[Sample], float]
 
 
 def best_by_loss(samples: list[Sample], loss: LossFn) -> tuple[Sample, float]:
-    """The architecture with the lowest loss, the first of them on a tie, and its loss.
+    """The architecture with the lowest loss (the first one on a tie), and that loss.
 
     Raises:
         InputError: Every loss is NaN.

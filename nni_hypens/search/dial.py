@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     pass
 
 MOST_LAMS = 17
-"""Positions of the dial that are looked at when none are given, at most."""
+"""Largest number of positions of the dial to evaluate when none are given."""
 
 
 def suggest_lam_range(
@@ -36,17 +36,17 @@ def suggest_lam_range(
 ) -> LamRange:
     """Suggest where on the dial candidates are worth training, from the supernet and validation data alone.
 
-    The range goes from the greatest lam at which the dial gives at least two architectures besides the base, downwards
-    as long as the mean supernet NLL of the draws is no more than
-    ``NLL(base) + tolerance * (log C - NLL(base))``, with C classes: the draws keep all but ``tolerance`` of what the
-    base knows more than a guess by chance. A supernet ranks architectures roughly, so take the range as a suggestion.
+    The upper end is the greatest lam with at least two architectures besides the base. From there the range goes down
+    while the mean supernet NLL of the draws is at most ``NLL(base) + tolerance * (log C - NLL(base))``, with C classes:
+    draws lose at most the share ``tolerance`` of the base's advantage over chance. A supernet ranks architectures
+    roughly, so take the range as a suggestion.
 
     Args:
         strategy: A strategy whose search has ended.
         data: Data module; only ``val_dataloader()`` is read, batches of (images, labels) in a fixed order.
         tolerance: In 0..1.
-        draws: Different architectures at each lam, at least 2; fewer where there are not so many.
-        lams: Positions of the dial, each in 0..n_edges; None for the whole numbers, or 17 values evenly spaced where
+        draws: Different architectures at each lam, at least 2; fewer if the dial does not hold so many there.
+        lams: Positions of the dial, each in 0..n_edges; None for all whole numbers, or 17 evenly spaced values if
             there are more.
         seed: Seed of the draws.
 
@@ -71,19 +71,19 @@ def suggest_lam_range(
         raise InputError("draws", repr(draws), "a whole number of at least 2")
     sampler = strategy.sampler
     positions = _positions(sampler, lams)
-    look = _Look(strategy.trained_supernet, data)
-    base = look.at(sampler.base)
-    base_nll, chance = metrics.nll(base, look.labels), math.log(base.shape[1])
+    scores = _SupernetScores(strategy.trained_supernet, data)
+    base = scores.predict(sampler.base)
+    base_nll, chance = metrics.nll(base, scores.labels), math.log(base.shape[1])
     if not base_nll < chance:
         got = f"a supernet on which the base has a validation NLL of {base_nll:.3f}"
-        raise InputError("strategy", got, f"one better than chance, {chance:.3f}: search for more epochs")
+        raise InputError("strategy", got, f"a better NLL than chance, {chance:.3f}: search for more epochs")
     limit = base_nll + tolerance * (chance - base_nll)
     base_key = sampler.structure.key(sampler.base)
     rows = []
     for lam in positions:
-        found = draw_at(sampler, lam, draws, seed)
-        others = sum(sampler.structure.key(candidate.architecture) != base_key for candidate in found)
-        rows.append({"lam": lam, **look.row(found, base), "different": others >= 2})
+        candidates = draw_at(sampler, lam, draws, seed)
+        others = sum(sampler.structure.key(candidate.architecture) != base_key for candidate in candidates)
+        rows.append({"lam": lam, **scores.row(candidates, base), "different": others >= 2})
     table = pd.DataFrame(rows)
     table["within"] = table["nll"] <= limit
     low, high, reason = choose_range(table, limit)
@@ -98,19 +98,23 @@ def choose_range(table: pd.DataFrame, limit: float) -> tuple[float, float, str]:
     """
     usable = table[table["different"]]
     if usable.empty:
-        raise InputError("lams", list(table["lam"]), "one at which there are two architectures besides the base")
+        raise InputError("lams", list(table["lam"]), "a lam with at least two architectures besides the base")
     high = low = float(usable["lam"].iloc[-1])
     if not usable["within"].iloc[-1]:
-        return low, high, f"no lam keeps the NLL of draws within {limit:.3f}: only the nearest to the base is suggested"
+        return (
+            low,
+            high,
+            f"no lam keeps the NLL of draws within {limit:.3f}: only the lam nearest to the base is suggested",
+        )
     for lam, different, within in table.loc[table["lam"] <= high, ["lam", "different", "within"]].iloc[::-1].values:
         if not (different and within):
-            return low, high, f"below lam={low:g} the NLL of draws is above {limit:.3f}, or they are all alike"
+            return low, high, f"below lam={low:g} the NLL of draws is above {limit:.3f}, or all draws are the same"
         low = float(lam)
     return low, high, f"the NLL of draws is within {limit:.3f} at every lam"
 
 
 def draw_at(sampler: ArchitectureSampler, lam: float, draws: int, seed: int) -> list[Candidate]:
-    """``draws`` different architectures at lam, or as many as there are: none, where the dial's position is empty."""
+    """Up to ``draws`` different architectures at lam; fewer if no more were found, none if the position is empty."""
     for wanted in range(draws, 0, -1):
         try:
             return sampler.sample(lam, wanted, seed=seed)
@@ -124,33 +128,33 @@ def _positions(sampler: ArchitectureSampler, lams: Sequence[float] | None) -> li
     if lams is None:
         return [float(lam) for lam in np.linspace(0, sampler.n_edges, min(sampler.n_edges + 1, MOST_LAMS))]
     if not len(lams):
-        raise InputError("lams", "none", "one position of the dial or more")
+        raise InputError("lams", "none", "at least one position of the dial")
     return sorted({sampler.check_lam(lam, "lams") for lam in lams})
 
 
-class _Look:
-    """The supernet on the validation data, each architecture once."""
+class _SupernetScores:
+    """Scores of architectures on the supernet and the validation data."""
 
     def __init__(self, supernet: Supernet, data: pl.LightningDataModule) -> None:
         self.supernet = supernet
         self.batches = list(data.val_dataloader())
         self.labels = np.concatenate([np.asarray(labels) for _, labels in self.batches])
 
-    def at(self, sample: Sample) -> np.ndarray:
+    def predict(self, sample: Sample) -> np.ndarray:
         """Probabilities ``N x C``."""
         return self.supernet.predict([sample], self.batches)[0].numpy()
 
-    def row(self, found: Sequence[Candidate], base: np.ndarray) -> dict[str, Any]:
-        """What the table says of the architectures at one lam; not a number where there are none."""
-        predictions = [self.at(candidate.architecture) for candidate in found]
-        shared = [candidate.shared_edges for candidate in found]
+    def row(self, candidates: Sequence[Candidate], base: np.ndarray) -> dict[str, Any]:
+        """A row of the table, for the architectures at one lam; NaN if there are none."""
+        predictions = [self.predict(candidate.architecture) for candidate in candidates]
+        shared = [candidate.shared_edges for candidate in candidates]
         columns = {
             "accuracy": [metrics.accuracy(probs, self.labels) for probs in predictions],
             "nll": [metrics.nll(probs, self.labels) for probs in predictions],
         }
         spread = {f"{name}_std": np.std(values) if values else math.nan for name, values in columns.items()}
         return {
-            "architectures": len(found),
+            "architectures": len(candidates),
             "shared_edges": _mean(shared),
             "shared_low": min(shared, default=math.nan),
             "shared_high": max(shared, default=math.nan),

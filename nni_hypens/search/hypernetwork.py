@@ -1,7 +1,7 @@
 """The hypernetwork: a piecewise-linear map from ``lam`` to logits over every choice of a model space.
 
 The papers' formula (4) and their code swap the two interpolation weights, which makes the map jump at every pivot, and
-their code cuts the pivots off the graph. This one is continuous in ``lam`` and differentiable in ``lam``, in the values
+their code cuts the pivots off the graph. Ours is continuous in ``lam`` and differentiable in ``lam``, in the values
 at the pivots and in the interior pivots.
 """
 
@@ -20,7 +20,7 @@ class Hypernetwork(nn.Module):
     """``alpha(lam) = (1 - f) a_k + f a_{k+1}``, ``f = (lam - r_k) / (r_{k+1} - r_k)`` for lam in [r_k, r_{k+1}].
 
     The end pivots are fixed at ``low`` and ``high``; the interior ones are a cumulative softmax of trainable gaps, so
-    they stay ordered whatever the optimiser does. Outside [low, high] the value at the nearer end holds.
+    they stay ordered after any optimiser step. Outside [low, high] the logits are those at the nearer end.
 
     Args:
         n_labels: Labels L, the rows of the logits.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LamRange:
-    """What `suggest_lam_range` found.
+    """A suggested range of lam, as `suggest_lam_range` returns it.
 
     Args:
         low: Lower end of the suggested range, a number of shared edges.
@@ -21,12 +21,12 @@ class LamRange:
         table: One row per lam, ascending: ``lam``; ``architectures`` drawn there; mean, least and most of
             ``shared_edges`` (``shared_low``, ``shared_high``); mean and standard deviation over the architectures of
             ``accuracy`` (0..1) and ``nll`` (nats) on the supernet; ``disagreement`` with the base, the mean share
-            (0..1) of validation images; ``different``, whether two of the architectures or more are not the base;
-            ``within``, whether the mean NLL is within ``limit``.
-        base_nll: Of the base on the supernet.
-        limit: Mean NLL up to which a lam is within the tolerance.
+            (0..1) of validation images; ``different``, whether at least two architectures differ from the base;
+            ``within``, whether the mean NLL is at most ``limit``.
+        base_nll: NLL of the base on the supernet.
+        limit: Largest mean NLL within the tolerance.
         n_edges: Edges of an architecture.
-        reason: Why this range, in a sentence.
+        reason: Why this range was chosen, in a sentence.
 
     Example:
         >>> table = pd.DataFrame({"lam": [0.0, 2.0], "nll": [0.9, 0.5]})

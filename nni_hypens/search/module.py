@@ -1,10 +1,10 @@
 """The Lightning module of the search: alternating first-order bilevel steps on sampled paths.
 
-Three phases follow one another inside one ``Trainer.fit``:
+One ``Trainer.fit`` runs three phases:
 
-* ``warmup``: paths drawn uniformly, weights only. Architecture gradients on untrained weights collapse to pooling and
-  skip.
-* ``base`` (only where no base is given): bilevel steps on one table of logits; at its end the base is the architecture
+* ``warmup``: train the weights on uniformly drawn paths. Architecture gradients on untrained weights collapse to
+  pooling and skip connections.
+* ``base`` (only if no base is given): bilevel steps on one table of logits. At its end the base is the architecture
   with the lowest validation loss on the supernet among the mode, draws from the logits and uniform draws.
 * ``hypernetwork``: bilevel steps on the hypernetwork, ``min_a E_lam [L_val(w, alpha(lam)) + c R(lam, base,
   alpha(lam))]``.
@@ -36,7 +36,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import ChoiceLayout, PathDraw, draw_paths
 from nni_hypens.utils.seeds import Purpose, derive_seed, seed_generators
 
-NUMBER_WANTED = "a finite loss; lower the learning rate"
+FINITE_LOSS = "a finite loss; lower the learning rate"
 
 
 class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
@@ -49,8 +49,8 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         diversity: The regulariser.
         settings: Numbers of the search.
         base: The base architecture, or None to search it.
-        penalty: NNI's penalty on the expected FLOPs, parameters or the like of alpha(lam), added to the loss of each
-            architecture step.
+        penalty: NNI's penalty on the expected FLOPs, parameters or another cost of alpha(lam), added to the loss of
+            each architecture step.
         accepts: Which architectures may be the base or a candidate; None for all.
     """
 
@@ -82,7 +82,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         self.hypernetwork = Hypernetwork(
             *shape, -settings.epsilon, structure.n_edges + settings.epsilon, settings.pivots, generator=generator
         )
-        if settings.lam is not None:  # the logits at one lam, a table: pivots that moved would be a hypernetwork's
+        if settings.lam is not None:  # logits at one lam are a table, so the pivots stay where they are
             self.hypernetwork.gaps.requires_grad_(False)
         self.listeners: list[Callable[[EdgeNESModule], None]] = []  # called after each epoch
         self._sums: dict[str, list[torch.Tensor]] = {}
@@ -104,14 +104,14 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return super().on_fit_start()
 
     def on_fit_end(self) -> None:
-        # the user's module would report a final metric to NNI here, but a search has no single result
+        # do not call the user's on_fit_end: it would report a final metric to NNI, but a search has no single result
         self._probe.remove()
 
     def _remember_output(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
         self._output = output.detach() if isinstance(output, torch.Tensor) else None
 
     def _generator(self, purpose: Purpose, *index: int) -> torch.Generator:
-        """Randomness of one step as a function of (seed, epoch, batch): nothing to save, and the same on every rank."""
+        """Generator of one step, a function of (seed, epoch, batch): nothing to save, and the same on every rank."""
         return torch.Generator().manual_seed(derive_seed(self.settings.seed, purpose, self.current_epoch, *index))
 
     def seed_epoch(self, epoch: int) -> None:
@@ -153,7 +153,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         }
         self.history.append({column: row[column] for column in HISTORY_COLUMNS})
         if row["loss"] != row["loss"] or (row["val_loss"] is not None and row["val_loss"] != row["val_loss"]):
-            raise InputError("loss", f"NaN in epoch {self.current_epoch} of the search", NUMBER_WANTED)
+            raise InputError("loss", f"NaN in epoch {self.current_epoch} of the search", FINITE_LOSS)
         shown = ("loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error")
         curves = {f"search/{name}": float(row[name]) for name in shown if row[name] is not None}
         self.log_dict(curves | {name: value for name, value in means.items() if name.startswith("penalty/")})
@@ -162,16 +162,16 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return super().on_train_epoch_end()
 
     def dial_error(self, steps: int = 4) -> float:
-        """Mean absolute difference between lam and the shared edges of the mode, over lam = 0..n_edges by
-        1/``steps``, or at the only lam of the search."""
+        """Mean absolute difference between lam and the shared edges of the mode, over lam = 0..n_edges in steps of
+        1/``steps``, or at the single lam of the search."""
         lams = torch.arange(0, self.structure.n_edges * steps + 1) / steps
         if self.settings.lam is not None:
             lams = torch.tensor([float(self.settings.lam)])
-        found = self.sampler().dial(lams.tolist())
-        return float((lams - torch.tensor(found)).abs().mean())
+        shared = self.sampler().dial(lams.tolist())
+        return float((lams - torch.tensor(shared)).abs().mean())
 
     def sampler(self) -> ArchitectureSampler:
-        """Sampler over the hypernetwork as it is now."""
+        """Sampler for the current hypernetwork."""
         if self.base is None:
             raise RuntimeError("the base architecture is not known yet: run the search first")
         return ArchitectureSampler(
@@ -200,11 +200,11 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return {"loss": loss.detach()}
 
     def _check_finite(self) -> None:
-        """Look at the numbers of the first step of an epoch, so that a NaN does not cost a whole one."""
+        """Check the numbers of the first step of an epoch, so that a NaN does not cost a whole epoch."""
         for name, values in self._sums.items():
             if name != "accuracy" and not torch.isfinite(values[-1]):
-                found = "NaN" if values[-1].isnan() else "infinity"
-                raise InputError(name, f"{found} in epoch {self.current_epoch} of the search", NUMBER_WANTED)
+                value = "NaN" if values[-1].isnan() else "infinity"
+                raise InputError(name, f"{value} in epoch {self.current_epoch} of the search", FINITE_LOSS)
 
     def _logits(self, phase: str, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits ``L x M`` of this step, and the lam they are for."""
@@ -216,8 +216,8 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return self.hypernetwork(lam)[0], lam
 
     def _draw_lam(self, generator: torch.Generator, n: int) -> torch.Tensor:
-        """lam ~ U[-eps, n_edges + eps]: without eps the two ends are never learnt (2024 paper, appendix A). Or the only
-        lam of the search."""
+        """lam ~ U[-eps, n_edges + eps], or the single lam of the search. Without eps the two ends of the dial are never
+        learnt (2024 paper, appendix A)."""
         if self.settings.lam is not None:
             return torch.full((n,), float(self.settings.lam))
         return self.hypernetwork.low + (self.hypernetwork.high - self.hypernetwork.low) * torch.rand(
@@ -230,7 +230,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         logits, _ = self._logits(phase, self._generator(Purpose.ARCHITECTURE_STEP_LAM, batch_idx))
         generator = self._generator(Purpose.ARCHITECTURE_STEP_PATHS, batch_idx)
         draw = self._draw(logits, self._device_layout(), temperature, generator)
-        for weight in self._weights:  # the weights stay: their gradients would be a third of this step's cost
+        for weight in self._weights:  # gradients of the weights would be a third of this step's cost
             weight.requires_grad_(False)
         try:
             loss = self._loss(batch, 2 * batch_idx, draw, phase, gradient=True)
@@ -258,12 +258,12 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     def _draw(
         self, logits: torch.Tensor, layout: ChoiceLayout, temperature: float, generator: torch.Generator
     ) -> PathDraw:
-        """The paths of this step: ``k x L x .``, or one relaxed choice for a mixture."""
+        """The paths of this step, ``k x L x .``, or one relaxed choice for a mixture."""
         k = self.settings.paths if isinstance(self.settings.paths, int) else 1
         return draw_paths(logits.expand(k, -1, -1), layout, temperature, generator)
 
     def _loss(self, batch: Any, index: int, draw: PathDraw, phase: str, gradient: bool) -> torch.Tensor:
-        """The user's loss on a batch: mean over the drawn paths, or that of the mixture (warm-up always runs paths)."""
+        """The user's loss on a batch: mean over the drawn paths, or the mixture's (warm-up always runs paths)."""
         if self.settings.paths == "all" and phase != WARMUP:
             self.supernet.set_mixture(draw.soft[0].to(self.device))
             return loss_of(self.training_module.training_step(batch, index))
@@ -274,7 +274,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return torch.stack(losses).mean() if len(losses) > 1 else losses[0]
 
     def _penalized(self, loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """The loss with NNI's penalty on the expectation under alpha(lam)."""
+        """The loss with NNI's penalty on the expected cost under alpha(lam)."""
         probabilities = self._device_layout().masked(logits).softmax(-1)
         options = self.structure.table.options
         at = {label: row[: len(values)] for (label, values), row in zip(options.items(), probabilities, strict=True)}
@@ -285,13 +285,13 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return loss
 
     def _over_ranks(self, value: torch.Tensor) -> torch.Tensor:
-        """Mean over the processes of a distributed search, so that all of them decide alike."""
+        """Mean over the processes of a distributed search, so that all of them make the same decision."""
         mean: torch.Tensor = self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
         return mean
 
     def _regularizer_steps(self, optimizer: Any, batch_idx: int, progress: float) -> None:
-        """Steps of the hypernetwork on R alone: a few hundred joint steps are too few for a dial of 16 edges, and these
-        need no image. They go past Lightning, whose count of steps is of those that see data."""
+        """Steps of the hypernetwork on R only: a few hundred joint steps are too few for a dial of 16 edges, and these
+        need no images. They bypass Lightning, which counts only steps on data."""
         inner = getattr(optimizer, "optimizer", optimizer)
         for step in range(1, self.settings.regularizer_steps + 1):  # step 0 is the joint one
             inner.zero_grad()
@@ -299,27 +299,27 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
             inner.step()
 
     def _regularizer(self, batch_idx: int, progress: float, step: int = 0) -> torch.Tensor:
-        """R averaged over many lam at once: it needs no image, so a hundred cost less than one step and vary far
-        less."""
+        """R averaged over many values of lam: it needs no images, so a hundred values cost less than one step and vary
+        far less."""
         generator = self._generator(Purpose.REGULARIZER, batch_idx, step)
         lam = self._draw_lam(generator, self.settings.regularizer_samples).to(self.device)
         temperature = self.diversity.temperature.at(progress)
         return self.diversity(lam, self.hypernetwork(lam), temperature, generator)
 
     def _device_layout(self) -> ChoiceLayout:
-        if self._layout_there.mask.device != self.device:  # the weight step draws on the CPU, by self.layout
+        if self._layout_there.mask.device != self.device:  # the weight step draws on the CPU with self.layout
             self._layout_there = ChoiceLayout(self.structure.table, self.device)
         return self._layout_there
 
     def _note(self, name: str, value: torch.Tensor) -> None:
-        """Keep a number of this step; read only at the end of the epoch, so that no step waits for the device."""
+        """Keep a number of this step until the end of the epoch, so that no step waits for the device."""
         self._sums.setdefault(name, []).append(value.detach())
 
     # ---- the base -----------------------------------------------------------------------------------------------
 
     def _choose_base(self) -> Sample:
-        """The best of mode, draws and uniform draws by validation loss on the supernet; all losses are kept for the
-        report."""
+        """The best of mode, draws and uniform draws by validation loss on the supernet; `base_ranking` keeps all losses
+        for the report."""
         generator = self._generator(Purpose.BASE_CHOICE)
         assert self.schedule is not None
         searched = self.schedule.hypernetwork > self.schedule.base
@@ -349,13 +349,13 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> torch.Tensor:
-        """What is not a tensor, as bytes of JSON: so it is in every checkpoint, and comes back from processes that
-        Lightning started for a distributed search."""
+        """State that is not a tensor, as bytes of JSON: it is then part of every checkpoint, and returns from the
+        processes that Lightning starts for a distributed search."""
         state = {"base": self.base, "history": self.history, "base_ranking": self.base_ranking}
         return torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: torch.Tensor) -> None:
-        known = json.loads(bytes(state.cpu().tolist()).decode())
-        self.base, self.history, self.base_ranking = known["base"], known["history"], known["base_ranking"]
+        content = json.loads(bytes(state.cpu().tolist()).decode())
+        self.base, self.history, self.base_ranking = content["base"], content["history"], content["base_ranking"]
         if self.base is not None:  # JSON turns tuples into lists
             self.base = self.structure.table.validate(self.base)

@@ -1,8 +1,8 @@
 """The expected value of a profiler's expression, for NNI's penalties, fast enough for every step.
 
-NNI enumerates the values of the expression anew at each step (tens of seconds on its MobileNetV3 space), and stops
-where some values of a choice are whole numbers and others are not. Here the expression becomes a tree of sums, products
-of independent factors, and tables, once; a step then contracts tables with probabilities.
+NNI enumerates the values of the expression again at each step (tens of seconds on its MobileNetV3 space), and fails if
+some values of a choice are whole numbers and others are not. Here the expression is turned once into a tree of sums,
+products of independent factors, and tables; each step then contracts the tables with the probabilities.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ExpectedCost:
         expression: A number, or NNI's expression over categorical choices.
 
     Raises:
-        InputError: The expression depends on a choice that is not categorical, or on too many at once.
+        InputError: A choice in the expression is not categorical, or a term depends on too many choices.
     """
 
     def __init__(self, expression: Any) -> None:
@@ -60,11 +60,13 @@ class ExpectedCost:
         return self._table(expression)
 
     def _table(self, expression: MutableExpression) -> Node:
-        """All values of an expression whose parts depend on one another."""
+        """All values of an expression whose parts depend on the same choices."""
         choices = expression.simplify()
         for label, choice in choices.items():
             if not isinstance(choice, Categorical):
-                raise InputError(f"penalty: label {label!r}", type(choice).__name__, "a profiler over choices of one")
+                raise InputError(
+                    f"penalty: label {label!r}", type(choice).__name__, "a profiler over categorical choices"
+                )
         labels, options = list(choices), [choice.values for choice in choices.values()]
         shape = [len(values) for values in options]
         if torch.Size(shape).numel() > LARGEST_TABLE:
@@ -92,7 +94,7 @@ class Penalty:
         penalty: ``ExpectationProfilerPenalty``, or a dict of its arguments.
 
     Raises:
-        InputError: Another penalty, arguments it does not have, or a profiler without an expression.
+        InputError: Another kind of penalty, unknown arguments, or a profiler without an expression.
     """
 
     def __init__(self, penalty: ExpectationProfilerPenalty | dict[str, Any]) -> None:
@@ -105,9 +107,9 @@ class Penalty:
             wanted = "nni's ExpectationProfilerPenalty, or a dict of its arguments (the penalty of one sample has no "
             raise InputError("penalty", type(penalty).__name__, wanted + "gradient in the logits)")
         if not isinstance(penalty.profiler, ExpressionProfiler):
-            found = type(penalty.profiler).__name__
-            wanted = "an ExpressionProfiler such as FlopsProfiler or NumParamsProfiler"
-            raise InputError("penalty.profiler", found, wanted)
+            kind = type(penalty.profiler).__name__
+            wanted = "an ExpressionProfiler: FlopsProfiler, NumParamsProfiler"
+            raise InputError("penalty.profiler", kind, wanted)
         self.nni = penalty
         self._expected: ExpectedCost | None = None
 

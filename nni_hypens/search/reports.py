@@ -1,4 +1,4 @@
-"""Curves of the search for any Lightning logger: the probability of every option, once per epoch."""
+"""Reports after each epoch of a search: option probabilities for Lightning's loggers, metrics for NNI's web UI."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.space.draws import ChoiceLayout
 
 SHARES = (0.0, 0.5, 1.0)
-"""Where on the dial the hypernetwork is looked at: nothing shared, half of the edges, the base."""
+"""Positions of the dial to log, as shares of n_edges: nothing shared, half of the edges, the base."""
 
 
 def option_probabilities(layout: ChoiceLayout, logits: torch.Tensor) -> dict[str, dict[str, float]]:
-    """Softmax of logits ``L x M``, label by label; where several options are chosen at once, their shares.
+    """Softmax of logits ``L x M``, label by label; if several options are chosen at once, their shares.
 
     Args:
         layout: The choices that the logits are for.
         logits: One row per label.
 
     Returns:
-        label -> option -> probability. Labels of which everything is always chosen are left out.
+        label -> option -> probability. Labels whose options are all chosen are left out.
     """
     cpu = ChoiceLayout(layout.table)
     rows = cpu.masked(logits.detach().float().cpu()).softmax(-1).tolist()
@@ -41,14 +41,14 @@ def option_probabilities(layout: ChoiceLayout, logits: torch.Tensor) -> dict[str
 
 @torch.no_grad()
 def search_probabilities(module: EdgeNESModule) -> dict[str, dict[str, float]]:
-    """What the search believes at the end of an epoch, under names that loggers can group.
+    """Option probabilities at the end of an epoch, under names that loggers can group.
 
     Args:
         module: The search, inside or after an epoch.
 
     Returns:
-        Nothing in the warm-up, which draws uniformly; ``label`` while the base is searched; and
-        ``lam=0/label``, ``lam=2/label``, ``lam=4/label`` (with four edges) once the hypernetwork is trained.
+        Nothing in the warm-up, which draws uniformly; ``label`` during the base search; and ``lam=0/label``,
+        ``lam=2/label``, ``lam=4/label`` (with four edges) during the training of the hypernetwork.
     """
     assert module.schedule is not None
     phase = module.schedule.phase(module.current_epoch)
@@ -69,14 +69,14 @@ class ProbabilityCurves:
     """Writes ``prob/...`` to the loggers of the trainer after each epoch, as NNI's own strategies do.
 
     Args:
-        wanted: Whether to write; None to do so when there is a logger.
+        wanted: Whether to write; None to write if there is a logger.
     """
 
     def __init__(self, wanted: bool | None = None) -> None:
         self.wanted = wanted
 
     def __call__(self, module: EdgeNESModule) -> None:
-        """One epoch has ended."""
+        """Write the probabilities after an epoch."""
         wanted = bool(module.trainer.loggers) if self.wanted is None else self.wanted
         if wanted:
             probabilities: Mapping[str, Mapping[str, float]] = search_probabilities(module)
@@ -85,15 +85,15 @@ class ProbabilityCurves:
 
 
 PHASES = {WARMUP: 0, BASE: 1, HYPERNETWORK: 2}
-"""Phases as numbers, since NNI's web UI draws nothing else."""
+"""Phases as numbers: NNI's web UI draws only numbers."""
 SHOWN = ("loss", "val_loss", "accuracy", "dial_error", "regularizer")
 
 _reports: LiveReports | None = None
 
 
 def is_live() -> bool:
-    """Whether this process belongs to a trial that `watch_search` started to show a search."""
-    # the name is compared because trials of an experiment started inside the search inherit the variable
+    """Whether this process belongs to a trial in which `watch_search` shows a search."""
+    # compare the name: trials of an experiment started inside the search inherit the variable
     return trial_name() is not None and os.environ.get(LIVE) == trial_name()
 
 
@@ -105,8 +105,8 @@ def epoch_metric(row: Mapping[str, Any]) -> dict[str, float]:
 
     Returns:
         Numbers only. ``default``, the curve that NNI draws, is the validation loss, or the training loss in the
-        warm-up, which does not look at validation data; ``phase`` is 0 in the warm-up, 1 while the base is searched
-        and 2 while the hypernetwork is trained. What is not known in a phase is left out.
+        warm-up, which uses no validation data; ``phase`` is 0 in the warm-up, 1 in the base search and 2 in the
+        training of the hypernetwork. Values that a phase does not have are left out.
     """
     default = row["loss"] if row.get("val_loss") is None else row["val_loss"]
     numbers = {"default": default, **{name: row.get(name) for name in SHOWN}}
@@ -117,10 +117,10 @@ def epoch_metric(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 class LiveReports:
-    """Sends the epochs of a search to the web UI; only the process of rank zero does.
+    """Sends the epochs of a search to the web UI, from the process of rank zero.
 
     Args:
-        link: The way to NNI's manager.
+        link: The connection to NNI's manager.
     """
 
     def __init__(self, link: TrialLink) -> None:
@@ -131,25 +131,25 @@ class LiveReports:
         self._broken = False
 
     def begin(self) -> None:
-        """Another search begins in this trial."""
+        """Start reporting another search in this trial."""
         self._sent = 0
 
     def __call__(self, module: EdgeNESModule) -> None:
-        """An epoch has ended. What a resumed search did before is sent as well, so that the curve is whole."""
+        """Send the epochs that were not sent yet, including those before a resume, so that the curve is complete."""
         if not module.trainer.is_global_zero:
             return
         rows = module.history[self._sent :]
         self._sent = len(module.history)
         for row in rows:
             metric = epoch_metric(row)
-            if not self._begun:  # NNI's page offers the curves that the first metric names, and draws no NaN
+            if not self._begun:  # NNI's page offers the curves named by the first metric, and does not draw NaN
                 metric = {**dict.fromkeys(("default", *SHOWN), math.nan), **metric}
             self._begun = True
             self._send("PERIODICAL", metric)
 
     def finish(self, module: EdgeNESModule) -> None:
-        """The search has ended: the numbers of its last epoch are the final metric. A trial may have only one, so of
-        several searches in one script the first gives it."""
+        """Send the last epoch as the final metric. A trial may have only one, so of several searches in one script the
+        first sends it."""
         if module.trainer.is_global_zero and module.history and not self._finished:
             self._finished = True
             self._send("FINAL", epoch_metric(module.history[-1]))
@@ -159,19 +159,19 @@ class LiveReports:
             return
         try:
             self.link.send(kind, metric)
-        except OSError as error:  # the manager is gone; whoever started it decides about the search
+        except OSError as error:  # the manager is gone; the process that started it decides about the search
             self._broken = True
             warnings.warn(f"the live view of the search has ended: {type(error).__name__}: {error}", stacklevel=2)
 
 
 @contextmanager
 def reporting(module: EdgeNESModule) -> Iterator[None]:
-    """While open, the epochs of ``module`` are reported, if this process is the trial of a live search."""
+    """Context in which the epochs of ``module`` are reported, if this process is the trial of a live search."""
     global _reports
     if not is_live():
         yield
         return
-    if _reports is None:  # before NNI's sequential engine puts a channel of its own in place of the trial's
+    if _reports is None:  # created before NNI's sequential engine replaces the trial's channel
         _reports = LiveReports(TrialLink())
     _reports.begin()
     module.listeners.append(_reports)

@@ -39,10 +39,10 @@ class Candidate:
     """An architecture drawn from the hypernetwork.
 
     Args:
-        lam: Requested shared edges (None where no dial was asked, as for the base).
-        shared_edges: Edges it has in common with the base.
-        source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw, some edges set to or from the base's); ``large``
-            for a large random architecture, or how adaptive training proposed it.
+        lam: Requested shared edges; None if it was not drawn at a position of the dial, as the base.
+        shared_edges: Edges in common with the base.
+        source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw with some edges set to the base's or away from
+            them); ``large`` for a large random architecture, or how adaptive training proposed it.
         architecture: The NNI sample.
 
     Example:
@@ -63,9 +63,9 @@ class ArchitectureSampler:
         structure: Edges of the space.
         hypernetwork: Trained map from lam to logits.
         base: The base architecture.
-        counts_edges: Whether lam is a number of shared edges (SharedEdges), so that a draw at lam must have about that
-            many; with JensenShannon the dial is another distance and any draw will do.
-        accepts: Which architectures may be sampled (a budget); None for all.
+        counts_edges: Whether lam is a number of shared edges (`SharedEdges`), which each draw must have within half an
+            edge. With `JensenShannon` the dial is another distance, and any draw is accepted.
+        accepts: Whether an architecture may be sampled (a `Budget`); None for all.
 
     Example:
         >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
@@ -130,18 +130,18 @@ class ArchitectureSampler:
     def sample(self, lam: float, n: int = 1, seed: int = 0, exclude: set[EdgeKey] | None = None) -> list[Candidate]:
         """``n`` different architectures at ``lam``: the mode, then Gumbel draws.
 
-        With ``SharedEdges`` each has a number of shared edges within half an edge of ``lam``. Draws that repeat make
-        the sampling temperature rise, and draws with other numbers of shared edges are repaired, a few edges set to or
-        from the base's, until enough different ones are found.
+        With ``SharedEdges`` each has a number of shared edges within half an edge of ``lam``. If few draws are new, the
+        sampling temperature rises, and draws with other numbers of shared edges are repaired: some of their edges are
+        set to the base's or away from them.
 
         Args:
             lam: Requested shared edges, 0..n_edges.
-            n: How many.
+            n: Number of architectures.
             seed: Seed of the draws.
             exclude: Keys of architectures that do not count as new.
 
         Raises:
-            InputError: ``lam`` out of range, or fewer than ``n`` such architectures could be found.
+            InputError: ``lam`` out of range, or fewer than ``n`` such architectures were found.
         """
         lam = self.check_lam(lam)
         if not isinstance(n, int) or n < 1:
@@ -160,8 +160,8 @@ class ArchitectureSampler:
             raise InputError(
                 "n",
                 n,
-                f"at most {len(found)} at lam={lam:g}: no more different architectures with about {lam:g} of "
-                f"{self.n_edges} shared edges{within} turned up in {drawn} draws",
+                f"at most {len(found)} at lam={lam:g}: {drawn} draws held no more different architectures with about "
+                f"{lam:g} of {self.n_edges} shared edges{within}",
             )
         return found[:n]
 
@@ -196,13 +196,13 @@ class ArchitectureSampler:
         """The base and ``n - 1`` different candidates with ``lam`` spread evenly over ``lam_range``.
 
         Args:
-            n: How many, with the base.
-            lam_range: (low, high) in 0..n_edges; all of it by default.
+            n: Number of candidates, with the base.
+            lam_range: (low, high) in 0..n_edges; the whole dial by default.
             seed: Seed of the draws.
-            at_least: How few will do where the range does not hold ``n`` (default ``n``).
+            at_least: Fewest candidates to accept if the range does not hold ``n``; ``n`` by default.
 
         Raises:
-            InputError: Bad range, or fewer different architectures in it than wanted.
+            InputError: Bad range, or too few different architectures in it.
         """
         return draw_pool(self, n, lam_range, seed, at_least)
 
@@ -228,7 +228,7 @@ class ArchitectureSampler:
     def load(
         cls, directory: Path, structure: EdgeStructure, accepts: Callable[[Sample], bool] | None = None
     ) -> ArchitectureSampler:
-        """Read what `save` wrote; ``accepts`` is not in it.
+        """Read the files that `save` wrote. ``accepts`` is not stored.
 
         Raises:
             InputError: A file is missing or broken, or belongs to another space.
@@ -241,8 +241,8 @@ class ArchitectureSampler:
             tensors, about = load_file(path), _metadata(path)
             got, n_edges = tuple(tensors["values"].shape[1:]), about["n_edges"]
             if got != wanted or n_edges != structure.n_edges:
-                found = f"logits of shape {got} for {n_edges} edges"
-                raise InputError(str(path), found, f"{wanted} for {structure.n_edges}: it belongs to another space")
+                stored = f"logits of shape {got} for {n_edges} edges"
+                raise InputError(str(path), stored, f"{wanted} for {structure.n_edges}: it belongs to another space")
             network = Hypernetwork(*wanted, about["low"], about["high"], n_pivots=tensors["values"].shape[0])
             network.load_state_dict(tensors)
             return cls(structure, network, base, about["counts_edges"], accepts)
@@ -256,8 +256,8 @@ def _metadata(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        found: dict[str, Any] = json.loads((file.metadata() or {})["nni_hypens"])
-        return found
+        about: dict[str, Any] = json.loads((file.metadata() or {})["nni_hypens"])
+        return about
 
 
 class _Collected:

@@ -30,8 +30,8 @@ class Supernet:
         self.model = model
         self.table = table
         self.weights = weights
-        # Walking all modules at each step costs more than the choice itself, and NNI makes a mixed operation
-        # also of what has no choice (every convolution of its hub's DARTS): those are set once.
+        # Walking all modules at each step costs more than the choice itself. NNI also makes mixed operations of modules
+        # without a choice (every convolution of its hub's DARTS): those are set once, here.
         self._modules: list[BaseSuperNetModule] = []
         for module in model.modules():
             if isinstance(module, BaseSuperNetModule):
@@ -41,28 +41,28 @@ class Supernet:
                     module.resample(memo={})
 
     def set_path(self, sample: Sample) -> None:
-        """Run this architecture from now on, without weights."""
+        """Run this architecture, without weights."""
         self.weights.clear()
         for module in self._modules:
             module.resample(memo=sample)
 
     def set_draw(self, draw: PathDraw, gradient: bool) -> Sample:
-        """Run a drawn architecture (``chosen`` L x k), with straight-through weights where ``gradient`` is set."""
-        sample = self.table.to_sample(draw.chosen.tolist())  # the one place where a step waits for the device
+        """Run a drawn architecture (``chosen`` L x k), with straight-through weights if ``gradient`` is True."""
+        sample = self.table.to_sample(draw.chosen.tolist())  # the only place where a step waits for the device
         self.set_path(sample)
         if gradient:
             self.weights.set(self.table, draw)
         return sample
 
     def set_mixture(self, soft: torch.Tensor) -> None:
-        """Run every option of every choice from now on, weighted by ``soft`` (L x M)."""
+        """Run every option of every choice, weighted by ``soft`` (L x M)."""
         self.weights.set_mixture(self.table, soft)
 
     @torch.no_grad()
     def predict(self, samples: Sequence[Sample], batches: Iterable[Any]) -> torch.Tensor:
         """Class probabilities of each architecture with inherited weights.
 
-        BatchNorm normalises by the batch: the running statistics of a supernet mix all its paths and fit none of them.
+        BatchNorm uses the statistics of the batch: the running statistics of a supernet mix all its paths and fit none.
 
         Args:
             samples: S architectures.
@@ -82,7 +82,7 @@ class Supernet:
 
 @contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but BatchNorm uses the statistics of each batch and leaves its running ones alone."""
+    """Evaluation mode, in which BatchNorm uses the statistics of each batch and does not update its running ones."""
     was_training = {module: module.training for module in model.modules()}
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     tracked = [norm.track_running_stats for norm in norms]

@@ -1,9 +1,9 @@
-"""What NNI's hub needs beyond the primitives, what NNI's path sampling leaves out, and refusals.
+"""Mutation hooks for NNI's hub and for gaps in NNI's path sampling, and checks that refuse unsupported spaces.
 
-NNI's supernet of a cell with loose ends concatenates all nodes, though the stand-alone network concatenates only those
-that no other node reads: what the search trains is then not what it exports. Here the other nodes are zeroed, so that
-every path of the supernet is its stand-alone network, in another layout of channels. And NNI offers its alignment of
-stages of mutable depth only to its own strategies.
+NNI's supernet of a cell with loose ends concatenates all nodes, but the stand-alone network concatenates only those
+that no other node reads: the search would train another network than it exports. Here the other nodes are zeroed, so
+every path of the supernet computes its stand-alone network, in another layout of channels. NNI also aligns stages of
+mutable depth only for its own strategies.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NASBENCH101 = "nni.nas.hub.pytorch.modules.nasbench101"
 
 
 def hub_class(module: str, name: str) -> type[Any] | None:
-    """A class of NNI's hub, or None where no space of that file can exist yet: the hub is never imported for it."""
+    """A class of NNI's hub, or None if its module is not imported yet, and so no space can use it."""
     return getattr(sys.modules.get(module), name, None)
 
 
@@ -36,7 +36,7 @@ class LooseEnds(nn.Module):
 
     Args:
         inner: The cell's own postprocessor.
-        n_nodes: Nodes, which all have the same size along ``dim``.
+        n_nodes: Number of nodes; all have the same size along ``dim``.
         dim: Dimension of the concatenation.
     """
 
@@ -75,13 +75,13 @@ class LooseEndCell(WeightedCell):
         return result
 
     def forward(self, *inputs: Any) -> Any:
-        if self.path_weights.mixture is not None:  # every node is read by some option, and every one is a loose end
+        if self.path_weights.mixture is not None:  # some option reads each node, and some option leaves it loose
             self.postprocessor.keep = [True] * self.num_nodes
         return super().forward(*inputs)
 
 
 def mutate_stage(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
-    """Mutation hook of ``NDSStage``: as NNI's path sampling has it, its output scaled by the weight of its depth."""
+    """Mutation hook of ``NDSStage``: NNI's path sampling, with its output multiplied by the weight of its depth."""
     sampling = hub_class(NASNET, "NDSStagePathSampling")
     stage = None if sampling is None else sampling.mutate(module, name, memo, mutate_kwargs)
     if stage is not None:
@@ -99,7 +99,7 @@ def _refuse_mixture(weights: PathWeights, labels: list[str]) -> None:
 
 
 def refuse_unsupported(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> bool:
-    """Last mutation hook: what no other hook has taken and still has a choice cannot be searched.
+    """Last mutation hook: refuse modules with a choice that no other hook has replaced.
 
     Raises:
         InputError: Names the label and the module.
@@ -108,7 +108,7 @@ def refuse_unsupported(module: nn.Module, name: str, memo: dict[str, Any], mutat
         raise InputError(
             f"cell {str(module.label)!r}",
             f"merge_op={module.merge_op!r} in {type(module).__name__}",
-            "a Cell of NNI itself (a subclass of it has no supernet), or merge_op='all'",
+            "NNI's own Cell (its subclasses have no supernet), or merge_op='all'",
         )
     if isinstance(module, MutableModule) and module.mutables:
         labels = sorted({str(label) for mutable in module.mutables for label in mutable.simplify()})
@@ -122,7 +122,7 @@ def refuse_unsupported(module: nn.Module, name: str, memo: dict[str, Any], mutat
 
 
 def all_hooks() -> list[Callable[..., Any]]:
-    """Mutation hooks of the primitives and of the hub; what they leave is refused."""
+    """Mutation hooks of the primitives and of the hub; the last one refuses all other choices."""
     primitives = [hook for hook in mutation_hooks() if hook is not no_default_hook]
     ours = [LooseEndCell.mutate, mutate_stage, *repaired_hooks()]
     return [*ours, *primitives, refuse_unsupported]
@@ -131,7 +131,7 @@ def all_hooks() -> list[Callable[..., Any]]:
 def run_hook(
     hook: Callable[..., Any], name: str, module: nn.Module, memo: dict[str, Any], kwargs: dict[str, Any]
 ) -> Any:
-    """Run one mutation hook; NNI's complaints about a space become ours, with the name of the module.
+    """Run one mutation hook; NNI's errors about a space become an `InputError` that names the module.
 
     Raises:
         InputError: The hook cannot make a supernet of this module.
@@ -141,12 +141,12 @@ def run_hook(
     except InputError:
         raise
     except (TypeError, ValueError, NotImplementedError, AssertionError) as error:
-        what = f"{type(module).__name__} ({name})"
-        raise InputError("space", what, f"a module that a supernet can be made of ({error})") from error
+        got = f"{type(module).__name__} ({name})"
+        raise InputError("space", got, f"a module that a supernet can be made of ({error})") from error
 
 
 def check_space(space: ModelSpace) -> None:
-    """Refuse, before anything is changed, what no supernet of sampled paths can hold.
+    """Refuse, before anything is changed, modules that a supernet of sampled paths cannot hold.
 
     Raises:
         InputError: Names the cell or the label, and what would do.
@@ -157,8 +157,8 @@ def check_space(space: ModelSpace) -> None:
             raise InputError(
                 f"cell {str(module.label)!r}",
                 f"a NasBench101Cell ({name})",
-                "cells whose choices are independent: here the number of inputs is open, a constraint ties it to all "
-                "other choices, and widths follow from them; NasBench201, or a multi-trial strategy, will do",
+                "cells with independent choices (here the number of inputs is open, a constraint ties it to all other "
+                "choices, and widths depend on them): use NasBench201, or a multi-trial strategy",
             )
         if isinstance(module, InputChoice):
             label = f"label {str(module.label)!r}"
@@ -169,10 +169,10 @@ def check_space(space: ModelSpace) -> None:
 
 
 class SlimBatchNorm2d(MixedBatchNorm2d):  # type: ignore[misc]
-    """NNI slices the weights and statistics of a narrower BatchNorm without asking whether it has any."""
+    """BatchNorm of mutable width that may lack weights or statistics; NNI's own slices them even if they are None."""
 
     def freeze_weight(self, num_features: int | dict[int, float], **kwargs: Any) -> dict[str, torch.Tensor | None]:
-        if isinstance(num_features, dict):  # a mixture of widths is as wide as the widest, as NNI has it
+        if isinstance(num_features, dict):  # like NNI, a mixture of widths is as wide as the widest
             num_features = self.num_features
         names = ("weight", "bias", "running_mean", "running_var")
         tensors = {name: getattr(self, name) for name in names}
@@ -180,7 +180,7 @@ class SlimBatchNorm2d(MixedBatchNorm2d):  # type: ignore[misc]
 
 
 class SlimLayerNorm(MixedLayerNorm):  # type: ignore[misc]
-    """NNI indexes with a list of slices, which PyTorch warns of and is to take for a tensor of indices."""
+    """LayerNorm of mutable shape. NNI's own indexes with a list of slices, which PyTorch deprecates."""
 
     def _freeze_weight_impl(self, normalized_shape: Any, **kwargs: Any) -> dict[str, Any]:
         if isinstance(normalized_shape, dict):
@@ -193,5 +193,5 @@ class SlimLayerNorm(MixedLayerNorm):  # type: ignore[misc]
 
 
 def repaired_hooks() -> list[Callable[..., Any]]:
-    """Mutation hooks of these operations, to stand before those of NNI's."""
+    """Mutation hooks of these operations; they must come before NNI's own."""
     return [weighted_operation(operation) for operation in (SlimBatchNorm2d, SlimLayerNorm)]

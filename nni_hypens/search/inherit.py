@@ -1,8 +1,8 @@
 """Stand-alone networks with the weights of a trained supernet.
 
-NNI freezes a supernet in place; that loses the weights of the DARTS family, fails for operations without bias, and
-cannot slim a cell. Here the network is built from a copy of the space that was taken before the search, and each of its
-parameters and buffers is copied from the path of the supernet. A tensor with no origin is an error, never left random.
+NNI freezes a supernet in place. That loses the weights of the DARTS family, fails for operations without bias, and
+cannot slim a cell. Here the network is built from a copy of the space taken before the search, and each parameter and
+buffer is copied from the supernet's path. A tensor without a source is an error; it is never left random.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Inheritance:
     """Builds stand-alone networks from a model space, with the weights of its supernet.
 
     Args:
-        space: The model space as it is before it is turned into a supernet; it is copied, on the CPU.
+        space: The model space before it becomes a supernet; it is copied, on the CPU.
     """
 
     def __init__(self, space: ModelSpace) -> None:
@@ -47,26 +47,26 @@ class Inheritance:
     def network(self, sample: Sample) -> nn.Module:
         """The stand-alone network of an architecture, on the CPU, with the weights and buffers of its path.
 
-        In evaluation mode, and in training mode without dropout, it computes what the supernet computes on that path.
+        In evaluation mode, and in training mode without dropout, its outputs are those of the supernet on that path.
 
         Args:
             sample: An NNI sample of the space.
 
         Raises:
-            InputError: The stand-alone network has a layer that the path has not; names it, and what would do.
+            InputError: The network has a layer that the path lacks; names it.
         """
         assert self.supernet is not None
         if self.template is None:
             raise self._refusal(f"a space that cannot be copied ({self.reason})", "a space that copy.deepcopy accepts")
         with torch.random.fork_rng(devices=[]):  # the first weights of the network are all replaced
-            # NNI's freeze gives out parts of the space itself, so that two networks would share them
+            # NNI's freeze returns parts of the space itself, which two networks would then share
             network: nn.Module = copy.deepcopy(self.template.freeze(sample))
         self._check_frozen(network)
         paths = _Paths(sample, _loose_end_columns(self, network))
         self._check_stages(sample)
         try:
             paths.copy(self.supernet, network, "")
-        except _NoOriginError as error:
+        except _NoSourceError as error:
             raise self._refusal(f"{error}", "a stand-alone network whose layers are those of the supernet") from None
         return network
 
@@ -76,14 +76,14 @@ class Inheritance:
                 raise self._refusal(f"{name} with its choice still open after freeze()", "a freeze() that fixes it")
 
     def _check_stages(self, sample: Sample) -> None:
-        """A stage of one cell is followed, in the supernet only, by a layer that gives it the width of longer ones."""
+        """Refuse a stage of one cell: in the supernet only, a layer after it gives it the width of longer stages."""
         sampling = hub_class(NASNET, "NDSStagePathSampling")
         assert self.supernet is not None
         stages = [module for module in self.supernet.modules() if sampling is not None and isinstance(module, sampling)]
-        for number, stage in enumerate(stages[:-1]):  # nothing reads that output of the last stage
+        for number, stage in enumerate(stages[:-1]):  # no layer reads that output of the last stage
             if stage.first_cell_transformation is not None and stage.depth_choice.freeze(sample) == 1:
                 raise self._refusal(
-                    f"stage {number} with one cell, which the supernet aligns by a layer of its own",
+                    f"stage {number} with one cell, which the supernet aligns by an extra layer",
                     "a fixed num_cells, or depths of at least 6 (two cells in each stage)",
                 )
 
@@ -91,7 +91,7 @@ class Inheritance:
         return InputError(f"weights for an instance of {self.name}", got, f"{expected}; {WAY_OUT}")
 
 
-class _NoOriginError(Exception):
+class _NoSourceError(Exception):
     """A tensor of the stand-alone network is not on the path of the supernet."""
 
 
@@ -100,7 +100,7 @@ class _Paths:
 
     Args:
         sample: The architecture.
-        columns: id of a convolution or linear layer of the network -> which input channels of the supernet's it has.
+        columns: id of a convolution or linear layer of the network -> the supernet layer's input channels it keeps.
     """
 
     def __init__(self, sample: Sample, columns: dict[int, torch.Tensor]) -> None:
@@ -108,7 +108,7 @@ class _Paths:
         self.columns = columns
 
     def copy(self, source: nn.Module, target: nn.Module, name: str) -> None:
-        """Copy what ``target`` holds from where ``source``, a part of the supernet, has it."""
+        """Copy all tensors of ``target`` from ``source``, the corresponding part of the supernet."""
         if next(chain(target.parameters(), target.buffers()), None) is None:
             return
         if isinstance(source, LayerChoice):
@@ -126,19 +126,19 @@ class _Paths:
             self._module(source, target, name)
 
     def _module(self, source: nn.Module, target: nn.Module, name: str) -> None:
-        """A module without a choice of its own: tensor by tensor, child by child."""
-        own = dict(_own_tensors(source))
-        for key, tensor in _own_tensors(target):
-            _assign(tensor, own.get(key), f"{name}.{key}")
+        """Copy a module that is not a choice: tensor by tensor, child by child."""
+        tensors = dict(_direct_tensors(source))
+        for key, tensor in _direct_tensors(target):
+            _assign(tensor, tensors.get(key), f"{name}.{key}")
         for key, child in target.named_children():
             origin = source.get_submodule(key) if key in dict(source.named_children()) else nn.Module()
             self.copy(origin, child, f"{name}.{key}" if name else key)
 
     def _cell(self, source: PathSamplingCell, target: nn.Module, name: str) -> None:
-        """The supernet has an operation for each (node, input); the frozen cell one for each (node, slot). Two slots
-        that agree share their operation in the supernet, so both get its weights."""
+        """Copy a cell. The supernet has an operation for each (node, input), the frozen cell for each (node, slot). Two
+        slots with the same choices share their operation in the supernet, so both get its weights."""
         if not isinstance(target, Cell):
-            raise _NoOriginError(f"{name}, a {type(target).__name__} where the supernet has a cell")
+            raise _NoSourceError(f"{name}, a {type(target).__name__} where the supernet has a cell")
         self.copy(source.preprocessor, target.preprocessor, f"{name}.preprocessor")
         self.copy(source.postprocessor, target.postprocessor, f"{name}.postprocessor")
         for node, slots in enumerate(target.ops):
@@ -149,8 +149,8 @@ class _Paths:
                 self.copy(origin, operation, f"{name}.ops.{node}.{slot}")
 
     def _operation(self, source: MixedOperation, target: nn.Module, name: str) -> None:
-        """A mixed operation: the slices that the path uses. NNI gives None for a missing bias, and leaves out
-        counters such as BatchNorm's."""
+        """Copy the slices of a mixed operation that the path uses. NNI returns None for a missing bias, and leaves out
+        counters (BatchNorm's)."""
         arguments = {**source.init_arguments}
         arguments.update({key: value.freeze(self.sample) for key, value in source.mutable_arguments.items()})
         sliced = {**dict(_all_tensors(source)), **source.freeze_weight(**arguments)}
@@ -163,14 +163,14 @@ class _Paths:
 
 def _assign(target: torch.Tensor, origin: torch.Tensor | None, name: str) -> None:
     if origin is None:
-        raise _NoOriginError(f"{name}, which the supernet has not")
+        raise _NoSourceError(f"{name}, which the supernet lacks")
     if origin.shape != target.shape:
-        raise _NoOriginError(f"{name} of shape {tuple(target.shape)}, where the supernet has {tuple(origin.shape)}")
+        raise _NoSourceError(f"{name} of shape {tuple(target.shape)}, where the supernet has {tuple(origin.shape)}")
     with torch.no_grad():
         target.copy_(origin)
 
 
-def _own_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def _direct_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from module.named_parameters(recurse=False)
     yield from module.named_buffers(recurse=False)
 
@@ -181,11 +181,11 @@ def _all_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _loose_end_columns(inheritance: Inheritance, network: nn.Module) -> dict[int, torch.Tensor]:
-    """Which input channels the layers behind cells with loose ends keep.
+    """The input channels that layers after cells with loose ends keep.
 
-    Where the cells of NNI's NASNet family end is known: a cell reads the two before it, the classifier the last. The
-    nodes that are left out are zero in the supernet, and no layer there has a bias before the sum over channels, so
-    what is kept computes the same.
+    In NNI's NASNet family it is known which layers read a cell: the next two cells, and the classifier after the last.
+    The dropped nodes are zero in the supernet, and no layer there has a bias before the sum over channels, so the kept
+    channels compute the same output.
     """
     assert inheritance.supernet is not None
     cells = [module for module in network.modules() if isinstance(module, Cell) and module.merge_op == "loose_end"]
@@ -196,7 +196,7 @@ def _loose_end_columns(inheritance: Inheritance, network: nn.Module) -> dict[int
     if family is None or not isinstance(network, family):
         raise inheritance._refusal(
             f"cell {str(supercells[0].label)!r} with merge_op='loose_end'",
-            "merge_op='all' (only in the NASNet family of NNI's hub is it known which layers read the loose ends)",
+            "merge_op='all' (which layers read the loose ends is known only in the NASNet family of NNI's hub)",
         )
     columns: dict[int, torch.Tensor] = {}
     for index, cell in enumerate(cells):
@@ -217,7 +217,7 @@ class InheritedModel(RawFormatModelSpace):  # type: ignore[misc]
         model_space: The supernet.
         evaluator: The user's evaluator.
         sample: The architecture.
-        inheritance: What builds the network.
+        inheritance: Builds the network.
     """
 
     def __init__(
@@ -229,9 +229,9 @@ class InheritedModel(RawFormatModelSpace):  # type: ignore[misc]
         self._inheritance = inheritance
 
     def executable_model(self) -> nn.Module:
-        """A new network with inherited weights, each time it is called.
+        """A new network with inherited weights at each call.
 
         Raises:
-            InputError: There is no such network; see `Inheritance.network`.
+            InputError: The network cannot be built; see `Inheritance.network`.
         """
         return self._inheritance.network(self.sample)

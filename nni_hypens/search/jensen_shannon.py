@@ -17,20 +17,20 @@ class JensenShannon:
     """``(D / D_max - (1 - lam / n_edges))^2`` times ``n_edges``: lam asks for a share of the largest divergence.
 
     D is the mean over labels of the Jensen-Shannon divergence between the base, smoothed to tau onehot + (1 - tau) /
-    |O|, and a Gumbel-softmax sample at lam; D_max is what an architecture has that chooses nothing of the base's.
-    lam = n_edges asks for no divergence (the base), 0 for D_max, on the scale of `SharedEdges`, so that a user
-    can exchange the two. Labels of inputs that are not chosen count as well, as in the paper.
+    |O|, and a Gumbel-softmax sample at lam. D_max is the divergence of an architecture that shares no choice with the
+    base. lam = n_edges asks for no divergence (the base) and 0 for D_max, the scale of `SharedEdges`, so the two are
+    interchangeable. Labels of inputs that are not chosen count as well, as in the paper.
 
-    The 2023 EdgeNES paper has ``- lam' D`` instead, with D of the softmax itself. A weight knows only extremes: any
-    push that matters drives D to its maximum, and without a push nothing leads to the base. Measured on digits (one
+    The 2023 EdgeNES paper has ``- lam' D`` instead, with D of the softmax itself. Such a weight reaches only extremes:
+    any push that matters drives D to its maximum, and without a push nothing leads to the base. Measured on digits (one
     seed), that form shared no edge with the base at any lam on OneCell, and 2 of 16 at every lam on hub DARTS. It is
-    kept as ``target=False``, with ``- (1 - lam / n_edges) D``. Samples take the place of the softmax because undecided
-    logits meet a mean divergence as well, and their mode then jumps.
+    available as ``target=False``, with ``- (1 - lam / n_edges) D``. We use samples instead of the softmax because
+    undecided logits can also reach a given mean divergence, and their mode then jumps.
 
     Args:
         weight: Weight c of the regulariser, or (start, end).
         temperature: Temperature of the relaxation, or (start, end); None for (1, 0.05), or 1 with ``target=False``.
-        tau: Smoothing of the base, in (0, 1); the papers' code has 0.99.
+        tau: Smoothing of the base, in (0, 1); the papers' code uses 0.99.
         target: False for the paper's linear form.
 
     Raises:
@@ -89,8 +89,8 @@ class JensenShannon:
         return self._to_base(_shares(relaxed_choice(self._bound().masked(logits), self._bound(), temperature)))
 
     def position(self, choices: torch.Tensor) -> torch.Tensor:
-        """Where architectures are on the dial: ``n_edges (1 - D / D_max)``, ``*`` for zeros and ones ``* x L x M`` (or
-        their relaxation). About n_edges for the base, 0 for an architecture without any of its choices."""
+        """Positions on the dial, ``n_edges (1 - D / D_max)``: ``*`` for architectures as zeros and ones ``* x L x M`` (or
+        their relaxation). About n_edges for the base, 0 for an architecture that shares no choice with it."""
         self._bound()
         return self._n_edges * (1 - self._to_base(_shares(choices)) / self._largest)
 

@@ -1,4 +1,4 @@
-"""What every regulariser of the dial has: a weight and a temperature that change linearly over the search."""
+"""What every regulariser has: a weight and a temperature that change linearly over the search."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Diversity(Protocol):
     counts_edges: bool
 
     def bind(self, structure: EdgeStructure, layout: ChoiceLayout, base: Sample) -> None:
-        """Fix the base architecture before the first call."""
+        """Set the base architecture, before the first call."""
 
     def __call__(
         self, lam: torch.Tensor, logits: torch.Tensor, temperature: float, generator: torch.Generator | None

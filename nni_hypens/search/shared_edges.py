@@ -12,7 +12,7 @@ from nni_hypens.space.draws import ChoiceLayout, draw_paths, inclusion_probabili
 
 
 def expected_shared_edges(structure: EdgeStructure, base: Sample, logits: torch.Tensor) -> torch.Tensor:
-    """Mean number of edges that architectures drawn from logits share with a base: exact, and differentiable.
+    """Mean number of edges that architectures drawn from logits share with a base; exact and differentiable.
 
     Args:
         structure: Edges of the space.
@@ -41,10 +41,10 @@ def expected_shared_edges(structure: EdgeStructure, base: Sample, logits: torch.
 class SharedEdgeCounter:
     """Expected number of edges shared with a base architecture, differentiable in the choice probabilities.
 
-    Exact for hard (one-hot) choices; for probabilities it is the expectation under independent labels (what is chosen
-    within one label need not be independent, since no slot holds an edge by two options of one label). Where slots of a
-    node are unordered (NNI ``Cell``), the number of slots that hold a base edge is Poisson binomial, and the shared
-    count is ``E[min(N, m)] = sum_{t=1..m} P(N >= t)`` for an edge that the base holds m times.
+    Exact for hard (one-hot) choices. For probabilities it is the expectation under independent labels; choices within
+    one label need not be independent, since no slot holds an edge by two options of one label. If slots of a node are
+    unordered (NNI ``Cell``), the number of slots that hold a base edge is Poisson binomial, and the shared count is
+    ``E[min(N, m)] = sum_{t=1..m} P(N >= t)`` for an edge that the base holds m times.
 
     Example:
         >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
@@ -61,7 +61,7 @@ class SharedEdgeCounter:
         self.n_edges = structure.n_edges
         rows, multiplicity = _edge_rows(structure, layout, base)
         width = max(len(slots) for slots in rows)
-        zero = layout.n_labels * layout.n_options  # index of a probability that is always 0; the next is always 1
+        zero = layout.n_labels * layout.n_options  # index of a probability that is always 0; the next one is always 1
         padded = [slots + [(zero, zero)] * (width - len(slots)) for slots in rows]
         self.index = torch.tensor(padded, device=layout.mask.device)  # E x slots x 2
         self.multiplicity = torch.tensor(multiplicity, device=layout.mask.device)  # E
@@ -98,18 +98,18 @@ def _edge_rows(
     it."""
     table, width = structure.table, layout.n_options
     offset = {label: row * width for row, label in enumerate(table.labels)}
-    one = layout.n_labels * width + 1
+    always = layout.n_labels * width + 1  # index of a probability that is always 1
     rows, multiplicity = [], []
     for group in structure.groups:
         group_edges = EdgeStructure(table, [group]).edges(base)
-        own = [edge for edge in group_edges if edge[0] == group.name]
-        for edge in dict.fromkeys(own):
+        base_edges = [edge for edge in group_edges if edge[0] == group.name]
+        for edge in dict.fromkeys(base_edges):
             _, source, value = edge
             slots = []
             for inputs, ops in group.slots:
                 if inputs is None:
                     if value in table.options[ops[0]]:
-                        slots.append((one, offset[ops[0]] + table.options[ops[0]].index(value)))
+                        slots.append((always, offset[ops[0]] + table.options[ops[0]].index(value)))
                     continue
                 assert source is not None
                 n_inputs = len(table.options[inputs])
@@ -118,15 +118,15 @@ def _edge_rows(
                     continue
                 slots.append((offset[inputs] + source, offset[label] + table.options[label].index(value)))
             rows.append(slots)
-            multiplicity.append(own.count(edge))
+            multiplicity.append(base_edges.count(edge))
     return rows, multiplicity
 
 
 class SharedEdges:
     """``((lam - E[s(base, GS_t(alpha(lam)))]) / n_edges)^2`` times ``n_edges``: lam edges in common with the base.
 
-    The 2024 EdgeNES paper has the squared error itself. Ours is divided by n_edges so that an error of a quarter of
-    the dial costs a space of 16 edges four times what it costs one of 4 and no more, and one default weight serves
+    The 2024 EdgeNES paper has the squared error itself. We divide it by n_edges: an error of a quarter of the dial then
+    costs four times as much in a space of 16 edges as in a space of 4, not 16 times, and one default weight works for
     both.
 
     Args:

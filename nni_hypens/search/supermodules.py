@@ -40,7 +40,7 @@ class Weighted:
 
 
 class WeightedLayer(Weighted, PathSamplingLayer):  # type: ignore[misc]
-    """``LayerChoice`` that runs the sampled layer and scales its output by the layer's weight."""
+    """``LayerChoice`` that runs the sampled layer and multiplies its output by the layer's weight."""
 
     def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
         return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
@@ -53,7 +53,7 @@ class WeightedLayer(Weighted, PathSamplingLayer):  # type: ignore[misc]
 
 
 class WeightedInput(Weighted, PathSamplingInput):  # type: ignore[misc]
-    """``InputChoice`` that scales each sampled input by its weight."""
+    """``InputChoice`` that multiplies each sampled input by its weight."""
 
     def _reduction(self, items: list[Any], sampled: list[Any]) -> Any:
         return super()._reduction(self.path_weights.scale(items, [self.label]), sampled)
@@ -89,7 +89,7 @@ class WeightedRepeat(Weighted, PathSamplingRepeat):  # type: ignore[misc]
 
 
 class WeightedCell(Weighted, PathSamplingCell):  # type: ignore[misc]
-    """NNI ``Cell`` whose every sampled edge is scaled by the weights of its input and of its operation."""
+    """NNI ``Cell`` that multiplies each sampled edge by the weights of its input and of its operation."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -131,7 +131,7 @@ class WeightedCell(Weighted, PathSamplingCell):  # type: ignore[misc]
 
 
 class WeightedPolicy(MixedOpPathSamplingPolicy):  # type: ignore[misc]
-    """Arguments of a mixed operation: the sampled ones, or for a mixture the distribution over all of them."""
+    """Arguments of a mixed operation: the sampled values, or in a mixture the distribution over all values."""
 
     def __init__(self, operation: MixedOperation, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> None:
         super().__init__(operation, memo, mutate_kwargs)
@@ -145,7 +145,7 @@ class WeightedPolicy(MixedOpPathSamplingPolicy):  # type: ignore[misc]
 
 
 def weighted_operation(operation: Any) -> Callable[..., Any]:
-    """Mutation hook of one of NNI's mixed operations, with its output scaled by the weights of its arguments."""
+    """Mutation hook of one of NNI's mixed operations that multiplies its output by the weights of its arguments."""
 
     def mutate(module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
         mixed = operation.mutate(module, name, memo, mutate_kwargs)
@@ -159,6 +159,6 @@ def weighted_operation(operation: Any) -> Callable[..., Any]:
 
 
 def mutation_hooks() -> list[Callable[..., Any]]:
-    """Hooks, in NNI's sense, that turn each primitive of a model space into its weighted path-sampling module."""
+    """NNI mutation hooks that replace each primitive of a model space by its weighted path-sampling module."""
     hooks = [WeightedLayer.mutate, WeightedInput.mutate, WeightedRepeat.mutate, WeightedCell.mutate]
     return [*hooks, *(weighted_operation(operation) for operation in NATIVE_MIXED_OPERATIONS), no_default_hook]

@@ -89,8 +89,8 @@ class JensenShannon:
         return self._to_base(_shares(relaxed_choice(self._bound().masked(logits), self._bound(), temperature)))
 
     def position(self, choices: torch.Tensor) -> torch.Tensor:
-        """Positions on the dial, ``n_edges (1 - D / D_max)``: ``*`` for architectures as zeros and ones ``* x L x M`` (or
-        their relaxation). About n_edges for the base, 0 for an architecture that shares no choice with it."""
+        """Positions of architectures on the dial, ``n_edges (1 - D / D_max)``: ``*`` for choices ``* x L x M``, hard
+        or relaxed. About n_edges for the base, 0 for an architecture that shares no choice with it."""
         self._bound()
         return self._n_edges * (1 - self._to_base(_shares(choices)) / self._largest)
 

@@ -90,8 +90,9 @@ def _space(name: str | None) -> Any:
 
 def export(arguments: argparse.Namespace, space: Any) -> None:
     """Write the file and say where it is."""
-    from nni_hypens.ensemble.export import FORMATS, check_onnx, export_ensemble
+    from nni_hypens.ensemble.export import check_onnx, export_ensemble
     from nni_hypens.ensemble.module import Ensemble
+    from nni_hypens.ensemble.names import FORMATS
     from nni_hypens.ensemble.predict import ensemble_folder
 
     if arguments.format not in FORMATS:

@@ -29,7 +29,7 @@ from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.errors import InputError
 from nni_hypens.run.plan import evaluator_for, make_plan
 from nni_hypens.run.settings import Settings
-from nni_hypens.selection.methods import select
+from nni_hypens.selection.dispatch import select
 from nni_hypens.selection.names import MAX_COMBINATIONS
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.progress import Progress

@@ -21,7 +21,7 @@ from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
 from nni_hypens.proposals.ranking import LOOKED_AT, choose_pool, choose_promising, promising_pool
 from nni_hypens.run.candidate import OVERSAMPLE
 from nni_hypens.search.jensen_shannon import JensenShannon
-from nni_hypens.selection.methods import select
+from nni_hypens.selection.dispatch import select
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import diverse_start, neighbours, random_architectures

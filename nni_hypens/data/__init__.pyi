@@ -1,37 +1,19 @@
-from .arrays import (
-    ImageBatches as ImageBatches,
-    as_batch as as_batch,
-    channel_statistics as channel_statistics,
-    check_arrays as check_arrays,
-    normalise as normalise,
-    random_crop as random_crop,
-    read_idx as read_idx,
-    stratified_subset as stratified_subset,
-)
 from .corruptions import (
+    CORRUPTIONS as CORRUPTIONS,
+    SEVERITIES as SEVERITIES,
     corrupt as corrupt,
 )
 from .module import (
+    SPLITS as SPLITS,
     ImageData as ImageData,
     LabelledData as LabelledData,
     Loaders as Loaders,
 )
 from .names import (
+    NAMED_SETS as NAMED_SETS,
+    SOURCE_NAMES as SOURCE_NAMES,
     ood_names as ood_names,
 )
 from .ood import (
-    check_ood as check_ood,
-    fit_images as fit_images,
     ood_images as ood_images,
-    read_ood as read_ood,
-)
-from .sources import (
-    Cifar as Cifar,
-    Digits as Digits,
-    FashionMnist as FashionMnist,
-    FromCallable as FromCallable,
-    Npz as Npz,
-    Source as Source,
-    cache_folder as cache_folder,
-    open_source as open_source,
 )

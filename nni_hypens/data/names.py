@@ -1,4 +1,4 @@
-"""Names of data sources, augmentations and out-of-distribution sets; imports nothing heavy."""
+"""Names that settings are checked against; imports neither NumPy nor torch."""
 
 from __future__ import annotations
 
@@ -7,30 +7,34 @@ from nni_hypens.errors import InputError
 SOURCE_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100")
 AUGMENTATION_NAMES = ("none", "crop", "crop_flip")
 NAMED_SETS = ("digits", "fashion_mnist", "noise")
-"""Out-of-distribution sets that have a name."""
-_OOD_FORMS = f"auto, none, or a comma-separated list of {', '.join(NAMED_SETS)} and paths to .npz files with x_test"
-_OTHER = {"digits": "fashion_mnist", "fashion_mnist": "digits"}
+"""Out-of-distribution sets that have a name; any other set is an .npz file."""
+_AUTO_OOD = {"digits": "fashion_mnist", "fashion_mnist": "digits"}
 
 
 def ood_names(setting: str, source: str | None) -> list[str]:
-    """The out-of-distribution sets that a setting stands for; opens no file.
+    """Out-of-distribution sets that a setting selects; opens no file.
 
     Args:
-        setting: `auto`: noise, and Fashion-MNIST for digits or digits for Fashion-MNIST; `none`; or a comma-separated
-            list of `NAMED_SETS` and paths ending in `.npz`.
-        source: Name of the run's data, if it has one.
+        setting: `auto` (noise, and Fashion-MNIST for digits or digits for Fashion-MNIST), `none`, or a
+            comma-separated list of `NAMED_SETS` and paths ending in `.npz`.
+        source: Name of the run's data, or None if it has no name.
 
     Raises:
-        InputError: The setting has another form, or names the run's own data.
+        InputError: An unknown set, or the run's own data.
+
+    Example:
+        >>> ood_names("auto", "digits")
+        ['noise', 'fashion_mnist']
     """
     if setting == "none":
         return []
     if setting == "auto":
-        return ["noise", *([_OTHER[source]] if source in _OTHER else [])]
+        return ["noise", *([_AUTO_OOD[source]] if source in _AUTO_OOD else [])]
     names = [name.strip() for name in setting.split(",")]
     for name in names:
         if name not in NAMED_SETS and not name.endswith(".npz"):
-            raise InputError("ood", repr(name), _OOD_FORMS)
+            expected = f"auto, none, or a comma-separated list of {', '.join(NAMED_SETS)} and paths to .npz files"
+            raise InputError("ood", repr(name), f"{expected} with x_test")
         if name == source:
-            raise InputError("ood", repr(name), "another set than the data of the run")
+            raise InputError("ood", repr(name), "a set other than the run's own data")
     return list(dict.fromkeys(names))

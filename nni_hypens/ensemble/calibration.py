@@ -12,7 +12,7 @@ from scipy.special import log_softmax, softmax
 
 from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.errors import InputError
-from nni_hypens.metrics.scores import PROBABILITY_FLOOR, check_labels, check_probabilities
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_labels, check_probabilities
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 

@@ -29,12 +29,12 @@ from torch import nn
 
 from nni_hypens.ensemble.folder import encode, installed_versions
 from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.names import FORMATS
 from nni_hypens.ensemble.rewrites import optimise
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import replacing
 
 EXPORT_VERSION = 1
-FORMATS = ("onnx", "pt2")
 METADATA_FILE = "nni_hypens.json"
 """Name of the metadata in a PT2 file (`torch.export.load(..., extra_files={METADATA_FILE: ""})`)."""
 TOLERANCE = 1e-5

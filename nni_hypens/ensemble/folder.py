@@ -24,7 +24,7 @@ from torch import nn
 
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import NONE, NUMBER, brief, require
-from nni_hypens.utils.tensors import _read_weights, load_weights
+from nni_hypens.utils.tensors import check_weights, load_weights
 
 FORMAT_VERSION = 2
 """The newest; in the second, members have a temperature each."""
@@ -274,7 +274,7 @@ def load_member(
             raise
         skeleton = None  # a space that computes with tensors while it is built
     if skeleton is not None:
-        _read_weights(skeleton, path, compare_only=True)
+        check_weights(skeleton, path)
         _check_output(skeleton, index["input"], index["labels"])
     network = build_network(build, *arguments)
     load_weights(network, path)

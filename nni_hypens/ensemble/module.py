@@ -34,7 +34,7 @@ from nni_hypens.ensemble.folder import (
     trusted_class,
 )
 from nni_hypens.errors import InputError
-from nni_hypens.metrics.scores import PROBABILITY_FLOOR
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
 from nni_hypens.utils.checks import brief, require
 from nni_hypens.utils.files import write_text
 from nni_hypens.utils.tensors import write_tensors

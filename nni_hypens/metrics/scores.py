@@ -1,7 +1,7 @@
-"""Metrics of predicted probabilities: accuracy, NLL, ECE, Brier score, AURC, disagreement and oracle accuracy.
+"""Scores of predicted probabilities: accuracy, NLL, Brier score, ECE and AURC.
 
 Pure functions of numpy arrays. torchmetrics computes what it has (accuracy, calibration error); the rest is written
-out here with its formula. `N` is the number of examples, `C` of classes, `M` of members.
+out here with its formula. `N` is the number of examples, `C` of classes, `P` of networks.
 """
 
 from __future__ import annotations
@@ -10,19 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
-from nni_hypens.errors import InputError
-
-PROBABILITY_FLOOR = 1e-12
-"""Probabilities are raised to this before a logarithm, so one example costs at most 27.6 nats."""
-
-SUM_TOLERANCE = 1e-3
-"""How far the probabilities of one example may be from summing to 1."""
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, FloatArray, IntArray, check_predictions
+from nni_hypens.utils.checks import check_whole
 
 
 class Reliability(NamedTuple):
@@ -39,64 +31,6 @@ class Reliability(NamedTuple):
     count: IntArray  # type: ignore[assignment]  # over tuple.count
 
 
-def check_probabilities(probs: ArrayLike, name: str = "probs", ndim: int = 2) -> FloatArray:
-    """Check an array of probabilities and return it as float64.
-
-    Args:
-        probs: `N x C` (or `M x N x C`) probabilities; along the last axis they are >= 0 and sum to 1 within 1e-3.
-        name: Name of the argument, for the error.
-        ndim: Number of axes wanted.
-
-    Returns:
-        The same values in [0, 1], float64. Rounding above 1 (1.0000001) is cut off.
-
-    Raises:
-        InputError: If the shape, a value or a sum is not that of probabilities.
-    """
-    array = np.asarray(probs)
-    layout = "members x examples x classes" if ndim == 3 else "examples x classes"
-    if array.ndim != ndim or array.size == 0 or array.shape[-1] < 2:
-        raise InputError(name, f"shape {array.shape}", f"a non-empty array {layout} with at least 2 classes")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(name, f"dtype {array.dtype}", "floating-point probabilities")
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        raise InputError(name, f"{np.count_nonzero(~np.isfinite(array))} NaN or infinite values", "finite values")
-    if array.min() < 0:
-        raise InputError(name, f"a negative value, {array.min():.6g}", "probabilities, all >= 0 (not logits)")
-    sums = array.sum(axis=-1)
-    worst = sums.flat[np.abs(sums - 1).argmax()]
-    if abs(worst - 1) > SUM_TOLERANCE:
-        raise InputError(name, f"an example whose probabilities sum to {worst:.6g}", "sums of 1 (apply softmax)")
-    capped: FloatArray = np.minimum(array, 1.0)
-    return capped
-
-
-def check_labels(labels: ArrayLike, examples: int, classes: int, name: str = "labels") -> IntArray:
-    """Check class labels and return them as int64.
-
-    Args:
-        labels: `N` integers in 0..C-1.
-        examples: The `N` wanted.
-        classes: The `C` they must stay below.
-        name: Name of the argument, for the error.
-
-    Returns:
-        `N` labels, int64.
-
-    Raises:
-        InputError: If the shape, the type or a value is wrong.
-    """
-    array = np.asarray(labels)
-    if array.shape != (examples,):
-        raise InputError(name, f"shape {array.shape}", f"shape ({examples},), one label per example")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise InputError(name, f"dtype {array.dtype}", "integer class labels")
-    if array.min() < 0 or array.max() >= classes:
-        raise InputError(name, f"values {array.min()}..{array.max()}", f"values 0..{classes - 1}")
-    return array.astype(np.int64)
-
-
 def accuracy(probs: ArrayLike, labels: ArrayLike) -> float:
     """Share of examples whose most probable class is the label (torchmetrics, micro average).
 
@@ -109,10 +43,12 @@ def accuracy(probs: ArrayLike, labels: ArrayLike) -> float:
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> accuracy([[0.9, 0.1], [0.4, 0.6]], [0, 0])
+        0.5
     """
-    p, y = _checked(probs, labels)
-    top, target = torch.from_numpy(p.argmax(axis=1)), torch.from_numpy(y)
-    return float(multiclass_accuracy(top, target, num_classes=p.shape[1], average="micro"))
+    return _accuracy(*check_predictions(probs, labels))
 
 
 def nll(probs: ArrayLike, labels: ArrayLike) -> float:
@@ -130,13 +66,16 @@ def nll(probs: ArrayLike, labels: ArrayLike) -> float:
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> round(nll([[0.5, 0.5], [0.25, 0.75]], [0, 0]), 4)
+        1.0397
     """
-    p, y = _checked(probs, labels)
-    return float(-np.log(np.maximum(p[np.arange(len(y)), y], PROBABILITY_FLOOR)).mean())
+    return float(example_nll(*check_predictions(probs, labels)).mean())
 
 
 def nll_of_each(probs: ArrayLike, labels: ArrayLike) -> FloatArray:
-    """NLL of each of several networks, see :func:`nll`.
+    """NLL of each of several networks, see `nll`.
 
     Args:
         probs: `P x N x C` probabilities.
@@ -147,38 +86,20 @@ def nll_of_each(probs: ArrayLike, labels: ArrayLike) -> FloatArray:
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> nll_of_each([[[0.9, 0.1]], [[0.5, 0.5]]], [0]).round(3)
+        array([0.105, 0.693])
     """
-    p = check_probabilities(probs, ndim=3)
-    y = check_labels(labels, *p.shape[1:])
-    each: FloatArray = -np.log(np.maximum(p[:, np.arange(len(y)), y], PROBABILITY_FLOOR)).mean(axis=1)
+    each: FloatArray = example_nll(*check_predictions(probs, labels, ndim=3)).mean(axis=-1)
     return each
 
 
-def ece(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> float:
-    """Expected calibration error of the top class: equal-width bins, L1 (Guo et al. 2017, eq. 3; torchmetrics).
-
-    `sum_b n_b / N * |accuracy_b - confidence_b|`. torchmetrics bins in single precision and gives a confidence of
-    exactly 1 a bin of its own; `reliability` counts it in the last bin.
-
-    Args:
-        probs: `N x C` probabilities.
-        labels: `N` integers in 0..C-1.
-        n_bins: Number of equal bins of [0, 1], >= 1.
-
-    Returns:
-        ECE in [0, 1].
-
-    Raises:
-        InputError: If an argument is not of that form.
-    """
-    p, y = _checked(probs, labels)
-    _check_bins(n_bins)
-    # Values must stay within [0, 1]: torchmetrics takes anything beyond for logits and applies a softmax.
-    return float(
-        multiclass_calibration_error(
-            torch.from_numpy(p), torch.from_numpy(y), num_classes=p.shape[1], n_bins=n_bins, norm="l1"
-        )
-    )
+def example_nll(p: FloatArray, y: IntArray) -> FloatArray:
+    """NLL of each example, for arrays that are already checked: `... x N x C` and `N` to `... x N`."""
+    # averages of probabilities may be a rounding error above 1
+    losses: FloatArray = -np.log(np.clip(p[..., np.arange(len(y)), y], PROBABILITY_FLOOR, 1.0))
+    return losses
 
 
 def brier(probs: ArrayLike, labels: ArrayLike) -> float:
@@ -195,15 +116,40 @@ def brier(probs: ArrayLike, labels: ArrayLike) -> float:
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> brier([[0.5, 0.5], [1.0, 0.0]], [0, 0])
+        0.25
     """
-    p, y = _checked(probs, labels)
-    difference = p.copy()
-    difference[np.arange(len(y)), y] -= 1
-    return float(np.square(difference).sum(axis=1).mean())
+    return _brier(*check_predictions(probs, labels))
+
+
+def ece(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> float:
+    """Expected calibration error of the top class: equal-width bins, L1 (Guo et al. 2017, eq. 3; torchmetrics).
+
+    `sum_b n_b / N * |accuracy_b - confidence_b|`. torchmetrics bins in single precision and puts a confidence of
+    exactly 1 in an extra bin; `reliability` counts it in the last bin.
+
+    Args:
+        probs: `N x C` probabilities.
+        labels: `N` integers in 0..C-1.
+        n_bins: Number of equal bins of [0, 1], >= 1.
+
+    Returns:
+        ECE in [0, 1].
+
+    Raises:
+        InputError: If an argument is not of that form.
+
+    Example:
+        >>> round(ece([[0.8, 0.2], [0.8, 0.2]], [0, 1]), 4)  # 50 % right at a confidence of 80 %
+        0.3
+    """
+    return _ece(*check_predictions(probs, labels), check_whole("n_bins", n_bins))
 
 
 def aurc(probs: ArrayLike, labels: ArrayLike, excess: bool = False) -> float:
-    """Area under the risk-coverage curve (Geifman, Uziel & El-Yaniv 2019, section 2): can the sure answers be trusted?
+    """Area under the risk-coverage curve (Geifman, Uziel & El-Yaniv 2019, section 2): can confident answers be trusted?
 
     `mean_k (errors among the k most confident) / k` over k = 1..N, where confidence is the top probability. Examples
     of equal confidence have no order, so the mean over all their orders is taken: each counts as the tie's mean error.
@@ -220,18 +166,16 @@ def aurc(probs: ArrayLike, labels: ArrayLike, excess: bool = False) -> float:
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> aurc([[0.9, 0.1], [0.6, 0.4]], [0, 1])  # the less confident answer is wrong
+        0.25
     """
-    p, y = _checked(probs, labels)
-    confidence, wrong = p.max(axis=1), (p.argmax(axis=1) != y).astype(np.float64)
-    _, tie, count = np.unique(confidence, return_inverse=True, return_counts=True)
-    expected = (np.bincount(tie, weights=wrong) / count)[tie][np.argsort(-confidence, kind="stable")]
-    k = np.arange(1, len(y) + 1)
-    area = float((np.cumsum(expected) / k).mean())
-    return area - float((np.cumsum(np.sort(wrong)) / k).mean()) if excess else area
+    return _aurc(*check_predictions(probs, labels), excess)
 
 
 def summary(probs: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """The metrics that every result carries.
+    """The scores that every result carries.
 
     Args:
         probs: `N x C` probabilities.
@@ -242,67 +186,20 @@ def summary(probs: ArrayLike, labels: ArrayLike) -> dict[str, float]:
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> scores = summary([[0.9, 0.1], [0.6, 0.4]], [0, 1])
+        >>> {name: round(value, 3) for name, value in scores.items()}
+        {'accuracy': 0.5, 'nll': 0.511, 'ece': 0.35, 'brier': 0.37, 'aurc': 0.25}
     """
+    p, y = check_predictions(probs, labels)
     return {
-        "accuracy": accuracy(probs, labels),
-        "nll": nll(probs, labels),
-        "ece": ece(probs, labels),
-        "brier": brier(probs, labels),
-        "aurc": aurc(probs, labels),
+        "accuracy": _accuracy(p, y),
+        "nll": float(example_nll(p, y).mean()),
+        "ece": _ece(p, y),
+        "brier": _brier(p, y),
+        "aurc": _aurc(p, y),
     }
-
-
-def disagreement(a: ArrayLike, b: ArrayLike) -> float:
-    """Fraction of examples on which two networks' most probable classes differ.
-
-    Args:
-        a: `N x C` probabilities.
-        b: `N x C` probabilities.
-
-    Returns:
-        Disagreement in [0, 1].
-
-    Raises:
-        InputError: If an argument is not of that form, or the shapes differ.
-    """
-    first, second = check_probabilities(a, "a"), check_probabilities(b, "b")
-    if first.shape != second.shape:
-        raise InputError("b", f"shape {second.shape}", f"the shape of a, {first.shape}")
-    return float((first.argmax(axis=1) != second.argmax(axis=1)).mean())
-
-
-def pairwise_disagreement(probs: ArrayLike) -> FloatArray:
-    """Disagreement of every pair of members.
-
-    Args:
-        probs: `M x N x C` probabilities.
-
-    Returns:
-        Symmetric `M x M` array of values in [0, 1], zero on the diagonal.
-
-    Raises:
-        InputError: If `probs` is not of that form.
-    """
-    top = check_probabilities(probs, ndim=3).argmax(axis=2)
-    return np.stack([(top != row).mean(axis=1) for row in top])
-
-
-def oracle_accuracy(probs: ArrayLike, labels: ArrayLike) -> float:
-    """Share of examples that at least one member has right: what a perfect choice among members would reach.
-
-    Args:
-        probs: `M x N x C` probabilities.
-        labels: `N` integers in 0..C-1.
-
-    Returns:
-        Oracle accuracy in [0, 1], at least the best member's accuracy.
-
-    Raises:
-        InputError: If an argument is not of that form.
-    """
-    p = check_probabilities(probs, ndim=3)
-    y = check_labels(labels, p.shape[1], p.shape[2])
-    return float((p.argmax(axis=2) == y).any(axis=0).mean())
 
 
 def reliability(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> Reliability:
@@ -320,9 +217,13 @@ def reliability(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> Reliab
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> reliability([[0.75, 0.25], [0.0, 1.0]], [0, 0], n_bins=2)
+        Reliability(confidence=array([  nan, 0.875]), accuracy=array([nan, 0.5]), count=array([0, 2]))
     """
-    p, y = _checked(probs, labels)
-    _check_bins(n_bins)
+    p, y = check_predictions(probs, labels)
+    check_whole("n_bins", n_bins)
     confidence, right = p.max(axis=1), p.argmax(axis=1) == y
     inner_edges = np.linspace(0, 1, n_bins + 1)[1:-1]
     index = np.digitize(confidence, inner_edges)
@@ -335,11 +236,27 @@ def reliability(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> Reliab
     )
 
 
-def _checked(probs: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, IntArray]:
-    p = check_probabilities(probs)
-    return p, check_labels(labels, *p.shape)
+def _accuracy(p: FloatArray, y: IntArray) -> float:
+    top, target = torch.from_numpy(p.argmax(axis=1)), torch.from_numpy(y)
+    return float(multiclass_accuracy(top, target, num_classes=p.shape[1], average="micro"))
 
 
-def _check_bins(n_bins: int) -> None:
-    if isinstance(n_bins, bool) or not isinstance(n_bins, int) or n_bins < 1:
-        raise InputError("n_bins", n_bins, "an integer of at least 1")
+def _brier(p: FloatArray, y: IntArray) -> float:
+    difference = p.copy()
+    difference[np.arange(len(y)), y] -= 1
+    return float(np.square(difference).sum(axis=1).mean())
+
+
+def _ece(p: FloatArray, y: IntArray, n_bins: int = 15) -> float:
+    # Values must stay within [0, 1]: torchmetrics takes anything beyond for logits and applies a softmax.
+    probs, target = torch.from_numpy(p), torch.from_numpy(y)
+    return float(multiclass_calibration_error(probs, target, num_classes=p.shape[1], n_bins=n_bins, norm="l1"))
+
+
+def _aurc(p: FloatArray, y: IntArray, excess: bool = False) -> float:
+    confidence, wrong = p.max(axis=1), (p.argmax(axis=1) != y).astype(np.float64)
+    _, tie, count = np.unique(confidence, return_inverse=True, return_counts=True)
+    expected = (np.bincount(tie, weights=wrong) / count)[tie][np.argsort(-confidence, kind="stable")]
+    k = np.arange(1, len(y) + 1)
+    area = float((np.cumsum(expected) / k).mean())
+    return area - float((np.cumsum(np.sort(wrong)) / k).mean()) if excess else area

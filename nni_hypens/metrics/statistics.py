@@ -1,8 +1,7 @@
-"""How far test results may be chance: a paired bootstrap over test images of an ensemble and what it is held against.
+"""How far test results may be due to chance: a paired bootstrap over test images, and rank correlation.
 
 Accuracy and NLL are means over images, so a model is a row of numbers, one per image. All rows are resampled together:
-a difference of two models then has the interval of a paired comparison, which is narrower than two intervals that are
-held side by side.
+a difference of two models then has the interval of a paired comparison, which is narrower than two separate intervals.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 
 from nni_hypens.errors import InputError
-from nni_hypens.metrics.scores import PROBABILITY_FLOOR, FloatArray, check_labels, check_probabilities
+from nni_hypens.metrics.inputs import FloatArray, check_predictions
+from nni_hypens.metrics.scores import example_nll
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
 LEVEL = 0.95
 RESAMPLES = 5000
 _BLOCK = 2**22
-"""Positions that are drawn at once, 32 MB: what is drawn does not depend on it."""
+"""Positions drawn at once, 32 MB; the draws do not depend on it."""
 
 
 def image_scores(probs: ArrayLike, labels: ArrayLike) -> dict[str, FloatArray]:
-    """Accuracy and NLL image by image; their means are those of :mod:`nni_hypens.metrics`.
+    """Accuracy and NLL image by image; their means are `accuracy` and `nll`.
 
     Args:
         probs: `N x C` probabilities.
@@ -36,15 +36,18 @@ def image_scores(probs: ArrayLike, labels: ArrayLike) -> dict[str, FloatArray]:
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> scores = image_scores([[0.9, 0.1], [0.6, 0.4]], [0, 1])
+        >>> scores["accuracy"], scores["nll"].round(3)
+        (array([1., 0.]), array([0.105, 0.916]))
     """
-    p = check_probabilities(probs)
-    y = check_labels(labels, *p.shape)
-    own = np.maximum(p[np.arange(len(y)), y], PROBABILITY_FLOOR)
-    return {"accuracy": (p.argmax(axis=1) == y).astype(np.float64), "nll": -np.log(own)}
+    p, y = check_predictions(probs, labels)
+    return {"accuracy": (p.argmax(axis=1) == y).astype(np.float64), "nll": example_nll(p, y)}
 
 
 def resampled_means(values: FloatArray, seed: int, resamples: int = RESAMPLES) -> FloatArray:
-    """Means of rows over images that are drawn with replacement, the same draw for every row.
+    """Means of rows over images drawn with replacement; every row sees the same draw.
 
     Args:
         values: `K x N`, a row for each quantity.
@@ -69,40 +72,48 @@ def resampled_means(values: FloatArray, seed: int, resamples: int = RESAMPLES) -
 def paired_intervals(
     scores: Mapping[str, Mapping[str, FloatArray]], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """The part `intervals` of ``results.json``: percentile bootstrap over test images.
+    """Percentile bootstrap over test images; the part `intervals` of ``results.json``.
 
     Args:
-        scores: Model -> accuracy and NLL image by image; the first is the one that each other is held against.
+        scores: Model -> accuracy and NLL image by image, from `image_scores`; each model is compared with the first.
         seed: Seed of the draws.
         resamples: How many draws.
 
     Returns:
-        `level`, `resamples`, `seed`, `images`, and `rows`, one a model: `name`, and for `accuracy` and `nll` the
-        `value`, its `interval`, and, but for the first model, the `difference` (first - this one) with
+        `level`, `resamples`, `seed`, `images`, and `rows`, one per model: `name`, and for `accuracy` and `nll` the
+        `value`, its `interval`, and, except for the first model, the `difference` (first - this one) with
         `difference_interval`.
 
     Raises:
         InputError: If there is no model or no image.
+
+    Example:
+        >>> labels = [0, 1, 0, 1]
+        >>> good = image_scores([[0.8, 0.2], [0.3, 0.7], [0.9, 0.1], [0.4, 0.6]], labels)
+        >>> poor = image_scores([[0.6, 0.4], [0.6, 0.4], [0.7, 0.3], [0.5, 0.5]], labels)
+        >>> row = paired_intervals({"ensemble": good, "single": poor}, seed=0)["rows"][1]
+        >>> row["name"], row["accuracy"]["value"], row["accuracy"]["difference"]
+        ('single', 0.5, 0.5)
     """
     names = list(scores)
     if not names or not len(scores[names[0]]["nll"]):
         raise InputError("scores", f"{len(names)} models", "one model or more, with one test image or more")
-    found: dict[str, dict[str, Any]] = {name: {"name": name} for name in names}
+    rows: dict[str, dict[str, Any]] = {name: {"name": name} for name in names}
     for key in ("accuracy", "nll"):
         values = np.stack([scores[name][key] for name in names])
         means = resampled_means(values, seed, resamples)
-        for name, own, drawn in zip(names, values, means, strict=True):
-            row: dict[str, Any] = {"value": float(own.mean()), "interval": _percentiles(drawn)}
+        for name, of_images, drawn in zip(names, values, means, strict=True):
+            score: dict[str, Any] = {"value": float(of_images.mean()), "interval": _percentiles(drawn)}
             if name != names[0]:
-                row["difference"] = float((values[0] - own).mean())
-                row["difference_interval"] = _percentiles(means[0] - drawn)
-            found[name][key] = row
+                score["difference"] = float((values[0] - of_images).mean())
+                score["difference_interval"] = _percentiles(means[0] - drawn)
+            rows[name][key] = score
     images = len(scores[names[0]]["nll"])
-    return {"level": LEVEL, "resamples": resamples, "seed": seed, "images": images, "rows": list(found.values())}
+    return {"level": LEVEL, "resamples": resamples, "seed": seed, "images": images, "rows": list(rows.values())}
 
 
 def mean_scores(models: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
-    """Accuracy and NLL image by image, on average over models: those of one of them picked by chance."""
+    """Accuracy and NLL image by image, averaged over models: what a model picked at random would score."""
     return {key: np.mean([model[key] for model in models], axis=0) for key in models[0]}
 
 
@@ -112,22 +123,27 @@ def _percentiles(values: FloatArray) -> list[float]:
 
 
 def rank_correlation(rows: Iterable[tuple[str, float, float]], fewest: int) -> tuple[float | None, int]:
-    """Spearman's correlation of what is known of architectures with what their networks have reached.
+    """Spearman's correlation between a prediction for architectures and what their trained networks scored.
 
     Args:
-        rows: One for each network: its architecture, what is known of that, and what the network has reached. An
-            architecture counts once, by the mean of its networks.
-        fewest: Architectures below which the correlation says nothing.
+        rows: (architecture, predicted score, reached score) of each network. An architecture counts once, with the mean
+            score of its networks.
+        fewest: Fewest architectures for which a correlation is reported.
 
     Returns:
-        The correlation, None for fewer architectures or where all are alike; and their number.
+        The correlation and the number of architectures. The correlation is None for fewer than `fewest`
+        architectures, or if all predicted or all reached scores are equal.
+
+    Example:
+        >>> rank_correlation([("a", 0.1, 0.7), ("b", 0.2, 0.8), ("c", 0.3, 0.9), ("c", 0.3, 0.8)], fewest=3)
+        (1.0, 3)
     """
-    known: dict[str, float] = {}
+    predicted: dict[str, float] = {}
     reached: dict[str, list[float]] = {}
     for architecture, value, result in rows:
-        known.setdefault(architecture, value)
+        predicted.setdefault(architecture, value)
         reached.setdefault(architecture, []).append(result)
-    before, after = list(known.values()), [float(np.mean(results)) for results in reached.values()]
-    if len(known) < fewest or len(set(before)) == 1 or len(set(after)) == 1:
-        return None, len(known)
-    return float(spearmanr(before, after).statistic), len(known)
+    before, after = list(predicted.values()), [float(np.mean(results)) for results in reached.values()]
+    if len(predicted) < fewest or len(set(before)) == 1 or len(set(after)) == 1:
+        return None, len(predicted)
+    return float(spearmanr(before, after).statistic), len(predicted)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.linear_model import BayesianRidge, Ridge
 
-from nni_hypens.selection.methods import select
+from nni_hypens.selection.dispatch import select
 from nni_hypens.space.architecture import EdgeStructure, Sample
 
 FloatArray = NDArray[np.float64]

@@ -6,8 +6,7 @@ from typing import Any
 
 from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import Candidate
-from nni_hypens.selection.costs import COUNTED
-from nni_hypens.selection.names import LIMITS
+from nni_hypens.selection.names import COUNTED, LIMITS
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import Budget
 

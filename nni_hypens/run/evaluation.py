@@ -20,7 +20,8 @@ from nni_hypens.ensemble.calibration import (
 )
 from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.metrics import uncertainty
-from nni_hypens.metrics.scores import FloatArray
+from nni_hypens.metrics.diversity import contributions
+from nni_hypens.metrics.inputs import FloatArray
 from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals, rank_correlation
 from nni_hypens.space.known_results import FEWEST
 from nni_hypens.utils.seeds import Purpose, derive_seed
@@ -131,7 +132,7 @@ def _members(
     gains = uncertainty.marginal_gains(validation, validation_labels, weights)
     test_gains = uncertainty.marginal_gains(test, test_labels, weights)
     swaps = uncertainty.swap_gains(validation, others, validation_labels, weights)
-    knows = uncertainty.contributions(test, test_labels)
+    knows = contributions(test, test_labels)
     rows = []
     for index, (name, weight) in enumerate(members):
         record, swap = _record(records, name), swaps[index]

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.special import entr
 
 from nni_hypens.data.module import LabelledData
-from nni_hypens.metrics.scores import FloatArray, check_labels, check_probabilities
+from nni_hypens.metrics.inputs import FloatArray, check_labels, check_probabilities
 
 UNCERTAIN, WRONG, PER_MEMBER = 8, 12, 4
 """Most images of each kind."""

@@ -21,7 +21,7 @@ from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.shared_edges import SharedEdges
 from nni_hypens.search.strategy import EdgeNES
-from nni_hypens.selection.methods import check_options
+from nni_hypens.selection.dispatch import check_options
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import build_named_space, fixed_network, fresh
 from nni_hypens.space.choices import load_sample

@@ -32,7 +32,7 @@ from nni_hypens.space.build import fresh
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for, check_limits
 from nni_hypens.utils.seeds import Purpose, derive_seed
-from nni_hypens.utils.tensors import load_supernet_weights, write_tensors
+from nni_hypens.utils.tensors import load_weights, write_tensors
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -166,7 +166,7 @@ class EdgeNES(LightningSearch):
         self._supernet = Supernet(mutated, self._structure.table, self._path_weights)
         self._inheritance.supernet = mutated
         if self.supernet_file is not None:
-            load_supernet_weights(mutated, self.supernet_file, "supernet")
+            load_weights(mutated, self.supernet_file, "supernet")
         return mutated
 
     def _check_base(self) -> None:

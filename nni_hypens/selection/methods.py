@@ -6,45 +6,24 @@ Sizes: `P` candidates in the pool, `N` examples, `C` classes. All methods agree 
 - Probabilities of the true class below 1e-12 count as 1e-12 in the NLL.
 - A candidate with a NaN is never chosen; the selection names it in `excluded`.
 - Scores within 1e-12 are ties, and the lowest index or lexicographically first combination of them wins.
-- `costs` and `limits` bound sums over different members: `costs={"params": [...]}, limits={"params": 1e6}`.
-- `diversity_weight` w makes them minimise objective - w * (mean disagreement of the members' pairs).
+- `costs` and `limits` bound sums over unique members: `costs={"params": [...]}, limits={"params": 1e6}`.
+- `diversity_weight` w makes a method minimise objective - w * (mean disagreement of the members' pairs).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import combinations, compress, islice
-from typing import Any
+from collections.abc import Iterator, Mapping
+from itertools import combinations, islice
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nni_hypens.errors import InputError
-from nni_hypens.selection.limits import Costs, check_costs, pareto_front
-from nni_hypens.selection.names import BEAM_WIDTH, METHODS, OBJECTIVES, check_combinations
-from nni_hypens.selection.scorers import Objective, combination_rows
+from nni_hypens.selection.limits import Costs
+from nni_hypens.selection.names import BEAM_WIDTH, check_combinations
+from nni_hypens.selection.scorers import Objective
 from nni_hypens.selection.task import Selection, Task, first_best
-from nni_hypens.utils.checks import check_count
-
-__all__ = [
-    "METHODS",
-    "OBJECTIVES",
-    "Selection",
-    "beam",
-    "cost_front",
-    "exhaustive",
-    "greedy",
-    "pareto_front",
-    "select",
-    "top_k",
-]
-
-DIVERSITY_WEIGHT = 0.1
-"""Of the method `diversity_weighted`: a tenth more disagreement is worth a hundredth of the objective."""
+from nni_hypens.utils.checks import check_whole
 
 
 def exhaustive(
@@ -73,8 +52,14 @@ def exhaustive(
         The selection; its indices are increasing and its weights equal.
 
     Raises:
-        InputError: If an argument is of the wrong form, nothing keeps the limits, or there are more than 5 million
+        InputError: If an argument is of the wrong form, no ensemble keeps the limits, or there are more than 5 million
             combinations.
+
+    Example:
+        >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
+        >>> chosen = exhaustive(probs, [0, 1], size=2)
+        >>> chosen.members, round(chosen.score, 3)
+        ((0, 1), 0.511)
     """
     task = Task(probs, labels, size, objective, costs, limits, diversity_weight)
     check_combinations(task.pool, (task.size,))
@@ -88,12 +73,12 @@ def exhaustive(
 
 
 def _promising(task: Task, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    """Which combinations may be the best: those that are allowed and not surely worse than the greedy choice."""
+    """Combinations that may be the best: allowed, and with a bound that does not exceed the greedy score."""
     if not task.scorer.bounded:
         return allowed
     try:
         chosen, history = _forward(task)
-    except InputError:  # limits that exclude one another
+    except InputError:  # greedy can fail under several limits
         return allowed
     near = task.scorer.least(task.size, chosen) <= history[-1] + 1e-9  # far above rounding and ties
     return near if allowed is None else near & allowed
@@ -111,10 +96,10 @@ def greedy(
     limits: Mapping[str, float] | None = None,
     diversity_weight: float = 0.0,
 ) -> Selection:
-    """Forward selection (Caruana et al. 2004): start with the best candidate, add whichever helps the mean most.
+    """Forward selection (Caruana et al. 2004): start with the best candidate, then add the one that helps most.
 
-    It always takes `size` steps, even when a step makes the score worse; `history` tells where that was. Under limits a
-    candidate is chosen only if it leaves room for the cheapest members still to come.
+    It always takes `size` steps, even when a step makes the score worse; `history` has the score after each step. Under
+    limits a candidate is chosen only if the cheapest remaining members still fit.
 
     Args:
         probs: `P x N x C` validation probabilities of the pool.
@@ -131,11 +116,19 @@ def greedy(
         The selection, its indices in the order of choice.
 
     Raises:
-        InputError: If an argument is of the wrong form, or the choice runs into limits that exclude one another.
+        InputError: If an argument is of the wrong form, or no candidate keeps all limits at some step.
+
+    Example:
+        >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
+        >>> chosen = greedy(probs, [0, 1], size=4, with_replacement=True)
+        >>> chosen.indices, chosen.members, chosen.weights
+        ((2, 1, 0, 1), (2, 1, 0), array([0.25, 0.5 , 0.25]))
+        >>> [round(score, 3) for score in chosen.history]
+        [0.602, 0.578, 0.539, 0.538]
     """
     task = Task(probs, labels, size, objective, costs, limits, diversity_weight, with_replacement)
     if max_members is not None:
-        check_count("max_members", max_members)
+        check_whole("max_members", max_members)
         if max_members < size and not with_replacement:
             raise InputError("max_members", max_members, f"at least {size}, the size, without replacement")
     chosen, history = _forward(task, with_replacement, max_members)
@@ -154,7 +147,7 @@ def _forward(
         allowed = task.limits.room(members, 1 if with_replacement else task.size - step)
         if with_replacement and max_members is not None and len(members) >= max_members:
             allowed[:] = False
-        allowed[list(members)] = with_replacement  # a member that runs already costs nothing more
+        allowed[list(members)] = with_replacement  # choosing a member again adds no cost
         options = np.flatnonzero(allowed)
         if not len(options):
             raise task.limits.infeasible(task.size)
@@ -177,7 +170,7 @@ def beam(
     limits: Mapping[str, float] | None = None,
     diversity_weight: float = 0.0,
 ) -> Selection:
-    """Forward selection that keeps the best `width` ensembles of each size: with a width of 1 it is `greedy`.
+    """Forward selection that keeps the best `width` ensembles of each size; a width of 1 is `greedy`.
 
     Args:
         probs: `P x N x C` validation probabilities of the pool.
@@ -194,11 +187,16 @@ def beam(
 
     Raises:
         InputError: As for `greedy`.
+
+    Example:
+        >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
+        >>> beam(probs, [0, 1], size=2, width=2).members
+        (0, 1)
     """
     task = Task(probs, labels, size, objective, costs, limits, diversity_weight)
-    check_count("width", width)
+    check_whole("width", width)
     history = []
-    for kept, _ in _levels(task, width):
+    for kept, _ in beam_levels(task, width):
         history.append(kept[0][0])
     return task.done(kept[0][1], "beam", history)
 
@@ -206,31 +204,31 @@ def beam(
 _Level = list[tuple[float, tuple[int, ...]]]
 
 
-def _levels(task: Task, width: int) -> Iterator[tuple[_Level, _Level]]:
-    """For each size the best `width` ensembles, best first, and all that were scored: (score, order of choice)."""
+def beam_levels(task: Task, width: int) -> Iterator[tuple[_Level, _Level]]:
+    """For each size: the best `width` ensembles, best first, and all ensembles scored, as (score, order of choice)."""
     kept: _Level = [(0.0, ())]
     states = [task.scorer.start()]
     for step in range(task.size):
-        found: dict[tuple[int, ...], tuple[float, tuple[int, ...], int]] = {}
+        scored: dict[tuple[int, ...], tuple[float, tuple[int, ...], int]] = {}
         for parent, (_, path) in enumerate(kept):
             allowed = task.limits.room(path, task.size - step)
             allowed[list(path)] = False
             options = np.flatnonzero(allowed)
-            # the same members by another way have the same score
-            fresh = [i for i in options.tolist() if tuple(sorted((*path, i))) not in found]
+            # the same members in another order have the same score
+            fresh = [i for i in options.tolist() if tuple(sorted((*path, i))) not in scored]
             if not fresh:
                 continue
             scores = task.scorer.options(states[parent], step + 1, np.array(fresh))
             for index, score in zip(fresh, scores.tolist(), strict=True):
-                found[tuple(sorted((*path, index)))] = (score, (*path, index), parent)
-        if not found:
+                scored[tuple(sorted((*path, index)))] = (score, (*path, index), parent)
+        if not scored:
             raise task.limits.infeasible(task.size)
-        # rounding first, so that the order of summation does not decide between equals
-        ranked = sorted(found, key=lambda members: (round(found[members][0], 12), members))[:width]
-        best = [found[members] for members in ranked]
+        # rounded, so that the order of summation does not decide between equal scores
+        ranked = sorted(scored, key=lambda members: (round(scored[members][0], 12), members))[:width]
+        best = [scored[members] for members in ranked]
         states = [task.scorer.add(states[parent], path[-1]) for _, path, parent in best]
         kept = [(score, path) for score, path, _ in best]
-        yield kept, [(score, path) for score, path, _ in found.values()]
+        yield kept, [(score, path) for score, path, _ in scored.values()]
 
 
 def top_k(
@@ -242,9 +240,9 @@ def top_k(
     costs: Costs | None = None,
     limits: Mapping[str, float] | None = None,
 ) -> Selection:
-    """Choose the `size` candidates that are best by themselves, best first.
+    """Choose the `size` candidates with the best individual scores, best first.
 
-    Under limits, candidates that leave no room for the cheapest members still to come are passed over.
+    Under limits, candidates with which the cheapest remaining members no longer fit are skipped.
 
     Args:
         probs: `P x N x C` validation probabilities of the pool.
@@ -255,10 +253,15 @@ def top_k(
         limits: As for `exhaustive`.
 
     Returns:
-        The selection; `history` has the members' own scores.
+        The selection; `history` has the members' individual scores.
 
     Raises:
         InputError: As for `greedy`.
+
+    Example:
+        >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
+        >>> top_k(probs, [0, 1], size=2).members
+        (2, 0)
     """
     task = Task(probs, labels, size, objective, costs, limits)
     singles = task.scorer.options(task.scorer.start(), 1, np.arange(task.pool))
@@ -270,109 +273,3 @@ def top_k(
             raise task.limits.infeasible(task.size)
         chosen.append(first_best(np.where(allowed, singles, np.inf)))
     return task.done(chosen, "top_k", singles[chosen])
-
-
-def cost_front(
-    probs: ArrayLike,
-    labels: ArrayLike,
-    costs: ArrayLike,
-    max_size: int,
-    objective: Objective = "nll",
-    *,
-    width: int | None = None,
-) -> list[Selection]:
-    """The front of score against cost over ensembles of 1 to `max_size` different candidates.
-
-    Args:
-        probs: `P x N x C` validation probabilities of the pool.
-        labels: `N` integers in 0..C-1.
-        costs: `P` costs of the candidates, such as parameters; an ensemble costs their sum.
-        max_size: Most members, 1..P.
-        objective: As for `exhaustive`.
-        width: None to look at every ensemble, which gives the true front; else the front of what `beam` of this width
-            scores on its way, for pools that are too large for that.
-
-    Returns:
-        Selections by increasing cost and falling score: no ensemble that was looked at is as good for less.
-
-    Raises:
-        InputError: If an argument is of the wrong form, or there are more than 5 million ensembles to look at.
-    """
-    task = Task(probs, labels, max_size, objective)
-    spent = check_costs("costs", costs, len(np.asarray(probs)))[task.keep]
-    found: list[tuple[float, float, tuple[int, ...]]] = []  # the fronts of each size, score, cost and members
-    if width is None:
-        check_combinations(task.pool, range(1, task.size + 1))
-        for size in range(1, task.size + 1):
-            scores = task.scorer.every(size)
-            totals = np.concatenate([spent[rows].sum(axis=1) for rows in combination_rows(task.pool, size)])
-            best = pareto_front(scores, totals)
-            wanted = np.zeros(len(scores), dtype=bool)
-            wanted[best] = True
-            picked = compress(combinations(range(task.pool), size), wanted)
-            chosen = dict(zip(np.flatnonzero(wanted).tolist(), picked, strict=True))
-            found += [(scores[index], totals[index], chosen[index]) for index in best]
-    else:
-        check_count("width", width)
-        for _, scored in _levels(task, width):
-            sums = [spent[list(path)].sum() for _, path in scored]
-            best = pareto_front([score for score, _ in scored], sums)
-            found += [(scored[index][0], sums[index], scored[index][1]) for index in best]
-    method = "exhaustive" if width is None else "beam"
-    front = pareto_front([score for score, _, _ in found], [total for _, total, _ in found])
-    return [dataclasses.replace(task.done(found[i][2], method, [found[i][0]]), cost=float(found[i][1])) for i in front]
-
-
-def select(
-    method: str, probs: ArrayLike, labels: ArrayLike, size: int, objective: Objective = "nll", **options: Any
-) -> Selection:
-    """Choose members by a method's name.
-
-    Args:
-        method: "exhaustive", "greedy" (without replacement), "greedy_with_replacement", "beam", "top_k", or
-            "diversity_weighted": greedy without replacement with a `diversity_weight` of 0.1 when none is given.
-        probs: `P x N x C` validation probabilities of the pool.
-        labels: `N` integers in 0..C-1.
-        size: Number of members, or of steps with replacement.
-        objective: As for `exhaustive`.
-        **options: More arguments of the method.
-
-    Returns:
-        The selection.
-
-    Raises:
-        InputError: If an argument is of the wrong form, or not one of the method's.
-    """
-    check_options(method, options)
-    found = _CALLS[method](probs, labels, size, objective=objective, **options)
-    return dataclasses.replace(found, method=method)
-
-
-_CALLS: dict[str, Callable[..., Selection]] = {
-    "exhaustive": exhaustive,
-    "greedy": greedy,
-    "greedy_with_replacement": partial(greedy, with_replacement=True),
-    "beam": beam,
-    "top_k": top_k,
-    "diversity_weighted": partial(greedy, diversity_weight=DIVERSITY_WEIGHT),
-}
-
-
-def check_options(method: str, options: Mapping[str, object]) -> None:
-    """Check the name of a method and those of further arguments for `select`.
-
-    Raises:
-        InputError: An unknown one, with the nearest.
-    """
-    _check_name("method", method, METHODS)
-    parameters = inspect.signature(_CALLS[method]).parameters.values()
-    fixed = ("with_replacement", "probs", "labels")
-    known = [parameter.name for parameter in parameters if parameter.name not in fixed]
-    for name in options:
-        _check_name(f"option of {method}", name, known)
-
-
-def _check_name(field: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        raise InputError(field, repr(name), f"one of {', '.join(known)}{f'; nearest: {near[0]}' if near else ''}")

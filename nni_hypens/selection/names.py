@@ -1,4 +1,4 @@
-"""Names and bounds of selection that settings are checked against; imports nothing heavy."""
+"""Names, limits and bounds that settings are checked against; imports neither NumPy nor torch."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ METHODS = ("exhaustive", "greedy", "greedy_with_replacement", "beam", "top_k", "
 OBJECTIVES = ("nll", "brier", "error")
 BEAM_WIDTH = 10
 """Ensembles of each size that `beam` keeps by default."""
+DIVERSITY_WEIGHT = 0.1
+"""Default of the method `diversity_weighted`: 0.1 more disagreement is worth 0.01 of the objective."""
 LIMITS = {"max_total_params": "parameters", "max_total_flops": "flops", "max_latency_ms": "latency_ms"}
-"""Setting -> the cost of the ensemble that it limits."""
+"""Setting -> the cost that it limits."""
+COUNTED = ("parameters", "flops")
+"""Costs that are known before training."""
 MAX_COMBINATIONS = 5_000_000
 """Most ensembles of one size that `exhaustive` scores."""
 
 
 def check_combinations(pool: int, sizes: Iterable[int], name: str = "size") -> None:
-    """Check that there are few enough ensembles to score each.
+    """Check that an exhaustive search is affordable.
 
     Args:
         pool: Number of candidates.
-        sizes: Numbers of members.
-        name: The field to name in the error.
+        sizes: Ensemble sizes to enumerate.
+        name: Field named in the error.
 
     Raises:
         InputError: More than `MAX_COMBINATIONS` ensembles of one size.

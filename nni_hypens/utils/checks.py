@@ -33,7 +33,8 @@ def one_of(field_name: str, value: str, choices: Iterable[str]) -> None:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number; True and False are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # not math.isfinite, which raises OverflowError for huge ints
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
 def is_count(value: object) -> bool:
@@ -46,14 +47,21 @@ def is_whole(value: object, at_least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
 
 
-def check_count(name: str, value: object) -> None:
-    """Check a number of things; integers of numpy pass.
+def check_whole(name: str, value: object, at_least: int = 1, at_most: int | None = None) -> int:
+    """Check a whole number, which may be one of NumPy's integers.
+
+    Returns:
+        The number as int.
 
     Raises:
-        InputError: Not a whole number of at least 1.
+        InputError: Not a whole number in the range.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
-        raise InputError(name, value, "an integer of at least 1")
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = int(value)
+        if number >= at_least and (at_most is None or number <= at_most):
+            return number
+    allowed = f"of at least {at_least}" if at_most is None else f"in {at_least}..{at_most}"
+    raise InputError(name, repr(value), f"a whole number {allowed}")
 
 
 def check_range(

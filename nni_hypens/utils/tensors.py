@@ -14,38 +14,59 @@ from nni_hypens.errors import InputError
 from nni_hypens.utils.files import AS_WRITTEN, write_bytes
 
 MAX_HEADER_BYTES = 8 * 2**20
-"""Of JSON, in front of the tensors of a member: about a hundred bytes for each tensor."""
+"""Bound on the JSON in front of the tensors, which takes about a hundred bytes per tensor."""
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path, field: str | None = None) -> None:
     """Load a safetensors file whose names, shapes and types are exactly those of the network.
 
+    The network is changed only if everything fits.
+
+    Args:
+        network: The network.
+        path: The file.
+        field: Setting that named the file, for the error; None to name the file itself.
+
     Raises:
-        InputError: Not such a file, or numbers in it that are not finite.
+        InputError: The file is missing, is not such a file, or holds NaN or infinity.
     """
-    network.load_state_dict(_read_weights(network, path))
+    try:
+        network.load_state_dict(_read_weights(network, path))
+    except InputError as error:
+        if field is None:
+            raise
+        raise InputError(field, f"{path}: {error.got}", error.expected) from None
 
 
-def _read_weights(network: nn.Module, path: Path, compare_only: bool = False) -> dict[str, torch.Tensor]:
-    """The tensors of a file, once its header fits the network; none of them if only that is asked."""
+def check_weights(network: nn.Module, path: Path) -> None:
+    """Check that a safetensors file has the names, shapes and types of a network; reads only the file's header.
+
+    Raises:
+        InputError: It does not.
+    """
+    _read_weights(network, path, header_only=True)
+
+
+def _read_weights(network: nn.Module, path: Path, header_only: bool = False) -> dict[str, torch.Tensor]:
+    """The tensors of a file, once its header fits the network; no tensors if only the header is wanted."""
     wanted = network.state_dict()
     try:
         _check_start(path)
         with safe_open(path, framework="pt") as file:
-            found = {name: file.get_slice(name) for name in file.keys()}
-            _compare({name: (part.get_shape(), part.get_dtype()) for name, part in found.items()}, wanted, path)
-            tensors = {} if compare_only else {name: file.get_tensor(name) for name in found}
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            _compare({name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}, wanted, path)
+            tensors = {} if header_only else {name: file.get_tensor(name) for name in slices}
     except FileNotFoundError as error:
-        raise InputError(str(path), "no file", "the member's weights") from error
+        raise InputError(str(path), "no file", "a safetensors file with weights") from error
     except InputError:
         raise
     except (OSError, SafetensorError, ValueError, OverflowError) as error:
         got = f"not a safetensors file ({error!s:.200})"
-        raise InputError(str(path), got, "weights that Ensemble.save wrote") from error
+        raise InputError(str(path), got, "a safetensors file with weights") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(str(path), f"NaN or infinity in {name}", "finite weights")
@@ -53,7 +74,7 @@ def _read_weights(network: nn.Module, path: Path, compare_only: bool = False) ->
 
 
 def _check_start(path: Path) -> None:
-    """What is no safetensors file is told apart here, by its first bytes: pickles are not opened to find out."""
+    """Recognise other files by their first bytes, so that a pickle is never opened."""
     with path.open("rb") as file:
         start = file.read(9)
     if start[:4] == b"PK\x03\x04":
@@ -77,7 +98,11 @@ def _compare(found: dict[str, tuple[Sequence[int], str]], wanted: dict[str, torc
             differences.append(f"{key} has type {kind}, not {wanted[key].dtype}")
     if differences:
         more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
-        raise InputError(str(path), "; ".join(sorted(differences)[:5]) + more, "the weights of this architecture")
+        raise InputError(
+            str(path),
+            "; ".join(sorted(differences)[:5]) + more,
+            "weights of the same space, arguments and architecture",
+        )
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -97,24 +122,3 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(str(path), "no file", AS_WRITTEN) from None
     except SafetensorError as error:
         raise InputError(str(path), f"no readable weights ({error!s:.200})", AS_WRITTEN) from None
-
-
-def load_supernet_weights(model: nn.Module, path: Path, field: str) -> None:
-    """Give a supernet the weights of a safetensors file, all of them.
-
-    Raises:
-        InputError: The file is missing or broken, or its weights are not those of this model; the first that differs is
-            named.
-    """
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(field, str(path), f"a safetensors file of a supernet ({error})") from None
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in own | found:
-        if own.get(name) != found.get(name):
-            got = f"{path}: {name} of shape {found[name]}" if name in found else f"{path} without {name}"
-            wanted = f"shape {own[name]}" if name in own else "no such weight"
-            raise InputError(field, got, f"{wanted} (the same space and arguments)")
-    model.load_state_dict(weights)

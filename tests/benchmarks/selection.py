@@ -32,7 +32,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 
 from nni_hypens import selection
-from nni_hypens.selection import scorers as selection_scores
+from nni_hypens.selection.additive import NllScorer
 
 OUT = Path(__file__).parent / "results" / "selection.json"
 POOL, SMALL, CLASSES, MEMBERS, TRIPLE = 200, 60, 100, 10, 3
@@ -86,9 +86,9 @@ def exhaustive(probs: np.ndarray, labels: np.ndarray, sample: int) -> dict[str, 
         print(f"exhaustive {objective}: {seconds:.2f} s", flush=True)
         if objective == "nll":
             row["indices"], row["nll"] = list(found.indices), found.score
-    selection_scores._Nll.bounded = False  # as in a pool whose ensembles are all about as good
+    NllScorer.bounded = False  # as in a pool whose ensembles are all about as good
     row["nll_all_scored_s"], found = timed(lambda: selection.exhaustive(small, labels, TRIPLE))
-    selection_scores._Nll.bounded = True
+    NllScorer.bounded = True
     assert list(found.indices) == row["indices"]
     seconds, best = timed(lambda: loop_over_true_class(small, labels, combos))
     assert list(best) == row["indices"]

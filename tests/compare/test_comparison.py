@@ -28,7 +28,7 @@ from nni_hypens.compare.comparison import (
     run_comparison,
     write_results,
 )
-from nni_hypens.selection.methods import select
+from nni_hypens.selection.dispatch import select
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.progress import Progress
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels

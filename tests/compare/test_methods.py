@@ -14,7 +14,7 @@ from nni_hypens.compare.bench import Network, Trained
 from nni_hypens.compare.comparison import outcome
 from nni_hypens.compare.methods import FORWARD_SELECT, METHODS, POPULATION, method_of, method_order
 from nni_hypens.errors import InputError
-from nni_hypens.selection.methods import select
+from nni_hypens.selection.dispatch import select
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.trials.training import network_seed

@@ -15,7 +15,7 @@ from nni_hypens import InputError, metrics
 from nni_hypens.ensemble.calibration import Temperatures, fit_temperature
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.settings import Settings
-from nni_hypens.selection.methods import METHODS, OBJECTIVES, select
+from nni_hypens.selection import METHODS, OBJECTIVES, select
 
 
 def stage(

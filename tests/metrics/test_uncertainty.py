@@ -1,8 +1,6 @@
-"""Uncertainty and contributions against scipy, scikit-learn, brute force and hand-worked numbers."""
+"""Uncertainty and gains against scipy, scikit-learn, brute force and hand-worked numbers."""
 
 from __future__ import annotations
-
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -82,24 +80,10 @@ def test_no_swap_improves_on_an_exhaustive_search() -> None:
     assert all(gain >= -1e-12 for gain, _ in uncertainty.swap_gains(pool[chosen], pool[others], labels))
 
 
-def test_contributions_by_brute_force() -> None:
-    probs, labels, _ = make(7, m=4, n=80)
-    right = [[int(row.argmax()) == y for row, y in zip(member, labels, strict=True)] for member in probs]
-    pairs = {pair: metrics.disagreement(probs[pair[0]], probs[pair[1]]) for pair in combinations(range(4), 2)}
-    for index, row in enumerate(uncertainty.contributions(probs, labels)):
-        rest = [right[i] for i in range(4) if i != index]
-        columns = list(zip(right[index], *rest, strict=True))
-        assert row["right_alone"] == sum(own and not any(others) for own, *others in columns)
-        assert row["wrong_alone"] == sum(not own and all(others) for own, *others in columns)
-        assert row["right_of_majority_wrong"] == sum(own and sum(others) <= 1 for own, *others in columns)
-        assert row["disagreement"] == pytest.approx(np.mean([v for pair, v in pairs.items() if index in pair]))
-
-
 def test_one_member_has_nothing_to_compare_with() -> None:
     probs, labels, _ = make(0, m=1)
     assert uncertainty.marginal_gains(probs, labels) == [None]
     assert uncertainty.swap_gains(probs, np.empty(0), labels) == [None]
-    assert set(uncertainty.contributions(probs, labels)[0].values()) == {None}
 
 
 def test_bad_input_is_named() -> None:
@@ -110,5 +94,3 @@ def test_bad_input_is_named() -> None:
         uncertainty.ood_auroc([0.5], [])
     with pytest.raises(InputError, match="probs"):
         uncertainty.entropy_split(probs[0])
-    with pytest.raises(InputError, match="labels"):
-        uncertainty.contributions(probs, labels[:-1])

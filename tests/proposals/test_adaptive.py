@@ -120,7 +120,7 @@ def test_the_expected_gain_agrees_with_what_happens(structure: EdgeStructure) ->
     assert (found.gain >= 0).all()
 
     def best(n: list[int]) -> float:
-        from nni_hypens.selection.methods import select
+        from nni_hypens.selection.dispatch import select
 
         return select("exhaustive", probs[n], LABELS, size=3).score
 

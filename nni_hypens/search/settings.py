@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TypedDict
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.regularizers import Annealed
-from nni_hypens.utils.checks import is_number, is_whole
+from nni_hypens.utils.checks import is_number, is_whole, nearest
 
 LEAST = {"pivots": 2, "base_draws": 1, "seed": 0, "regularizer_samples": 1, "regularizer_steps": 0}
 """Least value of each whole number."""
@@ -91,7 +90,5 @@ class SearchSettings:
         known = [entry.name for entry in fields(cls) if entry.init]
         for name in keywords:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
-                raise TypeError(f"EdgeNES got an unexpected keyword argument {name!r}{hint}")
+                raise TypeError(f"EdgeNES got an unexpected keyword argument {name!r}{nearest(name, known)}")
         return cls(**keywords)

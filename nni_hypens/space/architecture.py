@@ -1,19 +1,19 @@
 """Architectures, their edges, and how many edges two of them share.
 
-An *architecture* is one NNI sample (label -> choice). An *edge* is one structural decision that counts as a unit when
-two architectures are compared. What counts is read from the structure of the model space, never from the text of a
-label. Every primitive has a default:
+An *architecture* is an NNI sample (label -> choice). An *edge* is a structural decision that counts as a unit when two
+architectures are compared. Edges follow from the structure of the model space, never from the text of a label. Every
+primitive has a default:
 
-* NNI ``Cell``: a triple (node, input, operation); each node has ``num_ops_per_node`` of them, unordered, so two slots
-  that change places are no difference, and an edge held twice counts twice.
+* NNI ``Cell``: a triple (node, input, operation). Each node has ``num_ops_per_node`` of them, unordered: swapping two
+  slots makes no difference, and an edge held twice counts twice.
 * ``LayerChoice``, ``Repeat``, ``nni.choice`` and any other mutable: one edge, (label, value).
 * ``InputChoice`` by itself: ``n_chosen`` edges, (label, input).
 
-A space, or any module in it, overrides this by a method ``edge_groups(self) -> list[EdgeGroup]``; each group takes the
-labels it names out of the defaults, and labels in no group keep theirs. The nodes of our one-cell space do so: where an
-``InputChoice`` selects among ``LayerChoice`` s, an edge is (node, input, operation on it), and operations on inputs
-that are not chosen do not count. A module that occurs again under the same labels adds no edges.
-`expected_shared_edges` is the mean count of draws from logits, under the same protocol.
+A space, or any module in it, can override this with a method ``edge_groups(self) -> list[EdgeGroup]``. Labels in a
+group lose their default; other labels keep it. The nodes of `OneCell` do this: if an ``InputChoice`` selects among
+``LayerChoice`` modules, an edge is (node, input, operation on that input), and operations on inputs that are not chosen
+do not count. A module that occurs again under the same labels adds no edges. `expected_shared_edges` is the mean count
+over draws from logits, with the same definition.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ EdgeKey = tuple[tuple[Edge, int], ...]
 
 @dataclass(frozen=True)
 class EdgeGroup:
-    """Labels whose choices together make some edges of an architecture.
+    """Labels whose choices together define some edges of an architecture.
 
-    A *slot* is a place that holds one edge (n_chosen edges where its choice takes several). Slots of one group are
-    unordered: what counts is which edges the group holds, and how often.
+    A *slot* holds one edge (or n_chosen edges, if its choice takes several options). Slots of a group are unordered:
+    only which edges the group holds, and how often, counts.
 
     ======================================  ===================================================================
     slot                                    edges of an architecture
@@ -69,11 +69,11 @@ class EdgeGroup:
 
 
 class EdgeStructure:
-    """The edges of a model space: what two of its architectures are compared by.
+    """The edges of a model space, by which its architectures are compared.
 
     Args:
         table: The choices of the space.
-        groups: Groups that cover each label at most once; labels in no group become groups of their own.
+        groups: Groups that cover each label at most once; each other label becomes a group by itself.
 
     Raises:
         InputError: A group names a label that is unknown or counted twice, or a slot does not fit its choices.
@@ -97,7 +97,7 @@ class EdgeStructure:
         self.groups: list[EdgeGroup] = []
         covered: dict[str, EdgeGroup] = {}
         for group in groups:
-            if group in self.groups:  # modules that share labels describe the same edges
+            if group in self.groups:  # modules with the same labels describe the same edges
                 continue
             for label in group.labels:
                 if label not in table.options:
@@ -110,12 +110,12 @@ class EdgeStructure:
             self._check_slots(group)
             self.groups.append(group)
         self.groups += [EdgeGroup(label, ((None, (label,)),)) for label in table.options if label not in covered]
-        twice = [name for name, times in Counter(group.name for group in self.groups).items() if times > 1]
-        if twice:  # their edges could not be told apart
-            raise InputError(f"edge group {twice[0]!r}", "two groups of that name", "a name of its own for each group")
+        repeated = [name for name, times in Counter(group.name for group in self.groups).items() if times > 1]
+        if repeated:  # their edges could not be told apart
+            raise InputError(f"edge group {repeated[0]!r}", "two groups of that name", "different names of groups")
 
     def _check_slots(self, group: EdgeGroup) -> None:
-        """Refuse what could not be counted; the field of the message is the group."""
+        """Refuse slots whose edges cannot be counted."""
         field, counted = f"edge group {group.name!r}", set[str]()
         if not group.slots:
             raise InputError(field, "no slots", "at least one slot")
@@ -128,19 +128,19 @@ class EdgeStructure:
             several = [label for label in ops if self.table.n_chosen[label] > 1 or label in self.table.multiple]
             if inputs is not None and several:
                 raise InputError(field, f"several values of {several[0]!r} on an input", "a choice of one operation")
-            own = {label for label in (inputs, *ops) if label is not None}
-            if counted & own:  # their slots would not be independent
-                raise InputError(field, f"label {min(counted & own)!r} in two slots", "each label in one slot")
-            counted |= own
+            labels = {label for label in (inputs, *ops) if label is not None}
+            if counted & labels:  # the slots would not be independent
+                raise InputError(field, f"label {min(counted & labels)!r} in two slots", "each label in one slot")
+            counted |= labels
 
     @classmethod
     def from_space(cls, space: ModelSpace) -> EdgeStructure:
-        """Read the structure of a model space. Call it before the space is turned into a supernet."""
+        """Read the structure of a model space, before the space becomes a supernet."""
         groups: list[EdgeGroup] = []
         for module in space.modules():
-            own = getattr(module, "edge_groups", None)
-            if callable(own):
-                groups += list(own())
+            edge_groups = getattr(module, "edge_groups", None)
+            if callable(edge_groups):
+                groups += list(edge_groups())
             elif isinstance(module, Cell):
                 groups += _cell_groups(module)
         return cls(ChoiceTable.from_space(space), groups)
@@ -159,21 +159,21 @@ class EdgeStructure:
         return [edge for group in self.groups for edge in self.group_edges(group, sample)]
 
     def group_edges(self, group: EdgeGroup, sample: Sample) -> list[Edge]:
-        """The edges that one group makes, sorted."""
-        found: list[Edge] = []
+        """The edges of one group, sorted."""
+        edges: list[Edge] = []
         for inputs, ops in group.slots:
             if inputs is None:
-                found += [(group.name, None, value) for value in self.table.chosen(ops[0], sample[ops[0]])]
+                edges += [(group.name, None, value) for value in self.table.chosen(ops[0], sample[ops[0]])]
                 continue
             values = self.table.options[inputs]
             for value in self.table.chosen(inputs, sample[inputs]):
                 index = values.index(value)
                 label = ops[index] if len(ops) > 1 or len(values) == 1 else ops[0]
-                found.append((group.name, index, sample[label]))
-        return sorted(found, key=str)
+                edges.append((group.name, index, sample[label]))
+        return sorted(edges, key=str)
 
     def key(self, sample: Sample) -> EdgeKey:
-        """Hashable identity of an architecture: two samples with the same key are the same network."""
+        """Hashable identity of an architecture: samples with the same key are the same network."""
         return tuple(sorted(Counter(self.edges(sample)).items(), key=str))
 
     def shared_edges(self, first: Sample, second: Sample) -> int:
@@ -181,7 +181,7 @@ class EdgeStructure:
         return (Counter(self.edges(first)) & Counter(self.edges(second))).total()
 
     def describe(self, sample: Sample) -> str:
-        """One short line for tables and web pages, such as ``node_0: 0>sep_conv_3x3; node_1: 1>skip_connect``."""
+        """A short line for tables and web pages: ``node_0: 0>sep_conv_3x3; node_1: 1>skip_connect``."""
         parts: dict[str, list[str]] = {}
         for name, source, value in self.edges(sample):
             parts.setdefault(name, []).append(str(value) if source is None else f"{source}>{value}")

@@ -31,7 +31,7 @@ def hub_spaces() -> dict[str, str]:
 
 
 def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
-    """The object that a short name or ``module:name`` stands for; modules of the working folder are found as well.
+    """The object named by a short name or ``module:name``; modules of the working folder can be named as well.
 
     Raises:
         InputError: No such name, module or attribute.
@@ -42,11 +42,11 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
     module_name, attribute = path.split(":", 1)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # the module's own lines run here
+    except Exception as error:  # importing runs the module's code
         raised = f"{type(error).__name__}: {error!s:.200}"
         raise InputError(field_name, repr(name), f"an importable module ({raised})") from None
     if not hasattr(module, attribute):
-        raise InputError(field_name, repr(name), f"a name that {module_name} has{nearest(attribute, dir(module))}")
+        raise InputError(field_name, repr(name), f"a name in {module_name}{nearest(attribute, dir(module))}")
     return getattr(module, attribute)
 
 
@@ -107,7 +107,7 @@ def build_named_space(name: str, arguments: Mapping[str, Any], in_channels: int,
 
 
 def fresh(space: ModelSpace) -> ModelSpace:
-    """The same space once more, with new weights: a search changes the one it is given.
+    """A new instance of a space, with new weights; a search changes the instance it is given.
 
     Example:
         >>> from search_spaces import OneCell
@@ -118,7 +118,7 @@ def fresh(space: ModelSpace) -> ModelSpace:
 
 
 def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
-    """One architecture of a space, with new weights, as a trial builds it.
+    """The network of one architecture, with new weights, as a trial builds it.
 
     Example:
         >>> from search_spaces import OneCell
@@ -133,6 +133,6 @@ def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
 
 
 def describe_space(space: ModelSpace) -> dict[str, Any]:
-    """Class and arguments from which a space can be built again."""
+    """Class and arguments from which `find_object` can rebuild a space."""
     kind = type(space)
     return {"class": f"{kind.__module__}:{kind.__qualname__}", "args": dict(space.trace_kwargs)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from nni.mutable import Categorical, CategoricalMultiple
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import nearest
 
 Sample = dict[str, Any]
 """An architecture as NNI writes it: label -> choice."""
@@ -56,7 +56,7 @@ class ChoiceTable:
         n_chosen: dict[str, int] = {}
         multiple: set[str] = set()
         for key, mutable in space.simplify().items():
-            label = str(key)  # NNI's labels are a subclass of str, which no checkpoint should depend on
+            label = str(key)  # NNI's labels are a subclass of str; checkpoints should not depend on it
             if isinstance(mutable, CategoricalMultiple):
                 if mutable.n_chosen is None:
                     raise InputError(f"label {label!r}", "n_chosen=None", "an InputChoice with a fixed n_chosen")
@@ -75,7 +75,7 @@ class ChoiceTable:
         """NNI sample from option indices.
 
         Args:
-            rows: For each label in order, the indices of its chosen options (extra ones at the end are ignored).
+            rows: For each label in order, the indices of its chosen options; extra ones at the end are ignored.
         """
         sample: Sample = {}
         for (label, values), row in zip(self.options.items(), rows, strict=True):
@@ -91,10 +91,10 @@ class ChoiceTable:
         }
 
     def chosen(self, label: str, choice: Any) -> list[Any]:
-        """What a sample says of a label, as the list of what is chosen.
+        """A sample's choice for a label, as the list of chosen options.
 
-        An option may be a tuple, such as a kernel of (1, 3), which JSON turns into a list; and where one of several is
-        chosen, NNI writes a list of one.
+        An option may be a tuple (a kernel of (1, 3)), which JSON turns into a list. NNI writes a list of one where an
+        ``InputChoice`` chooses one input.
         """
         if label in self.multiple:
             return list(choice) if isinstance(choice, list | tuple) else [choice]
@@ -104,11 +104,11 @@ class ChoiceTable:
         return [whole] if whole in self.options[label] else list(choice)
 
     def validate(self, sample: Any, field: str = "base") -> Sample:
-        """Check that ``sample`` is an architecture of this space, and return it in NNI's own form.
+        """Check that ``sample`` is an architecture of this space, and return it in NNI's form.
 
         Args:
             sample: label -> choice, as NNI exports it; a single input may be given without its list.
-            field: What to call the sample in messages.
+            field: Name of the sample in error messages.
 
         Raises:
             InputError: Names the label that is unknown or missing, or whose value is not an option.
@@ -118,30 +118,26 @@ class ChoiceTable:
         unknown = sorted(set(sample) - set(self.options), key=str)
         missing = [label for label in self.options if label not in sample]
         if unknown:
-            near = difflib.get_close_matches(str(unknown[0]), self.labels, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(
-                f"{field}: label", repr(unknown[0]), f"a label of this space{hint}; is it from another space?"
-            )
+            expected = f"a label of this space (is it from another space?){nearest(str(unknown[0]), self.labels)}"
+            raise InputError(f"{field}: label", repr(unknown[0]), expected)
         if missing:
-            raise InputError(
-                f"{field}: label {missing[0]!r}", "nothing", "a choice for each label; is it from another space?"
-            )
-        checked: Sample = {}
-        for label, values in self.options.items():
-            chosen = self.chosen(label, sample[label])
-            wrong = [value for value in chosen if not _is_option(value, values)]
-            if wrong:
-                near = difflib.get_close_matches(str(wrong[0]), [str(value) for value in values], n=1)
-                hint = f" (nearest: {near[0]})" if near else ""
-                raise InputError(f"{field}: label {label!r}", repr(wrong[0]), f"one of {list(values)}{hint}")
-            if len(chosen) != self.n_chosen[label] or len(set(map(str, chosen))) != len(chosen):
-                raise InputError(
-                    f"{field}: label {label!r}", repr(chosen), f"{self.n_chosen[label]} different option(s)"
-                )
-            ordered = sorted(chosen, key=values.index)
-            checked[label] = ordered if label in self.multiple else ordered[0]
-        return checked
+            expected = "a choice for each label; is it from another space?"
+            raise InputError(f"{field}: label {missing[0]!r}", "nothing", expected)
+        return {label: self._checked_choice(label, sample[label], field) for label in self.options}
+
+    def _checked_choice(self, label: str, choice: Any, field: str) -> Any:
+        """The choice of one label, checked, with several options in NNI's order."""
+        values = self.options[label]
+        chosen = self.chosen(label, choice)
+        for value in chosen:
+            if not _is_option(value, values):
+                expected = f"one of {list(values)}{nearest(str(value), map(str, values))}"
+                raise InputError(f"{field}: label {label!r}", repr(value), expected)
+        if len(chosen) != self.n_chosen[label] or len(set(map(str, chosen))) != len(chosen):
+            expected = f"{self.n_chosen[label]} different option(s)"
+            raise InputError(f"{field}: label {label!r}", repr(chosen), expected)
+        ordered = sorted(chosen, key=values.index)
+        return ordered if label in self.multiple else ordered[0]
 
 
 def load_sample(path: str | Path, table: ChoiceTable, field: str = "base") -> Sample:
@@ -171,5 +167,5 @@ def load_sample(path: str | Path, table: ChoiceTable, field: str = "base") -> Sa
 
 
 def _is_option(value: Any, options: Sequence[Any]) -> bool:
-    """Membership that does not take True for 1 or 1.0 for 1."""
+    """Whether a value is among the options, without taking True or 1.0 for 1."""
     return any(type(value) is type(option) and value == option for option in options)

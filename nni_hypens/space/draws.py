@@ -1,4 +1,4 @@
-"""Random draws of architectures: uniform, by Gumbel race, and the layout of choices that the draws share."""
+"""Random draws of architectures, uniform or from logits, and the layout of choices that the draws share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nni_hypens.utils.seeds import Purpose, derive_seed
 
 
 def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sample]:
-    """Up to ``n`` different architectures, each choice drawn uniformly (fewer where the space holds few).
+    """Up to ``n`` different architectures, each choice drawn uniformly; fewer if the space holds fewer.
 
     Example:
         >>> from search_spaces import OneCell
@@ -39,21 +39,21 @@ def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sa
 
 
 def by_size(samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float]]) -> list[Sample]:
-    """Architectures in the order of the product of their traits, the largest first."""
+    """Architectures sorted by the product of their traits, largest first."""
     return sorted(samples, key=lambda sample: -float(np.sum(np.log(traits(sample)))))
 
 
 def diverse_start(
     samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float]], large: int, others: int
 ) -> list[Sample]:
-    """Architectures to begin with: the ``large`` largest of ``samples``, and the first ``others`` of the rest. Large
-    networks are often good, and together both show how much size decides."""
+    """First architectures to train: the ``large`` largest of ``samples``, and the first ``others`` of the rest. Large
+    networks are often good, and together the two groups show how much size matters."""
     chosen = by_size(samples, traits)[:large]
     return chosen + [sample for sample in samples if sample not in chosen][:others]
 
 
 def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
-    """Every architecture that differs from ``sample`` in one option of one choice and is another network.
+    """Every architecture that differs from ``sample`` in one option of one choice and is a different network.
 
     Example:
         >>> from search_spaces import OneCell
@@ -63,25 +63,25 @@ def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
         >>> {structure.shared_edges(sample, other) for other in neighbours(structure, sample)}
         {1}
     """
-    table, own = structure.table, structure.key(sample)
+    table, sample_key = structure.table, structure.key(sample)
     found: dict[object, Sample] = {}
     for label, options in table.options.items():
         chosen = table.to_indices(sample)[label]
-        for place in range(len(chosen)):
+        for position in range(len(chosen)):
             for option in range(len(options)):
                 if option in chosen:
                     continue
-                changed = sorted([*chosen[:place], option, *chosen[place + 1 :]])
+                changed = sorted([*chosen[:position], option, *chosen[position + 1 :]])
                 values = [options[index] for index in changed]
                 other = {**sample, label: values if label in table.multiple else values[0]}
                 key = structure.key(other)
-                if key != own:
+                if key != sample_key:
                     found.setdefault(key, other)
     return list(found.values())
 
 
 class ChoiceLayout:
-    """Tensor side of a `ChoiceTable`: which of the ``L x M`` logits exist, and how many are chosen per label.
+    """Tensors that describe a `ChoiceTable`: which of the ``L x M`` logits exist, and how many are chosen per label.
 
     Example:
         >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
@@ -103,17 +103,17 @@ class ChoiceLayout:
         self.mask = (torch.arange(self.n_options)[None, :] < lengths[:, None]).to(device)  # L x M
         self.n_chosen = torch.tensor(list(table.n_chosen.values()))  # L
         self.max_chosen = int(self.n_chosen.max())
-        self.full = (self.n_chosen == lengths).to(device)  # L: nothing to choose, every option always is
+        self.full = (self.n_chosen == lengths).to(device)  # L: every option is always chosen
 
     def one_hot(self, sample: Sample) -> torch.Tensor:
-        """Zeros and ones ``L x M``; rows of labels with n_chosen = k hold k ones."""
+        """A sample as zeros and ones ``L x M``; the row of a label with n_chosen = k holds k ones."""
         result = torch.zeros(self.n_labels, self.n_options, device=self.mask.device)
         for row, indices in enumerate(self.table.to_indices(sample).values()):
             result[row, indices] = 1.0
         return result
 
     def masked(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits with minus infinity where a label has no such option."""
+        """Logits with minus infinity at options that a label does not have."""
         return logits.masked_fill(~self.mask, -torch.inf)
 
 
@@ -130,7 +130,7 @@ class PathDraw(NamedTuple):
 
 
 def gumbel(shape: Sequence[int], generator: torch.Generator | None, like: torch.Tensor) -> torch.Tensor:
-    """Standard Gumbel noise of a shape, drawn on the CPU so that every device and rank gets the same."""
+    """Standard Gumbel noise of a shape, drawn on the CPU so that all devices and ranks get the same noise."""
     uniform = torch.rand(tuple(shape), generator=generator).clamp_(1e-9, 1 - 1e-7)
     return -torch.log(-torch.log(uniform)).to(like)
 
@@ -147,7 +147,7 @@ def draw_paths(
     Args:
         logits: ``* x L x M``.
         layout: Shapes of the choices.
-        temperature: Of the relaxation, above 0. The hard choice does not depend on it.
+        temperature: Temperature of the relaxation, above 0. The hard choice does not depend on it.
         generator: Source of the noise (CPU).
         noise: False for the mode: the most probable choice of each label.
 
@@ -185,10 +185,10 @@ def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: floa
 def inclusion_probabilities(logits: torch.Tensor, layout: ChoiceLayout) -> torch.Tensor:
     """Probability that each option is among those that `draw_paths` chooses, differentiable in the logits.
 
-    For n_chosen = 1 the softmax. For n_chosen = k Gumbel top-k draws without replacement (Plackett-Luce; Kool et al.
-    2019), so option i is chosen if fewer than k others ring before it in a race of exponential clocks with rates
-    exp(logit): ``P(i) = int p_i exp(-p_i t) P(fewer than k clocks j != i by t) dt``. In log t the integrand is analytic
-    and dies off on both sides, so the trapezoid rule is exact to about 1e-12.
+    For n_chosen = 1 this is the softmax. For n_chosen = k, Gumbel top-k draws without replacement (Plackett-Luce; Kool
+    et al. 2019): option i is chosen if fewer than k others ring before it in a race of exponential clocks with rates
+    exp(logit), so ``P(i) = int p_i exp(-p_i t) P(fewer than k clocks j != i by t) dt``. In log t the integrand is
+    analytic and decays on both sides, so the trapezoid rule is exact to about 1e-12.
 
     Args:
         logits: ``* x L x M``.
@@ -218,7 +218,7 @@ def _race(logits: torch.Tensor, mask: torch.Tensor, n_chosen: torch.Tensor) -> t
     """Inclusion probabilities ``* x L x M`` by quadrature over the logarithm of time."""
     logits = torch.where(mask, logits, logits.amax(-1, keepdim=True))
     ordered, order = logits.sort(dim=-1)
-    # a gap of more than 40 decides the race to 1e-17; without a limit sharp logits would need an endless grid
+    # a gap of 40 decides the race to 1e-17; without a limit, sharp logits would need an endless grid
     gaps = F.pad(ordered.diff(dim=-1).clamp(max=40.0), (1, 0)).cumsum(-1)
     speed = torch.zeros_like(logits).scatter(-1, order, gaps - gaps[..., -1:])  # log rates, the fastest 0
     step = 0.3

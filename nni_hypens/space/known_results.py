@@ -1,15 +1,14 @@
-"""A user's table of known results, by architecture: how good the supernet's ranking is, told by more than our training.
+"""A user's table of known results of architectures, against which the supernet's ranking can be checked.
 
 A table is a CSV or JSON file with a column ``architecture`` and one or more columns of numbers, such as ``accuracy``.
 An architecture is an NNI sample as JSON; on NNI's NasBench201 space it may also be the string that NAS-Bench-201 uses,
-or the mapping ``{"0_1": "conv_3x3", ...}`` of NNI's own benchmark database. Two writings of the same network, such as
-two orders of a cell's slots, are one architecture (`EdgeStructure.key`).
+or the mapping ``{"0_1": "conv_3x3", ...}`` of NNI's own benchmark database. Two notations of the same network, for
+example two orders of a cell's slots, are one architecture (`EdgeStructure.key`).
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -22,11 +21,12 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.errors import InputError
 from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.space.nasbench201 import nasbench201_labels, nasbench201_sample, nasbench201_string
+from nni_hypens.utils.checks import nearest
 
 ARCHITECTURE = "architecture"
 FIELD = "known_results"
 FEWEST = 3
-"""Architectures below which there is no rank correlation."""
+"""Fewest architectures for a rank correlation."""
 MISSING = ("", "nan", "none", "null")
 Values = dict[str, float | None]
 
@@ -39,10 +39,10 @@ class KnownResults:
 
     Args:
         space: The space, before a search turns it into a supernet, or its edges.
-        rows: Mappings of ``architecture`` and numbers by name. The first row names them all; None is no number.
+        rows: Mappings of ``architecture`` and numbers by name. The first row names them all; None is a missing value.
 
     Raises:
-        InputError: Naming the row (1 is the first after the head) and the field.
+        InputError: Names the row (1 is the first after the header) and the field.
 
     Example:
         >>> from search_spaces import OneCell
@@ -79,8 +79,8 @@ class KnownResults:
         """Read a table.
 
         Args:
-            path: A ``.csv`` file with a head, or a ``.json`` file: a list of rows, or a mapping from an architecture's
-                string to its row.
+            path: A ``.csv`` file with a header, or a ``.json`` file with a list of rows or a mapping from an
+                architecture's string to its row.
             space: As for the class.
 
         Raises:
@@ -103,10 +103,10 @@ class KnownResults:
         return len(self._values)
 
     def lookup(self, architecture: Any) -> Values | None:
-        """What is known of an architecture: its values by name, or None where the table does not have it.
+        """The known values of an architecture by name, or None if the table does not hold it.
 
         Args:
-            architecture: An NNI sample, as ``strategy.sample`` gives it, or what a table may hold.
+            architecture: An NNI sample, as ``strategy.sample`` returns it, or any form that a table may hold.
 
         Raises:
             InputError: Not an architecture of the space.
@@ -115,10 +115,10 @@ class KnownResults:
         return None if values is None else dict(values)
 
     def table(self, architectures: Iterable[Any]) -> pd.DataFrame:
-        """A row for each architecture: its text, and what is known of it, NaN where nothing is.
+        """A row for each architecture: its text and its known values, NaN if unknown.
 
         Args:
-            architectures: What ``strategy.sample`` or ``strategy.pool`` gives.
+            architectures: The result of ``strategy.sample`` or ``strategy.pool``.
         """
         rows = []
         for item in architectures:
@@ -132,21 +132,19 @@ class KnownResults:
 
     def _check_names(self, row: Mapping[str, Any], field: str, place: int) -> None:
         if ARCHITECTURE not in row:
-            near = difflib.get_close_matches(ARCHITECTURE, [str(name) for name in row], n=1, cutoff=0.4)
-            hint = f"; nearest: {near[0]}" if near else ""
-            raise InputError(field, f"names {', '.join(map(str, row))}", f"one named {ARCHITECTURE}{hint}")
+            expected = f"a column named {ARCHITECTURE}{nearest(ARCHITECTURE, map(str, row))}"
+            raise InputError(field, f"names {', '.join(map(str, row))}", expected)
         if place == 1:
             self.metrics = [str(name) for name in row if name != ARCHITECTURE]
             if not self.metrics:
-                raise InputError(field, f"nothing but {ARCHITECTURE}", "one or more numbers, such as accuracy")
+                raise InputError(field, f"nothing but {ARCHITECTURE}", "at least one number, for example accuracy")
         for name in row:
             if name != ARCHITECTURE and name not in self.metrics:
-                near = difflib.get_close_matches(str(name), self.metrics, n=1)
-                hint = f"; nearest: {near[0]}" if near else ""
-                raise InputError(f"{field}: {name}", "a name that row 1 has not", f"{', '.join(self.metrics)}{hint}")
+                expected = f"{', '.join(self.metrics)}{nearest(str(name), self.metrics)}"
+                raise InputError(f"{field}: {name}", "a name that row 1 lacks", expected)
 
     def _sample(self, value: Any, field: str) -> Sample:
-        """An architecture in NNI's own form, from any of the forms that a table may hold."""
+        """An architecture in NNI's form, from any form that a table may hold."""
         table = self.structure.table
         if isinstance(value, str) and value.lstrip().startswith("{"):
             try:
@@ -162,7 +160,7 @@ class KnownResults:
 
 
 def known_values(known: KnownResults | None, architecture: Sample) -> dict[str, Any]:
-    """What a record of ``candidates.json`` says of known results: nothing where the run has no table."""
+    """The ``known`` entry of a record in ``candidates.json``; empty if the run has no table."""
     return {} if known is None else {"known": known.lookup(architecture)}
 
 
@@ -170,7 +168,7 @@ def known_values(known: KnownResults | None, architecture: Sample) -> dict[str, 
 
 
 def _number(value: Any, field: str) -> float | None:
-    """A finite number, or None for what is missing."""
+    """A finite number, or None for a missing value."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
     try:
@@ -179,9 +177,9 @@ def _number(value: Any, field: str) -> float | None:
         number = math.nan
     if math.isfinite(number):
         return number
-    if isinstance(value, float) and math.isnan(value):  # as pandas marks what is missing
+    if isinstance(value, float) and math.isnan(value):  # how pandas marks a missing value
         return None
-    raise InputError(field, repr(value), "a finite number, or nothing")
+    raise InputError(field, repr(value), "a finite number, or an empty cell")
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
@@ -189,15 +187,15 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(file)
         head = [name.strip() for name in reader.fieldnames or ()]
         if len(set(head)) < len(head) or "" in head:
-            raise InputError(f"{FIELD}: head", ", ".join(head), "a name of its own for each column")
+            raise InputError(f"{FIELD}: header", ", ".join(head), "different column names")
         reader.fieldnames = head
         rows: list[dict[str, Any]] = list(reader)
     for place, row in enumerate(rows, 1):
-        if None in row or None in row.values():  # too many and too few, as csv marks them
+        if None in row or None in row.values():  # how csv marks too many and too few cells
             extra = row.pop(None, [])  # type: ignore[call-overload]
             cells = sum(value is not None for value in row.values()) + len(extra)
-            quotes = 'JSON needs quotes around it, and "" for each of its own'
-            raise InputError(f"{FIELD}: row {place}", f"{cells} cells", f"{len(head)}, as in the head ({quotes})")
+            quotes = 'put JSON in quotes, and write "" for each quote inside'
+            raise InputError(f"{FIELD}: row {place}", f"{cells} cells", f"{len(head)}, as in the header ({quotes})")
     return rows
 
 
@@ -209,5 +207,5 @@ def _json_rows(path: Path) -> list[Any]:
         raise InputError(FIELD, type(content).__name__, "a list of rows, or a mapping from architecture to its row")
     for text, row in content.items():
         if not isinstance(row, dict):
-            raise InputError(f"{FIELD}: {text}", type(row).__name__, "numbers by name, such as accuracy")
+            raise InputError(f"{FIELD}: {text}", type(row).__name__, "numbers by name, for example accuracy")
     return [{ARCHITECTURE: text, **row} for text, row in content.items()]

@@ -40,8 +40,8 @@ class SearchSettings:
         InputError: A number out of its range; names it.
 
     Example:
-        >>> SearchSettings(pivots=3).temperature.at(progress=1.0)
-        0.3
+        >>> SearchSettings(pivots=3).temperature.at(progress=0.0)
+        1.0
     """
 
     pivots: int = 5

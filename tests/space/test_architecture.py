@@ -4,11 +4,10 @@ import itertools
 import random
 from typing import Any
 
-import nni
 import pytest
 import torch
 from nni.mutable import label_scope
-from nni.nas.nn.pytorch import Cell, InputChoice, LayerChoice, ModelSpace, Repeat
+from nni.nas.nn.pytorch import Cell, InputChoice, ModelSpace, Repeat
 from torch import nn
 
 from nni_hypens.errors import InputError
@@ -16,14 +15,7 @@ from nni_hypens.space.architecture import EdgeGroup, EdgeStructure
 from nni_hypens.space.choices import ChoiceTable
 from search_spaces import DartsSpace, OneCell
 from search_spaces.one_cell import Node
-
-
-def draw(table: ChoiceTable, generator: random.Random) -> dict[str, Any]:
-    sample = {}
-    for label, options in table.options.items():
-        chosen = sorted(generator.sample(options, table.n_chosen[label]), key=options.index)
-        sample[label] = chosen if label in table.multiple else chosen[0]
-    return sample
+from tests.support.choices import Plain, draw_choices
 
 
 def one_cell_edges(sample: dict[str, Any]) -> set[tuple]:
@@ -40,7 +32,7 @@ def test_one_cell_against_sets(n_chosen: int) -> None:
     structure = EdgeStructure.from_space(OneCell(channels=1, n_chosen=n_chosen))
     assert structure.n_edges == {1: 4, 2: 7}[n_chosen]
     generator = random.Random(0)
-    samples = [draw(structure.table, generator) for _ in range(60)]
+    samples = [draw_choices(structure.table, generator) for _ in range(60)]
     for first, second in zip(samples, samples[1:], strict=False):
         shared = len(one_cell_edges(first) & one_cell_edges(second))
         assert structure.shared_edges(first, second) == structure.shared_edges(second, first) == shared
@@ -50,7 +42,7 @@ def test_one_cell_against_sets(n_chosen: int) -> None:
 
 def test_operations_on_other_inputs_do_not_count() -> None:
     structure = EdgeStructure.from_space(OneCell(channels=1))
-    sample = draw(structure.table, random.Random(1))
+    sample = draw_choices(structure.table, random.Random(1))
     node = 3
     unused = next(source for source in range(4) if source not in sample[f"node_{node}/input"])
     options = structure.table.options[f"node_{node}/op_{unused}"]
@@ -63,7 +55,7 @@ def test_hub_darts_slots_are_unordered_and_may_repeat() -> None:
     assert structure.n_edges == 16 and len(structure.groups) == 8
     generator = random.Random(0)
     for _ in range(100):
-        first, second = draw(structure.table, generator), draw(structure.table, generator)
+        first, second = draw_choices(structure.table, generator), draw_choices(structure.table, generator)
         swapped = dict(first)
         for kind in ("op", "input"):
             one, two = f"normal/{kind}_2_0", f"normal/{kind}_2_1"
@@ -87,7 +79,7 @@ def test_key_is_the_identity_of_the_frozen_network(n_chosen: int) -> None:
     space = OneCell(channels=1, nodes=2, n_chosen=n_chosen, operations=["skip_connect", "sep_conv_3x3"])
     structure = EdgeStructure.from_space(space)
     generator = random.Random(3)
-    samples = [draw(structure.table, generator) for _ in range(24)]
+    samples = [draw_choices(structure.table, generator) for _ in range(24)]
     networks = []
     for sample in samples:
         frozen = space.freeze(sample)
@@ -103,7 +95,7 @@ def test_swapped_slots_of_a_hub_cell_are_the_same_function() -> None:
     """Two samples with one key compute the same, once the weights have changed places as well."""
     space = DartsSpace(width=2, num_cells=3, in_channels=1)
     structure = EdgeStructure.from_space(space)
-    sample = draw(structure.table, random.Random(0)) | {
+    sample = draw_choices(structure.table, random.Random(0)) | {
         "normal/op_3_0": "sep_conv_3x3",
         "normal/op_3_1": "dil_conv_5x5",
         "normal/input_3_0": [0],
@@ -161,14 +153,6 @@ def test_an_edge_held_twice_counts_as_often_as_both_hold_it() -> None:
     assert structure.shared_edges(one, other) == 15 and structure.key(one) != structure.key(other)
     both = {**one, "normal/op_2_0": "skip_connect", "normal/op_2_1": "skip_connect"}
     assert structure.shared_edges(both, other) == 15 and structure.shared_edges(both, one) == 14
-
-
-class Plain(ModelSpace):
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = LayerChoice([nn.Identity(), nn.ReLU()], label="a")
-        self.b = LayerChoice({"x": nn.Identity(), "y": nn.ReLU()}, label="b")
-        self.add_mutable(nni.choice("width", [4, 8]))
 
 
 class Own(Plain):

@@ -13,8 +13,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.choices import ChoiceTable, load_sample
 from search_spaces import OneCell
-from tests.support.structures import Plain
-from tests.support.supernets import draw
+from tests.support.choices import Plain, draw_choices
 
 
 def test_spaces_without_a_fixed_number_of_categorical_choices_are_refused() -> None:
@@ -68,7 +67,7 @@ def test_samples_of_another_space_are_refused(change: dict[str, Any], message: s
 
 def test_several_inputs_are_put_in_order_and_counted() -> None:
     table = EdgeStructure.from_space(OneCell(channels=1, n_chosen=2)).table
-    sample = draw(table, random.Random(0))
+    sample = draw_choices(table, random.Random(0))
     assert table.validate({**sample, "node_3/input": [3, 1]})["node_3/input"] == [1, 3]
     for wrong in ([1], [1, 1], [0, 1, 2], 1):
         with pytest.raises(InputError, match="label 'node_3/input': .*2 different option"):
@@ -79,7 +78,7 @@ def test_several_inputs_are_put_in_order_and_counted() -> None:
 
 def test_files(tmp_path: Path) -> None:
     table = EdgeStructure.from_space(OneCell(channels=1)).table
-    sample = draw(table, random.Random(0))
+    sample = draw_choices(table, random.Random(0))
     path = tmp_path / "a.json"
     path.write_text(
         json.dumps([{name: value[0] if isinstance(value, list) else value for name, value in sample.items()}])
@@ -95,7 +94,7 @@ def test_files(tmp_path: Path) -> None:
 
 def test_samples_and_indices_are_inverse() -> None:
     table = EdgeStructure.from_space(OneCell(channels=1, n_chosen=2)).table
-    sample = draw(table, random.Random(2))
+    sample = draw_choices(table, random.Random(2))
     assert table.to_sample(list(table.to_indices(sample).values())) == sample
     assert all(type(label) is str for label in table.labels)  # NNI's own type would end up in checkpoints
 

@@ -201,7 +201,7 @@ def test_what_is_wrong_is_named_by_row_and_field(rows: Any, message: str, bench2
         ("absent.csv", None, r"a readable file \(No such file"),
         ("table.txt", "x", r"a \.csv or \.json file"),
         ("empty.csv", "", "no rows"),
-        ("head.csv", "architecture,accuracy,accuracy\n", "^known_results: head: "),
+        ("head.csv", "architecture,accuracy,accuracy\n", "^known_results: header: "),
         ("bare.csv", f"architecture,accuracy\n{json.dumps(SAMPLE)},0.9\n", "row 1: got 7 cells; .*quotes"),
         ("short.csv", f"architecture,accuracy\n{STRING}\n", "^known_results: row 1: got 1 cells"),
         ("bytes.csv", b"architecture,accuracy\n\xff\xfe,1\n", "valid CSV"),

@@ -1,4 +1,4 @@
-"""The command ``nni-hypens compare``: methods against one another, on data sets and seeds, at equal cost."""
+"""The command `nni-hypens compare`: methods against each other, on data sets and seeds, at equal cost."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.cli.settings import add_settings, settings_of
+from nni_hypens.cli.loading import find_user_modules, load_libraries
+from nni_hypens.cli.settings import absolute, add_settings, settings_of
 from nni_hypens.errors import InputError
+from nni_hypens.run.settings import Settings
+from nni_hypens.utils.checks import check_range
 
 DEFAULT_METHODS = "adaptive,best_architecture,darts_deep_ensemble,random_pool"
 EXAMPLES = """examples:
@@ -17,12 +20,12 @@ EXAMPLES = """examples:
   nni-hypens compare --data fashion_mnist,my.npz --train-size 10000 --methods adaptive,darts_ensemble,evolution
   nni-hypens compare --methods adaptive,random_pool --seconds 600      ten minutes of computing for each method
 
-The same command again goes on where it was; more methods, seeds or data sets may be added in the same folder.
+The same command again continues where it stopped; methods, seeds and data sets can be added in the same folder.
 """
 
 
 def add_command(commands: Any) -> None:
-    """Add it to the subparsers of the command line."""
+    """Add `compare` to the subparsers of the command line."""
     parser = commands.add_parser(
         "compare",
         help="compare methods at equal cost, over data sets and seeds",
@@ -55,7 +58,7 @@ def add_command(commands: Any) -> None:
         help="epochs of the searches by NNI's own strategies (default: --search-epochs)",
     )
     group.add_argument(
-        "--ours", default="adaptive", help="the method that is held against each other (default: %(default)s)"
+        "--ours", default="adaptive", help="the method to compare each other method with (default: %(default)s)"
     )
     group.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="cells (a data set and a seed) at once (default: 1)"
@@ -66,55 +69,35 @@ def add_command(commands: Any) -> None:
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument("--json", action="store_true", help="print the results as JSON")
     add_settings(parser, runtime=False)
+    parser.set_defaults(call=run_command)
 
 
 def run_command(arguments: argparse.Namespace) -> None:
-    """Run or go on with a comparison, and show its tables.
+    """Run or continue a comparison, and show its tables.
 
     Raises:
         InputError: Bad input.
         RuntimeError: Some cells failed.
     """
+    check_range("jobs", arguments.jobs, at_least=1, whole=True)
+    settings, data_sets = settings_and_data(arguments)
+    seeds, sizes = _numbers("seeds", arguments.seeds), _numbers("sizes", arguments.sizes)
+    load_libraries(arguments.quiet)
+    find_user_modules()
     from nni_hypens.compare.comparison import Comparison, run_comparison
     from nni_hypens.compare.methods import METHODS
     from nni_hypens.compare.page import write_comparison_page
     from nni_hypens.compare.results import text_tables
-    from nni_hypens.run.settings import Settings
     from nni_hypens.utils.progress import Progress
 
-    if arguments.jobs < 1:
-        raise InputError("jobs", arguments.jobs, "a whole number of at least 1")
-    given = settings_of(arguments)
-    for name in ("seed", "budget"):
-        if name in given:
-            other = {"seed": "seeds", "budget": "seconds"}[name]
-            raise InputError(name, repr(given[name]), f"--{other}: a comparison has {other}")
-    if "known_results" in given:
-        got = repr(given["known_results"])
-        raise InputError("known_results", got, "no such setting: known results are for `nni-hypens run`")
-    data_sets = [_absolute(source) for source in _words(str(given.pop("data", Settings().data)))]
-    settings = Settings.from_mapping(given)
-    settings.check()
     methods = list(METHODS) if arguments.methods == "all" else _words(arguments.methods)
     comparison = Comparison(
-        settings,
-        data_sets,
-        _numbers("seeds", arguments.seeds),
-        methods,
-        _numbers("sizes", arguments.sizes),
-        arguments.reference,
-        arguments.seconds,
-        arguments.nni_epochs,
+        settings, data_sets, seeds, methods, sizes, arguments.reference, arguments.seconds, arguments.nni_epochs
     )
     if arguments.ours not in comparison.methods:
         raise InputError("ours", repr(arguments.ours), f"one of the methods: {', '.join(comparison.methods)}")
-    results = run_comparison(
-        comparison,
-        arguments.out,
-        arguments.jobs,
-        Progress(arguments.quiet),
-        command=shlex.join(["nni-hypens", *sys.argv[1:]]),
-    )
+    command = shlex.join(["nni-hypens", *sys.argv[1:]])
+    results = run_comparison(comparison, arguments.out, arguments.jobs, Progress(arguments.quiet), command)
     page = write_comparison_page(arguments.out, arguments.ours)
     if arguments.json:
         print(results.to_json(orient="records"))
@@ -123,8 +106,23 @@ def run_command(arguments: argparse.Namespace) -> None:
     print(f"results: {arguments.out / 'results.csv'}\npage:    {page}")
 
 
-def _absolute(source: str) -> str:
-    return str(Path(source).resolve()) if source.endswith(".npz") else source
+def settings_and_data(arguments: argparse.Namespace) -> tuple[Settings, list[str]]:
+    """The settings of each cell of a comparison, checked, and its data sets.
+
+    Raises:
+        InputError: Bad input, or a setting that a comparison does not have.
+    """
+    given = settings_of(arguments)
+    for name, instead in (("seed", "seeds"), ("budget", "seconds")):
+        if name in given:
+            raise InputError(name, repr(given[name]), f"--{instead}: a comparison has {instead}")
+    if "known_results" in given:
+        got = repr(given["known_results"])
+        raise InputError("known_results", got, "no such setting: known results are for `nni-hypens run`")
+    sources = _words(str(given.pop("data", Settings.data)))
+    settings = Settings.from_mapping(given)
+    settings.check()
+    return settings, [absolute(source) if source.endswith(".npz") else source for source in sources]
 
 
 def _words(text: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""The command ``nni-hypens doctor``: versions, traps of NNI that hold on this machine, and what works here."""
+"""The command `nni-hypens doctor`: versions, traps of NNI that hold on this machine, and what works here.
+
+NNI is imported by one check only, because users run the doctor where NNI cannot be imported.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
-
-from nni_hypens.cli.parser import Parser
 
 OK, NOTE, FAILS = "ok", "note", "FAILS"
 LEAST_DISK, LEAST_MEMORY = 100 * 2**20, 2 * 2**30  # bytes: a default run keeps about 1 MB, NNI's logs more
@@ -52,30 +53,24 @@ class Check:
     found: str
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give the command's parser its options."""
-    parser.description = "Say what is installed, which traps of NNI hold on this machine, and what works here."
-    parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
 def add_command(commands: Any) -> None:
-    """Add it to the subparsers of the command line."""
-    add_arguments(commands.add_parser("doctor", help="what is installed, and what works on this machine"))
+    """Add `doctor` to the subparsers of the command line."""
+    parser = commands.add_parser(
+        "doctor",
+        help="what is installed, and what works on this machine",
+        description="Say what is installed, which traps of NNI hold on this machine, and what works here.",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(call=examine_machine)
 
 
-def main(words: Sequence[str]) -> int:
-    """Run the command without the rest of the command line, which cannot even be built where NNI is broken.
-
-    Args:
-        words: What follows ``nni-hypens doctor``.
+def examine_machine(arguments: argparse.Namespace) -> int:
+    """Examine this machine and print what was found.
 
     Returns:
-        0 where a default run would work, 1 where not.
+        0 if a default run would work, otherwise 1.
     """
-    parser = Parser(prog="nni-hypens doctor")
-    add_arguments(parser)
-    arguments = parser.parse_all(words)
     begun = time.monotonic()
     checks = examine()
     works = abilities(checks)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nni_hypens.cli.loading import find_user_modules, load_libraries
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import check_place
 
@@ -17,7 +16,7 @@ COMMANDS = ("export", "predict")
 EXPORT_EXAMPLES = """examples:
   nni-hypens export runs/my                                runs/my/ensemble/model.onnx
   nni-hypens export runs/my --format pt2 --out digits.pt2
-  nni-hypens export runs/my --no-preprocess                for images that are scaled and normalised already
+  nni-hypens export runs/my --no-preprocess                for images that are already scaled and normalised
 """
 PREDICT_EXAMPLES = """examples:
   nni-hypens predict runs/my a.png b.png                   a table
@@ -28,68 +27,72 @@ PREDICT_EXAMPLES = """examples:
 
 def add_commands(commands: Any) -> None:
     """Add both to the subparsers of the command line."""
-    export = commands.add_parser(
+    export_parser = commands.add_parser(
         "export",
         help="write the ensemble as one ONNX or PT2 file",
         description="Write an ensemble as one file that needs neither NNI nor nni_hypens. Input `images`, float32: raw "
         "values N x H x W x C, or with --no-preprocess N x C x H x W, scaled and normalised. Output `probabilities`.",
         examples=EXPORT_EXAMPLES,
     )
-    export.add_argument("folder", type=Path, metavar="DIR", help="run folder, or an ensemble's folder")
-    export.add_argument("--format", default="onnx", help="onnx, or pt2 for torch.export.load (default: onnx)")
-    export.add_argument(
+    export_parser.add_argument("folder", type=Path, metavar="DIR", help="run folder, or an ensemble's folder")
+    export_parser.add_argument("--format", default="onnx", help="onnx, or pt2 for torch.export.load (default: onnx)")
+    export_parser.add_argument(
         "--preprocess",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="scale and normalise inside the file (default: yes)",
     )
-    export.add_argument(
+    export_parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the file (default: model.onnx or model.pt2 beside the members)"
     )
-    predict = commands.add_parser(
+    predict_parser = commands.add_parser(
         "predict",
-        help="what an ensemble says of some images",
+        help="predict images with an ensemble",
         description="Labels, probabilities and uncertainty in nats: entropy, and `epistemic`, the disagreement of the "
         "members before any temperature. Open a PT2 file only if you trust who wrote it.",
         examples=PREDICT_EXAMPLES,
     )
-    predict.add_argument("model", type=Path, metavar="MODEL", help="run folder, ensemble's folder, .onnx or .pt2")
-    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, .npy or .npz")
-    predict.add_argument("--resize", action="store_true", help="resize image files of another size")
-    for command in (export, predict):
+    predict_parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="run folder, ensemble's folder, .onnx or .pt2"
+    )
+    predict_parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, .npy or .npz")
+    predict_parser.add_argument("--resize", action="store_true", help="resize image files of another size")
+    export_parser.set_defaults(call=export)
+    predict_parser.set_defaults(call=predict)
+    for command in (export_parser, predict_parser):
         command.add_argument(
-            "--space", metavar="MODULE:CLASS", help="your own space, if the ensemble is of one: its code is run"
+            "--space", metavar="MODULE:CLASS", help="your own model space, if the ensemble uses one: its code is run"
         )
         command.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run_command(arguments: argparse.Namespace) -> None:
-    """Do what the arguments say.
+def load_space(name: str | None) -> Any:
+    """The class that the user named, or None; only then are modules of the working folder found.
 
     Raises:
-        InputError: Bad input.
+        InputError: No such class, or not a model space.
     """
-    space = _space(arguments.space)
-    (export if arguments.command == "export" else predict)(arguments, space)
-
-
-def _space(name: str | None) -> Any:
-    """The class that the user named; only then are modules of the working folder found."""
+    load_libraries(quiet=True)
     if name is None:
         return None
     from nni.nas.nn.pytorch import ModelSpace
 
     from nni_hypens.space.build import find_object
 
-    sys.path.insert(0, os.getcwd())
+    find_user_modules()
     found = find_object("space", name, {})
     if not (isinstance(found, type) and issubclass(found, ModelSpace)):
         raise InputError("space", repr(name), "a subclass of nni.nas.nn.pytorch.ModelSpace")
     return found
 
 
-def export(arguments: argparse.Namespace, space: Any) -> None:
-    """Write the file and say where it is."""
+def export(arguments: argparse.Namespace) -> None:
+    """Write the file and say where it is.
+
+    Raises:
+        InputError: Bad input.
+    """
+    space = load_space(arguments.space)
     from nni_hypens.ensemble.export import check_onnx, export_ensemble
     from nni_hypens.ensemble.module import Ensemble
     from nni_hypens.ensemble.names import FORMATS
@@ -115,8 +118,13 @@ def export(arguments: argparse.Namespace, space: Any) -> None:
     print(f"{path}: {size / 2**20:.1f} MB, {made.folded} BatchNorms folded; difference from the ensemble: {checked}")
 
 
-def predict(arguments: argparse.Namespace, space: Any) -> None:
-    """Print what the model says."""
+def predict(arguments: argparse.Namespace) -> None:
+    """Print what the model predicts.
+
+    Raises:
+        InputError: Bad input.
+    """
+    space = load_space(arguments.space)
     from nni_hypens.ensemble.predict import open_model, read_images
 
     model = open_model(arguments.model, space)

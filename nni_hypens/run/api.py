@@ -19,7 +19,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.data.module import LabelledData
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
-from nni_hypens.run.folder import check_folder
+from nni_hypens.run.folder import check_folder, is_finished
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.plan import RunObjects, make_plan
 from nni_hypens.run.settings import Runtime, Settings
@@ -30,6 +30,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import describe_space
 from nni_hypens.space.choices import load_sample
 from nni_hypens.utils.checks import nearest
+from nni_hypens.utils.files import read_json
 
 
 @dataclass
@@ -216,11 +217,12 @@ def search_ensemble(
     )
     identity = _identity(objects, resolved, base)
     check_folder(Path(out), identity)
+    if is_finished(Path(out)):
+        return EnsembleResult(Path(out), read_json(Path(out) / "results.json"), type(space))
     plan = make_plan(resolved, objects, identity=identity, command=f"search_ensemble(..., out={str(out)!r})")
     run = Run(plan, out, Runtime.from_mapping({**API_DEFAULTS, **given.runtime}), training_service)
     run.prepare()
-    results = run.results() if run.finished else run.run()
-    return EnsembleResult(Path(out), results, type(space))
+    return EnsembleResult(Path(out), run.run(), type(space))
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ def check_folder(out: Path, identity: Mapping[str, Any]) -> None:
             )
 
 
+def is_finished(out: Path) -> bool:
+    """Whether a run folder holds the report, the last file of a run, and the results."""
+    return (out / "report.html").exists() and (out / "results.json").exists()
+
+
 METRICS, WEIGHTS, PREDICTIONS = "metrics.json", "weights.safetensors", "predictions.npz"
 
 

@@ -25,7 +25,7 @@ from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.run.evaluation import evaluate_pool
 from nni_hypens.run.examples import collect_examples
-from nni_hypens.run.folder import check_folder, damage
+from nni_hypens.run.folder import check_folder, damage, is_finished
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.robustness import STEPS, measure_robustness
 from nni_hypens.run.sample_stage import draw_candidates
@@ -115,7 +115,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the report, the last file of a run, is there."""
-        return (self.out / "report.html").exists() and (self.out / "results.json").exists()
+        return is_finished(self.out)
 
     def require(self, path: str, stage: str) -> Path:
         """A file that an earlier stage writes.

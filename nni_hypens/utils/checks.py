@@ -87,7 +87,12 @@ def check_range(
         InputError: It is not.
     """
     low = at_least is None or value >= at_least
-    if low and (above is None or value > above) and (at_most is None or value <= at_most) and math.isfinite(value):
+    if (
+        low
+        and (above is None or value > above)
+        and (at_most is None or value <= at_most)
+        and -math.inf < value < math.inf
+    ):
         return
     if at_least is not None:
         allowed = f"of at least {at_least}" if at_most is None else f"in {at_least}..{at_most}"

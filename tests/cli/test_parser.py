@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from nni_hypens.cli.parser import Parser, near
+from nni_hypens.cli.parser import Parser
+from nni_hypens.utils.checks import nearest
 
 
 def parser() -> Parser:
@@ -29,14 +30,14 @@ def refused(words: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_what_is_not_there_names_what_is_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     flag = refused("run --membrs 3", capsys)
-    assert flag.startswith("p run: --membrs: got a flag that is not there; expected one that `p run --help` lists")
+    assert flag.startswith("p run: --membrs: got an unknown flag; expected a flag that `p run --help` lists")
     assert flag.endswith("; nearest: --members\n")
     assert refused("run --membrs=3", capsys) == flag
     assert "nearest" not in refused("run --xyzzy", capsys)
     assert refused("rum", capsys) == "p: command: got 'rum'; expected one of run; nearest: run\n"
     assert "got second beyond what `p run --help` lists" in refused("run first second", capsys)
     assert "invalid int value: 'three'" in refused("run --members three", capsys)
-    assert "--member: got a flag" in refused("run --member 3", capsys)  # no abbreviations: more flags may come
+    assert "--member: got an unknown flag" in refused("run --member 3", capsys)  # no abbreviations: more flags may come
 
 
 def test_what_is_there_is_parsed() -> None:
@@ -48,5 +49,10 @@ def test_help_ends_with_the_examples_as_they_are() -> None:
     assert parser().commands["run"].format_help().endswith("examples:\n  p run   as it is\n")
 
 
-def test_near() -> None:
-    assert near("--seeed", ["--seed", "--out"]) == "; nearest: --seed" and near("x", ["--seed"]) == ""
+def test_nearest() -> None:
+    assert nearest("--seeed", ["--seed", "--out"]) == "; nearest: --seed" and nearest("x", ["--seed"]) == ""
+
+
+def test_short_help_has_no_examples() -> None:
+    whole = parser()
+    assert "examples:" not in whole.short_help() and "examples:" in whole.format_help()

@@ -1,0 +1,193 @@
+"""The command `nni-hypens run`, and the stages of a run as commands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from nni_hypens.cli.loading import find_user_modules, load_libraries
+from nni_hypens.cli.output import stage_summary, summary_table
+from nni_hypens.cli.settings import (
+    add_runtime,
+    add_settings,
+    folder_settings,
+    runtime_of,
+    settings_of,
+    settings_text,
+    with_absolute_paths,
+)
+from nni_hypens.run.settings import Settings
+from nni_hypens.trials.names import TRIAL_COMMAND
+from nni_hypens.utils.checks import check_range
+from nni_hypens.utils.files import read_json
+
+RUN_HELP = "search, train, select, calibrate, report: a whole run"
+RUN_EXAMPLES = """examples:
+  nni-hypens run                                          digits, one cell, three members: about two minutes
+  nni-hypens run --data fashion_mnist --train-size 10000  Fashion-MNIST, 10,000 training images
+  nni-hypens run --data my.npz --members 5 --out runs/my  your own arrays: x_train, y_train, x_test, y_test
+  nni-hypens run --members 5 --print-settings > my.yaml   every setting with its meaning, as a file
+  nni-hypens run my.yaml --seed 1 --no-warm-start         settings from a file; flags override it
+  nni-hypens run --out runs/my --resume                   continue an interrupted run
+  nni-hypens run --live                                   show the search, too, in NNI's web UI
+"""
+STAGE_HELP = {
+    "search": "search base architecture and hypernetwork",
+    "sample": "draw candidates from the hypernetwork and rank them on the supernet",
+    "train": "train the candidates as NNI trials",
+    "select": "choose the members and calibrate the ensemble",
+    "evaluate": "measure everything on test data",
+    "report": "write the report",
+}
+STAGE_EXAMPLES = {
+    "search": """examples:
+  nni-hypens search --out runs/my --data my.npz            settings are given here, and kept in the folder
+  nni-hypens search --out runs/my --base base.json         around your own base architecture
+""",
+    "sample": """examples:
+  nni-hypens sample --out runs/my                          as many candidates as the run's settings say
+  nni-hypens sample --out runs/my --more 4                 four more, even if the run is finished
+""",
+    "train": """examples:
+  nni-hypens train --out runs/my                           all that are not trained yet
+  nni-hypens train --out runs/my --concurrency 4 --per-trial 2
+  nni-hypens train --out runs/my --service remote.yaml     on other machines
+""",
+    "select": """examples:
+  nni-hypens select --out runs/my                          by the settings in the folder
+  nni-hypens select --out runs/my --json                   members, weights and temperature for a program
+""",
+    "evaluate": """examples:
+  nni-hypens evaluate --out runs/my                        a table of the ensemble against its members
+  nni-hypens evaluate --out runs/my --json > results.json
+""",
+    "report": """examples:
+  nni-hypens report --out runs/my                          runs/my/report.html
+""",
+}
+
+
+def add_commands(commands: Any) -> None:
+    """Add `run`, its stages and the hidden command of a live search's trial."""
+    run = commands.add_parser("run", help=RUN_HELP, description=f"{RUN_HELP.capitalize()}.", examples=RUN_EXAMPLES)
+    add_settings(run)
+    run.set_defaults(call=run_all)
+    for stage, text in STAGE_HELP.items():
+        about = f"One stage of a run: {text}. Does nothing if that is done already."
+        command = commands.add_parser(stage, help=text, description=about, examples=STAGE_EXAMPLES[stage])
+        if stage == "search":
+            add_settings(command)
+        else:
+            add_runtime(command, out_required=True)
+        if stage == "sample":
+            command.add_argument(
+                "--more",
+                type=int,
+                default=0,
+                metavar="N",
+                help="add N candidates to those of a run, finished or not; then `nni-hypens run --out DIR --resume` "
+                "trains only these and selects among all",
+            )
+        command.set_defaults(call=run_stage)
+    hidden = commands.add_parser(TRIAL_COMMAND)  # commands without help are not listed
+    hidden.add_argument("--out", type=Path, required=True)
+    hidden.add_argument("--quiet", action="store_true")
+    hidden.add_argument("--logger", default=None)
+    hidden.set_defaults(call=search_in_trial)
+
+
+def run_all(arguments: argparse.Namespace) -> None:
+    """Do all stages that are not done yet, and show the results."""
+    if arguments.print_settings:
+        print(settings_text(settings_of(arguments)), end="")
+        return
+    run = make_run(arguments)
+    if run is None:
+        results = read_json(arguments.out / "results.json")  # fail before the message if it is unreadable
+        print(f"{arguments.out} is finished; nothing was changed", file=sys.stderr)
+    else:
+        results = run.run()
+    show_results(results, arguments.out, arguments.json)
+
+
+def run_stage(arguments: argparse.Namespace) -> None:
+    """Do one stage, and show what it made."""
+    if getattr(arguments, "print_settings", False):
+        print(settings_text(settings_of(arguments)), end="")
+        return
+    check_range("more", getattr(arguments, "more", 0), at_least=0, whole=True)
+    run = make_run(arguments, even_if_finished=True)
+    more = {"more": arguments.more} if arguments.command == "sample" else {}
+    with run.locked():
+        getattr(run, arguments.command)(**more)
+    found, text = stage_summary(arguments.command, arguments.out)
+    if arguments.json:
+        print(json.dumps(found))
+    elif not getattr(arguments, "quiet", False):
+        print(text)
+
+
+def make_run(arguments: argparse.Namespace, even_if_finished: bool = False) -> Any:
+    """The run that the arguments describe, checked, with its folder claimed; None if it is finished.
+
+    What can be checked without NNI is checked before NNI is loaded. `arguments.out` is set to the run folder.
+
+    Args:
+        arguments: Of `run` or of a stage.
+        even_if_finished: Make the run of a finished folder as well.
+    """
+    runtime = runtime_of(arguments)
+    with_settings = arguments.command in ("run", "search")
+    given = settings_of(arguments) if with_settings else folder_settings(arguments.out)
+    settings = with_absolute_paths(Settings.from_mapping(given))
+    settings.check()
+    arguments.out = arguments.out or default_folder(settings)
+    load_libraries(runtime.quiet)
+    find_user_modules()
+    from nni_hypens.run.folder import check_folder, is_finished
+    from nni_hypens.run.pipeline import Run
+    from nni_hypens.run.plan import make_plan
+    from nni_hypens.trials.services import read_service
+
+    service = None if runtime.service is None else read_service(runtime.service)
+    check_folder(arguments.out, settings.to_mapping())
+    if is_finished(arguments.out) and not even_if_finished:
+        return None
+    command = f"nni-hypens run {shlex.quote(str(arguments.out / 'config.yaml'))} --out NEW_FOLDER"
+    run = Run(make_plan(settings, command=command), arguments.out, runtime, service)
+    run.prepare()
+    return run
+
+
+def default_folder(settings: Settings) -> Path:
+    """Run folder of settings without `--out`."""
+    data = Path(settings.data.rsplit(":", 1)[-1]).stem
+    return Path("runs") / f"{data}-{settings.space.rsplit(':', 1)[-1]}-{settings.seed}"
+
+
+def show_results(results: dict[str, Any], out: Path, as_json: bool) -> None:
+    """Print the results of a finished run: a table for people, or JSON for programs."""
+    if as_json:
+        print(json.dumps({"out": str(out), **results}))
+        return
+    print(f"test data, {results['data']['sizes']['test']} images")
+    print(summary_table(results))
+    print(f"report:   {out / 'report.html'}\nensemble: {out / 'ensemble'}")
+
+
+def search_in_trial(arguments: argparse.Namespace) -> None:
+    """Search in the trial of a live search; the process that holds the folder waits for it."""
+    load_libraries(arguments.quiet)
+    find_user_modules()
+    from nni_hypens.run.folder import check_folder
+    from nni_hypens.run.plan import make_plan
+    from nni_hypens.run.search_stage import search_stage
+    from nni_hypens.utils.progress import Progress
+
+    settings = Settings.from_mapping(folder_settings(arguments.out))
+    check_folder(arguments.out, settings.to_mapping())
+    search_stage(make_plan(settings), arguments.out, Progress(arguments.quiet), arguments.logger)

@@ -114,7 +114,7 @@ def test_budget_is_shared() -> None:
     [
         ({"calibration": "member"}, "^calibration: .*nearest: members"),
         ({"ood": "svhn"}, "^ood: got 'svhn'"),
-        ({"ood": "noise,digits"}, "^ood: got 'digits'; expected another set"),
+        ({"ood": "noise,digits"}, "^ood: got 'digits'"),
         ({"stress_images": -1}, "^stress_images"),
     ],
 )

@@ -92,11 +92,12 @@ def test_links_and_pictures_exist() -> None:
 
 def test_defaults_in_the_method_guide() -> None:
     from nni_hypens.run.settings import Settings
+    from nni_hypens.search.settings import SearchSettings
 
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| `(\w+)` \|", TEXTS["docs/guides/method.md"], re.MULTILINE)
     assert len(rows) > 10
     for name, default, owner in rows:
-        source = Settings if owner == "Settings" else getattr(nni_hypens, owner)
+        source = {"Settings": Settings, "EdgeNES": SearchSettings}.get(owner) or getattr(nni_hypens, owner)
         assert repr(inspect.signature(source).parameters[name].default) == default, f"{owner}.{name}"
 
 

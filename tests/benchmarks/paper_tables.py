@@ -330,7 +330,7 @@ def scale_of(arguments: argparse.Namespace, config: Settings) -> Scale:
     for epochs in lengths:
         if epochs == config.search_epochs:
             raise InputError("lengths", epochs, "lengths other than search_epochs, which is drawn anyway")
-        replace(config, search_epochs=epochs).schedule_epochs()
+        replace(config, search_epochs=epochs).check()
     return Scale(found["darts_epochs"], lengths, found["per_lam"])
 
 

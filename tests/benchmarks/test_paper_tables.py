@@ -94,7 +94,7 @@ def test_limits_keep_only_networks_that_share_enough() -> None:
         (["--per-lam", "0"], "per_lam"),
         (["--darts-epochs", "-1"], "darts_epochs"),
         (["--lengths", "16"], "lengths"),
-        (["--lengths", "8,1"], "warmup_epochs"),
+        (["--lengths", "8,1"], "search_epochs"),
         (["--epochs", "0"], "epochs"),
     ],
 )
@@ -229,7 +229,7 @@ def test_the_recipe_for_a_gpu_is_one_command_of_the_script() -> None:
     assert (config.data, config.search_epochs, config.epochs, config.test_size) == ("cifar100", 150, 100, None)
     assert paper_tables.scale_of(given, config) == paper_tables.Scale(150, (25, 50, 100), 4)
     assert paper_tables.numbers("seeds", given.seeds) == tuple(range(7))
-    edges, members = EdgeStructure.from_space(config.build_space(3, 100)).n_edges, config.members
+    edges, members = EdgeStructure.from_space(OneCell(**config.space_args)).n_edges, config.members
     pool = 1 + 4 * (edges - 1)
     networks = 2 * 4 * edges + members + pool + 4 * (edges - 1) + 3 * pool + members
     assert f"about {round(networks, -1)} networks of 100 epochs, three DARTS searches and five of EdgeNES" in GUIDE

@@ -22,7 +22,7 @@ def ood_names(setting: str, source: str | None) -> list[str]:
     Raises:
         InputError: An unknown set, or the run's own data.
 
-    Example:
+    Examples:
         >>> ood_names("auto", "digits")
         ['noise', 'fashion_mnist']
     """

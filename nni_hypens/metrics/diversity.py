@@ -24,7 +24,7 @@ def disagreement(a: ArrayLike, b: ArrayLike) -> float:
     Raises:
         InputError: If an argument is not of that form, or the shapes differ.
 
-    Example:
+    Examples:
         >>> disagreement([[0.9, 0.1], [0.6, 0.4]], [[0.7, 0.3], [0.2, 0.8]])
         0.5
     """
@@ -46,7 +46,7 @@ def pairwise_disagreement(probs: ArrayLike) -> FloatArray:
     Raises:
         InputError: If `probs` is not of that form.
 
-    Example:
+    Examples:
         >>> pairwise_disagreement([[[0.9, 0.1], [0.6, 0.4]], [[0.7, 0.3], [0.2, 0.8]]])
         array([[0. , 0.5],
                [0.5, 0. ]])
@@ -72,7 +72,7 @@ def oracle_accuracy(probs: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> oracle_accuracy([[[0.9, 0.1], [0.6, 0.4]], [[0.7, 0.3], [0.2, 0.8]]], [0, 1])
         1.0
     """
@@ -96,7 +96,7 @@ def contributions(probs: ArrayLike, labels: ArrayLike) -> list[dict[str, Any]]:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> members = [[[0.9, 0.1], [0.6, 0.4]], [[0.7, 0.3], [0.2, 0.8]]]
         >>> contributions(members, [0, 1])[1]
         {'disagreement': 0.5, 'right_alone': 1, 'wrong_alone': 0, 'right_of_majority_wrong': 1}

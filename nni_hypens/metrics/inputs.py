@@ -37,7 +37,7 @@ def check_probabilities(probs: ArrayLike, name: str = "probs", ndim: int = 2) ->
     Raises:
         InputError: If the shape, a value or a sum is not that of probabilities.
 
-    Example:
+    Examples:
         >>> check_probabilities([[0.25, 0.75]])
         array([[0.25, 0.75]])
     """
@@ -64,7 +64,7 @@ def check_labels(labels: ArrayLike, examples: int, classes: int, name: str = "la
     Raises:
         InputError: If the shape, the type or a value is wrong.
 
-    Example:
+    Examples:
         >>> check_labels([0, 2, 1], examples=3, classes=3)
         array([0, 2, 1])
     """

@@ -44,7 +44,7 @@ def accuracy(probs: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> accuracy([[0.9, 0.1], [0.4, 0.6]], [0, 0])
         0.5
     """
@@ -67,7 +67,7 @@ def nll(probs: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> round(nll([[0.5, 0.5], [0.25, 0.75]], [0, 0]), 4)
         1.0397
     """
@@ -87,7 +87,7 @@ def nll_of_each(probs: ArrayLike, labels: ArrayLike) -> FloatArray:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> nll_of_each([[[0.9, 0.1]], [[0.5, 0.5]]], [0]).round(3)
         array([0.105, 0.693])
     """
@@ -117,7 +117,7 @@ def brier(probs: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> brier([[0.5, 0.5], [1.0, 0.0]], [0, 0])
         0.25
     """
@@ -141,7 +141,7 @@ def ece(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> float:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> round(ece([[0.8, 0.2], [0.8, 0.2]], [0, 1]), 4)  # 50 % right at a confidence of 80 %
         0.3
     """
@@ -167,7 +167,7 @@ def aurc(probs: ArrayLike, labels: ArrayLike, excess: bool = False) -> float:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> aurc([[0.9, 0.1], [0.6, 0.4]], [0, 1])  # the less confident answer is wrong
         0.25
     """
@@ -187,7 +187,7 @@ def summary(probs: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> scores = summary([[0.9, 0.1], [0.6, 0.4]], [0, 1])
         >>> {name: round(value, 3) for name, value in scores.items()}
         {'accuracy': 0.5, 'nll': 0.511, 'ece': 0.35, 'brier': 0.37, 'aurc': 0.25}
@@ -218,7 +218,7 @@ def reliability(probs: ArrayLike, labels: ArrayLike, n_bins: int = 15) -> Reliab
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> reliability([[0.75, 0.25], [0.0, 1.0]], [0, 0], n_bins=2)
         Reliability(confidence=array([  nan, 0.875]), accuracy=array([nan, 0.5]), count=array([0, 2]))
     """

@@ -37,7 +37,7 @@ def image_scores(probs: ArrayLike, labels: ArrayLike) -> dict[str, FloatArray]:
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> scores = image_scores([[0.9, 0.1], [0.6, 0.4]], [0, 1])
         >>> scores["accuracy"], scores["nll"].round(3)
         (array([1., 0.]), array([0.105, 0.916]))
@@ -87,7 +87,7 @@ def paired_intervals(
     Raises:
         InputError: If there is no model or no image.
 
-    Example:
+    Examples:
         >>> labels = [0, 1, 0, 1]
         >>> good = image_scores([[0.8, 0.2], [0.3, 0.7], [0.9, 0.1], [0.4, 0.6]], labels)
         >>> poor = image_scores([[0.6, 0.4], [0.6, 0.4], [0.7, 0.3], [0.5, 0.5]], labels)
@@ -134,7 +134,7 @@ def rank_correlation(rows: Iterable[tuple[str, float, float]], fewest: int) -> t
         The correlation and the number of architectures. The correlation is None for fewer than `fewest`
         architectures, or if all predicted or all reached scores are equal.
 
-    Example:
+    Examples:
         >>> rank_correlation([("a", 0.1, 0.7), ("b", 0.2, 0.8), ("c", 0.3, 0.9), ("c", 0.3, 0.8)], fewest=3)
         (1.0, 3)
     """

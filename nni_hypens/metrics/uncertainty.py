@@ -48,7 +48,7 @@ def entropy_split(probs: ArrayLike, weights: ArrayLike | None = None) -> Entropy
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> split = entropy_split([[[1.0, 0.0]], [[0.0, 1.0]]])  # two certain members that contradict each other
         >>> [round(float(part[0]), 3) for part in split]
         [0.693, 0.0, 0.693]
@@ -78,7 +78,7 @@ def ood_auroc(inside: ArrayLike, outside: ArrayLike) -> float:
     Raises:
         InputError: If a list is empty or has values that are not finite.
 
-    Example:
+    Examples:
         >>> round(ood_auroc([0.1, 0.2, 0.6], [0.5, 0.9]), 3)
         0.833
     """
@@ -105,7 +105,7 @@ def ood_scores(probs: ArrayLike, weights: ArrayLike | None, calibrated: ArrayLik
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> scores = ood_scores([[[1.0, 0.0]], [[0.0, 1.0]]], None, [[0.5, 0.5]])
         >>> {name: round(float(values[0]), 3) for name, values in scores.items()}
         {'entropy': 0.693, 'mutual_information': 0.693, 'confidence': 0.5}
@@ -129,7 +129,7 @@ def marginal_gains(probs: ArrayLike, labels: ArrayLike, weights: ArrayLike | Non
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> gains = marginal_gains([[[0.9, 0.1]], [[0.5, 0.5]]], [0])
         >>> [round(gain, 3) for gain in gains]
         [0.336, -0.251]
@@ -166,7 +166,7 @@ def swap_gains(
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> gain, replacement = swap_gains([[[0.9, 0.1]]], [[[0.2, 0.8]], [[0.6, 0.4]]], [0])[0]
         >>> round(gain, 3), replacement
         (0.405, 1)

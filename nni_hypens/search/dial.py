@@ -54,7 +54,7 @@ def suggest_lam_range(
         InputError: An argument out of its range; a supernet whose base is no better than chance; or no lam at which
             there are two architectures besides the base.
 
-    Example:
+    Examples:
         >>> from nni_hypens import EdgeNES, ImageData
         >>> suggest_lam_range(EdgeNES(), ImageData("digits"), tolerance=1.5)
         Traceback (most recent call last):

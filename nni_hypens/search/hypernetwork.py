@@ -34,7 +34,7 @@ class Hypernetwork(nn.Module):
     Raises:
         InputError: Fewer than two pivots, or an empty or endless range.
 
-    Example:
+    Examples:
         >>> hypernetwork = Hypernetwork(n_labels=5, n_options=7, low=0.0, high=4.0)
         >>> hypernetwork(torch.tensor([0.0, 1.5, 4.0])).shape
         torch.Size([3, 5, 7])

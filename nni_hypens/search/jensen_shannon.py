@@ -36,7 +36,7 @@ class JensenShannon:
     Raises:
         InputError: An argument out of its range.
 
-    Example:
+    Examples:
         >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])

@@ -28,7 +28,7 @@ class LamRange:
         n_edges: Edges of an architecture.
         reason: Why this range was chosen, in a sentence.
 
-    Example:
+    Examples:
         >>> table = pd.DataFrame({"lam": [0.0, 2.0], "nll": [0.9, 0.5]})
         >>> LamRange(2.0, 2.0, table, base_nll=0.4, limit=0.6, n_edges=2, reason="above lam=0 only").range
         (2.0, 2.0)

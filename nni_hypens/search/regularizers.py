@@ -21,7 +21,7 @@ class Annealed:
         field: Name used in messages.
         positive: Whether zero is refused.
 
-    Example:
+    Examples:
         >>> Annealed((1.0, 3.0), "weight").at(progress=0.5)
         2.0
     """
@@ -46,7 +46,7 @@ class Annealed:
 class Diversity(Protocol):
     """A regulariser R(lam, base, alpha(lam)) on the common scale 0..n_edges of the dial.
 
-    Example:
+    Examples:
         >>> from nni_hypens.search import SharedEdges
         >>> isinstance(SharedEdges(), Diversity)
         True

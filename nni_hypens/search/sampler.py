@@ -45,7 +45,7 @@ class Candidate:
             them); ``large`` for a large random architecture, or how adaptive training proposed it.
         architecture: The NNI sample.
 
-    Example:
+    Examples:
         >>> Candidate(lam=2.0, shared_edges=2, source="draw", architecture={"op": "conv"}).shared_edges
         2
     """
@@ -67,7 +67,7 @@ class ArchitectureSampler:
             edge. With `JensenShannon` the dial is another distance, and any draw is accepted.
         accepts: Whether an architecture may be sampled (a `Budget`); None for all.
 
-    Example:
+    Examples:
         >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])

@@ -39,7 +39,7 @@ class SearchSettings:
     Raises:
         InputError: A number out of its range; names it.
 
-    Example:
+    Examples:
         >>> SearchSettings(pivots=3).temperature.at(progress=0.0)
         1.0
     """

@@ -22,7 +22,7 @@ def expected_shared_edges(structure: EdgeStructure, base: Sample, logits: torch.
     Returns:
         ``*``, in 0..n_edges.
 
-    Example:
+    Examples:
         >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
@@ -46,7 +46,7 @@ class SharedEdgeCounter:
     unordered (NNI ``Cell``), the number of slots that hold a base edge is Poisson binomial, and the shared count is
     ``E[min(N, m)] = sum_{t=1..m} P(N >= t)`` for an edge that the base holds m times.
 
-    Example:
+    Examples:
         >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
@@ -133,7 +133,7 @@ class SharedEdges:
         weight: Weight c of the regulariser, or (start, end), linear over the epochs of the hypernetwork.
         temperature: Temperature t of the Gumbel-softmax, or (start, end).
 
-    Example:
+    Examples:
         >>> from nni_hypens.space import ChoiceLayout, EdgeStructure, random_architectures
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])

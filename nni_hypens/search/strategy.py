@@ -59,7 +59,6 @@ class EdgeNES(LightningSearch):
         log_probs: Whether to log ``prob/...``, the probability of each option, after each epoch. None to log if the
             trainer has a logger.
         mutation_hooks: Extra hooks, as for any one-shot strategy of NNI.
-        **settings: The numbers of the search, listed next; they become `SearchSettings`.
 
     Keyword Args:
         pivots: Pivots K of the hypernetwork, at least 2; 5 by default.
@@ -90,7 +89,7 @@ class EdgeNES(LightningSearch):
         InputError: An argument out of its range.
         TypeError: An unknown argument.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> strategy = EdgeNES(diversity=SharedEdges(weight=(0.3, 3.0)), paths=2, seed=1)
         >>> supernet = strategy.mutate_model(OneCell(channels=2, in_channels=1))

@@ -37,7 +37,7 @@ def select(
     Raises:
         InputError: If an argument is of the wrong form, or the method does not have it.
 
-    Example:
+    Examples:
         >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
         >>> select("beam", probs, [0, 1], size=2, objective="brier", width=3).members
         (0, 1)
@@ -63,7 +63,7 @@ def check_options(method: str, options: Mapping[str, object]) -> None:
     Raises:
         InputError: An unknown name, with the nearest.
 
-    Example:
+    Examples:
         >>> check_options("beam", {"width": 5})
     """
     one_of("method", method, METHODS)

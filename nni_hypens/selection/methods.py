@@ -55,7 +55,7 @@ def exhaustive(
         InputError: If an argument is of the wrong form, no ensemble keeps the limits, or there are more than 5 million
             combinations.
 
-    Example:
+    Examples:
         >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
         >>> chosen = exhaustive(probs, [0, 1], size=2)
         >>> chosen.members, round(chosen.score, 3)
@@ -118,7 +118,7 @@ def greedy(
     Raises:
         InputError: If an argument is of the wrong form, or no candidate keeps all limits at some step.
 
-    Example:
+    Examples:
         >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
         >>> chosen = greedy(probs, [0, 1], size=4, with_replacement=True)
         >>> chosen.indices, chosen.members, chosen.weights
@@ -188,7 +188,7 @@ def beam(
     Raises:
         InputError: As for `greedy`.
 
-    Example:
+    Examples:
         >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
         >>> beam(probs, [0, 1], size=2, width=2).members
         (0, 1)
@@ -258,7 +258,7 @@ def top_k(
     Raises:
         InputError: As for `greedy`.
 
-    Example:
+    Examples:
         >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
         >>> top_k(probs, [0, 1], size=2).members
         (2, 0)

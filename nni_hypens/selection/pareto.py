@@ -30,7 +30,7 @@ def pareto_front(scores: ArrayLike, costs: ArrayLike) -> list[int]:
     Raises:
         InputError: If an argument is of the wrong form.
 
-    Example:
+    Examples:
         >>> pareto_front(scores=[0.5, 0.3, 0.4], costs=[1, 5, 7])
         [0, 1]
     """
@@ -73,7 +73,7 @@ def cost_front(
     Raises:
         InputError: If an argument is of the wrong form, or there are more than 5 million ensembles to score.
 
-    Example:
+    Examples:
         >>> probs = [[[0.9, 0.1], [0.7, 0.3]], [[0.3, 0.7], [0.1, 0.9]], [[0.6, 0.4], [0.5, 0.5]]]
         >>> front = cost_front(probs, [0, 1], costs=[3, 5, 1], max_size=2)
         >>> [(point.members, point.cost, round(point.score, 3)) for point in front]

@@ -53,7 +53,7 @@ class EdgeGroup:
             that operation acts on whichever input is chosen; with several, label ``i`` is the operation on input
             ``i`` and counts only when input ``i`` is chosen.
 
-    Example:
+    Examples:
         >>> group = EdgeGroup("node", (("node/input", ("node/op_0", "node/op_1")),))
         >>> sorted(group.labels)
         ['node/input', 'node/op_0', 'node/op_1']
@@ -78,7 +78,7 @@ class EdgeStructure:
     Raises:
         InputError: A group names a label that is unknown or counted twice, or a slot does not fit its choices.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
         >>> structure = EdgeStructure.from_space(space)

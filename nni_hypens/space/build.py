@@ -21,7 +21,7 @@ SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
 def hub_spaces() -> dict[str, str]:
     """Name -> path of every model space of NNI's hub (about two seconds to import).
 
-    Example:
+    Examples:
         >>> hub_spaces()["NasBench201"]
         'nni.nas.hub.pytorch:NasBench201'
     """
@@ -77,7 +77,7 @@ def build_named_space(name: str, arguments: Mapping[str, Any], in_channels: int,
     Raises:
         InputError: Unknown space, or arguments that it does not take.
 
-    Example:
+    Examples:
         >>> build_named_space("one_cell", {"channels": 2}, in_channels=1, num_classes=5).head.out_features
         5
     """
@@ -109,7 +109,7 @@ def build_named_space(name: str, arguments: Mapping[str, Any], in_channels: int,
 def fresh(space: ModelSpace) -> ModelSpace:
     """A new instance of a space, with new weights; a search changes the instance it is given.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> fresh(OneCell(channels=2, in_channels=1)).stem[0].out_channels
         2
@@ -120,7 +120,7 @@ def fresh(space: ModelSpace) -> ModelSpace:
 def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
     """The network of one architecture, with new weights, as a trial builds it.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=1, in_channels=1)
         >>> network = fixed_network(space, {"node_0/input": [0], "node_0/op_0": "skip_connect"})

@@ -27,7 +27,7 @@ class ChoiceTable:
         n_chosen: label -> how many options are chosen at once.
         multiple: Labels whose choice NNI writes as a list (``CategoricalMultiple``).
 
-    Example:
+    Examples:
         >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
         >>> table = ChoiceTable(options, n_chosen={"op": 1, "input": 2}, multiple=frozenset({"input"}))
         >>> table.to_sample([[1], [2, 0]])
@@ -146,7 +146,7 @@ def load_sample(path: str | Path, table: ChoiceTable, field: str = "base") -> Sa
     Raises:
         InputError: The file is missing, is not JSON, or is not an architecture of this space.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "base.json").write_text('{"op": "pool"}')

@@ -24,7 +24,7 @@ LATENCY_WARM_UP, LATENCY_PASSES = 5, 30
 class Cost(NamedTuple):
     """Parameters of a stand-alone network, and FLOPs of one image (None if the shape of images is not known).
 
-    Example:
+    Examples:
         >>> Cost(params=52, flops=None).params
         52
     """
@@ -43,7 +43,7 @@ class NetworkSize:
         space: The model space; counting does not use or change its weights.
         input_shape: Shape of one image, ``(channels, height, width)``; None to count parameters only.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=1, in_channels=1)
         >>> NetworkSize(space, (1, 8, 8)).cost({"node_0/input": [0], "node_0/op_0": "skip_connect"})
@@ -98,7 +98,7 @@ class Budget:
     Raises:
         InputError: A limit that is not a number above 0, or ``max_flops`` without ``input_shape``.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> budget = Budget(OneCell(channels=2, nodes=1, in_channels=1), max_params=60)
         >>> budget({"node_0/input": [0], "node_0/op_0": "skip_connect"})
@@ -140,7 +140,7 @@ class Budget:
 def count_flops(network: nn.Module, image: torch.Tensor) -> int:
     """FLOPs of one forward pass on ``1 x C x H x W``, a multiply-add counted as two.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(3, 2)
         >>> count_flops(layer, torch.zeros(1, 3))
         12
@@ -160,7 +160,7 @@ def measure_latency(network: nn.Module, image: torch.Tensor) -> float:
         network: A network in evaluation mode.
         image: One image, on the network's device.
 
-    Example:
+    Examples:
         >>> milliseconds = measure_latency(nn.Linear(3, 2), torch.zeros(1, 3))
         >>> 0 < milliseconds < 1000
         True

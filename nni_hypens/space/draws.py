@@ -17,7 +17,7 @@ from nni_hypens.utils.seeds import Purpose, derive_seed
 def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sample]:
     """Up to ``n`` different architectures, each choice drawn uniformly; fewer if the space holds fewer.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
         >>> structure = EdgeStructure.from_space(space)
@@ -55,7 +55,7 @@ def diverse_start(
 def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
     """Every architecture that differs from ``sample`` in one option of one choice and is a different network.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
         >>> structure = EdgeStructure.from_space(space)
@@ -83,7 +83,7 @@ def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
 class ChoiceLayout:
     """Tensors that describe a `ChoiceTable`: which of the ``L x M`` logits exist, and how many are chosen per label.
 
-    Example:
+    Examples:
         >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
         >>> table = ChoiceTable(options, n_chosen={"op": 1, "input": 2}, multiple=frozenset({"input"}))
         >>> layout = ChoiceLayout(table)
@@ -120,7 +120,7 @@ class ChoiceLayout:
 class PathDraw(NamedTuple):
     """Architectures drawn from logits: ``chosen * x L x k`` indices and their relaxation ``soft * x L x M``.
 
-    Example:
+    Examples:
         >>> PathDraw(chosen=torch.tensor([[1]]), soft=torch.tensor([[0.2, 0.8]])).chosen
         tensor([[1]])
     """
@@ -151,7 +151,7 @@ def draw_paths(
         generator: Source of the noise (CPU).
         noise: False for the mode: the most probable choice of each label.
 
-    Example:
+    Examples:
         >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
         >>> table = ChoiceTable(options, n_chosen={"op": 1, "input": 2}, multiple=frozenset({"input"}))
         >>> layout = ChoiceLayout(table)
@@ -197,7 +197,7 @@ def inclusion_probabilities(logits: torch.Tensor, layout: ChoiceLayout) -> torch
     Returns:
         ``* x L x M``; rows sum to n_chosen, options that do not exist have 0.
 
-    Example:
+    Examples:
         >>> options = {"op": ("conv", "pool"), "input": (0, 1, 2)}
         >>> table = ChoiceTable(options, n_chosen={"op": 1, "input": 2}, multiple=frozenset({"input"}))
         >>> layout = ChoiceLayout(table)

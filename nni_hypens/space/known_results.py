@@ -44,7 +44,7 @@ class KnownResults:
     Raises:
         InputError: Names the row (1 is the first after the header) and the field.
 
-    Example:
+    Examples:
         >>> from search_spaces import OneCell
         >>> space = OneCell(channels=2, nodes=2, in_channels=1, operations=["skip_connect", "sep_conv_3x3"])
         >>> structure = EdgeStructure.from_space(space)

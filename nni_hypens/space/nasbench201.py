@@ -40,7 +40,7 @@ def nasbench201_string(sample: Sample) -> str:
     Raises:
         InputError: An architecture of another space.
 
-    Example:
+    Examples:
         >>> labels = ["cell/0_1", "cell/0_2", "cell/1_2", "cell/0_3", "cell/1_3", "cell/2_3"]
         >>> nasbench201_string(dict.fromkeys(labels, "conv_3x3"))
         '|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|'
@@ -67,7 +67,7 @@ def nasbench201_sample(text: str, table: ChoiceTable, field: str = "architecture
     Raises:
         InputError: Another notation, an unknown operation, or a space that is not NNI's NasBench201.
 
-    Example:
+    Examples:
         >>> labels = ["cell/0_1", "cell/0_2", "cell/1_2", "cell/0_3", "cell/1_3", "cell/2_3"]
         >>> operations = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
         >>> table = ChoiceTable(dict.fromkeys(labels, operations), dict.fromkeys(labels, 1), frozenset())

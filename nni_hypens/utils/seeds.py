@@ -75,7 +75,7 @@ def derive_seed(seed: int, purpose: Purpose, *index: int | str) -> int:
     Raises:
         InputError: `seed` is not a whole number of at least 0.
 
-    Example:
+    Examples:
         >>> derive_seed(0, Purpose.SEARCH_EPOCH, 3) == derive_seed(0, Purpose.SEARCH_EPOCH, 4)
         False
     """

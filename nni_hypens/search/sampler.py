@@ -27,7 +27,10 @@ from nni_hypens.utils.tensors import write_tensors
 DRAWS_PER_ROUND = 256
 MAX_ROUNDS = 400
 BARREN_ROUNDS = 10
-"""Sampling ends after this many rounds in a row without a new architecture."""
+"""Sampling ends after this many rounds in a row without a new architecture, ..."""
+BARREN_DRAWS = 6
+"""... and this many draws for each architecture found: ``d`` draws miss one of N equally likely ones with probability
+``exp(-d / N)``."""
 BUDGET_TRIES = 200
 WARMER = 1.25
 """A round with few new architectures raises the sampling temperature by this factor: trained logits can be so sharp
@@ -168,7 +171,8 @@ class ArchitectureSampler:
     def _draw_until(self, collected: _Collected, n: int, generator: torch.Generator) -> int:
         """Draw until ``n`` architectures are collected, or rounds stop finding new ones; how many were drawn."""
         logits, temperature, rounds, barren, drawn = self.logits(collected.lam), 1.0, 0, 0, 0
-        while len(collected.found) < n and barren < BARREN_ROUNDS and rounds < MAX_ROUNDS and collected.tries:
+        patience: float = BARREN_ROUNDS
+        while len(collected.found) < n and barren < patience and rounds < MAX_ROUNDS and collected.tries:
             before = len(collected.found)
             draws = DRAWS_PER_ROUND if rounds else min(DRAWS_PER_ROUND, 8 * n)
             architectures = self._draw(logits / temperature, draws, generator)
@@ -183,6 +187,7 @@ class ArchitectureSampler:
             new = len(collected.found) - before
             temperature *= WARMER if new < draws / 10 else 1.0
             barren = 0 if new else barren + 1
+            patience = max(BARREN_ROUNDS, BARREN_DRAWS * len(collected.found) / DRAWS_PER_ROUND)
             rounds, drawn = rounds + 1, drawn + draws
         return drawn
 

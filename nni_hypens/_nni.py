@@ -1,5 +1,5 @@
-"""The only file that knows versions, names private to NNI or Lightning, and workarounds; each says why and until
-when."""
+"""The only module that uses private names of NNI or Lightning or depends on their versions. Each workaround says why
+it exists and how to tell when it can go."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nni.nas.experiment import NasExperimentConfig
 
 try:
-    # Where tianshou is installed, nni.nas.strategy imports gym, which prints advice that no user of ours can act on.
+    # If tianshou is installed, nni.nas.strategy imports gym, which prints advice that our users cannot act on.
     # Can go when NNI imports gymnasium instead.
     from gym_notices.notices import notices
 
@@ -53,7 +53,7 @@ with warnings.catch_warnings():
 
 
 def quiet_training() -> None:
-    """Silence hints of Lightning that do not hold here: our data is in memory, and steps are few."""
+    """Silence Lightning's hints that do not apply here: our data is in memory, and there are few steps."""
     for message in (
         ".*does not have many workers.*",
         ".*The number of training batches.*",
@@ -68,11 +68,11 @@ def quiet_training() -> None:
 
 
 def restart_epoch_data(trainer: pl.Trainer) -> None:
-    """Begin the epoch's data anew, after seeding.
+    """Restart the epoch's data iterator after seeding.
 
     Lightning creates the iterator of a run's first epoch before ``on_train_epoch_start``, and those of later epochs
     after it, so a resumed epoch would see another order. Private: ``fit_loop._data_fetcher``,
-    ``fit_loop.is_resuming``. Can go when ``tests/test_search.py::test_resume_is_exact`` passes without it.
+    ``fit_loop.is_resuming``. Can go when ``tests/search/test_strategy.py::test_resume_is_exact`` passes without it.
     """
     loop = trainer.fit_loop
     first_epoch_of_run = trainer.current_epoch == 0 or loop.is_resuming
@@ -81,11 +81,11 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
 
 
 def draw_epoch_data_anew(trainer: pl.Trainer) -> None:
-    """Let Lightning create the iterator of a resumed run's first epoch when it does so in a run that was not resumed.
+    """Make Lightning create the iterator of a resumed run's first epoch at the same point as in a run without a stop.
 
-    That is after all ``on_train_epoch_start``, whose draws then come before those of the data, as in later epochs.
-    Only for checkpoints saved between two epochs. Private: ``fit_loop._resuming_from_checkpoint``. Can go when
-    ``tests/test_halving.py::test_who_goes_on_ends_as_if_nothing_had_stopped`` passes without it.
+    That is after all ``on_train_epoch_start`` hooks, so that their draws come before those of the data, as in later
+    epochs. Only for checkpoints saved between two epochs. Private: ``fit_loop._resuming_from_checkpoint``. Can go when
+    ``tests/trials/test_halving.py::test_who_goes_on_ends_as_if_nothing_had_stopped`` passes without it.
     """
     trainer.fit_loop._resuming_from_checkpoint = False
 
@@ -103,8 +103,8 @@ def manager_environment(
     Args:
         host: Name or address at which other machines reach the manager, for remote training services: it then listens
             on all interfaces. None keeps it on loopback.
-        one_thread: One thread for each trial; a trial that is alone keeps the user's own setting.
-        more: More variables, for the trials.
+        one_thread: Use one thread for each trial; a single trial keeps the user's setting.
+        more: Further variables for the trials.
     """
     script = Path(__file__).with_name("loopback.js").resolve()
     changes = {**(more or {}), **({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if one_thread else {})}
@@ -123,9 +123,9 @@ def manager_environment(
 
 
 def end_process() -> NoReturn:
-    """End this process with exit code 0, after what was registered for its end, but without taking modules apart.
+    """End this process with exit code 0 after its exit handlers, without tearing down modules.
 
-    Private: ``atexit._run_exitfuncs``. Can go when Python has an exit that leaves memory to the system.
+    Private: ``atexit._run_exitfuncs``. Can go when Python can exit without freeing its memory first.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -134,29 +134,29 @@ def end_process() -> NoReturn:
 
 
 def load_service(content: Mapping[str, Any], base: Path) -> TrainingServiceConfig | None:
-    """NNI's config object of a training service from the content of a YAML file, in which relative paths begin at
-    ``base``. None for a platform that NNI does not know.
+    """NNI's config object of a training service from the content of a YAML file, with paths relative to ``base``. None
+    for a platform that NNI does not know.
 
-    NNI's ``ConfigBase.load`` needs the class beforehand, and after an error keeps the folder for what is loaded next.
+    NNI's ``ConfigBase.load`` needs the class in advance, and after an error keeps the folder for the next load.
     Private: ``nni.experiment.config.utils``. Can go when ``TrainingServiceConfig.load`` finds the class
     by ``platform``.
 
     Raises:
-        AttributeError, TypeError, ValueError: Fields that the class does not have.
+        AttributeError, TypeError, ValueError: Unknown fields.
     """
     from nni.experiment.config import utils as config_utils
     from nni.experiment.config.training_service import TrainingServiceConfig
 
     config_utils.set_base_path(base.resolve())
     try:
-        found = config_utils.load_training_service_config(dict(content))
+        config = config_utils.load_training_service_config(dict(content))
     finally:
         config_utils.unset_base_path()
-    return found if isinstance(found, TrainingServiceConfig) else None
+    return config if isinstance(config, TrainingServiceConfig) else None
 
 
 def service_fields(platform: str) -> list[str] | None:
-    """Fields of a platform's config class, by the names of its YAML; None for a platform that NNI does not know."""
+    """Fields of a platform's config class, as named in YAML; None for a platform that NNI does not know."""
     from nni.experiment.config import utils as config_utils
 
     try:
@@ -167,15 +167,16 @@ def service_fields(platform: str) -> list[str] | None:
 
 
 def trial_config(service: TrainingServiceConfig, remote_python: bool = False) -> NasExperimentConfig:
-    """Configuration of a multi-trial experiment on a training service, whose trials begin in
-    `nni_hypens.trials.process`.
+    """Configuration of a multi-trial experiment on a training service, whose trials start in
+    ``nni_hypens.trials.process``.
 
     Args:
         service: NNI's config object; copied.
-        remote_python: Run trials with the python that their machine has. NNI puts the path of this process's python
-            into the command of every trial, and only ``_trial_command_params`` (private) changes that. Its ssh workers
-            put ``python_path`` in front of ``PATH`` and take ``python`` before ``python3``, and so does this. Threads,
-            which otherwise go by the manager's environment, are set here. Can go when NNI does it on the trial's side.
+        remote_python: Run trials with the python of their machine. NNI puts the path of this process's python into
+            the command of every trial, and only ``_trial_command_params`` (private) changes that. Like NNI's ssh
+            workers, we put ``python_path`` first in ``PATH`` and prefer ``python`` to ``python3``. We set the threads
+            here, since they otherwise follow the manager's environment. Can go when NNI chooses the python on the
+            trial's machine.
     """
     from nni.nas.experiment import NasExperimentConfig  # not above: trials import this module, and need no experiment
 
@@ -189,29 +190,29 @@ def trial_config(service: TrainingServiceConfig, remote_python: bool = False) ->
 
 
 def canonical_service(service: TrainingServiceConfig) -> TrainingServiceConfig:
-    """A training service as NNI gives it to its manager: paths absolute, everything checked by NNI.
+    """A training service as NNI passes it to its manager: with absolute paths, checked by NNI.
 
     Raises:
-        ValueError, AssertionError: What NNI finds wrong.
+        ValueError, AssertionError: NNI refuses it.
     """
     config = trial_config(service)
     config.trial_concurrency = config.max_trial_number = 1
     if not isinstance(config.training_service.nni_manager_ip, str):
-        config.nni_manager_ip = "127.0.0.1"  # or NNI warns; whether it must be given is looked at elsewhere
+        config.nni_manager_ip = "127.0.0.1"  # or NNI warns; trials/services.py checks whether it is required
     return config.canonical_copy().training_service
 
 
 def distribution_of(expression: Any, weights: Mapping[str, Any]) -> dict[Any, Any]:
     """Value -> probability of an expression over choices, given the weights of each label's options.
 
-    NNI's own differentiable supernet computes it in this way; private: ``_expression_utils.traverse_all_options``. Can
-    go when NNI makes it public.
+    NNI's own differentiable supernet computes it like this. Private: ``_expression_utils.traverse_all_options``. Can go
+    when NNI makes it public.
     """
     return dict(traverse_all_options(expression, weights=weights))
 
 
 def finds_unused_parameters(strategy: DDPStrategy) -> bool:
-    """Whether DDP was told that steps leave parameters unused.
+    """Whether DDP expects steps that leave parameters unused.
 
     Private: ``DDPStrategy._ddp_kwargs``. Can go when Lightning has a public attribute for it.
     """
@@ -219,14 +220,14 @@ def finds_unused_parameters(strategy: DDPStrategy) -> bool:
 
 
 class TrialReports(TrialCommandChannel):  # type: ignore[misc]
-    """Stands between an evaluator and NNI while one candidate is trained, so that any evaluator's reports become ours.
+    """Replaces NNI's trial channel while a candidate is trained, to add its id to the evaluator's reports.
 
-    Intermediate metrics go on as dicts that carry the candidate's id; the final metric is kept back, because a trial
-    may send only one and ours holds more. NNI's own sequential engine exchanges the channel in the same way.
+    Intermediate metrics are passed on as dicts with the candidate's id. The final metric is held back, because a trial
+    may send only one and ours holds more. NNI's own sequential engine replaces the channel in the same way.
 
     Args:
         candidate: The candidate's id.
-        more: More entries of every report.
+        more: Further entries of every report.
     """
 
     def __init__(self, candidate: str, more: Mapping[str, str] | None = None) -> None:
@@ -256,11 +257,11 @@ class TrialReports(TrialCommandChannel):  # type: ignore[misc]
 
 
 class TrialLink:
-    """The way from this trial to NNI's manager, taken before a NAS experiment begins inside the trial.
+    """The connection from this trial to NNI's manager, taken before a NAS experiment starts inside the trial.
 
     NNI's sequential engine (``nas/execution/sequential.py``) replaces both the channel of the trial and the record of
-    its parameter while a one-shot strategy runs, so that ``nni.report_intermediate_result`` reaches nobody. Private:
-    ``nni.trial._params``. Can go when that function reaches the web UI from inside a one-shot search.
+    its parameter while a one-shot strategy runs, so ``nni.report_intermediate_result`` does not reach the manager.
+    Private: ``nni.trial._params``. Can go when that function reaches the web UI from inside a one-shot search.
     """
 
     def __init__(self) -> None:
@@ -276,7 +277,7 @@ class TrialLink:
         Raises:
             OSError: The manager cannot be reached, or has closed the trial.
         """
-        if self.record is None:  # asked for once, and only where something is sent: a second answer never comes
+        if self.record is None:  # ask once, and only before sending: NNI answers only once
             self.record = self.channel.receive_parameter()
             if self.record is None:
                 raise ConnectionError("NNI has closed this trial")
@@ -286,19 +287,18 @@ class TrialLink:
 
 
 def quiet_logging(level: int = logging.WARNING) -> None:
-    """Keep NNI and Lightning to warnings; NNI sets its own level when it is imported and when an experiment starts."""
+    """Limit NNI's and Lightning's logs to warnings. NNI sets its level at import and when an experiment starts."""
     for name in ("nni", "nni.experiment", "nni.nas", "pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(level)
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(level)
-    # "Cannot convert CategoricalMultiple to legacy format": NNI's search space page cannot show it, nothing else
-    # depends on it
+    # "Cannot convert CategoricalMultiple to legacy format": affects only NNI's search space page
     logging.getLogger("nni.nas.experiment.experiment").setLevel(logging.ERROR)
     # "`training_service` will be ignored" is logged at every look at a sequential experiment's configuration
     logging.getLogger("nni.nas.experiment.config.experiment").setLevel(logging.ERROR)
     logging.getLogger("nni.nas.oneshot.pytorch.strategy").setLevel(logging.ERROR)
     # "Strategy failed to execute", "Model 1 fails to be executed", "Create experiment failed": the error itself is
-    # raised, and told, after them
+    # raised and shown after them
     for name in ("nni.nas.strategy.base", "nni.nas.execution.sequential", "nni.experiment.launcher"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -307,10 +307,10 @@ MANAGER_ATTEMPTS = 4
 
 
 class PatientManager:
-    """Mixin of an NNI experiment: its manager is started anew when it does not answer in time.
+    """Mixin of an NNI experiment that starts the manager again if it does not answer in time.
 
-    nni 3.0 gives a manager four seconds, which on a busy machine is too short, and takes an answer that is not complete
-    yet (not JSON) for a failure. Can go when ``nni.experiment.launcher._check_rest_server`` waits longer.
+    nni 3.0 waits four seconds for a manager, too short on a busy machine, and treats an incomplete answer (not JSON) as
+    a failure. Can go when ``nni.experiment.launcher._check_rest_server`` waits longer.
     """
 
     def _start_nni_manager(self, port: int, *arguments: Any, **options: Any) -> None:
@@ -335,10 +335,10 @@ def _wait_until_free(port: int, seconds: float = 20.0) -> None:
 
 
 LIVE = "NNI_HYPENS_LIVE"
-"""Marks the trial of a live search: its value is the name of that trial."""
+"""Environment variable that marks the trial of a live search; its value is the name of that trial."""
 
 
 def trial_name() -> str | None:
-    """Experiment and trial that this process belongs to; None outside of trials."""
+    """Experiment and trial of this process; None outside of trials."""
     experiment, trial = os.environ.get("NNI_EXP_ID"), os.environ.get("NNI_TRIAL_JOB_ID")
     return f"{experiment}/{trial}" if experiment and trial and os.environ.get("NNI_PLATFORM") else None

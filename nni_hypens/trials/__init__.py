@@ -1,1 +1,1 @@
-"""Candidates are trained: as NNI trials, on any of its training services."""
+"""Train candidates as NNI trials, on any of NNI's training services."""

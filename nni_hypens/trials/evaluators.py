@@ -1,5 +1,4 @@
-"""The evaluator of the command line: image classification by Adam with a cosine schedule, on NNI's own Lightning
-evaluator."""
+"""The command line's evaluator: image classification with AdamW and a cosine schedule, on NNI's Lightning evaluator."""
 
 from __future__ import annotations
 
@@ -17,9 +16,9 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
 
     Args:
         num_classes: Classes C, at least 2.
-        learning_rate: At the start; the schedule ends at a hundredth of it.
+        learning_rate: Initial learning rate; the schedule ends at a hundredth of it.
         weight_decay: Decoupled weight decay.
-        epochs: Length of the schedule.
+        epochs: Length of the schedule, in epochs.
     """
 
     def __init__(self, num_classes: int, learning_rate: float, weight_decay: float, epochs: int) -> None:
@@ -40,7 +39,7 @@ def image_evaluator(
     learning_rate: float = 0.01,
     weight_decay: float = 1e-3,
 ) -> Lightning:
-    """A quiet NNI evaluator that trains for ``epochs`` on a data module; it serialises to a few lines of JSON.
+    """A quiet NNI evaluator that trains for ``epochs`` on a data module. It serialises to a few lines of JSON.
 
     Args:
         data: Data module wrapped by ``nni.trace``.

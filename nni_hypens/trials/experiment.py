@@ -1,4 +1,4 @@
-"""NNI experiments inside a run folder: the search in this process, the candidates as trials under NNI's manager."""
+"""NNI experiments of trials inside a run folder, and cleaning up after a killed run."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def run_trials(
     port: int | None,
     service: Service | None = None,
 ) -> int:
-    """Train candidates as trials of NNI, watched in its web UI.
+    """Train candidates as NNI trials, visible in its web UI.
 
     Args:
         space: A fresh model space (not a supernet).
         evaluator: The user's evaluator.
         strategy: The candidates.
         run: The run folder; NNI's own files go to ``run/nni``.
-        port: Port of the web UI; None takes the first free one from 8080.
+        port: Port of the web UI; None for the first free port from 8080.
         service: Where trials run; None for NNI's local service. The manager listens on loopback unless
             ``service.public``.
 
@@ -78,27 +78,26 @@ def run_trials(
 
 
 def manager_error(folder: Path) -> str | None:
-    """The first error in the log of an experiment whose manager gave up, such as a machine that cannot be used."""
+    """The first error in the log of an experiment whose manager gave up, for example on an unusable machine."""
     log = folder / "log" / "nnimanager.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    found = [line for line in lines if "] ERROR (" in line or "] CRITICAL (" in line]
+    errors = [line for line in lines if "] ERROR (" in line or "] CRITICAL (" in line]
     ended = any("Initiate shutdown: training service" in line or "Critical error oc" in line for line in lines)
-    return f"{found[0].split('] ', 1)[-1][:400]} ({log})" if found and ended else None
+    return f"{errors[0].split('] ', 1)[-1][:400]} ({log})" if errors and ended else None
 
 
 def record_manager(run: Path, port: int, experiment: Experiment) -> None:
-    """Remember whose manager holds the port: after kill -9 of this process it lives on, and the next run must end
-    it."""
+    """Record which manager holds the port: it survives kill -9 of this process, and the next run must end it."""
     write_json(run / "nni" / "manager.json", {"experiment": experiment.id, "port": port, "owner": os.getpid()})
 
 
 def forget_manager(run: Path) -> None:
-    """The manager of a run has ended."""
+    """Remove the record of a manager that has ended."""
     (run / "nni" / "manager.json").unlink(missing_ok=True)
 
 
 def stop_orphan(run: Path) -> bool:
-    """End the manager that a killed run left behind, and its trials. Nothing but that very process is touched.
+    """End the manager that a killed run left behind, and its trials; no other process is touched.
 
     Returns:
         Whether there was one.
@@ -122,7 +121,7 @@ def stop_orphan(run: Path) -> bool:
 
 
 def kill_trials(experiment: str, folder: Path) -> bool:
-    """End the trials of an experiment that are left after its manager, of which they are no children any more.
+    """End trials that outlived the manager of their experiment, and so are no longer its children.
 
     Args:
         experiment: Id of the experiment.

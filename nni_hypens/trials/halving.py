@@ -1,9 +1,9 @@
 """Successive halving (Jamieson and Talwalkar 2016) of candidates by their validation NLL, in synchronous rungs.
 
-All candidates train for the first epochs of the full schedule, the better half goes on, and again. Who goes on
-continues from a checkpoint of everything its training depends on, so that it ends with the weights that it would have
-had without a stop. In the folder of a candidate, ``rung.json`` tells how far it is and ``epoch-N.ckpt`` is where it
-goes on; both are gone when it is trained or stopped.
+All candidates train for the first epochs of the full schedule, the better half continues, and so on. A candidate
+continues from a checkpoint of everything its training depends on, so it ends with the same weights as without a stop.
+In its folder, ``rung.json`` records how far it is and ``epoch-N.ckpt`` is its checkpoint; both are removed when it is
+trained or stopped.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from nni_hypens.errors import InputError
 from nni_hypens.trials.pausing import check_loaders
 
 ETA = 2
-"""One in so many goes on."""
+"""One in ``ETA`` candidates continues at each rung."""
 SPACING = 3
 """Fewest epochs between two rungs, and before the first."""
 STOPS = 2
-"""Most rungs at which candidates are stopped: at a quarter and at half of the epochs."""
+"""Largest number of rungs at which candidates are stopped: at a quarter and at half of the epochs."""
 MARGIN = 1
-"""Candidates that go on beyond the wanted members: if one fails later enough are left, and there is a choice."""
+"""Candidates that continue in addition to the wanted members, to have a choice and in case one fails later."""
 
 
 def rungs(epochs: int) -> list[int]:
@@ -33,18 +33,18 @@ def rungs(epochs: int) -> list[int]:
     Args:
         epochs: Epochs of a candidate that is never stopped, at least 1.
     """
-    found = [epochs]
-    while len(found) <= STOPS and min(found[0] // ETA, found[0] - found[0] // ETA) >= SPACING:
-        found.insert(0, found[0] // ETA)
-    return found
+    stops = [epochs]
+    while len(stops) <= STOPS and min(stops[0] // ETA, stops[0] - stops[0] // ETA) >= SPACING:
+        stops.insert(0, stops[0] // ETA)
+    return stops
 
 
 def survivors(scores: Mapping[str, float], least: int) -> list[str]:
-    """Who goes on: the better half (rounded up), of equals the first by name, but never fewer than ``least``.
+    """The candidates that continue: the better half (rounded up; ties by name), but at least ``least``.
 
     Args:
         scores: id -> validation NLL at the rung.
-        least: How many go on at least; all do where there are no more.
+        least: Smallest number that continues; all continue if there are no more.
 
     Returns:
         Their ids, best first.
@@ -53,11 +53,11 @@ def survivors(scores: Mapping[str, float], least: int) -> list[str]:
 
 
 def epochs_of(evaluator: Evaluator, members: int, candidates: int) -> int:
-    """Epochs of the evaluator, checked: it can be stopped and go on, and there is something to stop.
+    """The evaluator's epochs, after checking that its training can be paused and that there are candidates to stop.
 
     Raises:
-        InputError: No NNI Lightning evaluator; without a number of epochs, or with too few; a data loader that cannot
-            be taken up where it was left; hardly more candidates than members.
+        InputError: Not an NNI Lightning evaluator; no number of epochs, or too few; a data loader that cannot be
+            continued; too few candidates for the members.
     """
     if not isinstance(evaluator, Lightning):
         wanted = "false, or an nni.nas.evaluator.pytorch.Lightning evaluator, whose training can be continued"

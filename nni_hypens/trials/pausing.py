@@ -22,16 +22,16 @@ RUNG = "rung.json"
 
 
 def check_loaders(loaders: Any) -> None:
-    """Refuse training data whose order is not known from torch's, numpy's and Python's generators.
+    """Refuse training data whose order does not follow from torch's, numpy's and Python's global generators.
 
     Raises:
-        InputError: A ``DataLoader`` with a generator of its own or persistent workers, wherever it is in ``loaders``.
+        InputError: A ``DataLoader`` anywhere in ``loaders`` has its own generator or persistent workers.
     """
     if isinstance(loaders, DataLoader):
-        own = [name for name in ("generator", "persistent_workers") if getattr(loaders, name)]
-        own += ["sampler.generator"] if getattr(loaders.sampler, "generator", None) is not None else []
-        if own:
-            raise InputError("halving", f"a training DataLoader with {own[0]}", "false, or a DataLoader without it")
+        hidden = [name for name in ("generator", "persistent_workers") if getattr(loaders, name)]
+        hidden += ["sampler.generator"] if getattr(loaders.sampler, "generator", None) is not None else []
+        if hidden:
+            raise InputError("halving", f"a training DataLoader with {hidden[0]}", "false, or a DataLoader without it")
     elif isinstance(loaders, Mapping):
         check_loaders(list(loaders.values()))
     elif isinstance(loaders, list | tuple):
@@ -40,16 +40,16 @@ def check_loaders(loaders: Any) -> None:
 
 
 class Pause(Callback):
-    """Ends a fit after ``until`` epochs without a change of the schedule, and continues one that was ended so.
+    """Stops a fit after ``until`` epochs without changing its schedule, and continues a fit stopped like this.
 
-    Lightning's checkpoints hold no random numbers' state, so this callback adds it; it belongs first among the
-    callbacks, because what others draw at the start of an epoch comes after.
+    Lightning's checkpoints do not hold the state of random generators, so this callback adds it. It must be the first
+    callback: other callbacks' draws at the start of an epoch come after it.
     """
 
     def __init__(self, until: int) -> None:
         self.until = until
         self.saving = False
-        self.own_end = True  # not ended by the evaluator itself
+        self.own_end = True  # whether the pause, not the evaluator, ended the fit
         self._state: dict[str, Any] | None = None
         self._restore: dict[str, Any] | None = None
 
@@ -63,7 +63,7 @@ class Pause(Callback):
             draw_epoch_data_anew(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # not trainer.should_stop, which min_epochs overrules, and which tells here whether another callback stopped it
+        # not trainer.should_stop: min_epochs overrides it, and it shows whether another callback stopped the fit
         if trainer.current_epoch + 1 == self.until:
             trainer.fit_loop.max_epochs = self.until
 
@@ -80,7 +80,7 @@ class Pause(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self.saving:  # classes such as that of the loss: not plain data, and not read when a fit goes on
+        if self.saving:  # classes (of the loss): not plain data, and not needed to continue a fit
             for owner in (pl_module, trainer.datamodule):  # type: ignore[attr-defined]
                 for name in ("KEY", "NAME", "TYPE"):
                     key: Any = getattr(owner, f"CHECKPOINT_HYPER_PARAMS_{name}", None)
@@ -100,7 +100,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Set what `random_state` gave."""
+    """Restore a state returned by `random_state`."""
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -111,23 +111,24 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def read_rung(directory: Path) -> dict[str, Any] | None:
-    """How far the candidate in a folder is, as ``rung.json`` says, or None at its beginning."""
+    """The content of a candidate's ``rung.json``, how far it is trained; None before its first rung."""
     return read_json(directory / RUNG) if (directory / RUNG).exists() else None
 
 
 def train_until(
     evaluator: Lightning, model: torch.nn.Module, directory: Path, until: int
 ) -> tuple[Pause, Callable[[], None]]:
-    """Train a candidate to the end of epoch ``until`` of its schedule, from where it was left or from the beginning.
+    """Train a candidate to the end of epoch ``until`` of its schedule, from its checkpoint or from the beginning.
 
     Args:
-        evaluator: The user's evaluator, in the state in which it was made.
-        model: The network; its weights afterwards are those after the epoch.
+        evaluator: The user's evaluator, unused.
+        model: The network; it ends with the weights after that epoch.
         directory: The candidate's folder.
-        until: Epochs from the beginning; those of the whole schedule train to its end.
+        until: Epochs from the beginning, at most those of the schedule.
 
     Returns:
-        The callback, whose ``own_end`` tells whether there is more of the schedule, and what writes the checkpoint.
+        The callback, whose ``own_end`` is False if the evaluator ended the fit, and a function that writes the
+        checkpoint.
     """
     before = read_rung(directory)
     pause = Pause(until)
@@ -147,20 +148,20 @@ def train_until(
 
 
 def check_plain(path: Path) -> None:
-    """Whether a checkpoint can be read again.
+    """Check that a checkpoint can be read without unpickling.
 
     Raises:
-        InputError: It holds something else than tensors and plain data.
+        InputError: It holds objects other than tensors and plain data.
     """
     try:
         torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle.UnpicklingError and whatever a broken file raises
+    except Exception as error:  # pickle.UnpicklingError, or any error of a broken file
         text = str(error).splitlines()[0]
         raise InputError("halving", f"an evaluator whose checkpoint is no plain data ({text})", "false") from None
 
 
 def write_rung(directory: Path, record: Mapping[str, Any]) -> None:
-    """Tell how far a candidate is; its checkpoint is there already, and older ones go."""
+    """Record how far a candidate is, after writing its checkpoint, and remove older checkpoints."""
     write_json(directory / RUNG, record)
     for path in directory.glob("epoch-*.ckpt"):
         if path.name != f"epoch-{record['epoch']}.ckpt":
@@ -168,6 +169,6 @@ def write_rung(directory: Path, record: Mapping[str, Any]) -> None:
 
 
 def forget_rung(directory: Path) -> None:
-    """Remove what is only needed to go on; ``metrics.json`` says the rest."""
+    """Remove the files that are needed only to continue a candidate."""
     for path in (*directory.glob("epoch-*.ckpt"), directory / RUNG):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Where candidates are trained: NNI's training services, as NNI's own config objects, checked before any long work.
+"""NNI's training services, where candidates are trained: config objects of NNI, checked before any long work.
 
 On ``local`` trials write into the run folder. On ``remote`` the run folder is not there: trials write into their own
 output folders, and ``trials/remote.py`` fetches the files. On any other service (Kubernetes ...) the run
@@ -24,14 +24,14 @@ from nni_hypens.errors import InputError
 
 PLATFORMS = ("local", "remote", "kubeflow", "frameworkcontroller", "openpai", "aml", "dlc")
 MAX_UPLOAD_FILES, MAX_UPLOAD_BYTES = 2000, 300 * 2**20
-"""Of the code folder, as NNI's ``nni_node/common/tarball.js`` has them; its error is only in the manager's log."""
+"""Limits of the code folder in NNI's ``nni_node/common/tarball.js``, whose error is only in the manager's log."""
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*|::[A-Fa-f0-9:.]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._@-]*")
 
 
 @dataclass(frozen=True)
 class Service:
-    """A training service that was checked.
+    """A checked training service.
 
     Args:
         config: NNI's config object; paths in it are absolute.
@@ -41,13 +41,13 @@ class Service:
 
     @property
     def platform(self) -> str:
-        """NNI's name of it."""
+        """NNI's name of the service."""
         name: str = self.config.platform
         return name
 
     @property
     def fetches(self) -> bool:
-        """Whether files of candidates come back over ssh."""
+        """Whether candidates' files are fetched over ssh."""
         return self.platform == "remote"
 
     @property
@@ -62,7 +62,7 @@ class Service:
 
     @property
     def ports(self) -> int:
-        """Consecutive ports that NNI's manager wants."""
+        """Number of consecutive ports that NNI's manager needs."""
         return 1 if self.platform == "local" else 2
 
 
@@ -71,7 +71,7 @@ def read_service(path: str | Path) -> TrainingServiceConfig:
     configuration of NNI (or all of such a mapping, with ``trainingService`` as its one key).
 
     Raises:
-        InputError: No such file, no YAML mapping, or a platform or key that NNI does not know.
+        InputError: No such file, not a YAML mapping, or a platform or key that NNI does not know.
     """
     path = Path(path)
     try:
@@ -96,7 +96,7 @@ def read_service(path: str | Path) -> TrainingServiceConfig:
 
 
 def check_service(config: TrainingServiceConfig | None) -> Service:
-    """Find what is wrong with a training service before any long work; None stands for the local one.
+    """Check a training service before any long work; None stands for the local service.
 
     Raises:
         InputError: Naming the field.
@@ -115,7 +115,7 @@ def check_service(config: TrainingServiceConfig | None) -> Service:
     _check_manager_address(config)
     try:
         canonical = canonical_service(config)
-    except AssertionError as error:  # NNI's have no text: the line that failed says what it wanted
+    except AssertionError as error:  # NNI's assertions have no text: show the line that failed
         line = traceback.extract_tb(error.__traceback__)[-1].line
         raise InputError("service", f"what NNI refuses by `{line}`", "what that line asks for") from None
     except (ValueError, TypeError) as error:
@@ -126,7 +126,7 @@ def check_service(config: TrainingServiceConfig | None) -> Service:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by the loopback interface."""
+    """Whether a host is this machine's loopback interface."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -156,7 +156,7 @@ def _check_machines(config: Any) -> None:
 
 
 def _check_manager_address(config: Any) -> None:
-    """Trials elsewhere must reach the manager, which has no password: that it is open is the user's own choice."""
+    """Trials elsewhere must reach the manager, which has no password, so the user must decide to open it."""
     if config.platform == "local":
         return
     given = config.nni_manager_ip if isinstance(config.nni_manager_ip, str) else None
@@ -177,7 +177,7 @@ def _check_manager_address(config: Any) -> None:
 
 
 def _check_upload(folder: Path) -> None:
-    """NNI uploads this folder, up to a limit; what ``.nniignore`` leaves out is not worked out here."""
+    """Check the size of the folder that NNI uploads; not if ``.nniignore`` excludes parts of it."""
     if (folder / ".nniignore").exists():
         return
     files = size = 0

@@ -1,4 +1,4 @@
-"""Candidates become NNI trials: a multi-trial strategy that submits each with the user's evaluator."""
+"""The multi-trial strategy that trains candidates as NNI trials with the user's evaluator."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
 from nni_hypens.utils.files import write_json
 
 NO_REASON = (
-    "its trial gave no reason: something has killed it, such as a lack of memory, or it could not start; see the files "
-    "trial.stderr below nni in the run folder"
+    "its trial gave no reason: it was killed (out of memory?) or could not start; see the files "
+    "trial.stderr under nni in the run folder"
 )
 
 
 class Proposals(Protocol):
-    """Candidates that are decided on while others are trained."""
+    """Candidates that are chosen while others are trained."""
 
     @property
     def left(self) -> int:
-        """How many are still to come."""
+        """Number of candidates still to propose."""
 
     def ready(self, done: Set[str]) -> bool:
-        """Whether the next one can be decided on, with these candidates trained or failed."""
+        """Whether the next candidate can be chosen once these candidates are trained or failed."""
 
     def propose(self) -> TrialSpec:
-        """The next one."""
+        """The next candidate."""
 
 
 class CandidateTraining(Strategy):  # type: ignore[misc]
-    """Multi-trial NNI strategy that trains a given list of candidates, each with the user's evaluator.
+    """NNI strategy that trains a list of candidates, each with the user's evaluator.
 
-    NNI's manager hands out parameters in the order they were submitted to whichever trial asks first, so with two
-    trials starting at once each may train the other's architecture under its own name. Here the next candidate is
-    submitted only when the one before has reported, and only the id inside a report says whose result it is.
+    NNI's manager hands out parameters in the order of submission to whichever trial asks first, so two trials that
+    start at once may train each other's architecture. We submit the next candidate only after the previous one has
+    reported, and only the id inside a report tells which candidate it belongs to.
 
     Args:
-        candidates: What to train.
-        evaluator: The user's evaluator; it and its parts must be wrapped by ``nni.trace``, as NNI's own are.
-        data: Data module with ``val_dataloader()`` and ``test_dataloader()``, wrapped by ``nni.trace`` too.
-        directory: Folder that gets one folder per candidate.
-        concurrency: Trials at once.
+        candidates: Candidates to train.
+        evaluator: The user's evaluator; it and its parts must be wrapped by ``nni.trace``, like NNI's own.
+        data: Data module with ``val_dataloader()`` and ``test_dataloader()``, also wrapped by ``nni.trace``.
+        directory: Folder in which each candidate gets a folder.
+        concurrency: Number of simultaneous trials.
         per_trial: Candidates that one trial trains, one after the other.
         threads: Threads of torch in each trial.
-        on_progress: Called after each epoch and at each end with (candidate id, validation accuracy or None, done or
-            not).
-        proposals: Candidates to train after those, each in a trial of its own.
+        on_progress: Called after each epoch and at each candidate's end with (candidate id, validation accuracy or
+            None, whether it is done).
+        proposals: Further candidates to train afterwards, one trial for each.
 
     Raises:
-        InputError: Something that a trial process could not rebuild.
+        InputError: A part that a trial process could not rebuild.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         self.results: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
         self._until = {spec.id: spec.until for spec in self.candidates}
-        self._models: dict[str, ExecutableModelSpace] = {}  # strong references: the engine keeps weak ones
+        self._models: dict[str, ExecutableModelSpace] = {}  # strong references; the engine keeps only weak ones
         self._claimed: set[str] = set()
         self._ended: set[str] = set()
         self._errors: dict[str, str] = {}
@@ -153,7 +153,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         return set(self._models) - set(self.results) - set(self.failed)
 
     def _wait(self, ready: Callable[[], bool]) -> None:
-        """Until ``ready``; looks at the manager now and then, because a dead one sends no event."""
+        """Wait until ``ready``; check the manager from time to time, because a dead one sends no events."""
         last_look = time.monotonic()
         while True:
             self._collect()
@@ -167,15 +167,14 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
                     self._settle_silent()
 
     def _collect(self) -> None:
-        """Bring what has finished into the run folder, where trials do not write there; without the lock."""
+        """Fetch finished candidates into the run folder if trials cannot write there; called without the lock."""
 
     def _settle_silent(self) -> None:
-        """Trials that ended without a report: the folder knows whether they finished (a report can be lost, a file
-        not)."""
+        """Settle trials that ended without a report by their files: a report can be lost, a file cannot."""
         for candidate in self._running() & self._ended:
-            found = reached(self.directory / candidate, self._until[candidate])
-            if found is not None:
-                self.results[candidate] = found
+            record = reached(self.directory / candidate, self._until[candidate])
+            if record is not None:
+                self.results[candidate] = record
             else:
                 self.failed[candidate] = self._errors.get(candidate, NO_REASON)
             self._tell(candidate, None, True)
@@ -186,7 +185,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         return [name for name, own in self._models.items() if own is model]
 
     def _reporter(self, event: IntermediateMetricEvent | FinalMetricEvent) -> str | None:
-        """Whose report it is; all candidates of its trial have begun."""
+        """The candidate that a report belongs to; marks all candidates of its trial as started."""
         named = event.metric.get("candidate") if isinstance(event.metric, dict) else None
         candidate = named if named in self._models else next(iter(self._candidates_of(event.model)), None)
         if candidate is not None:
@@ -213,7 +212,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
 
     def _finish(self, candidate: str, metric: dict[str, Any]) -> None:
         self.results[candidate] = metric
-        self.failed.pop(candidate, None)  # its own trial died, but another one took its parameters
+        self.failed.pop(candidate, None)  # its trial died, but another trial took its parameters
         self._tell(candidate, float(metric["default"]), True)
 
     def _on_end(self, event: TrainingEndEvent) -> None:
@@ -230,7 +229,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
             self.on_progress(candidate, accuracy, done)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: what is finished is in the run folder."""
+        """Nothing: finished candidates are in the run folder."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""What a trial does: train candidates with the user's evaluator, and leave what the ensemble needs.
+"""What a trial does: train candidates with the user's evaluator, and write the files that the ensemble needs.
 
 A trial trains one architecture from scratch, writes its weights and its probabilities on validation and test images
-into the run folder, and reports a dict whose ``default`` is the validation metric. ``metrics.json`` comes last: a
-folder that has it is a finished candidate.
+into the run folder, and reports a dict whose ``default`` is the validation metric. ``metrics.json`` is written last: a
+folder with it holds a finished candidate.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class TrialSpec:
         architecture: The NNI sample.
         lam: Requested shared edges, or None.
         shared_edges: Edges in common with the base.
-        seed: Seed of its initial weights and of everything drawn in its training.
+        seed: Seed of its initial weights and of all draws in its training.
         text: The architecture in one line, for NNI's web UI.
         warm_start: Whether its initial weights are those in ``initial.safetensors`` in its folder.
-        until: Epoch of its schedule at which it waits to be compared (``trials/halving.py``); None for none.
+        until: Epoch of its schedule at which it pauses to be compared (``trials/halving.py``); None for no pause.
     """
 
     id: str
@@ -61,19 +61,19 @@ class TrialSpec:
 
 
 class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
-    """Trains one or more candidates with the user's evaluator inside a trial, and writes what the ensemble needs.
+    """Trains one or more candidates with the user's evaluator inside a trial, and writes their files.
 
-    A trial takes some seconds to start, nearly all of it imports, so small candidates are cheaper several at a time;
-    the results are the same. One that fails does not keep the others from being trained.
+    A trial takes some seconds to start, mostly imports, so several small candidates in one trial are cheaper. The
+    results are the same. If one fails, the others are still trained.
 
     Args:
         evaluator: The user's evaluator, traced.
         data: The user's data module, traced: ``val_dataloader()`` and ``test_dataloader()`` give (images, labels) in
             order.
         candidates: Fields of a `TrialSpec`, one dict for each candidate; the first is the trial's own sample.
-        directory: Absolute path of the folder that has a folder for each candidate; None for the trial's own output
-            folder, where the run folder cannot be seen. Reports then say which it is, as ``place``.
-        threads: Threads of torch in the trial; the result depends on it in the last digits, so it is fixed.
+        directory: Absolute path of the folder that holds a folder for each candidate; None for the trial's output
+            folder, if the run folder is not visible. Reports then contain its path as ``place``.
+        threads: Threads of torch in the trial; fixed, because the last digits of results depend on it.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
         last, first_error = None, None
         for spec in self.candidates:
             try:
-                if last is not None:  # NNI takes one final metric from a trial: those before the last go as reports
+                if last is not None:  # NNI takes one final metric from a trial: report the others as intermediate
                     nni.report_intermediate_result({**last, "finished": 1})
                 last = None
                 last = self._train(model, spec)
@@ -111,7 +111,7 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
         return last
 
     def _train(self, model: ExecutableModelSpace, spec: dict[str, Any]) -> dict[str, Any]:
-        # seeded before the network exists: its initial weights belong to the seed as well
+        # seed before the network is built, so that its initial weights depend on the seed
         seed_everything(spec["seed"])
         own = copy.copy(model)
         own.sample = spec["architecture"]
@@ -129,12 +129,12 @@ def train_candidate(
     directory: Path,
     more: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Train, predict, write; what to report, ``more`` included. ``metrics.json`` is written last, or ``rung.json``
-    where it will go on."""
+    """Train, predict and write one candidate; returns its report, with ``more``. ``metrics.json`` is written last, or
+    ``rung.json`` if its training will continue later."""
     about = {name: value for name, value in spec.items() if name not in ("architecture", "until")}
     until = spec["until"]
     before = (None if until is None else read_rung(directory)) or {}
-    if until is not None and before.get("epoch", 0) >= until:  # by a trial that ended before it could say so
+    if until is not None and before.get("epoch", 0) >= until:  # by a trial that ended before it could report
         return _report(about, before, more)
     if about["warm_start"] and not before:
         model.load_state_dict(load_file(directory / INITIAL))
@@ -168,7 +168,7 @@ def train_candidate(
         save()
         write_rung(directory, {**record, "status": "waiting", "epoch": until})
     else:
-        test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not looked at here
+        test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not used here
         weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
         write_tensors(directory / "weights.safetensors", weights)
         write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
@@ -181,7 +181,7 @@ def train_candidate(
 
 
 def _report(about: dict[str, Any], record: dict[str, Any], more: Mapping[str, str] | None) -> dict[str, Any]:
-    """What a trial tells NNI of a candidate."""
+    """The report of a candidate to NNI."""
     lam = {} if about["lam"] is None else {"lam": round(about["lam"], 4)}
     return {
         "default": record["default"],
@@ -211,11 +211,11 @@ def network_seed(seed: int, architecture: EdgeKey, replica: int) -> int:
 
 
 def reached(directory: Path, until: int | None) -> dict[str, Any] | None:
-    """What a trial wrote of a candidate that is trained, or at least to epoch ``until``; None when it is not."""
+    """The record of a candidate that is trained, at least to epoch ``until``; None if it is not."""
     path = directory / "metrics.json"
-    found = read_json(path) if path.exists() else {}
-    if found.get("status") == "trained":
-        return found
+    record = read_json(path) if path.exists() else {}
+    if record.get("status") == "trained":
+        return record
     rung = None if until is None else read_rung(directory)
     return rung if rung is not None and rung["epoch"] >= until else None
 

@@ -1,8 +1,8 @@
 """A one-shot search, live in NNI's web UI.
 
-NNI starts no web server for one-shot strategies. Here an ordinary local experiment is started whose only trial runs
-the search; inside it, `EdgeNES` reports every epoch (``search/reports.py``). What the
-search prints is shown as it comes, and its exit code is kept.
+NNI starts no web server for one-shot strategies. Here a local experiment is started whose only trial runs the search;
+inside it, `EdgeNES` reports every epoch (``search/reports.py``). The
+search's output is passed on, and its exit code is kept.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ def watch_search(
 ) -> int:
     """Run a command that performs a one-shot search, as the only trial of an experiment that NNI's web UI shows.
 
-    Any script will do that runs a ``NasExperiment`` with `EdgeNES`; it is not changed. Each
+    It can be any script that runs a ``NasExperiment`` with `EdgeNES`, without changes. Each
     epoch is an intermediate metric: ``default`` (validation loss; training loss in the warm-up), ``loss``,
-    ``accuracy``, ``dial_error`` and more. The page can be seen until the search ends.
+    ``accuracy``, ``dial_error`` and more. The page is available until the search ends.
 
     Args:
-        command: Program and arguments, run in the working folder; its output goes on to ours.
+        command: Program and arguments, run in the working folder; its output is passed on.
         port: Port of the web UI, on loopback; None for the first free one from 8080.
-        name: Name of the experiment; None for the command.
-        directory: Where NNI keeps its files; None for its own default, ``~/nni-experiments``.
-        say: Receives the line with the address; None to write it to standard error.
+        name: Name of the experiment; the command by default.
+        directory: Folder for NNI's files; by default NNI's own, ``~/nni-experiments``.
+        say: Called with the line with the address; by default it is written to standard error.
 
     Returns:
-        Exit code of the command, 0 where it succeeded.
+        Exit code of the command, 0 if it succeeded.
 
     Raises:
         InputError: No such program, or the port is taken.
-        RuntimeError: NNI's manager has ended before the search.
+        RuntimeError: NNI's manager ended before the search.
         KeyboardInterrupt: Ctrl-C; search and manager are stopped.
     """
     text = shlex.join(command)
@@ -75,21 +75,21 @@ def watch_stage(
     port: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> int:
-    """As `watch_search`, for the search of a run folder: a manager that outlives this process is found again.
+    """`watch_search` for the search of a run folder: if its manager outlives this process, the next run finds it.
 
     Args:
         command: The search.
         run: The run folder.
-        settings: Shown as the parameters of the trial.
+        settings: Settings to show as parameters of the trial.
         port: Port of the web UI.
-        say: Receives the line with the address.
+        say: Called with the line with the address.
 
     Returns:
         Exit code of the command.
 
     Raises:
         InputError: The port is taken.
-        RuntimeError: NNI's manager has ended before the search.
+        RuntimeError: NNI's manager ended before the search.
         KeyboardInterrupt: Ctrl-C.
     """
     stop_orphan(run)
@@ -133,7 +133,7 @@ class _Watch:
         self.state = folder.resolve() / self.experiment.id / "search.json"
         own = command[1:] if command[0] == sys.executable and command[1:] and command[1].startswith("-") else command
         runner = [sys.executable, "-m", "nni_hypens.trials.live_trial", *own]
-        # with exec the shell becomes the runner, which then gets the signals that NNI sends
+        # exec replaces the shell by the runner, which then gets NNI's signals
         self.experiment.config.trial_command = f"exec {shlex.join(runner)}"
 
     def _config(self, name: str, parameters: Mapping[str, Any]) -> ExperimentConfig:
@@ -142,13 +142,13 @@ class _Watch:
         config.experiment_working_directory = str(self.folder.resolve())
         config.trial_code_directory = os.getcwd()
         config.trial_concurrency = config.max_trial_number = 1
-        config.tuner.name = "Random"  # one value for everything: there is nothing to tune
+        config.tuner.name = "Random"  # every parameter has one value: there is nothing to tune
         config.tuner.class_args = {"optimize_mode": "minimize"}
         config.search_space = {key: {"_type": "choice", "_value": [value]} for key, value in parameters.items()}
         return config
 
     def run(self) -> int:
-        """Start, follow to the end, stop; the exit code of the search."""
+        """Start the experiment, follow the search to its end, and stop; returns the search's exit code."""
         quiet_logging()
         told = {STATE: str(self.state), OWNER: str(os.getpid())}
         try:
@@ -164,7 +164,7 @@ class _Watch:
             quiet_logging()
 
     def _follow(self) -> int:
-        """Show what the search prints until it ends."""
+        """Pass on the search's output until it ends."""
         tails: list[_Tail] = []
         asked = time.monotonic()
         while True:
@@ -194,7 +194,7 @@ class _Watch:
         return [job.status for job in self.experiment.list_trial_jobs()]
 
     def _check_manager(self) -> None:
-        """Nobody may wait for a manager or a trial that has died without a word."""
+        """Raise an error if the manager or the trial has died."""
         try:
             jobs = self._jobs()
         except OSError:
@@ -202,10 +202,10 @@ class _Watch:
         over = [status for status in jobs if status in (*OVER, "ERROR", "gone")]
         if over and not (self.state.exists() and read_json(self.state)["code"] is not None):
             what = "NNI's manager has ended" if over[0] in ("ERROR", "gone") else f"its trial was ended ({over[0]})"
-            raise RuntimeError(f"the search was broken off: {what}; see {self.folder / self.experiment.id}")
+            raise RuntimeError(f"the search was interrupted: {what}; see {self.folder / self.experiment.id}")
 
     def _settle(self, seconds: float = 5.0) -> None:
-        """Give NNI the time to note that the trial is over, for a later look at the experiment."""
+        """Wait until NNI has recorded the end of the trial, so that the experiment can be viewed later."""
         end = time.monotonic() + seconds
         try:
             while time.monotonic() < end and not any(status in (*OVER, "ERROR") for status in self._jobs()):
@@ -215,14 +215,14 @@ class _Watch:
 
 
 class _Tail:
-    """Copies what is appended to a file to a stream."""
+    """Copies to a stream what is appended to a file."""
 
     def __init__(self, path: Path, stream: TextIO) -> None:
         self.path, self.stream, self.position = path, stream, 0
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def copy(self) -> None:
-        """Copy what is new."""
+        """Copy the new part."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:

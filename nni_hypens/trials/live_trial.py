@@ -1,8 +1,7 @@
 """The command of a live search's only trial: ``python -m nni_hypens.trials.live_trial COMMAND...``.
 
-It runs the search in a process group of its own, passes signals on to all of it, writes how it ended, and ends with
-it. NNI alone would signal one process, keep no exit code, and let the search go on when whoever started it is gone.
-Nothing heavy is imported here: the search itself brings that.
+It runs the search in a new process group, passes signals on to the group, records how the search ended, and ends with
+it. NNI alone would signal one process, keep no exit code, and let the search run on after its starter is gone.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ import psutil
 from nni_hypens._nni import LIVE, trial_name
 
 STATE, OWNER = "NNI_HYPENS_STATE", "NNI_HYPENS_OWNER"
-"""The file that the launcher reads, and its process id. They are no arguments, because the web UI shows the command in
-one line that does not wrap."""
+"""Variables with the file that the launcher reads and the launcher's process id. They are not arguments, because the
+web UI shows the command in one line that does not wrap."""
 PLATFORM = "live"
-"""NNI's name for where a trial runs. Under its own, ``local``, ``nni.runtime.log`` takes what the search prints away
-from standard output, into a log file that is written late. Can go when printing in a local trial reaches its stdout."""
+"""Our value of ``NNI_PLATFORM``. Under NNI's own, ``local``, ``nni.runtime.log`` redirects standard output into a log
+file that is written late. Can go when printing in a local trial reaches its stdout."""
 STOP_SECONDS = 4.0
-"""NNI kills a trial five seconds after it has asked it to end; the search must be gone by then."""
+"""NNI kills a trial five seconds after asking it to end; the search must have ended by then."""
 
 
 def write_state(path: Path, **state: Any) -> None:
-    """What the launcher reads: whole or not at all."""
+    """Write the state that the launcher reads, atomically."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(state), encoding="utf-8")
     part.replace(path)
 
 
 def stop_group(process: subprocess.Popen[Any]) -> None:
-    """End a process and all of its group: asked first, then killed."""
+    """End a process and its group: first ask, then kill."""
     for number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGKILL, 10.0)):
         try:
             os.killpg(process.pid, number)
@@ -54,14 +53,14 @@ def stop_group(process: subprocess.Popen[Any]) -> None:
 
 
 def stop_manager() -> None:
-    """End NNI's manager, the parent of this process: the one who started it is gone."""
+    """End NNI's manager, the parent of this process, after its starter is gone."""
     manager = psutil.Process(os.getppid())
     if "--experiment-id" in manager.cmdline():
         manager.terminate()
 
 
 def run_search(command: Sequence[str], owner: int) -> int:
-    """Run the search until it ends, somebody stops it, or its owner is gone.
+    """Run the search until it ends, is stopped, or its owner is gone.
 
     Args:
         command: The search.
@@ -92,8 +91,8 @@ def run_search(command: Sequence[str], owner: int) -> int:
 
 
 def main(command: Sequence[str]) -> int:
-    """Run a command (one that begins with an option is run by this Python); its state is written at the start and at
-    the end."""
+    """Run a command and write its state at its start and end. A command that begins with an option is run by this
+    Python."""
     state, owner = Path(os.environ[STATE]), int(os.environ[OWNER])
     known = {"trial": os.environ.get("NNI_TRIAL_JOB_ID"), "output": os.environ.get("NNI_OUTPUT_DIR")}
     write_state(state, **known, code=None)

@@ -18,7 +18,7 @@ FETCH_SECONDS = 1800
 
 
 class FetchError(RuntimeError):
-    """Files could not be fetched, or are not what they must be."""
+    """Files could not be fetched, or failed their checks."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Machine:
 
     Args:
         host: Name or address.
-        port: Of its ssh server.
-        user: Who logs in.
-        key: File of the private key.
-        known_hosts: Host keys seen by this run; the user's own are looked at as well. A machine that is in neither is
-            taken at its word once, a key that has changed is refused. (NNI itself compares no host keys.)
+        port: Port of its ssh server.
+        user: User name of the login.
+        key: Path of the private key.
+        known_hosts: Host keys seen by this run; the user's known_hosts is read as well. A key in neither is accepted
+            once; a changed key is refused. (NNI itself compares no host keys.)
         python: Folder of its python, or None for the one on its ``PATH``.
     """
 
@@ -43,7 +43,7 @@ class Machine:
     python: str | None = None
 
     def command(self, script: str) -> list[str]:
-        """The command that runs a shell script there, with neither the user's ssh configuration nor a terminal."""
+        """The command that runs a shell script there, without the user's ssh configuration and without a terminal."""
         hosts = str(self.known_hosts.absolute()).replace("%", "%%")
         options = (
             "BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=15", "ServerAliveInterval=10",
@@ -58,7 +58,7 @@ class Machine:
         """Standard output of a script.
 
         Raises:
-            FetchError: It failed, or took too long.
+            FetchError: The script failed or took too long.
         """
         self.known_hosts.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -72,7 +72,7 @@ class Machine:
         return done.stdout.decode("utf-8", errors="replace")
 
     def versions(self) -> dict[str, str]:
-        """Versions that trials there would run with.
+        """Versions of nni and nni_hypens that trials would use there.
 
         Raises:
             FetchError: The machine cannot be reached, or has no python with nni and nni_hypens.
@@ -82,19 +82,19 @@ class Machine:
             "print(json.dumps({'nni': nni.__version__, 'nni_hypens': nni_hypens.__version__}))"
         )
         path = f"PATH={shlex.quote(self.python)}:$PATH; " if self.python else ""
-        found = self.run(f"{path}$(command -v python || command -v python3) -c {shlex.quote(code)}")
+        output = self.run(f"{path}$(command -v python || command -v python3) -c {shlex.quote(code)}")
         try:
-            return dict(json.loads(found.strip().splitlines()[-1]))
+            return dict(json.loads(output.strip().splitlines()[-1]))
         except (ValueError, IndexError, TypeError):
-            raise FetchError(f"an answer that is none: {found!r:.100}") from None
+            raise FetchError(f"an unreadable answer: {output!r:.100}") from None
 
     def fetch(self, folder: str, limits: Mapping[str, int], into: Path) -> None:
-        """Copy files of one folder there, whole.
+        """Copy complete files of one folder there.
 
         Args:
             folder: Absolute path there.
-            limits: File name -> most bytes that are taken.
-            into: A folder here; what is in it after an error is of no use.
+            limits: File name -> largest accepted size in bytes.
+            into: A local folder; discard its content after an error.
 
         Raises:
             FetchError: The connection was cut, a file is missing or larger than its limit.
@@ -118,7 +118,7 @@ class Machine:
                 process.kill()
                 process.wait()
                 errors.seek(0)
-                raise FetchError(f"{error} ({self.host}: {last_line(errors.read()) or 'no more is known'})") from None
+                raise FetchError(f"{error} ({self.host}: {last_line(errors.read()) or 'no error message'})") from None
             finally:
                 timer.cancel()
                 process.kill()
@@ -132,7 +132,7 @@ def last_line(output: bytes) -> str:
 
 
 def _copy(stream: IO[bytes], limits: Mapping[str, int], into: Path) -> None:
-    """Sizes, one on a line, then the files, one after the other; a greeting in front of them is passed over."""
+    """Read the sizes, one a line, then the files one after another; skip a greeting before them."""
     for _ in range(MAX_GREETING_LINES):
         line = stream.readline(10_000)
         if line.strip() == MARK or not line:
@@ -144,7 +144,7 @@ def _copy(stream: IO[bytes], limits: Mapping[str, int], into: Path) -> None:
             raise FetchError(f"{name} cannot be read there")
         sizes[name] = int(line)
         if sizes[name] > limit:
-            raise FetchError(f"{name} has {sizes[name]} bytes, more than the {limit} that it can need")
+            raise FetchError(f"{name} has {sizes[name]} bytes, more than the limit of {limit}")
     for name, size in sizes.items():
         with (into / name).open("wb") as file:
             while size:

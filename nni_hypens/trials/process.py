@@ -1,8 +1,8 @@
-"""The process of a trial: NNI's own entry point, started and ended with less work.
+"""The process of a trial: NNI's entry point with a faster start and end.
 
-Half of what a short trial costs is imports and their end. While torch, Lightning and NNI are imported, Python's garbage
-collector walks a million objects again and again and finds nothing; at the end it takes them apart one by one. So it
-rests during the imports, leaves alone what they made, and a trial that has done its work ends without that.
+Imports and their tear-down are half the cost of a short trial. While torch, Lightning and NNI are imported, Python's
+garbage collector repeatedly walks a million objects and frees nothing; at exit it frees them one by one. So it is
+disabled during the imports, ignores their objects afterwards, and a finished trial exits without freeing them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     """Run a trial and end this process; an error in the trial is raised.
 
     Args:
-        arguments: What NNI wants behind the name of the python: its own entry point.
+        arguments: The arguments that NNI appends to the python command: its entry point.
 
     Raises:
         SystemExit: Other arguments.
@@ -26,8 +26,8 @@ def main(arguments: list[str]) -> None:
     if arguments != ENTRY:
         sys.exit(f"usage: python -m nni_hypens.trials.process {' '.join(ENTRY)}")
     gc.disable()
-    from nni_hypens import _nni  # noqa: F401 - what trials need, imported while the collector rests
-    from nni_hypens.trials import training  # noqa: F401 - what trials need, imported while the collector rests
+    from nni_hypens import _nni  # noqa: F401 - imported for trials while the collector is disabled
+    from nni_hypens.trials import training  # noqa: F401 - imported for trials while the collector is disabled
 
     # isort: split
     from nni.nas.execution.training_service import trial_entry
@@ -37,8 +37,8 @@ def main(arguments: list[str]) -> None:
     try:
         trial_entry()
     finally:
-        gc.unfreeze()  # after an error this process ends in the usual way
-    for thread in threading.enumerate():  # such as one of a logger that is still sending
+        gc.unfreeze()  # after an error this process exits normally
+    for thread in threading.enumerate():  # for example a logger that is still sending
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
     _nni.end_process()

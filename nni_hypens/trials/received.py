@@ -29,13 +29,13 @@ MEASURES = ("accuracy", "nll", "ece", "brier", "aurc")
 
 @dataclass(frozen=True)
 class Expected:
-    """What a candidate's files must be.
+    """The expected content of a candidate's files.
 
     Args:
         spec: Fields of its `TrialSpec`.
-        network: Its architecture, with any weights.
+        network: Its network, with any weights.
         classes: Classes C, or None for any number.
-        rows: Array of the predictions -> its examples, or None for any number.
+        rows: Name of an array of predictions -> its number of examples, or None for any number.
     """
 
     spec: dict[str, Any]
@@ -44,7 +44,7 @@ class Expected:
     rows: Mapping[str, int | None]
 
     def limits(self) -> dict[str, int]:
-        """Most bytes of each file; a header of safetensors has about a hundred for each tensor."""
+        """Largest size of each file in bytes; a safetensors header takes about a hundred for each tensor."""
         state = self.network.state_dict()
         weights = sum(value.numel() * value.element_size() + 2000 for value in state.values()) + 10_000
         examples = sum(2**24 if rows is None else rows for rows in self.rows.values())
@@ -52,10 +52,10 @@ class Expected:
         return dict(zip(FILES, (weights, predictions, MAX_METRICS_BYTES), strict=True))
 
     def check(self, folder: Path) -> dict[str, Any]:
-        """The content of ``metrics.json``: its numbers are those of the file, everything else is ours.
+        """The content of ``metrics.json``: numbers from the file, everything else from here.
 
         Raises:
-            FetchError: A file is not what it must be. Nothing is unpickled to find out.
+            FetchError: A file has other content than expected. Nothing is unpickled to find out.
         """
         try:
             load_weights(self.network, folder / "weights.safetensors")
@@ -88,7 +88,7 @@ class Expected:
 
 
 def _check_predictions(path: Path, classes: int | None, rows: Mapping[str, int | None]) -> None:
-    """Headers first: an array takes memory only when its shape is one that the data can have."""
+    """Check headers first: an array is read only if its shape fits the data."""
     with zipfile.ZipFile(path) as archive:
         if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in rows):
             raise ValueError(f"predictions.npz holds {archive.namelist()!r:.100}")

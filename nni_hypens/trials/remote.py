@@ -1,7 +1,7 @@
-"""Candidates trained on machines that ssh reaches: their files are fetched, checked as untrusted, and put in place.
+"""Candidates trained on machines reached by ssh: their files are fetched, checked as untrusted, and put in place.
 
-NNI brings back metrics only. Here each candidate's files come over one ssh connection into a folder inside its own, are
-compared with what the architecture and the data say they must be, and take their names, ``metrics.json`` last.
+NNI transfers only metrics. Here one ssh connection fetches a candidate's files into a temporary folder inside its own.
+They are checked against the architecture and the data, and then moved to their names, ``metrics.json`` last.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nni_hypens.trials.training import TrialSpec
 from nni_hypens.utils.files import move_into_place, read_json, write_json
 
 PLACE = re.compile(r"(/[A-Za-z0-9@+=,. _-]+)*/nni-experiments/[\w-]+/environments/[\w-]+/trials/[\w-]+", re.ASCII)
-"""A trial's output folder, as NNI makes them."""
+"""Output folder of a trial, as NNI names it."""
 
 
 class Machines:
@@ -36,7 +36,7 @@ class Machines:
 
     Args:
         service: A service whose platform is ``remote``.
-        known_hosts: See `Machine`.
+        known_hosts: As for `Machine`.
     """
 
     def __init__(self, service: Service, known_hosts: Path) -> None:
@@ -53,10 +53,10 @@ class Machines:
         ]
 
     def check(self, versions: Mapping[str, str]) -> None:
-        """Log in to each machine and compare versions of nni and nni_hypens.
+        """Log in to each machine and compare its versions of nni and nni_hypens with ours.
 
         Raises:
-            InputError: Naming the machine.
+            InputError: Names the machine.
         """
         for index, machine in enumerate(self.list):
             where = f"service.machineList[{index}]"
@@ -70,27 +70,27 @@ class Machines:
                     raise InputError(where, f"{machine.host} with {name} {found.get(name)}", f"{name} {versions[name]}")
 
     def _likely_first(self, place: str) -> Sequence[Machine]:
-        """NNI numbers its workers as the machines are listed, until it restarts one."""
+        """The machines, likely one first: NNI numbers its workers in the order of the list, until it restarts one."""
         worker = re.search(r"/environments/[\w-]*worker(\d{1,6})/", place)
         index = int(worker.group(1)) - 1 if worker else 0
         return sorted(self.list, key=lambda machine: self.list.index(machine) != index)
 
     def bring(self, place: str, expected: Expected, folder: Path) -> dict[str, Any]:
-        """Fetch a candidate and put it in place, whole or not at all.
+        """Fetch a candidate and put it in place, completely or not at all.
 
         Args:
             place: Output folder of the trial that trained it.
-            expected: What its files must be.
-            folder: The candidate's folder here.
+            expected: The expected content of its files.
+            folder: The candidate's local folder.
 
         Returns:
             The content of its ``metrics.json``.
 
         Raises:
-            FetchError: It could not be fetched, or is not what it must be.
+            FetchError: It could not be fetched, or failed a check.
         """
         if not PLACE.fullmatch(place) or "/../" in place or "/./" in place:
-            raise FetchError(f"{place!r:.100} is not where NNI's trials write")
+            raise FetchError(f"{place!r:.100} is not an output folder of NNI's trials")
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
         try:
@@ -113,7 +113,7 @@ class Machines:
             shutil.rmtree(staging, ignore_errors=True)
 
     def last_error(self, experiment: str) -> str | None:
-        """The last line that a trial of an experiment wrote to its standard error, or None."""
+        """The last line that a trial of an experiment wrote to standard error, or None."""
         script = (
             f'echo {shlex.quote(MARK.decode())}; cd "$HOME"/nni-experiments/{shlex.quote(experiment)}/environments && '
             "for file in $(ls -t */trials/*/trial.stderr); do "
@@ -130,21 +130,21 @@ class Machines:
 
 
 PLACE_FILE = "remote.json"
-"""In a candidate's folder, from its first report until its files have come: where its trial writes. A run that was
-killed in between fetches what has finished since instead of training it again."""
+"""File in a candidate's folder with its trial's output folder, from the first report until its files are fetched. After
+a kill in between, the next run fetches a finished candidate instead of training it again."""
 TRIES, PAUSE_SECONDS = 3, 2.0
 
 
 class RemoteTraining(CandidateTraining):
-    """As `CandidateTraining`, on machines that do not have the run folder.
+    """`CandidateTraining` on machines that cannot see the run folder.
 
     Args:
         *arguments: Those of ``CandidateTraining``.
-        machines: Where trials run.
+        machines: Machines on which trials run.
         **options: Those of ``CandidateTraining``.
 
     Raises:
-        InputError: Something that a trial process could not rebuild; or candidates with initial weights, which stay
+        InputError: A part that a trial process could not rebuild, or candidates with initial weights, which are only
             on this machine.
     """
 
@@ -155,15 +155,15 @@ class RemoteTraining(CandidateTraining):
         self.machines = machines
         self._specs = {spec.id: spec for spec in self.candidates}
         self._places: dict[str, str] = {}
-        self._arrived: dict[str, dict[str, Any] | None] = {}  # finished, not fetched yet; None where no report said so
+        self._arrived: dict[str, dict[str, Any] | None] = {}  # finished, not fetched yet; None without report
 
     @property
     def trial_directory(self) -> str | None:
-        """None: the run folder is not there."""
+        """None: the run folder is not visible there."""
         return None
 
     def _run(self) -> None:
-        for leftover in self.directory.glob("*/.fetch-*"):  # of a run that was killed
+        for leftover in self.directory.glob("*/.fetch-*"):  # of a killed run
             shutil.rmtree(leftover)
         self.candidates = [spec for spec in self.candidates if not self._recover(spec)]
         super()._run()
@@ -173,7 +173,7 @@ class RemoteTraining(CandidateTraining):
         return super()._added(spec)
 
     def _recover(self, spec: TrialSpec) -> bool:
-        """Fetch what an earlier run saw begin, if it has finished since."""
+        """Fetch a candidate that an earlier run saw start, if it has finished since."""
         path = self.directory / spec.id / PLACE_FILE
         if not path.exists():
             return False
@@ -229,7 +229,7 @@ class RemoteTraining(CandidateTraining):
     def _fetch(self, candidate: str, tries: int) -> dict[str, Any]:
         place = self._places.get(candidate)
         if place is None:
-            raise FetchError("no report said where its trial wrote")
+            raise FetchError("no report named the output folder of its trial")
         for attempt in range(tries):
             try:
                 record = self._bring(self._specs[candidate], place)
@@ -242,5 +242,5 @@ class RemoteTraining(CandidateTraining):
         raise AssertionError("unreachable")
 
     def _error_of(self, candidate: str) -> str:
-        """What a trial there wrote last to its standard error; of the last one, as reports do not tell them apart."""
+        """The last line of standard error there, from the last trial, since reports do not tell trials apart."""
         return self.machines.last_error(self.engine.nodejs_binding.id) or "the trial ended without a result"

@@ -205,7 +205,7 @@ def test_versions_are_compared(machines: Machines, monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match=r"machineList\[0\]: got m1 with nni_hypens 0.1.0; expected nni_hypens 9"):
         machines.check({**here, "nni_hypens": "9"})
     monkeypatch.setattr(Machine, "run", lambda self, script: "")
-    with pytest.raises(InputError, match="an answer that is none"):
+    with pytest.raises(InputError, match="an unreadable answer"):
         machines.check(here)
 
 

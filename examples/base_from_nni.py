@@ -1,10 +1,10 @@
-"""The base architecture comes from NNI's own DARTS, GumbelDARTS or ENAS, EdgeNES searches around it.
+"""Search with NNI's own DARTS, GumbelDARTS or ENAS for the base, then with EdgeNES around it.
 
     python -m examples.base_from_nni [--strategy enas]
 
-NNI exports one architecture as JSON; ``EdgeNES(base=...)`` takes the file. Any search of NNI on the same space will do
-that exports a sample. ENAS needs ``pip install 'nni-hypens[enas]'``; nni 3.0 cannot run it with today's Lightning, so
-it is ours with a shim around it.
+NNI exports one architecture as JSON, and `EdgeNES(base=...)` reads the file. Any NNI search on the same space works
+if it exports a sample. ENAS needs `pip install 'nni-hypens[enas]'`; because NNI 3.0 cannot run it with current
+versions of Lightning, a small adapter of ours wraps it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from search_spaces import OneCell
 
 
 def run(quick: bool, epochs: int, strategy: OneShotStrategy, folder: Path) -> NasExperiment:
-    """A one-shot experiment of NNI, in this process."""
-    # DARTS replaces the loaders of the data module and leaves it so: each search has its own
+    """Run an NNI one-shot experiment in this process."""
+    # DARTS replaces the loaders of the data module for good, so each search gets its own module
     data = ImageData("digits", train_size=256 if quick else None, validation_size=128 if quick else 0.2)
     space = OneCell(4, in_channels=1)
     config = NasExperimentConfig("sequential", "raw", "local")
@@ -36,7 +36,7 @@ def run(quick: bool, epochs: int, strategy: OneShotStrategy, folder: Path) -> Na
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="EdgeNES around the architecture that a search of NNI finds.")
+    parser = argparse.ArgumentParser(description="EdgeNES around the architecture of an NNI search.")
     parser.add_argument("--strategy", choices=list(STRATEGIES), default="darts", help="NNI's search (default: darts)")
     parser.add_argument("--quick", action="store_true", help="a few epochs of few images")
     parser.add_argument("--out", type=Path, default=Path("runs/base_from_nni"), help="folder of base.json")
@@ -44,7 +44,7 @@ def main() -> None:
     quick, out = arguments.quick, arguments.out
     pl.seed_everything(0, verbose=False)
 
-    # such as DARTS(arc_learning_rate=0.03): NNI's default of 3e-4 is meant for far longer searches
+    # for example DARTS(arc_learning_rate=0.03): NNI's default of 3e-4 is for much longer searches
     theirs = run(quick, 1 if quick else 10, STRATEGIES[arguments.strategy](), out)
     found = theirs.export_top_models(top_k=1, formatter="dict")[0]
     out.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def main() -> None:
         sample = strategy.sample(lam)[0]
         shared = strategy.structure.shared_edges(sample, strategy.base_architecture)
         print(f"lam={lam}, {shared} shared edges: {strategy.structure.describe(sample)}")
-    print("all of it, with trained candidates: search_ensemble(..., base='base.json')")
+    print("next, with trained candidates: search_ensemble(..., base='base.json')")
 
 
 if __name__ == "__main__":

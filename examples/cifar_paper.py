@@ -2,14 +2,14 @@
 
     python -m examples.cifar_paper --data cifar100
 
-One cell, K = 5 pivots, lam from U[-0.2, n_edges + 0.2], 150 epochs of search, Adam with betas (0.5, 0.999) for the
-architecture, the regulariser's weight from 0.3 to 3 and its temperature from 1 to 0.05, ensembles of 3. Where we
-depart: one sampled path a step instead of every operation (``--paths all`` is theirs), a warm-up, validation data that
-is no test data, and a squared error that is divided by the number of edges, so the same weight acts a quarter as
-strongly. Width and training of the candidates are ours.
+As in the paper: one cell, K = 5 pivots, lam from U[-0.2, n_edges + 0.2], 150 epochs of search, Adam with betas (0.5,
+0.999) for the architecture, a regulariser weight from 0.3 to 3 with a temperature from 1 to 0.05, ensembles of 3.
+Different: one sampled path per step instead of every operation (`--paths all` runs every operation), a warm-up,
+validation data separate from test data, and a squared error divided by the number of edges, so the same weight acts a
+quarter as strongly. Width and training of candidates are ours.
 
-Lightning takes the GPU if there is one (``accelerator="auto"``). Checked on a CPU only: ``--quick`` takes a few steps
-on made-up images.
+Lightning uses the GPU if there is one (`accelerator="auto"`). Tested on a CPU only; `--quick` takes a few steps on
+generated images.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SEARCH = {
 
 
 def made_up() -> dict[str, np.ndarray]:
-    """Noise of the form of CIFAR-10, each class a little brighter than the one before."""
+    """Noise in the format of CIFAR-10; each class is slightly brighter than the previous one."""
     generator, arrays = np.random.default_rng(0), {}
     for part, count in (("train", 200), ("test", 50)):
         labels = np.arange(count) % 10
@@ -45,7 +45,7 @@ def made_up() -> dict[str, np.ndarray]:
 
 
 def evaluator(data: ImageData, epochs: int, **options: Any) -> Lightning:
-    """Cross-entropy, AdamW, a cosine schedule, on whatever Lightning finds."""
+    """Cross-entropy, AdamW and a cosine schedule, on the accelerator that Lightning chooses."""
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(accelerator="auto", devices=1, max_epochs=epochs, num_sanity_val_steps=0, **quiet, **options)
     return Lightning(ImageClassification(data.num_classes, 0.01, 1e-3, epochs), trainer, datamodule=data)
@@ -54,13 +54,13 @@ def evaluator(data: ImageData, epochs: int, **options: Any) -> Lightning:
 def main() -> None:
     parser = argparse.ArgumentParser(description="CIFAR with the settings of the EdgeNES paper.")
     parser.add_argument("--data", choices=("cifar10", "cifar100"), default="cifar10")
-    parser.add_argument("--root", help="folder that holds the files (default: they are downloaded)")
+    parser.add_argument("--root", help="folder with the files (default: download them)")
     parser.add_argument("--channels", type=int, default=16)
-    parser.add_argument("--paths", default="1", help="sampled paths a step, or all")
+    parser.add_argument("--paths", default="1", help="sampled paths per step, or all")
     parser.add_argument("--train-epochs", type=int, default=100, help="epochs of each candidate (default: 100)")
     parser.add_argument("--candidates", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a few steps on made-up images")
+    parser.add_argument("--quick", action="store_true", help="a few steps on generated images")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/DATA-paper-SEED)")
     arguments = parser.parse_args()
     quick = arguments.quick
@@ -76,7 +76,7 @@ def main() -> None:
         search_evaluator=evaluator(data, 3 if quick else 150, **few),
         members=2 if quick else 3,
         candidates=2 if quick else arguments.candidates,
-        adaptive=0,  # the paper draws all of them from the hypernetwork
+        adaptive=0,  # the paper draws all candidates from the hypernetwork
         per_trial=2 if quick else 1,
         stress_images=0 if quick else 256,
         seed=arguments.seed,

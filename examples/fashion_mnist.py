@@ -1,9 +1,9 @@
-"""Fashion-MNIST, the whole road in one call: search, trials, ensemble, report.
+"""An ensemble for Fashion-MNIST in one call: search, trials, ensemble, report, export.
 
     python -m examples.fashion_mnist --train-size 10000
 
-The files come from Debian's package dataset-fashion-mnist, or are downloaded; ``--quick`` downloads nothing and skips
-where they are not on disk. All 60,000 images on a CPU take hours: begin with some of them.
+The files come from Debian's package dataset-fashion-mnist or are downloaded. `--quick` downloads nothing and skips if
+they are not on disk. All 60,000 images take hours on a CPU, so start with fewer.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from search_spaces import OneCell
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="An ensemble for Fashion-MNIST.")
-    parser.add_argument("--train-size", type=int, help="training images (default: all that validation leaves)")
-    parser.add_argument("--concurrency", type=int, default=1, help="candidates that are trained at once")
+    parser.add_argument("--train-size", type=int, help="training images (default: all except validation images)")
+    parser.add_argument("--concurrency", type=int, default=1, help="candidates to train at the same time")
     parser.add_argument("--quick", action="store_true", help="300 images, two members; skips without the files")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/fashion_mnist)")
     arguments = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Data of one's own: as arrays, as a folder of images, or as a Lightning data module.
+"""An ensemble for your own data: arrays, a folder of images, or a Lightning data module.
 
     python -m examples.own_data arrays images.npz     # x_train, y_train, x_test, y_test (uint8 NHWC or NHW)
     python -m examples.own_data folder PICTURES       # PICTURES/train/CLASS/*.png and PICTURES/test/CLASS/*.png
     python -m examples.own_data module                # the class Shapes below
 
-A folder of images becomes such an .npz once; then ``nni-hypens run --data pictures.npz`` takes it as well.
+A folder of images is converted to an .npz file once; `nni-hypens run --data pictures.npz` also accepts that file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from search_spaces import OneCell
 
 
 def arrays_of_folder(folder: Path, size: int) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Images in one folder per class, resized to ``size x size`` and in colour, and the names of the classes."""
+    """Read images from one folder per class, in colour, resized to `size x size`; also return the class names."""
     from torchvision.datasets import ImageFolder
 
     arrays: dict[str, np.ndarray] = {}
@@ -42,7 +42,7 @@ def arrays_of_folder(folder: Path, size: int) -> tuple[dict[str, np.ndarray], li
 
 
 def shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Made-up images for this example: noisy discs, squares and crosses, ``N x 12 x 12`` uint8, and labels 0..2."""
+    """Generate images for this example: noisy discs, squares and crosses, `N x 12 x 12` uint8, and labels 0..2."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[:12, :12]
     images, labels = np.empty((count, 12, 12), np.uint8), np.arange(count) % 3
@@ -53,9 +53,9 @@ def shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-@nni.trace  # trial processes build it anew from its arguments, so these must be few and small
+@nni.trace  # trial processes rebuild it from its arguments, so keep these few and small
 class Shapes(pl.LightningDataModule):
-    """What a data module of one's own must have, and no more.
+    """A data module with only what nni_hypens requires.
 
     Validation and test loaders must not shuffle. With ``raw(split, indices)`` as well, which gives images as they came,
     robustness is measured too.
@@ -72,14 +72,16 @@ class Shapes(pl.LightningDataModule):
 
     @property
     def input_spec(self) -> dict[str, Any]:
-        """How images become what networks take: divided by ``scale``, less ``mean``, divided by ``std`` (a number for
-        each channel). Exported files and ``Ensemble.predict`` do the same."""
+        """Preprocessing: images are divided by `scale`, reduced by `mean` and divided by `std` (per channel).
+
+        Exported files and `Ensemble.predict` do the same.
+        """
         return {
             "channels": 1, "height": 12, "width": 12, "scale": self.scale, "mean": [self.mean], "std": [self.std],
         }  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
-        """For the report: anything that JSON can hold, these among it."""
+        """For the report: any JSON values, including these."""
         names = {"num_classes": self.num_classes, "class_names": self.class_names}
         return {"source": "shapes", "sizes": self.sizes, "input_spec": self.input_spec, **names}
 
@@ -106,7 +108,7 @@ class Shapes(pl.LightningDataModule):
 
 
 def open_data(kind: str, path: Path | None, size: int, out: Path) -> Any:
-    """The data module of each kind."""
+    """The data module for the chosen kind."""
     if kind == "module":
         return Shapes()
     if path is None:
@@ -121,10 +123,10 @@ def open_data(kind: str, path: Path | None, size: int, out: Path) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="An ensemble for data of one's own.")
+    parser = argparse.ArgumentParser(description="An ensemble for your own data.")
     parser.add_argument("kind", choices=("arrays", "folder", "module"))
     parser.add_argument("path", type=Path, nargs="?", help="the .npz file, or the folder of images")
-    parser.add_argument("--size", type=int, default=32, help="side of the images that a folder is resized to")
+    parser.add_argument("--size", type=int, default=32, help="height and width of resized images, for a folder")
     parser.add_argument("--quick", action="store_true", help="two members, a few epochs")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/own_data-KIND)")
     arguments = parser.parse_args()

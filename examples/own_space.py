@@ -1,10 +1,10 @@
-"""A model space of one's own, which says itself what counts as an edge; from the search to the ensemble.
+"""An ensemble from your own model space, which defines what counts as an edge.
 
     python -m examples.own_space
 
-Two stages of convolutions. Each takes its input from the stem or from the stage before, through an operation that
-belongs to that input, so an operation on an input that is not chosen changes nothing: ``edge_groups`` says so. The
-depth of the head is in no group and is an edge by itself.
+Two stages of convolutions. Each takes its input from the stem or from the previous stage, through an operation that
+belongs to that input. An operation on an input that is not chosen has no effect, and `edge_groups` says so. The depth
+of the head is in no group, so it is its own edge.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TwoStages(ModelSpace):
         return LayerChoice({name: _convolution(channels, size) for name, size in KERNELS.items()}, label=label)
 
     def edge_groups(self) -> list[EdgeGroup]:
-        """One slot: the source of the second stage, and the operation on each of its two sources."""
+        """One slot: the source of the second stage with the operation on each of its two sources."""
         return [EdgeGroup("second", (("source", ("second_stem", "second_first")),))]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -56,7 +56,7 @@ class TwoStages(ModelSpace):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="An ensemble out of a model space of one's own.")
+    parser = argparse.ArgumentParser(description="An ensemble from your own model space.")
     parser.add_argument("--quick", action="store_true", help="two members, a few epochs")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/own_space)")
     arguments = parser.parse_args()
@@ -65,7 +65,7 @@ def main() -> None:
     structure = EdgeStructure.from_space(TwoStages())
     one = {"first": "conv3", "second_stem": "conv1", "second_first": "conv5", "source": [1], "third": "conv3"}
     one["depth"] = 1
-    other = {**one, "second_stem": "conv5"}  # on the source that is not chosen: the same architecture
+    other = {**one, "second_stem": "conv5"}  # differs only on the source that is not chosen: the same architecture
     print(f"{structure.n_edges} edges: {structure.describe(one)}")
     print(f"the other one shares {structure.shared_edges(one, other)} of them")
 

@@ -4,8 +4,9 @@
     python examples/serve.py runs/my/ensemble/model.onnx
     curl --data-binary @image.png http://127.0.0.1:8000/
 
-A page of code to start from: onnxruntime, numpy and Pillow beside the standard library. GET / says what the model
-wants; POST / takes one PNG or JPEG and answers with the label and all probabilities. ``--quick`` asks itself once.
+A starting point for your own server: it needs onnxruntime, numpy, Pillow and the standard library. GET / describes
+the model's input. POST / takes one PNG or JPEG and returns the label and all probabilities. `--quick` sends itself
+one request.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import onnxruntime
 from PIL import Image
 
 MAX_BYTES = 4 * 2**20
-MAX_PIXELS = 4096 * 4096  # a small file can unfold into gigabytes
-SECONDS = 10.0  # for a client to send its request
-AT_ONCE = 4  # images that are decoded and classified at a time
+MAX_PIXELS = 4096 * 4096  # a small file can decode to gigabytes
+SECONDS = 10.0  # time limit for a client to send its request
+AT_ONCE = 4  # images decoded and classified at the same time
 
 
 class RefusedError(Exception):
-    """A request that is not answered, with its HTTP status."""
+    """A refused request, with its HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -36,7 +37,7 @@ class RefusedError(Exception):
 
 
 class Model:
-    """The ONNX file of an ensemble, preprocessing inside."""
+    """The ONNX file of an ensemble, including preprocessing."""
 
     def __init__(self, path: str) -> None:
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -47,13 +48,13 @@ class Model:
         self.input: dict[str, float] = about["input"]
 
     def classify(self, content: bytes) -> dict[str, object]:
-        """Label and probabilities of one image file."""
+        """Return label and probabilities of one image file."""
         probs = self.session.run(["probabilities"], {"images": self.pixels(content)[None]})[0][0]
         by_name = dict(zip(self.names, map(float, probs), strict=True))
         return {"label": self.names[int(probs.argmax())], "probabilities": by_name}
 
     def pixels(self, content: bytes) -> np.ndarray:
-        """An image file as ``H x W x C`` float32, resized to the model's size, in the range of its training data."""
+        """Decode an image to `H x W x C` float32, with the size and range of the training data."""
         channels, width, height = (int(self.input[key]) for key in ("channels", "width", "height"))
         if channels not in (1, 3):
             raise RefusedError(501, f"the model wants {channels} channels; image files have 1 or 3")
@@ -70,7 +71,7 @@ class Model:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET / and POST /; everything else is refused in JSON."""
+    """Answers GET / and POST /, and refuses everything else with a JSON error."""
 
     timeout = SECONDS
     model: Model
@@ -91,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, found)
 
     def body(self) -> bytes:
-        """What was sent, its length known before any of it is read."""
+        """Read the request body, after checking its length."""
         if self.path != "/":
             raise RefusedError(404, "GET / or POST /")
         length = self.headers.get("Content-Length", "")
@@ -113,11 +114,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: a log of requests is for the server in front of this one."""
+        """Log nothing: the server in front of this one logs requests."""
 
 
 def ask_once(model: Model, address: str) -> None:
-    """Send a made-up image, as a client would."""
+    """Send a generated image, as a client would."""
     noise = np.random.default_rng(0).integers(0, 256, (int(model.input["height"]), int(model.input["width"])), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
@@ -127,9 +128,9 @@ def ask_once(model: Model, address: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Serve an exported ensemble over HTTP on this machine.")
-    parser.add_argument("model", help="model.onnx, as nni-hypens export writes it")
+    parser.add_argument("model", help="model.onnx from nni-hypens export")
     parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 for any free one (default: 8000)")
-    parser.add_argument("--quick", action="store_true", help="classify one made-up image and end")
+    parser.add_argument("--quick", action="store_true", help="classify one generated image and exit")
     arguments = parser.parse_args()
     Handler.model = Model(arguments.model)
     with ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler) as server:

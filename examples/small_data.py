@@ -1,9 +1,9 @@
-"""Real images at half their size, for comparisons on a CPU: 2 x 2 pixels averaged into one.
+"""Real images at half their size, for comparisons on a CPU: each 2 x 2 pixels are averaged.
 
     nni-hypens compare --data examples.small_data:fashion_mnist_14,examples.small_data:cifar10_16 ...
 
-``fashion_mnist_14`` reads the files of Debian's package dataset-fashion-mnist, or downloads them; ``cifar10_16`` reads
-CIFAR-10 from torchvision's files, or from the ``.npz`` that the environment variable CIFAR10_NPZ names.
+`fashion_mnist_14` reads the files of Debian's package dataset-fashion-mnist, or downloads them. `cifar10_16` reads
+CIFAR-10 from torchvision's files, or from the `.npz` file named by the environment variable CIFAR10_NPZ.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""An ensemble for a small device: limits on each network in the search, and on all members together at the choice.
+"""An ensemble for a small device, with limits for each network and for all members together.
 
     python -m examples.small_device --total-params 4000 --latency-ms 5
 
-``max_params`` bounds every architecture that is sampled, the base too. ``max_total_params``, ``max_total_flops`` and
-``max_latency_ms`` bound the sum over the members, and are kept when members are chosen on validation data. Limits that
-no ensemble can keep are an error that names the cheapest there is.
+`max_params` limits every sampled architecture and the base. `max_total_params`, `max_total_flops` and
+`max_latency_ms` limit the sum over the members, when members are chosen on validation data. If no ensemble satisfies
+the limits, the error names the cheapest possible ensemble.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from search_spaces import OneCell
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="An ensemble within limits on parameters, FLOPs and latency.")
-    parser.add_argument("--params", type=float, default=2000, help="most parameters of one network")
-    parser.add_argument("--total-params", type=float, default=4000, help="most parameters of all members together")
-    parser.add_argument("--total-flops", type=float, default=1e6, help="most FLOPs of them for one image")
-    parser.add_argument("--latency-ms", type=float, default=20, help="most ms of them for one image, one thread")
+    parser.add_argument("--params", type=float, default=2000, help="maximum parameters of one network")
+    parser.add_argument("--total-params", type=float, default=4000, help="maximum parameters of all members together")
+    parser.add_argument("--total-flops", type=float, default=1e6, help="maximum FLOPs of all members for one image")
+    parser.add_argument(
+        "--latency-ms", type=float, default=20, help="maximum ms of all members for one image, one thread"
+    )
     parser.add_argument("--quick", action="store_true", help="two members, a few epochs")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/small_device)")
     arguments = parser.parse_args()
@@ -51,7 +53,7 @@ def main() -> None:
     print(members.to_string())
     print(f"together: {members['parameters'].sum()} parameters, {members['flops'].sum()} FLOPs, ", end="")
     print(f"{members['latency_ms'].sum():.2f} ms")
-    print("what more would buy, validation NLL by cost:")
+    print("validation NLL that a higher cost would give:")
     print(result.cost_front[["by", "members", "parameters", "flops", "validation_nll"]].to_string(index=False))
 
 

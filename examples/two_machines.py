@@ -1,10 +1,10 @@
-"""Candidates trained on other machines by ssh, several at once: the search stays here.
+"""Train candidates on other machines by ssh, several at the same time; the search stays here.
 
     python -m examples.two_machines me@gpu1.example.org me@gpu2.example.org --key ~/.ssh/id_ed25519 --python ~/venv/bin
 
-Every machine needs a python with nni_hypens; ``remote/README.md`` beside this file says what else, and what NNI does
-there. Each machine is logged in to before anything long begins; candidates that have finished are fetched, checked, and
-kept in the run folder, so a run that was interrupted goes on where it was, here or there.
+Every machine needs a python with nni_hypens; `remote/README.md` next to this file says what else, and what NNI does
+there. nni_hypens logs in to each machine before any long work starts. It fetches finished candidates, checks them and
+keeps them in the run folder, so an interrupted run can continue, here or there.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from nni_hypens import ImageData, InputError, image_evaluator, search_ensemble
 from search_spaces import OneCell
 
 CODE = Path(__file__).parent / "remote" / "code"
-"""What NNI uploads: modules of your own that trials import, and nothing secret."""
+"""The folder that NNI uploads: your own modules that trials import, and no secrets."""
 
 
 def machine(text: str, key: Path, python: Path) -> RemoteMachineConfig:
-    """NNI's description of ``USER@HOST`` or ``USER@HOST:PORT``."""
+    """NNI's configuration for `USER@HOST` or `USER@HOST:PORT`."""
     found = re.fullmatch(r"([^@:]+)@([^@:]+)(?::(\d+))?", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"machine: got {text!r}; expected USER@HOST or USER@HOST:PORT")
@@ -36,10 +36,14 @@ def machine(text: str, key: Path, python: Path) -> RemoteMachineConfig:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train candidates on other machines, by ssh.")
     parser.add_argument("machines", nargs="+", metavar="USER@HOST[:PORT]")
-    parser.add_argument("--key", type=Path, required=True, help="private key without a passphrase, made for this")
+    parser.add_argument(
+        "--key", type=Path, required=True, help="private key without a passphrase, made for this purpose"
+    )
     parser.add_argument("--python", type=Path, required=True, help="folder of python there, not python itself")
-    parser.add_argument("--manager", default="127.0.0.1", help="address of this machine as they see it (by a tunnel)")
-    parser.add_argument("--quick", action="store_true", help="two candidates for each machine, an epoch")
+    parser.add_argument(
+        "--manager", default="127.0.0.1", help="address of this machine as they see it (127.0.0.1 with a tunnel)"
+    )
+    parser.add_argument("--quick", action="store_true", help="two candidates per machine, one epoch")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/two_machines)")
     arguments = parser.parse_args()
     quick, count = arguments.quick, len(arguments.machines)

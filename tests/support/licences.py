@@ -11,13 +11,13 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "licences.md"
 HEAD = """# Licences
 
-nni_hypens itself is under the MIT licence. It contains no code of others; what it needs is installed beside it.
-Licences are as the installed packages state them in their metadata (`python tests/licences.py` writes this page).
+nni_hypens is under the MIT licence and contains no third-party code. Its dependencies are separate packages.
+This page lists the licences that their metadata state. `python -m tests.support.licences` writes it.
 """
 
 
 def needed() -> dict[str, list[str]]:
-    """``""`` for what every installation needs, or an extra of users -> names of distributions, as in setup.cfg."""
+    """Names of distributions in setup.cfg by the user's extra; ``""`` are those of every installation."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     groups = {"": config["options"]["install_requires"]}
@@ -30,7 +30,7 @@ def needed() -> dict[str, list[str]]:
 
 
 def licence(name: str) -> str:
-    """What a distribution's metadata says, the short forms first."""
+    """The licence in a distribution's metadata, in its shortest form."""
     about = importlib.metadata.metadata(name)
     classifiers = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License")]
     stated = (about.get("License") or "").strip().splitlines() or [""]
@@ -38,7 +38,7 @@ def licence(name: str) -> str:
 
 
 def page() -> str:
-    """The page; a package that is not installed is said to be so."""
+    """The page; it marks packages that are not installed."""
     lines = [HEAD]
     for extra, names in needed().items():
         lines += [f"## {f'With the extra `{extra}`' if extra else 'Always'}\n", "| package | licence |", "|---|---|"]
@@ -46,7 +46,7 @@ def page() -> str:
             try:
                 lines.append(f"| {name} | {licence(name)} |")
             except importlib.metadata.PackageNotFoundError:
-                lines.append(f"| {name} | not installed where this page was written |")
+                lines.append(f"| {name} | not installed when this page was written |")
         lines.append("")
     return "\n".join(lines)
 

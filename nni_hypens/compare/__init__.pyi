@@ -6,14 +6,22 @@ from .comparison import (
     Comparison as Comparison,
     cell_name as cell_name,
     check_folder as check_folder,
-    outcome as outcome,
     run_cell as run_cell,
     run_comparison as run_comparison,
     write_results as write_results,
 )
+from .method import (
+    Method as Method,
+    Trained as Trained,
+    replicas as replicas,
+    train_within_budget as train_within_budget,
+)
 from .methods import (
     METHODS as METHODS,
     method_of as method_of,
+)
+from .outcomes import (
+    outcome as outcome,
 )
 from .results import (
     Block as Block,

@@ -1,9 +1,8 @@
-"""One space, data set and seed on which methods are compared: what is searched or trained there is done once, and kept
-with what it cost.
+"""The workbench: one space, data set and seed on which methods are compared.
 
-Two methods that train the same architecture with the same seed share the network, and each is charged its whole cost,
-as if it had trained it alone. So the costs of a method do not depend on which others are compared with it, and a
-comparison that was interrupted goes on where it was.
+Every search and training is done once and kept with its cost. Two methods that train the same architecture with the
+same seed share the network, and each is charged its whole cost, as if it had trained it alone. So the cost of a method
+does not depend on which others are compared with it, and an interrupted comparison continues where it stopped.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ from nni_hypens.utils.seeds import seed_everything
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network, as far as an ensemble is concerned.
+    """A trained network, reduced to what an ensemble needs.
 
     Args:
         sample: Its architecture.
         seed: Seed of its training.
-        validation: Probabilities ``N x C`` on validation images.
-        test: The same on test images.
-        nll: On validation images; infinite where its training diverged.
-        cost: Seconds that its training and its predictions on validation images took.
+        validation: Probabilities `N x C` of validation images.
+        test: The same of test images.
+        nll: Of validation images; infinite if its training diverged.
+        cost: Seconds of its training and of predicting validation images.
     """
 
     sample: Sample
@@ -56,19 +55,19 @@ class Network:
 
     @property
     def finite(self) -> bool:
-        """Whether it can be a member: its training has not diverged."""
+        """Whether it can be a member, that is, its training has not diverged."""
         return self.nll < float("inf")
 
 
 @dataclass
 class Clock:
-    """Seconds of computing: CPU time of this process, or wall time where a GPU does the work."""
+    """Seconds of computing: CPU time of this process, or wall time if there is a GPU."""
 
     seconds: float = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Add what the block takes."""
+        """Add the seconds that the block takes."""
         gpu = torch.cuda.is_available()
         now = time.perf_counter if gpu else time.process_time
         start = now()
@@ -84,12 +83,11 @@ class Workbench:
     """Trains and searches for the methods of a comparison; everything is kept in a folder.
 
     Args:
-        plan: Space, data, evaluators and seed; its ``evaluator`` trains a network, its ``search_evaluator`` a supernet.
-        folder: Where results are kept. It belongs to this plan alone.
-        nni_evaluator: What trains the supernet of NNI's own strategies, where that is not the plan's
-            ``search_evaluator``.
-        evaluators: Factor -> what trains a network for so many times the epochs of the plan's ``evaluator``; needed by
-            :meth:`longer` alone.
+        plan: Space, data, evaluators and seed; its `evaluator` trains a network, its `search_evaluator` a supernet.
+        folder: Where results are kept; for this plan only.
+        nni_evaluator: Trains the supernet of NNI's own strategies; None for the plan's `search_evaluator`.
+        evaluators: Factor -> evaluator that trains a network for that many times the epochs of the plan's `evaluator`.
+            Needed by `longer` only.
     """
 
     def __init__(
@@ -107,13 +105,13 @@ class Workbench:
         self._networks = "networks"
 
     def longer(self, factor: int) -> Workbench:
-        """A workbench with the same searches, on which networks are trained for ``factor`` times as many epochs.
+        """Return a workbench with the same searches that trains networks for `factor` times as many epochs.
 
         Raises:
-            ValueError: It has no ``evaluators``, or is one of longer trainings itself.
+            ValueError: It has no `evaluators`, or is the result of `longer` itself.
         """
         if self.evaluators is None:
-            raise ValueError("evaluators: got None; expected what trains a network for longer")
+            raise ValueError("evaluators: got None; expected a function that returns an evaluator for more epochs")
         bench = copy(self)
         bench.plan = replace(self.plan, evaluator=self.evaluators(factor))
         bench.evaluators = None
@@ -122,25 +120,25 @@ class Workbench:
 
     @property
     def seed(self) -> int:
-        """Seed of the plan."""
+        """Seed of the run."""
         return self.plan.settings.seed
 
     @cached_property
     def validation_labels(self) -> np.ndarray:
-        """Labels ``N`` of the validation images."""
+        """Labels `N` of the validation images."""
         return self.plan.data.labels("validation")
 
     @cached_property
     def test_labels(self) -> np.ndarray:
-        """Labels ``N`` of the test images."""
+        """Labels `N` of the test images."""
         return self.plan.data.labels("test")
 
     def network(self, sample: Sample, replica: int = 0) -> Network:
-        """The architecture, trained; trained now if it has not been yet.
+        """Return a trained network of an architecture; train it if that has not been done yet.
 
         Args:
             sample: An architecture of the space.
-            replica: Which of its networks; each has a seed of its own, and so has each seed of the plan.
+            replica: Which of its networks, from 0; each has another seed.
         """
         key = self.structure.key(sample)
         seed = network_seed(self.plan.settings.seed, key, replica)
@@ -159,7 +157,7 @@ class Workbench:
         return Network(sample, seed, validation, test, nll, record["cost"])
 
     def trained(self) -> Iterator[tuple[Sample, float]]:
-        """Architecture and validation NLL of every network there is, infinite where its training diverged."""
+        """Architecture and validation NLL of every network so far; the NLL is infinite if the training diverged."""
         for path in sorted((self.folder / self._networks).glob("*.json")):
             record = read_json(path)
             yield record["architecture"], float("inf") if record["nll"] is None else record["nll"]
@@ -167,119 +165,50 @@ class Workbench:
     def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
         data, clock = self.plan.data, Clock()
         cast(ImageData, data).prepare()
-        test_images = data.test_dataloader()  # reading files is no part of the training
+        test_images = data.test_dataloader()  # reading files is not part of the training
         with torch_threads(self.plan.settings.threads):
             with clock.running():
                 seed_everything(seed)
                 model = fixed_network(self.plan.space, sample)
-                evaluator = nni.load(nni.dump(self.plan.evaluator))  # a trainer serves once
+                evaluator = nni.load(nni.dump(self.plan.evaluator))  # a trainer can be used once
                 evaluator.datamodule = data
                 evaluator.evaluate(model)
                 validation, _ = predict(model, data.val_dataloader())
-            test, _ = predict(model, test_images)  # what reports is no cost of a method
+            test, _ = predict(model, test_images)  # only for the report, so not a cost of the method
         return validation, test, clock.seconds
 
     @contextmanager
     def charged(self, name: str, clock: Clock) -> Iterator[None]:
-        """Add what the block takes to a clock: the first time what it takes, later what it took then.
+        """Add the seconds of the block to a clock. When the same work is repeated, those of the first time are added.
 
         Args:
-            name: Name of what is done, the same for the same work.
+            name: Name of the work, the same for the same work.
             clock: Gets the seconds.
         """
-        path, own = self.folder / "charges" / f"{name}.json", Clock()
-        with own.running():
+        path, watch = self.folder / "charges" / f"{name}.json", Clock()
+        with watch.running():
             yield
         if not path.exists():
-            write_json(path, own.seconds)
+            write_json(path, watch.seconds)
         clock.seconds += read_json(path)
 
     def search(self, name: str, seed: int, prepare: Callable[[], Callable[[Any, Any], Any]]) -> tuple[Any, float]:
-        """The result of a search by a strategy of NNI, and its seconds; it is run when there is none yet.
+        """Return the result of a search by a strategy of NNI, and its seconds; run it if that has not been done yet.
 
         Args:
-            name: Name of the search, without its seed.
-            seed: Of the supernet's first weights, and of all that is drawn later.
-            prepare: Gives the search, a function of a fresh space and a fresh search evaluator whose result is plain
-                data for JSON; what ``prepare`` itself takes is not charged.
+            name: Name of the search.
+            seed: Seed of the supernet's first weights and of everything drawn later.
+            prepare: Returns the search: a function of a fresh space and a fresh search evaluator whose result can be
+                written as JSON. The time of `prepare` itself is not charged.
         """
         path = self.folder / "searches" / f"{name}.json"
         if not path.exists():
             evaluator, clock = nni.load(nni.dump(self.nni_evaluator)), Clock()
             run = prepare()
-            evaluator.datamodule.prepare()  # a copy of the data: NNI's strategies replace loaders on it
+            evaluator.datamodule.prepare()  # a copy of the data, because NNI's strategies replace its loaders
             with torch_threads(self.plan.settings.threads), clock.running():
                 seed_everything(seed)
                 result = run(fresh(self.plan.space), evaluator)
             write_json(path, {"result": result, "cost": clock.seconds})
         record = read_json(path)
         return record["result"], record["cost"]
-
-
-MANY = 400
-"""More networks than any budget here pays for."""
-
-
-@dataclass
-class Trained:
-    """What a method has trained.
-
-    Args:
-        networks: In the order of training.
-        search_s: Seconds of search and ranking.
-        choose: Whether members are chosen among the networks; else the first ones are the members.
-        supernet: Name of the search whose supernet the method has, where it has one.
-        selection: How they are chosen on validation data, a method of :func:`nni_hypens.selection.select`; None for the
-            best of all choices, or of those that beam search looks at where there are too many.
-    """
-
-    networks: list[Network]
-    search_s: float = 0.0
-    choose: bool = True
-    supernet: str | None = None
-    selection: str | None = None
-
-
-Recipe = Callable[[Workbench, int, float], Trained]
-Next = tuple[Sample, int]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method of a comparison.
-
-    Args:
-        title: For tables.
-        recipe: What it does.
-        about: One sentence.
-        fills: Whether it spends the budget; else it has a cost of its own.
-    """
-
-    title: str
-    recipe: Recipe
-    about: str
-    fills: bool = True
-
-
-def fill(bench: Workbench, members: int, budget: float, trainings: Iterator[Next]) -> list[Network]:
-    """Train one after the other while the next is expected to fit into the budget.
-
-    At least ``members`` networks that do not diverge are trained, unless most do: after three times as many the budget
-    alone counts.
-    """
-    networks: list[Network] = []
-    spent = 0.0
-    while True:
-        enough = sum(network.finite for network in networks) >= members or len(networks) >= 3 * members
-        if enough and spent + spent / max(len(networks), 1) > budget:
-            return networks
-        following = next(trainings, None)
-        if following is None:
-            return networks
-        networks.append(bench.network(*following))
-        spent += networks[-1].cost
-
-
-def replicas(sample: Sample, first: int = 0) -> Iterator[Next]:
-    """One architecture, again and again."""
-    return ((sample, replica) for replica in range(first, MANY))

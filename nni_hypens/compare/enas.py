@@ -1,4 +1,4 @@
-"""NNI's ENAS strategy with two faults mended, so that it can be compared."""
+"""NNI's ENAS strategy with two bugs fixed, so that it can be compared."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from nni.nas.oneshot.pytorch.sampling import EnasLightningModule
 from nni.nas.strategy import ENAS
 
 
-class _OneAfterTheOther:
-    """The batches of all loaders in turn, each as ``(batch, name of its loader)``."""
+class _ChainedLoaders:
+    """The batches of one loader after the other, each as `(batch, name of its loader)`."""
 
     def __init__(self, loaders: Mapping[str, Any]) -> None:
         self.loaders = loaders
@@ -29,16 +29,16 @@ class _OneAfterTheOther:
 
 
 class _EnasModule(EnasLightningModule):  # type: ignore[misc]
-    """NNI's module, which updates the controller after a reward only, and exports what the controller prefers."""
+    """NNI's module, changed to update the controller after rewards only and to export what the controller prefers."""
 
     _trajectory_counter: int
 
     def training_step(self, batch_packed: Any, batch_idx: int) -> Any:
-        """A step of the weights, or of the controller on a validation batch."""
+        """One step of the weights, or of the controller on a validation batch."""
         if batch_packed[1] != "train":
             return super().training_step(batch_packed, batch_idx)
-        # NNI looks at the number of rewards after a step of the weights too, and would update the controller again and
-        # again on the same rewards where an epoch ends at a multiple of ``batches_per_update``
+        # NNI checks the number of rewards after each step of the weights too. If an epoch ended at a multiple of
+        # `batches_per_update`, it would update the controller again and again on the same rewards
         rewards, self._trajectory_counter = self._trajectory_counter, 0
         try:
             return super().training_step(batch_packed, batch_idx)
@@ -46,7 +46,7 @@ class _EnasModule(EnasLightningModule):  # type: ignore[misc]
             self._trajectory_counter = rewards
 
     def export(self) -> dict[str, Any]:
-        """The most probable option of each choice in turn; NNI's own export is one random draw."""
+        """The most probable option of each choice; NNI's own export is a random draw."""
         self.policy._deterministic_eval = True
         try:
             sample: dict[str, Any] = super().export()
@@ -56,17 +56,17 @@ class _EnasModule(EnasLightningModule):  # type: ignore[misc]
 
 
 class Enas(ENAS):  # type: ignore[misc]
-    """NNI's ENAS, on Lightning 2 and with a result.
+    """NNI's ENAS, made to work with Lightning 2 and to export the trained controller's choice.
 
-    nni 3.0 hands Lightning a loader that Lightning 2.6 takes for its own and whose batches do not say which loader they
-    are from; it takes another controller, untrained, before it exports; and it gives the controller's parameters to its
-    optimiser as a set, which torch deprecates. Private: ``EnasLightningModule._trajectory_counter``,
-    ``PPOPolicy._deterministic_eval``, ``nni.nas.strategy._rl_impl``. Can go when ``nni.nas.strategy.ENAS`` passes
-    ``tests/test_one_shot.py::test_enas_learns``.
+    nni 3.0 gives Lightning a combined loader whose batches, in Lightning 2.6, do not say which loader they are from. It
+    replaces the controller by an untrained one before it exports. It gives the controller's parameters to the optimiser
+    as a set, which torch deprecates. Uses these private names: `EnasLightningModule._trajectory_counter`,
+    `PPOPolicy._deterministic_eval`, `nni.nas.strategy._rl_impl`. Remove when `nni.nas.strategy.ENAS` passes
+    `tests/compare/test_searches.py::test_enas_learns`.
 
     Args:
-        learning_rate: Of the controller.
-        **arguments: Those of NNI's ENAS but ``policy_fn``.
+        learning_rate: Learning rate of the controller.
+        **arguments: Arguments of NNI's ENAS, except `policy_fn`.
 
     Raises:
         ImportError: tianshou is not installed.
@@ -78,18 +78,18 @@ class Enas(ENAS):  # type: ignore[misc]
         from nni.nas.strategy._rl_impl import TuningEnvironment
 
         self.learning_rate = learning_rate
-        self._policy(TuningEnvironment([2]))  # tianshou compiles for seconds, which is no part of a search
+        self._policy(TuningEnvironment([2]))  # tianshou compiles for seconds, which is not part of the search
         super().__init__(policy_fn=self._policy, **arguments)
 
     def _policy(self, env: Any) -> Any:
-        """The policy of NNI's ``default_policy_fn``."""
+        """The policy of NNI's `default_policy_fn`."""
         from gymnasium.spaces import Discrete
         from nni.nas.strategy._rl_impl import Actor, Critic, Preprocessor
         from tianshou.policy import PPOPolicy
 
         net = Preprocessor(env.observation_space, hidden_dim=64)
         actor, critic = Actor(env.action_space, net), Critic(net)
-        parameters = list(dict.fromkeys([*actor.parameters(), *critic.parameters()]))  # both hold those of ``net``
+        parameters = list(dict.fromkeys([*actor.parameters(), *critic.parameters()]))  # both hold those of `net`
         return PPOPolicy(
             actor,
             critic,
@@ -106,7 +106,7 @@ class Enas(ENAS):  # type: ignore[misc]
         return _EnasModule(training_module, **{name: getattr(self, name) for name in names})
 
     def train_dataloader(self, train_dataloader_fn: Any, val_dataloader_fn: Any) -> Any:
-        return _OneAfterTheOther({"train": train_dataloader_fn(), "val": val_dataloader_fn()})
+        return _ChainedLoaders({"train": train_dataloader_fn(), "val": val_dataloader_fn()})
 
     def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[ModelSpace]:
         """The architecture that the trained controller prefers."""
@@ -114,5 +114,5 @@ class Enas(ENAS):  # type: ignore[misc]
 
 
 def has_tianshou() -> bool:
-    """Whether what NNI's ENAS needs is installed."""
+    """Whether the packages that NNI's ENAS needs are installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("tianshou", "gym", "gymnasium"))

@@ -1,4 +1,4 @@
-"""What a comparison says: means, paired differences with intervals, and the tests behind them."""
+"""Tables of a comparison: means, paired differences with intervals, and tests."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, t, ttest_rel
 
-from nni_hypens.compare.bench import Method
+from nni_hypens.compare.method import Method
 from nni_hypens.compare.methods import method_of, method_order
 from nni_hypens.errors import InputError
 
 LEVEL = 0.95
 RESAMPLES = 10_000
 SPEARMAN = "Spearman (of)"
-"""Heading of the supernet's rank correlation, with how many architectures it was computed."""
+"""Heading of the rank correlation of the supernet, with the number of architectures it was computed from."""
 MEASURES = ("nll", "accuracy", "ece", "brier")
 
 
 def method_table(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds, per data set, size and method.
+    """Compute mean and standard deviation over seeds, per data set, size and method.
 
     Args:
-        results: As :func:`nni_hypens.compare.comparison.run_comparison` gives them.
+        results: The table from `nni_hypens.compare.run_comparison`.
 
     Returns:
-        Indexed by (data, members, method), sorted by :func:`nni_hypens.compare.methods.method_order`; columns
-        ``MEASURE`` and ``MEASURE_sd`` of the four measures, means of networks, search_s, training_s and
-        total_s, and seeds.
+        Indexed by (data, members, method), sorted by `nni_hypens.compare.methods.method_order`. Columns: `MEASURE` and
+        `MEASURE_sd` of each of `MEASURES`, the means of networks, architectures, search_s, training_s and total_s, and
+        the number of seeds.
     """
     groups = results.groupby(["data", "members", "method"], sort=False)
     table = pd.DataFrame({"seeds": groups["seed"].nunique()})
@@ -44,25 +44,24 @@ def method_table(results: pd.DataFrame) -> pd.DataFrame:
 def paired_differences(
     results: pd.DataFrame, ours: str = "adaptive", measure: str = "nll", relative: bool = True, seed: int = 0
 ) -> pd.DataFrame:
-    """One method against each other, paired by data set, seed and size.
+    """Compare one method with each other method, paired by data set, seed and size.
 
     The interval is the percentile bootstrap over pairs (10,000 resamples, 95%); the p-value is that of the two-sided
-    paired t-test. With five pairs both are rough: the bootstrap of so few is too narrow, the test assumes normal
-    differences.
+    paired t-test. With five pairs both are rough: the bootstrap is too narrow, and the test assumes normal differences.
 
     Args:
-        results: As :func:`nni_hypens.compare.comparison.run_comparison` gives them.
+        results: The table from `nni_hypens.compare.run_comparison`.
         ours: The method that is compared with the others.
-        measure: A column of ``results``.
-        relative: Differences as shares of the other method's value, (ours - other) / other; else ours - other.
-        seed: Of the resampling.
+        measure: A column of `results`.
+        relative: Whether differences are (ours - other) / other instead of ours - other.
+        seed: Seed of the resampling.
 
     Returns:
-        Indexed by (data, members, other method): difference, low, high, p, pairs, and wins (pairs where ours is
-        lower).
+        Indexed by (data, members, other method). Columns: difference, low, high, p, pairs, and wins (pairs in which
+        ours is lower).
 
     Raises:
-        InputError: ``ours`` is not among the results.
+        InputError: There are no results of `ours`.
     """
     if ours not in set(results["method"]):
         raise InputError("ours", repr(ours), f"one of {', '.join(sorted(set(results['method'])))}")
@@ -79,14 +78,15 @@ def paired_differences(
 
 
 def compared(mine: np.ndarray, theirs: np.ndarray, relative: bool, seed: int) -> dict[str, float]:
+    """Compare paired values; see `paired_differences` for arguments and result."""
     difference = (mine - theirs) / theirs if relative else mine - theirs
     low = high = p = float("nan")
     if len(difference) > 1:
         if np.ptp(difference) > 0:
-            found = bootstrap(
+            interval = bootstrap(
                 (difference,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile", rng=seed
             ).confidence_interval
-            low, high = float(found.low), float(found.high)
+            low, high = float(interval.low), float(interval.high)
             p = float(ttest_rel(mine, theirs).pvalue)
         else:
             low = high = float(difference[0])
@@ -95,32 +95,40 @@ def compared(mine: np.ndarray, theirs: np.ndarray, relative: bool, seed: int) ->
 
 
 def spearman_of(rows: pd.DataFrame) -> tuple[float | None, float | None]:
-    """The supernet's rank correlation of one method, mean over the seeds that have one, and the mean number of
-    architectures it was computed with; each None where there is none.
+    """Average the supernet's rank correlation of one method over the seeds that have one.
 
     Args:
-        rows: Its results on one data set and size. Those of versions that did not count lack ``ranked_architectures``.
+        rows: Its results on one data set and size; the committed results of 0.1.0 lack `ranked_architectures`.
+
+    Returns:
+        The mean correlation, and the mean number of architectures it was computed from; each None if there is none.
     """
-    found = rows["supernet_spearman"].astype(float)
-    counted = rows["ranked_architectures"].astype(float) if "ranked_architectures" in rows else found * np.nan
-    if found.notna().any():
-        counted = counted[found.notna()]
-    means = float(found.mean()), float(counted[counted > 0].mean())
+    correlations = rows["supernet_spearman"].astype(float)
+    counts = rows["ranked_architectures"].astype(float) if "ranked_architectures" in rows else correlations * np.nan
+    if correlations.notna().any():
+        counts = counts[correlations.notna()]
+    means = float(correlations.mean()), float(counts[counts > 0].mean())
     spearman, ranked = (None if np.isnan(mean) else mean for mean in means)
     return spearman, ranked
 
 
 def spearman_text(spearman: float | None, ranked: float | None) -> str:
-    """For a cell of a table, such as ``+0.62 (12)``: a dash where there are too few architectures to correlate, and
-    nothing where there is no supernet."""
+    """Format a rank correlation for a cell of a table.
+
+    A dash stands for too few architectures; the text is empty without a supernet.
+
+    Example:
+        >>> spearman_text(0.62, 12)
+        '+0.62 (12)'
+    """
     if spearman is None and ranked is None:
         return ""
-    said = "–" if spearman is None else f"{spearman:+.2f}"
-    return said if ranked is None else f"{said} ({ranked:.3g})"
+    text = "–" if spearman is None else f"{spearman:+.2f}"
+    return text if ranked is None else f"{text} ({ranked:.3g})"
 
 
 def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
-    """Both tables for a terminal."""
+    """Format means and differences as tables for a terminal."""
     lines = []
     table = method_table(results)
     differences = paired_differences(results, ours) if ours in set(results["method"]) else None
@@ -148,8 +156,8 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
             ]
         lines += [shown.to_string(), ""]
     if results["supernet_spearman"].notna().any():
-        what = "of the supernet's NLL with the validation NLL after training, over so many architectures"
-        lines.append(f"{SPEARMAN}: {what}, all that any method has trained for as long")
+        what = "of the supernet's NLL with the validation NLL after training, and the number of architectures"
+        lines.append(f"{SPEARMAN}: {what}: all that any method has trained for as many epochs")
     return "\n".join(lines)
 
 
@@ -164,7 +172,7 @@ def _difference_text(differences: pd.DataFrame, data: str, members: int, other: 
 class MethodScore(NamedTuple):
     """Test NLL of one method: (seed, NLL) of each seed, their mean and the t interval of the mean (None for one seed).
 
-    `rank` is the place in the order of means, 1 for the lowest.
+    `rank` is the position in the order of means, 1 for the lowest.
     """
 
     method: str
@@ -177,8 +185,11 @@ class MethodScore(NamedTuple):
 
 
 class MethodDifference(NamedTuple):
-    """The main method against another, paired by seed: (ours - other) / other, its bootstrap interval and the p-value
-    of the paired t-test (None where there is one pair), the pairs and those in which ours is lower."""
+    """The main method against another, paired by seed.
+
+    (ours - other) / other, its bootstrap interval and the p-value of the paired t-test (None if there is one pair), the
+    number of pairs, and the number of those in which ours is lower.
+    """
 
     method: str
     title: str
@@ -191,9 +202,9 @@ class MethodDifference(NamedTuple):
 
 
 class MethodCost(NamedTuple):
-    """What a method cost, in seconds of computing, and what it got for it; all are means over seeds.
+    """What a method cost, in seconds of computing, and what it achieved; all are means over seeds.
 
-    `spearman` is None where no seed has one; `ranked` is the number of architectures that it rests on, None where the
+    `spearman` is None if no seed has one. `ranked` is the number of architectures it was computed from, None if the
     method has no supernet.
     """
 
@@ -219,7 +230,7 @@ class MethodCost(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One data set and size: its methods by mean NLL, lowest first, in each of the three."""
+    """One data set and size. Scores, differences and costs are each sorted by mean NLL, lowest first."""
 
     data: str
     members: int
@@ -230,7 +241,7 @@ class Block(NamedTuple):
 
 
 def title_of(method: str) -> str:
-    """The method's title; the name itself where this version does not know it."""
+    """The method's title; the name itself if this version does not know it."""
     known = _known(method)
     return method if known is None else known.title
 
@@ -243,11 +254,11 @@ def _known(method: str) -> Method | None:
 
 
 def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
-    """A block for each data set and size, in the order in which they are in the results.
+    """Make a block for each data set and size, in the order of the results.
 
     Args:
-        results: As :func:`nni_hypens.compare.comparison.run_comparison` gives them.
-        ours: The main method; where it is not among the results there are no differences.
+        results: The table from `nni_hypens.compare.run_comparison`.
+        ours: The main method; if it is not among the results there are no differences.
     """
     differences = paired_differences(results, ours) if ours in set(results["method"]) else None
     blocks = []
@@ -266,33 +277,33 @@ def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
 
 def _scores(rows: pd.DataFrame) -> tuple[MethodScore, ...]:
     means = rows.groupby("method")["nll"].mean().sort_values(kind="stable")
-    found = []
+    scores = []
     for rank, (method, mean) in enumerate(means.items(), 1):
-        own = rows[rows["method"] == method].sort_values("seed")
-        values = own["nll"].to_numpy()
+        by_seed = rows[rows["method"] == method].sort_values("seed")
+        values = by_seed["nll"].to_numpy()
         sd = float(values.std(ddof=1)) if len(values) > 1 else None
         interval = None
         if sd is not None:
             half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
             interval = (float(mean) - half, float(mean) + half)
-        seeds = tuple(zip(own["seed"].tolist(), values.tolist(), strict=True))
-        found.append(MethodScore(str(method), title_of(str(method)), rank, seeds, float(mean), sd, interval))
-    return tuple(found)
+        seeds = tuple(zip(by_seed["seed"].tolist(), values.tolist(), strict=True))
+        scores.append(MethodScore(str(method), title_of(str(method)), rank, seeds, float(mean), sd, interval))
+    return tuple(scores)
 
 
 def _differences(table: pd.DataFrame, ranks: dict[str, int]) -> tuple[MethodDifference, ...]:
-    found = []
+    differences = []
     row: Any
     for row in table.itertuples():
         other = str(row.Index)
         interval = None if np.isnan(row.low) else (float(row.low), float(row.high))
         p = None if np.isnan(row.p) else float(row.p)
-        found.append(
+        differences.append(
             MethodDifference(
                 other, title_of(other), ranks[other], float(row.difference), interval, p, int(row.pairs), int(row.wins)
             )
         )
-    return tuple(sorted(found, key=lambda one: one.rank))
+    return tuple(sorted(differences, key=lambda difference: difference.rank))
 
 
 def _cost(rows: pd.DataFrame, score: MethodScore) -> MethodCost:

@@ -1,4 +1,4 @@
-"""Searches of a comparison: NNI's own one-shot strategies, and EdgeNES, on a workbench."""
+"""Searches on a workbench: NNI's own one-shot strategies, and EdgeNES."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from nni_hypens.compare.enas import Enas, has_tianshou
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.statistics import rank_correlation
 from nni_hypens.run.plan import Plan
+from nni_hypens.run.sample_stage import supernet_probabilities
 from nni_hypens.run.search_stage import search_stage
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import Schedule
@@ -32,16 +33,18 @@ from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
 DARTS_LEARNING_RATE = 0.03
-"""Of the architecture, as in EdgeNES. NNI's default, 3e-4, is meant for thousands of steps; in the hundred or so of a
-short search it chose architectures whose networks had a validation NLL of .72 against .65 (Fashion-MNIST, one seed)."""
+"""Learning rate of the architecture, as in EdgeNES. NNI's default, 3e-4, is meant for thousands of steps. With it, a
+short search of a hundred steps or so chose architectures whose networks had a validation NLL of .72 instead of .65
+(Fashion-MNIST, one seed)."""
 ENAS_LEARNING_RATE = 1e-3
-"""Of the controller. NNI's default, 1e-4, is meant for thousands of rewards; a short search has a hundred or so."""
+"""Learning rate of the controller. NNI's default, 1e-4, is meant for thousands of rewards; a short search has a hundred
+or so."""
 ENAS_REWARDS = 10
-"""Rewards for each update of the controller, NNI's default being 20, for the same reason."""
+"""Rewards for each update of the controller. NNI's default is 20; fewer for the same reason."""
 
 
 def enas() -> Enas:
-    """NNI's ENAS, rewarded by the accuracy on a validation batch.
+    """Return NNI's ENAS, rewarded by the accuracy on a validation batch.
 
     Raises:
         InputError: tianshou is not installed.
@@ -58,33 +61,36 @@ STRATEGIES: dict[str, Callable[[], OneShotStrategy]] = {
 
 
 def check_installed(method: str) -> None:
-    """Whether what a method of a comparison needs is installed.
+    """Check that the packages are installed which a method needs.
 
     Raises:
-        InputError: It needs tianshou, which is not there.
+        InputError: It needs tianshou, which is not installed.
     """
     if method.startswith("enas") and not has_tianshou():
         raise InputError("methods", f"{method} without tianshou", "pip install 'nni-hypens[enas]'")
 
 
 def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample, float]:
-    """The architecture that a one-shot strategy of NNI finds, and the seconds it took.
+    """Search with a one-shot strategy of NNI.
 
     Args:
-        bench: Where it searches.
-        strategy: A name in :data:`STRATEGIES`.
-        index: Which of its searches; each has a seed of its own.
+        bench: The workbench.
+        strategy: A name in `STRATEGIES`.
+        index: Which of its searches, from 0; each has another seed.
+
+    Returns:
+        The architecture it found, and the seconds it took.
     """
     if strategy not in STRATEGIES:
         raise InputError("strategy", repr(strategy), f"one of {', '.join(STRATEGIES)}")
 
     def prepare() -> Callable[[Any, Any], Sample]:
-        made = STRATEGIES[strategy]()
+        instance = STRATEGIES[strategy]()
 
         def run(space: Any, evaluator: Any) -> Sample:
             config = NasExperimentConfig("sequential", "raw", "local")
             config.experiment_working_directory = str(bench.folder / "nni")
-            experiment = NasExperiment(space, evaluator, made, config)
+            experiment = NasExperiment(space, evaluator, instance, config)
             quiet_logging()
             try:
                 experiment.start()
@@ -97,8 +103,8 @@ def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample,
         return run
 
     seed = derive_seed(bench.seed, Purpose.NNI_SEARCH, strategy, index)
-    found, seconds = bench.search(f"{strategy}-{index}", seed, prepare)
-    return bench.structure.table.validate(found, strategy), seconds
+    sample, seconds = bench.search(f"{strategy}-{index}", seed, prepare)
+    return bench.structure.table.validate(sample, strategy), seconds
 
 
 @dataclass
@@ -107,9 +113,9 @@ class HypernetworkSearch:
 
     Args:
         sampler: The hypernetwork and its base.
-        folder: Its ``search`` folder.
-        plan: What was run.
-        clock: What the search took, and what is ranked with its supernet.
+        folder: Its `search` folder.
+        plan: The plan of the search.
+        clock: Seconds of the search and of ranking with its supernet.
     """
 
     sampler: ArchitectureSampler
@@ -119,32 +125,46 @@ class HypernetworkSearch:
 
     @property
     def name(self) -> str:
-        """By which :func:`hypernetwork_search` finds it."""
+        """Its name, see `hypernetwork_search`."""
         return self.folder.parent.name
 
     def predict(self, samples: Sequence[Sample], charged: bool = True) -> np.ndarray:
-        """``P x N x C`` validation probabilities with the supernet's weights; the seconds are added to the clock the
-        first time, and taken from a file later, unless they are not ``charged`` because nothing is chosen by them."""
-        path = self.folder / f"ranking-{len(samples)}.json"
-        supernet = trained_strategy(self.plan.space, self.folder).trained_supernet
-        batches, own = list(self.plan.data.val_dataloader()), Clock()
-        with own.running():
-            found = np.stack([supernet.predict([sample], batches)[0].numpy() for sample in samples])
+        """Predict validation images with the supernet's weights.
+
+        The seconds are added to the clock. When the same number of architectures is ranked again, those of the first
+        time are added.
+
+        Args:
+            samples: `P` architectures.
+            charged: False if nothing is chosen by the predictions.
+
+        Returns:
+            Probabilities `P x N x C`.
+        """
+        supernet, watch = trained_strategy(self.plan.space, self.folder).trained_supernet, Clock()
+        with watch.running():
+            probabilities = supernet_probabilities(supernet, self.plan, samples)
         if charged:
+            path = self.folder / f"ranking-{len(samples)}.json"
             if not path.exists():
-                write_json(path, own.seconds)
+                write_json(path, watch.seconds)
             self.clock.seconds += read_json(path)
-        return found
+        return probabilities
 
 
 def hypernetwork_search(bench: Workbench, name: str = "edgenes", **changes: Any) -> HypernetworkSearch:
-    """EdgeNES as the plan says it, with changes to the plan such as ``diversity`` or ``base``; run once per name."""
+    """Search with EdgeNES as the plan says; run once per name.
+
+    Args:
+        bench: The workbench.
+        name: Name of the search.
+        **changes: Changes to the plan, for example `diversity` or `base`.
+    """
     plan = replace(bench.plan, **changes)
     folder, clock = bench.folder / "searches" / name, Clock()
     path = folder / "cost.json"
     if not path.exists():
-        shutil.rmtree(folder, ignore_errors=True)  # to go on with an interrupted search would hide what it has cost
-        plan = replace(plan, search_evaluator=nni.load(nni.dump(plan.search_evaluator)))
+        shutil.rmtree(folder, ignore_errors=True)  # continuing an interrupted search would hide part of its cost
         with clock.running():
             search_stage(plan, folder, Progress(quiet=True))
         write_json(path, clock.seconds)
@@ -153,14 +173,17 @@ def hypernetwork_search(bench: Workbench, name: str = "edgenes", **changes: Any)
 
 
 def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -> tuple[Sample, float]:
-    """What is found at one lam without a hypernetwork, and the seconds it took.
+    """Search at one lam, without a hypernetwork.
 
     Base and first weights are those of a finished search; it is as long as that search's hypernetwork phase.
 
     Args:
-        bench: Where it searches.
+        bench: The workbench.
         search: The finished search.
         lam: Requested shared edges, 0..n_edges.
+
+    Returns:
+        The architecture it found, and the seconds it took.
     """
     plan = search.plan
     evaluator = nni.load(nni.dump(plan.search_evaluator))
@@ -168,29 +191,29 @@ def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -
     schedule = Schedule.plan(evaluator.trainer.max_epochs, *given, plan.base is not None)
     evaluator.trainer.trace_kwargs["max_epochs"] = schedule.end - schedule.hypernetwork
     weights = search.folder / "supernet.safetensors"
-    found = hypernetwork_search(
+    result = hypernetwork_search(
         bench,
         f"{search.name}-lam-{lam:g}",
         base=search.sampler.base,
         strategy={**plan.strategy, "warmup_epochs": 0, "supernet": weights, "lam": lam},
         search_evaluator=evaluator,
     )
-    return found.sampler.mode(lam).architecture, found.clock.seconds
+    return result.sampler.mode(lam).architecture, result.clock.seconds
 
 
-FEWEST_RANKED = 4
-"""Architectures below which a rank correlation says nothing."""
+MIN_RANKED = 4
+"""Fewest architectures for a rank correlation."""
 
 
 def supernet_truth(bench: Workbench, search: HypernetworkSearch) -> tuple[float | None, int]:
-    """Spearman's correlation of the supernet's NLL with the mean validation NLL of each architecture's networks.
+    """Correlate the supernet's NLL with the mean validation NLL of each architecture's networks (Spearman).
 
     Args:
-        bench: Whose networks are ranked: all that it has trained, by whatever method, but those that diverged.
-        search: Has the supernet; what it says is kept in its folder.
+        bench: Has the networks: all that any method has trained on it, except those that diverged.
+        search: Has the supernet; the supernet's NLLs are kept in its folder.
 
     Returns:
-        The correlation, None below :data:`FEWEST_RANKED` architectures or where all are alike; and their number.
+        The correlation, None below `MIN_RANKED` architectures or if all are equal; and the number of architectures.
     """
     samples: dict[str, Sample] = {}
     networks: list[tuple[str, float]] = []
@@ -200,10 +223,10 @@ def supernet_truth(bench: Workbench, search: HypernetworkSearch) -> tuple[float 
             samples[key] = sample
             networks.append((key, nll))
     path = search.folder / "truth.json"
-    known: dict[str, float] = read_json(path) if path.exists() else {}
-    new = [key for key in samples if key not in known]
+    supernet_nll: dict[str, float] = read_json(path) if path.exists() else {}
+    new = [key for key in samples if key not in supernet_nll]
     if new:
         probs = search.predict([samples[key] for key in new], charged=False)
-        known |= dict(zip(new, metrics.nll_of_each(probs, bench.validation_labels).tolist(), strict=True))
-        write_json(path, known)
-    return rank_correlation(((key, known[key], nll) for key, nll in networks), FEWEST_RANKED)
+        supernet_nll |= dict(zip(new, metrics.nll_of_each(probs, bench.validation_labels).tolist(), strict=True))
+        write_json(path, supernet_nll)
+    return rank_correlation(((key, supernet_nll[key], nll) for key, nll in networks), MIN_RANKED)

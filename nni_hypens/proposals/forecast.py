@@ -1,4 +1,4 @@
-"""Forecast of the NLL that an untrained network would have, and of the ensemble with it."""
+"""Forecast the NLL of a network before it is trained, and of the ensemble with it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.linear_model import BayesianRidge, Ridge
 
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, FloatArray
 from nni_hypens.selection.dispatch import select
 from nni_hypens.space.architecture import EdgeStructure, Sample
 
-FloatArray = NDArray[np.float64]
 QUANTILES = norm.ppf((np.arange(16) + 0.5) / 16)
-"""Of the standard normal, equally likely: the expectation over what a training may give is an average over them."""
-FLOOR = 1e-12
+"""Equally likely quantiles of the standard normal: the expectation over results of a training is their average."""
+SMALL = 1e-12
+"""Least positive divisor and argument of a logarithm."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one more training promises, per architecture.
+    """What one more training of each architecture is expected to give.
 
     Args:
-        gain: ``P``, expected decrease of the ensemble's validation NLL.
-        mean: ``P``, expected validation NLL of a network.
-        std: ``P``, its standard deviation, that of seeds included.
+        gain: `P` values, expected decrease of the ensemble's validation NLL.
+        mean: `P` values, expected validation NLL of a network.
+        std: `P` values, its standard deviation, including that between seeds.
     """
 
     gain: FloatArray
@@ -37,13 +38,13 @@ class Forecast:
 
 
 def architecture_features(structure: EdgeStructure, samples: Sequence[Sample]) -> tuple[FloatArray, FloatArray]:
-    """Vectors of architectures, and the share of edges that each two have in common.
+    """Describe architectures by vectors, and say which share of edges each two have in common.
 
-    The inner product of two vectors is half the share of common edges plus half the share of common operations,
-    wherever they stand: an operation that is good at one place is likely to be good at another.
+    The inner product of two vectors is half the share of common edges plus half the share of common operations at any
+    place: an operation that is good in one place is likely to be good in another.
 
     Returns:
-        ``P x F`` features and ``P x P`` shares, 0..1.
+        `P x F` features and `P x P` shares, 0..1.
     """
     edges = [_as_set(structure.edges(sample)) for sample in samples]
     operations = [_as_set(edge[2] for edge in structure.edges(sample)) for sample in samples]
@@ -54,41 +55,42 @@ def architecture_features(structure: EdgeStructure, samples: Sequence[Sample]) -
 
 
 def trait_features(features: FloatArray, measured: Mapping[int, Sequence[float]]) -> FloatArray:
-    """Traits of every architecture as columns whose inner product counts as much as all edges and operations do.
+    """Extend traits that were measured for some architectures to all, as columns next to the features.
 
-    Sizes of networks are all but sums over their operations, so a ridge on the features carries them from those that
-    were measured to all.
+    The inner product of the columns counts as much as all edges and operations together. The size of a network is
+    nearly a sum over its operations, so a ridge on the features predicts it for architectures that were not measured.
 
     Args:
-        features: ``P x F``, see :func:`architecture_features`.
-        measured: Row -> its K traits, numbers above 0.
+        features: `P x F`, from `architecture_features`.
+        measured: Row -> its `K` traits, numbers above 0.
 
     Returns:
-        ``P x K`` logarithms, standardised by those that were measured, divided by the square root of K.
+        `P x K` logarithms, standardised by those that were measured, divided by the square root of K.
     """
     rows, values = list(measured), np.asarray(list(measured.values()), dtype=float)
-    levels = Ridge(alpha=1e-3).fit(features[rows], values).predict(features).reshape(len(features), -1)
-    logs = np.log(np.clip(levels, values.min(axis=0), 2 * values.max(axis=0)))
-    known = np.log(values)  # the scale is theirs, so that it does not depend on what else is on the table
-    columns: FloatArray = (logs - known.mean(axis=0)) / np.maximum(known.std(axis=0), FLOOR) / np.sqrt(values.shape[1])
+    predicted = Ridge(alpha=1e-3).fit(features[rows], values).predict(features).reshape(len(features), -1)
+    logs = np.log(np.clip(predicted, values.min(axis=0), 2 * values.max(axis=0)))
+    measured_logs = np.log(values)  # they alone set the scale, so that it does not depend on the other options
+    mean, std = measured_logs.mean(axis=0), np.maximum(measured_logs.std(axis=0), SMALL)
+    columns: FloatArray = (logs - mean) / std / np.sqrt(values.shape[1])
     return columns
 
 
 def _as_set(items: Iterable[object]) -> list[tuple[str, int]]:
-    """A multiset as a set: each item with how many of its kind came before."""
+    """Turn a multiset into a set: each item with the number of equal items before it."""
     seen: Counter[str] = Counter()
-    found = []
+    numbered = []
     for item in map(str, items):
-        found.append((item, seen[item]))
+        numbered.append((item, seen[item]))
         seen[item] += 1
-    return found
+    return numbered
 
 
 def _indicator(sets: Sequence[Sequence[tuple[str, int]]]) -> FloatArray:
-    place = {name: index for index, name in enumerate(sorted({name for one in sets for name in one}))}
-    rows = np.zeros((len(sets), len(place)))
-    for row, one in enumerate(sets):
-        rows[row, [place[name] for name in one]] = 1.0
+    column = {item: index for index, item in enumerate(sorted({item for items in sets for item in items}))}
+    rows = np.zeros((len(sets), len(column)))
+    for row, items in enumerate(sets):
+        rows[row, [column[item] for item in items]] = 1.0
     return rows
 
 
@@ -100,32 +102,32 @@ def forecast(
     labels: NDArray[Any],
     members: int,
 ) -> Forecast:
-    """Expected gain of the ensemble from one more network, for each architecture.
+    """Forecast how much the ensemble gains from one more network of each architecture.
 
-    The ensemble is the greedy choice of ``members`` trained networks; the new one may take any member's place (or is
-    added, while there are fewer). The NLL of an average is taken as the mean NLL minus 4 / n^2 times the sum of the
-    gains of its pairs, a pair's gain being its mean NLL minus the NLL of its average: exact for squared errors.
+    The ensemble is the greedy choice of `members` trained networks. The new network may replace any member, or is added
+    while there are fewer. The NLL of an average is taken as the mean NLL minus 4 / n^2 times the sum of the gains of
+    its pairs, where the gain of a pair is its mean NLL minus the NLL of its average. That is exact for squared errors.
 
     Args:
-        features: ``P x F``, see :func:`architecture_features`.
-        shared: ``P x P``, see there.
-        trained: Architecture of each of the T networks, T >= 2.
-        probs: ``T x N x C`` validation probabilities.
-        labels: ``N``.
+        features: `P x F`, from `architecture_features`, with columns of `trait_features` if there are any.
+        shared: `P x P`, from `architecture_features`.
+        trained: Architecture (a row) of each of the `T` networks, T >= 2.
+        probs: `T x N x C` validation probabilities.
+        labels: `N`.
         members: M, at least 1.
     """
-    owner, true = np.asarray(trained), _true_class(probs, labels)
-    nll = _nll(true)
+    owner, true = np.asarray(trained), true_class_probabilities(probs, labels)
+    nll = mean_nll(true)
     mean, std = predicted_nll(features, owner, nll)
     pairs = pair_gains(true)
     chosen = np.asarray(select("greedy", probs, labels, size=min(members, len(owner))).members)
     new_pairs = _new_pair_gains(shared, owner, nll, pairs, chosen, mean)  # P x M
     now = ensemble_nll(nll[chosen], pairs[np.ix_(chosen, chosen)])
     values = mean[:, None] + std[:, None] * QUANTILES  # P x Q
-    places = range(len(chosen)) if len(chosen) == members else [len(chosen)]  # which member goes, or none
+    everyone = np.arange(len(chosen))
+    full = len(chosen) == members
     best = np.full(values.shape, now)
-    for place in places:
-        kept = np.delete(np.arange(len(chosen)), place) if len(chosen) == members else np.arange(len(chosen))
+    for kept in [np.delete(everyone, replaced) for replaced in everyone] if full else [everyone]:
         rest = chosen[kept]
         gains = pairs[np.ix_(rest, rest)].sum() / 2 + new_pairs[:, kept].sum(axis=1)
         n = len(rest) + 1
@@ -134,19 +136,26 @@ def forecast(
 
 
 def ensemble_nll(nll: FloatArray, pairs: FloatArray) -> float:
-    """NLL of an average from those of its ``n`` networks and the gains ``n x n`` of their pairs; see
-    :func:`forecast`."""
+    """Approximate the NLL of an average from those of its `n` networks and the gains `n x n` of their pairs.
+
+    See `forecast`.
+    """
     return float(nll.mean() - 2 * pairs.sum() / len(nll) ** 2)
 
 
 def predicted_nll(features: FloatArray, owner: NDArray[Any], nll: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation (``P`` each) of the validation NLL of one more network of each architecture.
+    """Predict mean and standard deviation (`P` each) of the validation NLL of one more network of each architecture.
 
-    Bayesian ridge on ln NLL. Both precisions have Gamma(1, 1) priors in units of the spread that was seen, so a few
-    networks cannot make the model certain.
+    Bayesian ridge on ln NLL. Both precisions have Gamma(1, 1) priors in units of the observed spread, so a few networks
+    cannot make the model certain.
+
+    Args:
+        features: `P x F`.
+        owner: Architecture (a row) of each of the `T` networks.
+        nll: `T` values, their validation NLL.
     """
-    target = np.log(np.maximum(nll, FLOOR))
-    # centred where it is fitted: before scikit-learn 1.9 the spread of predictions forgot the intercept's offset
+    target = np.log(np.maximum(nll, SMALL))
+    # centred on the trained: before scikit-learn 1.9 the spread of predictions ignored the offset of the intercept
     inputs = features - features[owner].mean(axis=0)
     scale = max(float(target.std()), 0.02)
     model = BayesianRidge(alpha_1=1.0, alpha_2=1.0, lambda_1=1.0, lambda_2=1.0)
@@ -156,19 +165,29 @@ def predicted_nll(features: FloatArray, owner: NDArray[Any], nll: FloatArray) ->
     return level, std * scale * level
 
 
-def _true_class(probs: NDArray[Any], labels: NDArray[Any]) -> FloatArray:
-    true: FloatArray = np.clip(probs[:, np.arange(len(labels)), labels].astype(float), FLOOR, None)
+def true_class_probabilities(probs: NDArray[Any], labels: NDArray[Any]) -> FloatArray:
+    """Take the probabilities `T x N` of the labels `N` from `T x N x C`; those below 1e-12 count as 1e-12."""
+    true: FloatArray = np.maximum(probs[:, np.arange(len(labels)), labels].astype(float), PROBABILITY_FLOOR)
     return true
 
 
-def _nll(true: FloatArray) -> FloatArray:
+def mean_nll(true: FloatArray) -> FloatArray:
+    """Compute the NLL of each of `T` networks from their probabilities `T x N` of the true class."""
     nll: FloatArray = -np.log(true).mean(axis=1)
     return nll
 
 
 def pair_gains(true: FloatArray) -> FloatArray:
-    """``T x T``: mean NLL of two networks minus the NLL of their average, from ``T x N`` true-class probabilities."""
-    nll = _nll(true)
+    """Gain `T x T` of each pair of networks, from `T x N` probabilities of the true class.
+
+    The gain is the mean NLL of the two minus the NLL of their average.
+
+    Example:
+        >>> pair_gains(np.array([[0.5, 0.5], [0.25, 1.0]])).round(3)
+        array([[0.   , 0.059],
+               [0.059, 0.   ]])
+    """
+    nll = mean_nll(true)
     joint = np.stack([-np.log((true + row) / 2).mean(axis=1) for row in true])
     gains: FloatArray = (nll[:, None] + nll) / 2 - joint
     np.fill_diagonal(gains, 0.0)
@@ -178,16 +197,16 @@ def pair_gains(true: FloatArray) -> FloatArray:
 def _new_pair_gains(
     shared: FloatArray, owner: NDArray[Any], nll: FloatArray, pairs: FloatArray, chosen: NDArray[Any], mean: FloatArray
 ) -> FloatArray:
-    """``P x M``: expected gain of the pair of a new network of each architecture and each chosen network."""
+    """Expected gain `P x M` of the pair of a new network of each architecture with each chosen network."""
     first, second = np.triu_indices(len(owner), 1)
 
-    def inputs(share: FloatArray, one: FloatArray, other: FloatArray) -> FloatArray:
-        return np.stack([1 - share, (one + other) / 2, np.abs(one - other)], axis=-1)
+    def inputs(share: FloatArray, nll_a: FloatArray, nll_b: FloatArray) -> FloatArray:
+        return np.stack([1 - share, (nll_a + nll_b) / 2, np.abs(nll_a - nll_b)], axis=-1)
 
     seen = inputs(shared[owner[first], owner[second]], nll[first], nll[second])
     centre, spread = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-3)
     model = Ridge(alpha=1.0).fit((seen - centre) / spread, pairs[first, second])
     new = inputs(shared[:, owner[chosen]], mean[:, None], nll[chosen])
-    found = model.predict(((new - centre) / spread).reshape(-1, seen.shape[1]))
-    gains: FloatArray = np.maximum(found.reshape(new.shape[:2]), 0.0)
+    predicted = model.predict(((new - centre) / spread).reshape(-1, seen.shape[1]))
+    gains: FloatArray = np.maximum(predicted.reshape(new.shape[:2]), 0.0)
     return gains

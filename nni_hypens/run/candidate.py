@@ -10,9 +10,6 @@ from nni_hypens.selection.names import COUNTED, LIMITS
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import Budget
 
-OVERSAMPLE = 4
-"""Architectures ranked on the supernet for each one that is trained."""
-
 
 def candidate_record(structure: EdgeStructure, place: int, candidate: Candidate, supernet_nll: float) -> dict[str, Any]:
     """What ``candidates.json`` says of the candidate at a place."""

@@ -12,7 +12,7 @@ Sizes: `P` candidates in the pool, `N` examples, `C` classes. All methods agree 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, islice
 
 import numpy as np
@@ -91,6 +91,7 @@ def greedy(
     with_replacement: bool = False,
     objective: Objective = "nll",
     *,
+    start: Sequence[int] = (),
     max_members: int | None = None,
     costs: Costs | None = None,
     limits: Mapping[str, float] | None = None,
@@ -107,6 +108,7 @@ def greedy(
         size: Number of steps, at least 1, and at most P without replacement.
         with_replacement: Whether a candidate may be chosen again, which raises its weight.
         objective: As for `exhaustive`.
+        start: Different candidates that are chosen first, in this order; they count as steps.
         max_members: Most different candidates, for choice with replacement.
         costs: As for `exhaustive`.
         limits: As for `exhaustive`.
@@ -131,14 +133,17 @@ def greedy(
         check_whole("max_members", max_members)
         if max_members < size and not with_replacement:
             raise InputError("max_members", max_members, f"at least {size}, the size, without replacement")
-    chosen, history = _forward(task, with_replacement, max_members)
+    if len(set(start)) < len(start) or len(start) > size or not set(start) <= set(task.keep.tolist()):
+        raise InputError("start", list(start), f"at most {size} different candidates of the pool, none with a NaN")
+    first = np.searchsorted(task.keep, start).tolist()
+    chosen, history = _forward(task, with_replacement, max_members, first)
     return task.done(chosen, "greedy_with_replacement" if with_replacement else "greedy", history)
 
 
 def _forward(
-    task: Task, with_replacement: bool = False, max_members: int | None = None
+    task: Task, with_replacement: bool = False, max_members: int | None = None, start: Sequence[int] = ()
 ) -> tuple[list[int], list[float]]:
-    """The greedy choice and its scores."""
+    """The greedy choice and its scores; the first steps take `start`."""
     chosen: list[int] = []
     history: list[float] = []
     state = task.scorer.start()
@@ -149,6 +154,8 @@ def _forward(
             allowed[:] = False
         allowed[list(members)] = with_replacement  # choosing a member again adds no cost
         options = np.flatnonzero(allowed)
+        if step < len(start):
+            options = np.intersect1d(options, start[step])
         if not len(options):
             raise task.limits.infeasible(task.size)
         scores = task.scorer.options(state, step + 1, options)

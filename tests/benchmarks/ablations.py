@@ -28,22 +28,25 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nni_hypens import metrics
 from nni_hypens._nni import quiet_logging, quiet_training
-from nni_hypens.compare.bench import Clock, Network, Trained, Workbench
-from nni_hypens.compare.comparison import outcome
-from nni_hypens.compare.methods import DRAWN
+from nni_hypens.compare.bench import Clock, Network, Workbench
+from nni_hypens.compare.edgenes import RANDOM_START_POOL
+from nni_hypens.compare.method import Trained, random_samples
+from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.results import compared
 from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search, supernet_truth
 from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
-from nni_hypens.proposals.ranking import choose_ensemble, choose_pool, choose_promising, promising_pool
+from nni_hypens.proposals.pool import promising_pool
+from nni_hypens.proposals.ranking import choose_ensemble, choose_promising, choose_spread
 from nni_hypens.run.plan import Plan, make_plan
 from nni_hypens.run.settings import Settings
 from nni_hypens.search.jensen_shannon import JensenShannon
 from nni_hypens.search.sampler import Candidate
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
-from nni_hypens.space.draws import by_size, diverse_start, random_architectures
+from nni_hypens.space.draws import by_size, diverse_start
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.runtime import versions
+from nni_hypens.utils.seeds import Purpose, derive_seed
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 NETWORKS, EPOCHS, SIZES = 12, 8, (3, 5)
@@ -103,13 +106,14 @@ def ranked(
     bench: Workbench,
     search: HypernetworkSearch,
     n: int,
-    rank: Rank = choose_pool,
+    rank: Rank = choose_spread,
     oversample: int = 4,
     lam_range: tuple[float, float] | None = None,
     guard: bool = False,
 ) -> tuple[list[Sample], list[Sample]]:
     """Architectures to train, and all that were looked at."""
-    pool = search.sampler.pool(oversample * n, lam_range or search.plan.lam_range, bench.seed, at_least=n)
+    seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
+    pool = search.sampler.pool(oversample * n, lam_range or search.plan.lam_range, seed, at_least=n)
     pool = guarded(bench.structure, pool) if guard else pool
     everything = [candidate.architecture for candidate in pool]
     probs = np.empty(0) if rank is none else search.predict(everything)  # charged where it is used
@@ -120,8 +124,9 @@ def ranked(
 def promising(bench: Workbench, search: HypernetworkSearch, n: int) -> tuple[list[Sample], list[Sample]]:
     """The best by supernet and size together, and all that were looked at."""
     size = NetworkSize(bench.plan.space, bench.plan.image_shape)
+    seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
     with bench.charged(f"large-{4 * n}", search.clock):
-        pool = promising_pool(search.sampler, size, 4 * n, search.plan.lam_range, bench.seed)
+        pool = promising_pool(search.sampler, size, 4 * n, search.plan.lam_range, seed)
         everything = [candidate.architecture for candidate in pool]
         volumes = [size.volume(sample) for sample in everything]
     nll = metrics.nll_of_each(search.predict(everything), bench.validation_labels)
@@ -159,7 +164,8 @@ def adaptive(
     clock, pool, name = Clock(), list[Sample](), None
     if how == "random":
         with bench.charged("start", clock):
-            first = diverse_start(random_architectures(bench.structure, DRAWN, bench.seed), size, 2, start - 2)
+            samples = random_samples(bench, RANDOM_START_POOL)
+            first = diverse_start(samples, size, 2, start - 2)
     else:
         search = searched(bench, "edgenes", None)
         first, pool = (promising if how == "promising" else ranked)(bench, search, start)
@@ -186,7 +192,7 @@ def largest(bench: Workbench) -> Trained:
     """The largest of many random architectures, without any search."""
     size, clock = NetworkSize(bench.plan.space, bench.plan.image_shape), Clock()
     with bench.charged("largest", clock):
-        samples = by_size(random_architectures(bench.structure, DRAWN, bench.seed), size)[:NETWORKS]
+        samples = by_size(random_samples(bench, RANDOM_START_POOL), size)[:NETWORKS]
     return Trained([bench.network(sample) for sample in samples], clock.seconds)
 
 
@@ -198,7 +204,7 @@ def seeds_of_base(bench: Workbench) -> Trained:
 
 def random_pool(bench: Workbench) -> Trained:
     """Random architectures, without any search."""
-    return Trained([bench.network(one) for one in random_architectures(bench.structure, NETWORKS, bench.seed)])
+    return Trained([bench.network(one) for one in random_samples(bench, NETWORKS)])
 
 
 def averaged_weights(bench: Workbench) -> Trained:

@@ -16,22 +16,23 @@ import pytest
 from scipy.stats import spearmanr
 
 from nni_hypens import InputError, metrics
-from nni_hypens.compare import comparison, methods as baselines
-from nni_hypens.compare.bench import Network, Trained
+from nni_hypens.compare import comparison, outcomes, searches
+from nni_hypens.compare.bench import Network
 from nni_hypens.compare.comparison import (
     COLUMNS,
     Comparison,
     cell_name,
     check_folder,
-    outcome,
     run_cell,
     run_comparison,
     write_results,
 )
+from nni_hypens.compare.method import Trained
+from nni_hypens.compare.outcomes import outcome
 from nni_hypens.selection.dispatch import select
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.progress import Progress
-from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels
+from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels, remember_sizes
 
 POOLS = ("adaptive_random", "random_pool", "evolution", "random_deep_ensemble")
 QUIET = Progress(quiet=True)
@@ -39,16 +40,18 @@ QUIET = Progress(quiet=True)
 
 @pytest.fixture
 def benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[SimulatedBench]]:
-    """The simulated workbenches of the cells, in this process; ``benches[0].diverging`` and the like come too late."""
+    """The simulated workbenches of the cells, which run in this process."""
     made: list[SimulatedBench] = []
 
     def bench(plan: Any, folder: Path, nni_evaluator: Any, evaluators: Any) -> SimulatedBench:
-        made.append(SimulatedBench(folder, seed=plan.seed))
+        made.append(SimulatedBench(folder, seed=plan.settings.seed))
         made[-1].evaluators = evaluators
-        made[-1].epochs = (plan.search_evaluator.trainer.max_epochs, nni_evaluator.trainer.max_epochs)
+        searched = (plan.search_evaluator, nni_evaluator or plan.search_evaluator)
+        made[-1].epochs = tuple(evaluator.trainer.max_epochs for evaluator in searched)
         return made[-1]
 
     monkeypatch.setattr(comparison, "Workbench", bench)
+    remember_sizes(monkeypatch)
     monkeypatch.setattr(comparison, "ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(jobs))
     yield made
 
@@ -195,9 +198,9 @@ def test_test_labels_are_read_after_the_choice(tmp_path: Path, monkeypatch: pyte
     bench, asked = SimulatedBench(tmp_path), []
     networks = pool(bench, 5)
     note_labels(bench, asked, monkeypatch)
-    choose, calibrate = comparison._choose, comparison.calibrate
-    monkeypatch.setattr(comparison, "_choose", lambda *a: asked.append("choose") or choose(*a))
-    monkeypatch.setattr(comparison, "calibrate", lambda *a: asked.append("calibrate") or calibrate(*a))
+    choose, calibrate = outcomes.choose_members, outcomes.calibrate
+    monkeypatch.setattr(outcomes, "choose_members", lambda *a: asked.append("choose") or choose(*a))
+    monkeypatch.setattr(outcomes, "calibrate", lambda *a: asked.append("calibrate") or calibrate(*a))
     outcome(bench, Trained(networks), 2)
     assert asked.index("choose") < asked.index("calibrate") < asked.index("test")
 
@@ -217,7 +220,7 @@ def test_every_comparison_says_how_true_the_supernet_was(
     tmp_path: Path, benches: list[SimulatedBench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over all that any method has trained for as long, also where the method itself has trained too few."""
-    for module in (baselines, comparison):
+    for module in (searches, outcomes):
         monkeypatch.setattr(module, "hypernetwork_search", lambda bench, name="", **changes: SimulatedSearch(bench))
     cost = tmp_path / "digits-0" / "searches" / "simulated" / "cost.json"
     methods = ("adaptive", "random_pool", "random_pool@3", "adaptive@3")

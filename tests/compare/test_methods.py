@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nni_hypens.compare import methods as baselines
-from nni_hypens.compare.bench import Network, Trained
-from nni_hypens.compare.comparison import outcome
-from nni_hypens.compare.methods import FORWARD_SELECT, METHODS, POPULATION, method_of, method_order
+from nni_hypens.compare import searches
+from nni_hypens.compare.bench import Network
+from nni_hypens.compare.edgenes import network_size
+from nni_hypens.compare.method import Trained
+from nni_hypens.compare.methods import METHODS, method_of, method_order
+from nni_hypens.compare.outcomes import outcome
+from nni_hypens.compare.pools import FORWARD_SELECT, POPULATION
 from nni_hypens.errors import InputError
 from nni_hypens.selection.dispatch import select
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.trials.training import network_seed
-from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch, keys
+from nni_hypens.utils.seeds import Purpose, derive_seed
+from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch, keys, remember_sizes
 
 SEARCH_SECONDS = 3.0
 
@@ -33,9 +37,10 @@ def simulated_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     def fixed(bench: SimulatedBench, search: Any, lam: float) -> tuple[Any, float]:
         return search.sampler.mode(lam).architecture, 2.0
 
-    monkeypatch.setattr(baselines, "nni_search", nni_search)
-    monkeypatch.setattr(baselines, "fixed_lam_search", fixed)
-    monkeypatch.setattr(baselines, "hypernetwork_search", lambda bench, name="", **changes: SimulatedSearch(bench))
+    remember_sizes(monkeypatch)
+    monkeypatch.setattr(searches, "nni_search", nni_search)
+    monkeypatch.setattr(searches, "fixed_lam_search", fixed)
+    monkeypatch.setattr(searches, "hypernetwork_search", lambda bench, name="", **changes: SimulatedSearch(bench))
 
 
 def replicas_of(bench: SimulatedBench, networks: list[Any]) -> list[int]:
@@ -105,7 +110,7 @@ def test_several_searches_are_all_charged_and_twins_get_seeds(tmp_path: Path, mo
     assert different.search_s == 4 * SEARCH_SECONDS and len(set(keys(bench, different.networks))) == 4
     assert replicas_of(bench, different.networks) == [0] * 4
     sample = random_architectures(bench.structure, 1, 0)[0]
-    monkeypatch.setattr(baselines, "nni_search", lambda *_: (sample, SEARCH_SECONDS))
+    monkeypatch.setattr(searches, "nni_search", lambda *_: (sample, SEARCH_SECONDS))
     twins = METHODS["enas_ensemble"].recipe(bench, 3, 100.0)
     assert replicas_of(bench, twins.networks) == [0, 1, 2]
 
@@ -123,8 +128,8 @@ def test_a_random_deep_ensemble_takes_the_best_it_has_seen(tmp_path: Path) -> No
 
 def test_searches_at_fixed_lam_are_each_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench, lams = SimulatedBench(tmp_path), []
-    search = baselines.fixed_lam_search
-    monkeypatch.setattr(baselines, "fixed_lam_search", lambda b, s, lam: lams.append(lam) or search(b, s, lam))
+    search = searches.fixed_lam_search
+    monkeypatch.setattr(searches, "fixed_lam_search", lambda b, s, lam: lams.append(lam) or search(b, s, lam))
     trained = METHODS["fixed_lam"].recipe(bench, 5, 100.0)
     assert lams == [1.0, 1.5, 2.0, 2.5, 3.0] and trained.search_s == 5.0 + 5 * 2.0
     assert len(trained.networks) == 5 and not trained.choose
@@ -181,10 +186,11 @@ def test_adaptive_training_may_repeat_an_architecture(tmp_path: Path) -> None:
 
 def test_adaptive_edgenes_begins_with_what_is_best_by_supernet_and_size_together(tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path)
-    search, size, labels = SimulatedSearch(bench), baselines._size(bench), bench.plan.data.labels("validation")
-    pool = [one.architecture for one in search.sampler.pool(16, search.plan.lam_range, bench.seed, at_least=1)]
+    search, size, labels = SimulatedSearch(bench), network_size(bench), bench.plan.data.labels("validation")
+    seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
+    pool = [one.architecture for one in search.sampler.pool(16, search.plan.lam_range, seed, at_least=1)]
     volume = {}
-    for sample in random_architectures(bench.structure, 60, bench.seed):
+    for sample in random_architectures(bench.structure, 60, seed):
         volume[bench.structure.key(sample)] = size(sample)[0] * size(sample)[1], sample
     pool += [sample for _, sample in sorted(volume.values(), key=lambda pair: -pair[0])[:8]]
     known = {bench.structure.key(sample): sample for sample in pool}
@@ -228,7 +234,7 @@ def test_a_method_whose_networks_are_trained_for_longer_has_networks_of_its_own(
 
 @pytest.mark.parametrize("name", ["nothing", "adaptive@", "adaptive@1", "adaptive@two", "nothing@3", "adaptive@-2"])
 def test_an_unknown_method_is_told(name: str) -> None:
-    with pytest.raises(InputError, match=r"methods: got '.*'; expected some of adaptive, .*@2"):
+    with pytest.raises(InputError, match=r"methods: got '.*'; expected one of adaptive, .*@2"):
         method_of(name)
 
 

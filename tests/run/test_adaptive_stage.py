@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nni_hypens.proposals.ranking import n_drawn
+from nni_hypens.proposals.pool import random_count
 from nni_hypens.run.adaptive_stage import GAIN, AdaptiveStage
 from nni_hypens.run.plan import Plan, make_plan
 from nni_hypens.run.settings import Settings
@@ -154,8 +154,8 @@ def test_large_architectures_stay_among_the_options(searched: Path, tmp_path: Pa
     rule = AdaptiveStage(own, out, records(out), 1, lambda record: record)._rule  # type: ignore[arg-type, return-value]
     size = NetworkSize(own.space, own.image_shape)
     structure = EdgeStructure.from_space(own.space)
-    seed = derive_seed(own.seed, Purpose.CANDIDATES, 0)
-    largest = max(random_architectures(structure, n_drawn(32), seed), key=size.volume)
+    seed = derive_seed(own.settings.seed, Purpose.CANDIDATES, 0)
+    largest = max(random_architectures(structure, random_count(32), seed), key=size.volume)
     fixed = zip(rule.options, rule.sources, strict=True)
     assert next(source for sample, source in fixed if sample == largest) in ("start", "pool")
 

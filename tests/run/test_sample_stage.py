@@ -11,36 +11,27 @@ from nni.nas.hub.pytorch import MobileNetV3Space, NasBench201
 from safetensors.torch import load_file
 from scipy.stats import rankdata
 
-from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, metrics
+from nni_hypens import ImageData, InputError, image_evaluator, metrics
 from nni_hypens.run.plan import Plan, RunObjects, make_plan
 from nni_hypens.run.sample_stage import draw_candidates, write_initial_weights
 from nni_hypens.run.settings import Settings
-from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import EdgeStructure
-from nni_hypens.space.build import fixed_network, fresh
+from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import NetworkSize, count_flops
-from nni_hypens.space.draws import ChoiceLayout, random_architectures
+from nni_hypens.space.draws import random_architectures
 from nni_hypens.space.known_results import KnownResults
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.seeds import Purpose, derive_seed
 from search_spaces import DartsSpace, OneCell
+from tests.support.made_up_search import save_made_up_search
 
 
 def plan_for(space: Any, data: ImageData, folder: Path) -> Plan:
     """A run whose search is done: an untrained supernet and a hypernetwork of chance."""
+    save_made_up_search(space, folder)
     structure = EdgeStructure.from_space(space)
-    layout = ChoiceLayout(structure.table)
-    generator = torch.Generator().manual_seed(0)
-    network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, structure.n_edges + 0.2, generator=generator)
-    base = structure.table.to_sample([list(range(layout.max_chosen))] * layout.n_labels)
-    ArchitectureSampler(structure, network, base).save(folder)
-    strategy = EdgeNES()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        strategy.mutate_model(fresh(space))
-    strategy.save_supernet(folder / "supernet.safetensors")
     evaluator = image_evaluator(data, 10, 1)
     fits = OneCell(channels=2, in_channels=1)  # some spaces of the hub do not take the images of digits
     plan = make_plan(Settings(ranking="spread"), RunObjects(fits, evaluator, evaluator, data))

@@ -50,6 +50,23 @@ def plain_greedy(probs: np.ndarray, labels: np.ndarray, size: int, repeat: bool,
     return chosen
 
 
+@pytest.mark.parametrize("start", [[4], [2, 0]])
+def test_greedy_goes_on_from_a_start(start: list[int]) -> None:
+    probs, labels = pool(3)
+    probs[1, 0] = np.nan  # indices are those of the whole pool
+    chosen = list(start)
+    while len(chosen) < 4:
+        scores = {
+            i: plain_score(probs[[*chosen, i]].mean(0), labels, "nll") for i in (0, 2, 3, 4, 5) if i not in chosen
+        }
+        chosen.append(min(scores, key=scores.__getitem__))
+    found = selection.greedy(probs, labels, 4, start=start)
+    assert list(found.indices) == chosen and len(found.history) == 4
+    for bad in ([1], [9], [0, 0], [0, 2, 3, 4, 5]):
+        with pytest.raises(InputError, match="^start: got"):
+            selection.greedy(probs, labels, 4, start=bad)
+
+
 @pytest.mark.parametrize("objective", selection.OBJECTIVES)
 @settings(max_examples=15, deadline=None)
 @given(seed=SEEDS, size=st.integers(1, 6))

@@ -19,6 +19,7 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.space.architecture import Sample
+from nni_hypens.space.cost import Cost, NetworkSize
 from nni_hypens.space.draws import ChoiceLayout, random_architectures
 from nni_hypens.utils.files import write_json
 
@@ -93,6 +94,22 @@ class SimulatedSearch:
         """What a supernet that ranks well would predict."""
         self.clock.seconds += 1.0 if charged else 0.0
         return np.stack([self.bench.simulated(sample, 7, self.bench.validation_labels, 0) for sample in samples])
+
+
+_sizes: dict[str, Cost] = {}
+_measure = NetworkSize._measure
+
+
+def remember_sizes(patch: pytest.MonkeyPatch) -> None:
+    """Measure each network of `SETTINGS` once for all tests of a process: measuring takes most of their time."""
+
+    def measure(self: NetworkSize, sample: Sample) -> Cost:
+        key = repr((self.input_shape, sorted(sample.items())))
+        if key not in _sizes:
+            _sizes[key] = _measure(self, sample)
+        return _sizes[key]
+
+    patch.setattr(NetworkSize, "_measure", measure)
 
 
 def note_labels(bench: Workbench, asked: list[str], patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,139 @@
+"""EdgeNES as methods of a comparison.
+
+They draw, rank and propose by the functions that a run calls (`nni_hypens.proposals`). Only the end differs: a run
+trains a number of candidates, a method of a comparison trains until its budget is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from nni_hypens.compare import searches
+from nni_hypens.compare.bench import Clock, Network, Workbench
+from nni_hypens.compare.method import (
+    MAX_NETWORKS,
+    Recipe,
+    Trained,
+    Training,
+    once_each,
+    one_network_of_each,
+    random_samples,
+    train_within_budget,
+)
+from nni_hypens.proposals.adaptive import AdaptiveTraining, begin_adaptive_training
+from nni_hypens.proposals.pool import OVERSAMPLE, draw_pool
+from nni_hypens.proposals.ranking import rank_pool
+from nni_hypens.run.settings import DEFAULT_DRAWN
+from nni_hypens.space.architecture import Sample
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.draws import diverse_start
+
+RANDOM_START_POOL = 60
+"""Random architectures from which adaptive training without a search takes the largest for its start."""
+LARGE, RANDOM = 2, 3
+"""Large and random architectures that adaptive training without a search starts with."""
+
+
+def edgenes(name: str, **changes: Any) -> Recipe:
+    """The papers' EdgeNES: a run with `ranking=spread`, with as many candidates as the budget pays for.
+
+    Args:
+        name: Name of the search.
+        **changes: Changes to the plan of the search.
+    """
+
+    def recipe(bench: Workbench, members: int, budget: float) -> Trained:
+        search = searches.hypernetwork_search(bench, name, **changes)
+        base = bench.network(search.sampler.base)
+        n = max(members, int((budget - search.clock.seconds) / base.cost))
+        size = network_size(bench)
+        pool = draw_pool(search.sampler, size, "spread", n, search.plan.lam_range, bench.seed)
+        ranked = rank_pool(pool, search.predict, bench.validation_labels, "spread", n, size)
+        rest = [index for index in range(len(pool)) if index not in ranked.chosen]
+        rest.sort(key=lambda index: ranked.supernet_nll[index])  # trained if networks are cheaper than the base
+        order = [pool[index].architecture for index in (*ranked.chosen, *rest)]
+        seconds = search.clock.seconds
+        networks = train_within_budget(bench, members, budget - seconds, once_each(order))
+        return Trained(networks, seconds, supernet=search.name)
+
+    return recipe
+
+
+def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
+    """EdgeNES with adaptive training: a run with default settings that goes on until the budget is spent."""
+    search = searches.hypernetwork_search(bench)
+    clock, size, plan = Clock(), network_size(bench), search.plan
+    with bench.charged(f"pool-{OVERSAMPLE * DEFAULT_DRAWN}", clock):
+        pool = draw_pool(search.sampler, size, "promising", DEFAULT_DRAWN, plan.lam_range, bench.seed)
+    ranked = rank_pool(pool, search.predict, bench.validation_labels, "promising", DEFAULT_DRAWN, size)
+    start = [candidate.architecture for candidate in ranked.candidates]
+    with bench.charged(f"adaptive-{OVERSAMPLE * plan.settings.candidates}", clock):
+        rule = begin_adaptive_training(
+            search.sampler,
+            start,
+            bench.validation_labels,
+            size,
+            "promising",
+            plan.settings.candidates,
+            members,
+            plan.lam_range,
+            bench.seed,
+            plan.budget(),
+        )
+    seconds = search.clock.seconds + clock.seconds
+    networks = train_proposals(bench, rule, members, budget - seconds)
+    return Trained(networks, seconds, supernet=search.name)
+
+
+def adaptive_random(bench: Workbench, members: int, budget: float) -> Trained:
+    """Adaptive training alone, which starts with random architectures and without any search."""
+    clock, size = Clock(), network_size(bench)
+    with bench.charged(f"start-{LARGE}-{RANDOM}", clock):
+        samples = random_samples(bench, RANDOM_START_POOL)
+        start = diverse_start(samples, size, LARGE, RANDOM)
+    with bench.charged(f"sizes-{len(start)}-0", clock):
+        labels = bench.validation_labels
+        rule = AdaptiveTraining(bench.structure, start, [], labels, members, bench.seed, traits=size, learnt=0)
+    networks = train_proposals(bench, rule, members, budget - clock.seconds)
+    return Trained(networks, clock.seconds)
+
+
+def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
+    """EdgeNES without its hypernetwork: a separate search for each member, at lam spread over 1..n_edges - 1.
+
+    Each starts with base and supernet of EdgeNES, which is charged as well.
+    """
+    search = searches.hypernetwork_search(bench)
+    lams = np.linspace(1, max(bench.structure.n_edges - 1, 1), members).round(2)
+    results = [searches.fixed_lam_search(bench, search, float(lam)) for lam in lams]
+    networks = one_network_of_each(bench, [sample for sample, _ in results])
+    seconds = search.clock.seconds + sum(seconds for _, seconds in results)
+    return Trained(networks, seconds, choose=False, supernet=search.name)
+
+
+def network_size(bench: Workbench) -> NetworkSize:
+    """Measures networks of the workbench's space."""
+    return NetworkSize(bench.plan.space, bench.plan.image_shape)
+
+
+def train_proposals(bench: Workbench, rule: AdaptiveTraining, members: int, budget: float) -> list[Network]:
+    """Train what adaptive training proposes until the budget is spent."""
+    networks: list[Network] = []
+
+    def proposals() -> Iterator[Training]:
+        while len(networks) < MAX_NETWORKS:
+            trained = [network for network in networks if network.finite]
+            probs = np.stack([network.validation for network in trained]) if trained else np.empty((0, 0, 0))
+            failed = [network.sample for network in networks if not network.finite]
+            proposal = rule.propose(_samples(trained), probs, failed=failed)
+            yield proposal.sample, proposal.replica
+            networks.append(bench.network(proposal.sample, proposal.replica))
+
+    return train_within_budget(bench, members, budget, proposals())
+
+
+def _samples(networks: list[Network]) -> list[Sample]:
+    return [network.sample for network in networks]

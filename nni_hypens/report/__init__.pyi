@@ -1,3 +1,6 @@
+from .cells import (
+    plot_cells as plot_cells,
+)
 from .content import (
     RunContent as RunContent,
     read_run as read_run,

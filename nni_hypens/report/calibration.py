@@ -1,58 +1,27 @@
-"""Report section: calibration and disagreement."""
+"""Section: calibration of the ensemble, and disagreement of its members."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
+from markupsafe import Markup
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from nni_hypens.errors import InputError
-from nni_hypens.report import html as page
 from nni_hypens.report.content import RunContent
-from nni_hypens.report.html import mappings, number, short
-from nni_hypens.report.svg import FIRST, MUTED, SECOND, _filled, drawing, inline_svg
+from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_section
+from nni_hypens.report.svg import FIRST, MUTED, SECOND, drawing, filled, inline_svg
+from nni_hypens.report.text import METRIC_COLUMNS, MISSING, fixed, metric_cells, number, short
 
-
-def _prediction_figures(run: RunContent) -> str:
-    figures = []
-    reliability = run.results.get("reliability") or {}
-    best = run.results["best_member"].get("id", "")
-    names = {"ensemble": "ensemble", "best_member": f"best member {best}".strip()}
-    curves = [reliability_data(text, reliability[key]) for key, text in names.items() if reliability.get(key)]
-    if curves:
-        text = "Reliability on test data: below the diagonal the model is too sure of itself, above it too unsure."
-        figures.append(page.figure(draw_reliability(curves, "reliability"), text))
-    pairwise = (run.results.get("diversity") or {}).get("pairwise")
-    if pairwise and len(run.members) > 1:
-        data = disagreement_data([item["id"] for item in run.members], pairwise)
-        text = "Pairwise disagreement: the share of test examples on which two members predict different classes."
-        figures.append(page.figure(draw_disagreement(data, "disagreement"), text))
-    body = f'<div class="figures">{"".join(figures)}</div>' if figures else ""
-    return page.section("Calibration and disagreement", body, calibration_table(run))
-
-
+HEAT = 0.45
+"""Opacity of the strongest colour of a heat map: numbers on it keep their contrast on a light and a dark page."""
 _METHODS = {
-    "ensemble": "one temperature on the average", "members": "a temperature for each member", "none": "no temperature"
-}  # fmt: skip
-
-
-def calibration_table(run: RunContent) -> str:
-    """The table of the ways to calibrate; empty for an older folder."""
-    found = run.results.get("calibration") or {}
-    rows = []
-    for item in mappings(found.get("rows")):
-        method = str(item.get("method"))
-        used = method == found.get("method")
-        listed = item.get("member_temperatures")
-        own = [page.fixed(value, 3) for value in (listed if isinstance(listed, list) else ())]
-        said = {"ensemble": page.fixed(item.get("temperature"), 3), "members": ", ".join(own)}.get(method, "–")
-        cells = [*page.metric_cells(item), (page.fixed(item.get("validation_nll")), True), (said, False)]
-        rows.append(page.row(_METHODS.get(method, method) + (" (used)" if used else ""), cells, "top" if used else ""))
-    head = ("calibration", "#accuracy", "#NLL", "#ECE", "#Brier", "#AURC", "#validation NLL", "temperature")
-    caption = "The ensemble on test data by each way to calibrate it; temperatures were fitted on validation data."
-    return page.table(caption, head, rows, "results") if rows else ""
+    "ensemble": "one temperature for the average",
+    "members": "one temperature for each member",
+    "none": "no temperature",
+}
 
 
 class ReliabilityCurve(NamedTuple):
@@ -67,18 +36,18 @@ class ReliabilityCurve(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """Share of test examples (0..1) on which two members predict different classes, M x M."""
+    """Share of test images (0..1) on which two members predict different classes, M x M."""
 
     ids: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
 
 
 def reliability_data(name: str, bins: Mapping[str, Sequence[Any]]) -> ReliabilityCurve:
-    """Keep the bins that hold examples.
+    """Keep the bins that hold images.
 
     Args:
-        name: What the curve is of.
-        bins: `confidence`, `accuracy` and `count`, one value a bin of equal width; None or NaN in empty bins.
+        name: The model's name.
+        bins: `confidence`, `accuracy` and `count`, one value for each bin of equal width; None or NaN in empty bins.
 
     Raises:
         InputError: If the three lists differ in length.
@@ -86,7 +55,7 @@ def reliability_data(name: str, bins: Mapping[str, Sequence[Any]]) -> Reliabilit
     columns = [list(bins.get(key) or ()) for key in ("confidence", "accuracy", "count")]
     if len({len(column) for column in columns}) != 1:
         lengths = ", ".join(str(len(column)) for column in columns)
-        raise InputError(f"reliability of {name}", f"lists of {lengths}", "confidence, accuracy, count of one length")
+        raise InputError(f"reliability of {name}", f"lists of {lengths} values", "lists of equal length")
     kept = [
         (index, confidence, accuracy, int(count))
         for index, (confidence, accuracy, count) in enumerate(zip(*map(_numbers, columns), strict=True))
@@ -104,21 +73,57 @@ def disagreement_data(ids: Sequence[str], pairwise: Sequence[Sequence[float]]) -
     """Check and collect the pairwise disagreement of the members.
 
     Raises:
-        InputError: If `pairwise` is not one row and one column a member, of finite numbers.
+        InputError: If `pairwise` is not a square of finite numbers, one row for each member.
     """
     values = tuple(tuple(number(value) for value in row) for row in pairwise)
     if len(values) != len(ids) or any(len(row) != len(ids) or None in row for row in values):
         shape = f"rows of {', '.join(str(len(row)) for row in values)} values"
-        raise InputError("diversity.pairwise", shape, f"{len(ids)} x {len(ids)} finite numbers, one a pair of members")
+        raise InputError("diversity.pairwise", shape, f"{len(ids)} x {len(ids)} finite numbers")
     return Disagreement(tuple(str(name) for name in ids), cast("tuple[tuple[float, ...], ...]", values))
 
 
-HEAT = 0.45
-"""Opacity of the strongest colour of a heat map: numbers on it keep their contrast on a light and a dark page."""
+def section(run: RunContent) -> Section | None:
+    """Reliability diagram, pairwise disagreement, and the ensemble under each calibration method."""
+    figures = []
+    reliability = run.part("reliability")
+    best = run.results["best_member"].get("id", "")
+    names = {"ensemble": "ensemble", "best_member": f"best member {best}".strip()}
+    curves = [reliability_data(name, reliability[key]) for key, name in names.items() if reliability.get(key)]
+    if curves:
+        caption = "Reliability on test data. Below the diagonal the model is overconfident, above it underconfident."
+        figures.append(Figure(draw_reliability(curves, "reliability"), caption))
+    pairwise = run.part("diversity").get("pairwise")
+    if pairwise and len(run.members) > 1:
+        data = disagreement_data([item["id"] for item in run.members], pairwise)
+        caption = "Pairwise disagreement: the share of test images on which two members predict different classes."
+        figures.append(Figure(draw_disagreement(data, "disagreement"), caption))
+    return make_section("Calibration and disagreement", Figures(figures), _table(run))
 
 
-def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> str:
-    """Draw accuracy against confidence with, below, the share of examples in each bin."""
+def _table(run: RunContent) -> Table:
+    used = run.part("calibration").get("method")
+    rows = []
+    for item in run.rows("calibration"):
+        method = str(item.get("method"))
+        cells = [*metric_cells(item), fixed(item.get("validation_nll")), _temperatures(item)]
+        name = _METHODS.get(method, method)
+        rows.append(Row(f"{name} (used)", cells, "top") if method == used else Row(name, cells))
+    columns = ("calibration", *METRIC_COLUMNS, "validation NLL", "temperature")
+    caption = "Test metrics of the ensemble for each calibration method. Temperatures were fitted on validation data."
+    return Table(caption, columns, rows, text_columns=("temperature",), look="results")
+
+
+def _temperatures(item: Mapping[str, Any]) -> str:
+    if item.get("method") == "ensemble":
+        return fixed(item.get("temperature"), 3)
+    listed = item.get("member_temperatures")
+    if item.get("method") != "members" or not isinstance(listed, list):
+        return MISSING
+    return ", ".join(fixed(value, 3) for value in listed)
+
+
+def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> Markup:
+    """Draw accuracy against confidence with, below, the share of images in each bin."""
     looks = [(FIRST, "o", "-"), (SECOND, "s", "--")]
     with drawing(4.4) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -131,9 +136,9 @@ def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> str:
             width, total = 1 / max(curve.n_bins, 1), sum(curve.count)
             left = [(index + 0.1 + 0.4 * position) * width for index in curve.bins]
             shares = [count / total for count in curve.count]
-            lower.bar(left, shares, width=0.4 * width, align="edge", **_filled(colour, hatched=position == 1))
+            lower.bar(left, shares, width=0.4 * width, align="edge", **filled(colour, hatched=position == 1))
         upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
-        lower.set(xlabel="confidence", ylabel="examples")
+        lower.set(xlabel="confidence", ylabel="images")
         lower.yaxis.set_major_formatter(PercentFormatter(1.0))
         figure.legend(loc="outside lower center", ncols=2)
         return inline_svg(figure, name, "Reliability diagram. " + " ".join(_gap(curve) for curve in curves))
@@ -142,7 +147,7 @@ def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> str:
 def _gap(curve: ReliabilityCurve) -> str:
     total = sum(curve.count)
     if not total:
-        return f"{curve.name}: no examples."
+        return f"{curve.name}: no images."
     mean, share = (
         sum(value * count for value, count in zip(values, curve.count, strict=True)) / total
         for values in (curve.confidence, curve.accuracy)
@@ -150,7 +155,7 @@ def _gap(curve: ReliabilityCurve) -> str:
     return f"{curve.name}: mean confidence {mean:.1%}, accuracy {share:.1%}."
 
 
-def draw_disagreement(data: Disagreement, name: str) -> str:
+def draw_disagreement(data: Disagreement, name: str) -> Markup:
     """Draw the pairwise disagreement as a heat map; the strongest colour is the largest value."""
     size = len(data.ids)
     top = max((value for row in data.values for value in row), default=0.0) or 1.0

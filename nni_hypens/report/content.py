@@ -1,4 +1,4 @@
-"""The files of a run folder that a report is made from, read and checked as untrusted."""
+"""Read the files of a run folder that a report is made from. They are checked: they may come from anybody."""
 
 from __future__ import annotations
 
@@ -14,18 +14,39 @@ import numpy as np
 import yaml
 
 from nni_hypens.errors import InputError
-from nni_hypens.report.html import number
+from nni_hypens.report.text import number
 
-_PARTS = {
+REPORT = "report.html"
+CONFIG, CANDIDATES, RESULTS, EXAMPLES = "config.yaml", "candidates.json", "results.json", "examples.json"
+BASE, HISTORY = "search/base.json", "search/history.csv"
+METRICS, PREDICTIONS = "metrics.json", "predictions.npz"  # in candidates/ID
+
+_PART_TYPES = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
     "data": dict, "calibration": dict, "uncertainty": dict, "ood": dict, "corruptions": dict,
-    "cost_front": dict, "intervals": dict,
+    "cost_front": dict, "intervals": dict, "known_results": dict, "ranking": dict, "selection": dict,
 }  # fmt: skip
+_AS_WRITTEN = "the file as the run wrote it"
 
 
 @dataclass(frozen=True)
 class RunContent:
-    """The content of a run folder that the report needs."""
+    """What the report needs from a run folder.
+
+    Attributes:
+        name: Name of the folder.
+        config: config.yaml.
+        candidates: candidates.json: every candidate of the pool, each with an id.
+        results: results.json; `ensemble` and `best_member` have accuracy (0..1) and nll (nats).
+        history: Rows of the search history as text.
+        base: The base architecture, if the run has searched one.
+        trained: Candidates that were trained, with all that the files say about each.
+        failed: Candidates whose training failed.
+        stopped: Candidates whose training was stopped early.
+        members: Members of the ensemble, each with an id.
+        n_test: Number of test images, if known.
+        examples: examples.json: test images to show.
+    """
 
     name: str
     config: Mapping[str, Any]
@@ -40,6 +61,63 @@ class RunContent:
     n_test: int | None
     examples: Mapping[str, Any]
 
+    def part(self, name: str) -> Mapping[str, Any]:
+        """A mapping in results.json; empty if the run did not write it."""
+        found: Mapping[str, Any] = self.results.get(name) or {}
+        return found
+
+    def rows(self, name: str, key: str = "rows") -> list[Mapping[str, Any]]:
+        """The mappings listed under `key` in a part of results.json."""
+        return mappings(self.part(name).get(key))
+
+    @property
+    def baselines(self) -> list[Mapping[str, Any]]:
+        """The other models that were measured on test data."""
+        return mappings(self.results.get("baselines"))
+
+    @property
+    def base_candidate(self) -> Mapping[str, Any] | None:
+        """The candidate that is the base architecture; with adaptive training there seldom is one."""
+        return next((item for item in self.candidates if item.get("source") == "base"), None)
+
+
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings in what should be a list of them."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def read_run(run_dir: Path) -> RunContent:
+    """Read a run folder.
+
+    Raises:
+        InputError: A required file is missing, or a file is not what the run wrote.
+    """
+    if not run_dir.is_dir():
+        raise InputError("run folder", run_dir, "an existing folder")
+    try:
+        config = yaml.safe_load(_read_text(run_dir, CONFIG))
+    except yaml.YAMLError as error:
+        raise InputError(CONFIG, f"invalid YAML ({error})", _AS_WRITTEN) from None
+    candidates = [_with_id(CANDIDATES, item) for item in _read_json(run_dir, CANDIDATES, list)]
+    results = _read_results(run_dir)
+    for item in candidates:
+        _check_edges(item)
+    trained, failed, stopped = _outcomes(run_dir, candidates, results)
+    return RunContent(
+        name=run_dir.resolve().name,
+        config=_typed(CONFIG, config, dict),
+        candidates=candidates,
+        results=results,
+        history=_read_history(run_dir),
+        base=_read_json(run_dir, BASE, dict) if (run_dir / BASE).is_file() else None,
+        trained=trained,
+        failed=failed,
+        stopped=stopped,
+        members=[_with_id(f"{RESULTS}: members", item) for item in results.get("members") or ()],
+        n_test=_test_size(run_dir, results, trained),
+        examples=_read_json(run_dir, EXAMPLES, dict) if (run_dir / EXAMPLES).is_file() else {},
+    )
+
 
 def _read_text(run_dir: Path, name: str) -> str:
     path = run_dir / name
@@ -48,63 +126,50 @@ def _read_text(run_dir: Path, name: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(name, f"bytes that are not UTF-8 ({error.reason})", "the file as the run wrote it") from None
+        raise InputError(name, f"bytes that are not UTF-8 ({error.reason})", _AS_WRITTEN) from None
 
 
 def _read_json(run_dir: Path, name: str, kind: type) -> Any:
     try:
         value = json.loads(_read_text(run_dir, name))
     except json.JSONDecodeError as error:
-        raise InputError(name, f"invalid JSON ({error})", "the file as the run wrote it") from None
+        raise InputError(name, f"invalid JSON ({error})", _AS_WRITTEN) from None
     return _typed(name, value, kind)
 
 
 def _typed(field: str, value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
-        words: dict[type, str] = {dict: "a mapping", list: "a list"}
-        raise InputError(field, f"{type(value).__name__}", words.get(kind, kind.__name__))
+        raise InputError(field, type(value).__name__, "a mapping" if kind is dict else "a list")
     return value
 
 
-def read_run(run_dir: Path) -> RunContent:
-    if not run_dir.is_dir():
-        raise InputError("run folder", run_dir, "an existing folder")
-    try:
-        config = yaml.safe_load(_read_text(run_dir, "config.yaml"))
-    except yaml.YAMLError as error:
-        raise InputError("config.yaml", f"invalid YAML ({error})", "the file as the run wrote it") from None
-    config = _typed("config.yaml", config, dict)
-    candidates = [_with_id("candidates.json", item) for item in _read_json(run_dir, "candidates.json", list)]
-    results = _read_json(run_dir, "results.json", dict)
+def _read_results(run_dir: Path) -> dict[str, Any]:
+    results: dict[str, Any] = _read_json(run_dir, RESULTS, dict)
     for part in ("ensemble", "best_member"):
-        metrics = _typed(f"results.json: {part}", results.get(part), dict)
+        metrics = _typed(f"{RESULTS}: {part}", results.get(part), dict)
         for key in ("accuracy", "nll"):
             if number(metrics.get(key)) is None:
-                raise InputError(f"results.json: {part}.{key}", metrics.get(key), "a finite number")
-    for part, kind in _PARTS.items():
+                raise InputError(f"{RESULTS}: {part}.{key}", metrics.get(key), "a finite number")
+    for part, kind in _PART_TYPES.items():
         if results.get(part) is not None:
-            _typed(f"results.json: {part}", results[part], kind)
-    for item in candidates:
-        edges = item.get("edges") or []
-        if not isinstance(edges, list) or any(not isinstance(edge, list) or len(edge) != 3 for edge in edges):
-            raise InputError(f"candidates.json: edges of {item['id']}", edges, "a list of [group, input, operation]")
-    base = _read_json(run_dir, "search/base.json", dict) if (run_dir / "search" / "base.json").is_file() else None
-    examples = _read_json(run_dir, "examples.json", dict) if (run_dir / "examples.json").is_file() else {}
-    trained, failed, stopped = _outcomes(run_dir, candidates, results)
-    members = [_with_id("results.json: members", item) for item in results.get("members") or ()]
-    return RunContent(
-        run_dir.resolve().name, config, candidates, results, _read_history(run_dir), base, trained, failed, stopped,
-        members, _test_size(run_dir, results, trained), examples,
-    )  # fmt: skip
+            _typed(f"{RESULTS}: {part}", results[part], kind)
+    return results
+
+
+def _check_edges(candidate: Mapping[str, Any]) -> None:
+    edges = candidate.get("edges") or []
+    if not isinstance(edges, list) or any(not isinstance(edge, list) or len(edge) != 3 for edge in edges):
+        field = f"{CANDIDATES}: edges of {candidate['id']}"
+        raise InputError(field, edges, "a list of [group, input, operation]")
 
 
 def _read_history(run_dir: Path) -> list[dict[str, str]]:
-    if not (run_dir / "search" / "history.csv").is_file():
+    if not (run_dir / HISTORY).is_file():
         return []
     try:
-        return list(csv.DictReader(io.StringIO(_read_text(run_dir, "search/history.csv"), newline="")))
+        return list(csv.DictReader(io.StringIO(_read_text(run_dir, HISTORY), newline="")))
     except csv.Error as error:
-        raise InputError("search/history.csv", f"invalid CSV ({error})", "the file as the run wrote it") from None
+        raise InputError(HISTORY, f"invalid CSV ({error})", _AS_WRITTEN) from None
 
 
 def _with_id(field: str, item: Any) -> Mapping[str, Any]:
@@ -113,23 +178,25 @@ def _with_id(field: str, item: Any) -> Mapping[str, Any]:
     return item
 
 
-def _is_folder_name(name: str) -> bool:
-    """Say whether an id from a file may be used as a path: it must not lead out of the run folder."""
-    return name.isprintable() and name not in ("", ".", "..") and not set(name) & {"/", "\\"} and len(name) < 200
+def _candidate_file(run_dir: Path, candidate: str, name: str) -> str | None:
+    """Path of a candidate's file in the run folder; None if it is missing or the id would lead out of the folder."""
+    inside = candidate not in ("", ".", "..") and not set(candidate) & {"/", "\\"}
+    if not inside or not candidate.isprintable() or len(candidate) >= 200:
+        return None
+    path = f"candidates/{candidate}/{name}"
+    return path if (run_dir / path).is_file() else None
 
 
 def _outcomes(
     run_dir: Path, candidates: Sequence[Mapping[str, Any]], results: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Join what candidates.json, metrics.json and results.json say of each candidate: (trained, failed, stopped)."""
+    """Join what candidates.json, metrics.json and results.json say about each candidate: (trained, failed, stopped)."""
     drawn = {item["id"]: item for item in candidates}
-    rows = [_with_id("results.json: candidates", item) for item in results.get("candidates") or ()]
-    final = {row["id"]: row for row in rows}
+    final = {row["id"]: row for row in (_with_id(f"{RESULTS}: candidates", r) for r in results.get("candidates") or ())}
     trained, failed, stopped = [], [], []
     for name in dict.fromkeys([*drawn, *final]):
-        metrics: Mapping[str, Any] = {}
-        if _is_folder_name(name) and (run_dir / "candidates" / name / "metrics.json").is_file():
-            metrics = _read_json(run_dir, f"candidates/{name}/metrics.json", dict)
+        path = _candidate_file(run_dir, name, METRICS)
+        metrics: Mapping[str, Any] = _read_json(run_dir, path, dict) if path else {}
         row = {**drawn.get(name, {}), **metrics, **final.get(name, {}), "id": name}
         if row.get("status") == "failed":
             failed.append(row)
@@ -141,22 +208,16 @@ def _outcomes(
 
 
 def _test_size(run_dir: Path, results: Mapping[str, Any], trained: Iterable[Mapping[str, Any]]) -> int | None:
-    """Find how many test examples there are: what the data says, or the rows of the first predictions there are."""
-    data = results.get("data") or {}
-    sizes = data.get("sizes")
+    """Number of test images: what the description of the data says, or else the length of the first predictions."""
+    sizes = (results.get("data") or {}).get("sizes")
     if isinstance(sizes, dict) and number(sizes.get("test")):
         return int(sizes["test"])
     for row in trained:
-        path = run_dir / "candidates" / row["id"] / "predictions.npz"
-        if _is_folder_name(row["id"]) and path.is_file():
+        path = _candidate_file(run_dir, row["id"], PREDICTIONS)
+        if path is not None:
             try:
-                with np.load(path, allow_pickle=False) as arrays:
+                with np.load(run_dir / path, allow_pickle=False) as arrays:
                     return len(arrays["test"])
             except (ValueError, KeyError, OSError) as error:
-                name = f"candidates/{row['id']}/predictions.npz"
-                raise InputError(name, f"unreadable ({error})", "an .npz with the arrays val and test") from None
+                raise InputError(path, f"unreadable ({error})", "an .npz with the arrays val and test") from None
     return None
-
-
-def _base_candidate(run: RunContent) -> Mapping[str, Any] | None:
-    return next((item for item in run.candidates if item.get("source") == "base"), None)

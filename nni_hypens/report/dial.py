@@ -1,41 +1,17 @@
-"""Report section: the dial."""
+"""Section: the diversity dial: edges that candidates share with the base, and the accuracy of the candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from nni_hypens.report import html as page
-from nni_hypens.report.content import RunContent, _base_candidate
-from nni_hypens.report.html import number
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.html import Figure, Figures, Section, make_section
 from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, drawing, inline_svg
-
-
-def _dial_figures(run: RunContent) -> str:
-    base = _base_candidate(run)
-    members = {item["id"] for item in run.members}
-    n_edges = number(run.results.get("n_edges"))
-    if n_edges is None:
-        n_edges = max((len(item.get("edges") or ()) for item in run.candidates), default=0)
-    dial = dial_data(
-        run.candidates, {row["id"] for row in run.trained}, members, int(n_edges), run.results.get("dial") or ()
-    )
-    rows = [{**row, "is_member": row["id"] in members} for row in run.trained]
-    accuracy = accuracy_data(rows, run.results["ensemble"]["accuracy"], base["id"] if base else None)
-    figures = []
-    if dial.points:
-        text = f"Shared edges against lam. Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
-        if dial.omitted:
-            text += f" Candidates for which no lam was asked are left out: {dial.omitted}."
-        figures.append(page.figure(draw_dial(dial, "dial"), text))
-    if accuracy.points:
-        text = "Accuracy of each trained candidate: circles on test data, squares on validation data."
-        figures.append(page.figure(draw_accuracy(accuracy, "accuracy"), text))
-    if not figures:
-        return ""
-    return page.section("The diversity dial", f'<div class="figures">{"".join(figures)}</div>')
+from nni_hypens.report.text import number, plural
 
 
 class DialPoint(NamedTuple):
@@ -49,11 +25,11 @@ class DialPoint(NamedTuple):
 
 
 class Dial(NamedTuple):
-    """How the diversity dial obeyed: shared edges (0..n_edges) against the requested lam.
+    """How well the candidates follow the dial: shared edges (0..n_edges) against the requested lam.
 
     `omitted` counts candidates without a lam; `modes` are (lam, shared edges) of the hypernetwork's most probable
     architectures over the whole dial. `mean_absolute_error` is the mean of |shared edges - lam|, in edges, over the
-    modes where there are any, and else over the candidates.
+    modes, or over the candidates if there are no modes.
     """
 
     points: tuple[DialPoint, ...]
@@ -110,12 +86,12 @@ def dial_data(
 
 
 def accuracy_data(rows: Sequence[Mapping[str, Any]], ensemble: float, base_id: str | None) -> AccuracyByEdges:
-    """Collect accuracies against shared edges, which every candidate has, asked for by a lam or not.
+    """Collect accuracies against shared edges, of candidates with a lam and without.
 
     Args:
         rows: Trained candidates, each with id, shared_edges, test, validation (metrics or None) and is_member.
         ensemble: The ensemble's test accuracy, 0..1.
-        base_id: Id of the candidate that is the base, if there is one.
+        base_id: Id of the candidate that is the base, or None.
     """
     points, base = [], None
     for row in rows:
@@ -128,10 +104,33 @@ def accuracy_data(rows: Sequence[Mapping[str, Any]], ensemble: float, base_id: s
     return AccuracyByEdges(tuple(points), ensemble, base)
 
 
-def draw_dial(data: Dial, name: str) -> str:
+def section(run: RunContent) -> Section | None:
+    """Shared edges against lam, and accuracy against shared edges."""
+    members = {item["id"] for item in run.members}
+    n_edges = number(run.results.get("n_edges"))
+    if n_edges is None:
+        n_edges = max((len(item.get("edges") or ()) for item in run.candidates), default=0)
+    trained = {row["id"] for row in run.trained}
+    dial = dial_data(run.candidates, trained, members, int(n_edges), run.results.get("dial") or ())
+    figures = []
+    if dial.points:
+        text = f"Shared edges against lam. Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
+        if dial.omitted:
+            text += f" Not shown: {plural(dial.omitted, 'candidate')} without a requested lam."
+        figures.append(Figure(draw_dial(dial, "dial"), text))
+    base = run.base_candidate
+    rows = [{**row, "is_member": row["id"] in members} for row in run.trained]
+    accuracy = accuracy_data(rows, run.results["ensemble"]["accuracy"], base["id"] if base else None)
+    if accuracy.points:
+        text = "Accuracy of each trained candidate: circles on test data, squares on validation data."
+        figures.append(Figure(draw_accuracy(accuracy, "accuracy"), text))
+    return make_section("The diversity dial", Figures(figures))
+
+
+def draw_dial(data: Dial, name: str) -> Markup:
     """Draw shared edges against lam."""
     looks: dict[str, tuple[str, dict[str, Any]]] = {
-        "pool": ("in the pool only", {"facecolors": "none", "edgecolors": MUTED, "s": 20}),
+        "pool": ("not trained", {"facecolors": "none", "edgecolors": MUTED, "s": 20}),
         "trained": ("trained", {"facecolors": "none", "edgecolors": FIRST, "s": 36, "linewidths": 1.3}),
         "member": ("member", {"facecolors": SECOND, "edgecolors": INK, "s": 52, "linewidths": 0.8}),
     }
@@ -153,7 +152,7 @@ def draw_dial(data: Dial, name: str) -> str:
         return inline_svg(figure, name, label)
 
 
-def draw_accuracy(data: AccuracyByEdges, name: str) -> str:
+def draw_accuracy(data: AccuracyByEdges, name: str) -> Markup:
     """Draw test and validation accuracy against shared edges, members filled."""
     with drawing(3.7) as figure:
         axes = figure.add_subplot(xlabel="shared edges with the base", ylabel="accuracy")

@@ -1,41 +1,33 @@
-"""Report section: the course of the search."""
+"""Section: the search, epoch by epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from nni_hypens.report import html as page
 from nni_hypens.report.content import RunContent
-from nni_hypens.report.html import number, short
+from nni_hypens.report.html import Figure, Figures, Note, Section, make_section
 from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, drawing, inline_svg
+from nni_hypens.report.text import number, plural, short
 
-
-def _history(run: RunContent) -> str:
-    panels = [
-        ("Loss", {"loss": "training", "val_loss": "validation"}), ("Accuracy", {"accuracy": "accuracy"}),
-        ("Regulariser weight", {"weight": "weight"}), ("Temperature", {"temperature": "temperature"}),
-        ("Error of the dial (edges)", {"dial_error": "error"}),
-    ]  # fmt: skip
-    data = history_data(run.history, [column for _, columns in panels for column in columns])
-    figures = [
-        f"<figure>{draw_history(data, columns, title, f'history{index}')}</figure>"
-        for index, (title, columns) in enumerate(panels)
-        if any(column in data.series for column in columns)
-    ]
-    if not figures:
-        return ""
-    note = '<p class="note">Means over the steps of each epoch; epochs are counted through all phases.</p>'
-    return page.section("Search history", note, f'<div class="figures">{"".join(figures)}</div>')
+_PANELS = {
+    "Loss": {"loss": "training", "val_loss": "validation"},
+    "Accuracy": {"accuracy": "accuracy"},
+    "Regulariser weight": {"weight": "weight"},
+    "Temperature": {"temperature": "temperature"},
+    "Error of the dial (edges)": {"dial_error": "error"},
+}
+"""Title of each figure -> the columns of history.csv that it shows, and their labels."""
 
 
 class History(NamedTuple):
-    """Search history per epoch.
+    """Search history by epoch.
 
-    `series` maps a column to its (epoch, value) points; epochs count from 1 on through all phases. `phases` holds
+    `series` maps a column to its (epoch, value) points; epochs count from 1 through all phases. `phases` holds
     (name, first epoch, last epoch).
     """
 
@@ -48,7 +40,7 @@ def history_data(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> H
 
     Args:
         rows: The rows of history.csv as text; any value may be empty.
-        columns: The columns to keep; one without a single number is left out.
+        columns: The columns to keep; those without a number are left out.
     """
     epochs: list[tuple[str, str]] = []
     values: dict[str, dict[int, list[float]]] = {column: {} for column in columns}
@@ -73,7 +65,21 @@ def history_data(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> H
     return History(series, tuple(phases))
 
 
-def draw_history(data: History, columns: Mapping[str, str], title: str, name: str) -> str:
+def section(run: RunContent) -> Section | None:
+    """A figure for each quantity that the search recorded."""
+    data = history_data(run.history, [column for columns in _PANELS.values() for column in columns])
+    figures = [
+        Figure(draw_history(data, columns, title, f"history{index}"))
+        for index, (title, columns) in enumerate(_PANELS.items())
+        if any(column in data.series for column in columns)
+    ]
+    if not figures:
+        return None
+    note = "Means over the steps of each epoch. Epochs are counted through all phases."
+    return make_section("Search history", Note(note), Figures(figures))
+
+
+def draw_history(data: History, columns: Mapping[str, str], title: str, name: str) -> Markup:
     """Draw columns of the search history against the epoch.
 
     Args:
@@ -92,7 +98,7 @@ def draw_history(data: History, columns: Mapping[str, str], title: str, name: st
             epochs, values = zip(*points, strict=True)
             marker = "o" if len(points) < 3 else None
             axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.5, marker=marker, label=label)
-            notes.append(f"{label} from {values[0]:.4g} to {values[-1]:.4g} over {len(points)} epochs")
+            notes.append(f"{label} from {values[0]:.4g} to {values[-1]:.4g} over {plural(len(points), 'epoch')}")
         _mark_phases(axes, data.phases)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(shown) > 1:
@@ -110,29 +116,3 @@ def _mark_phases(axes: Axes, phases: Sequence[tuple[str, int, int]]) -> None:
         if room >= 3:
             where = axes.get_xaxis_transform()
             axes.text(first, 1.03, short(phase, room), transform=where, va="bottom", fontsize=8, color=MUTED)
-
-
-def known_results(run: RunContent) -> str:
-    """A row for each known result; empty without a table."""
-    known = run.results.get("known_results")
-    if not known:
-        return ""
-    rows = []
-    for metric, found in known["metrics"].items():
-        cells = []
-        for name in ("supernet_nll", "validation_nll"):
-            rank = number(found[name]["spearman"])
-            cells += [("–" if rank is None else f"{rank:+.2f}", True), (str(found[name]["architectures"]), True)]
-        rows.append(page.row(metric, cells))
-    caption = (
-        f"Spearman's correlation with known results, of {known['found']} of {known['candidates']} candidates. Where "
-        "more is better, as in accuracy, -1 is a perfect ranking; where less is better, +1."
-    )
-    head = ("known", "#supernet's NLL", "#architectures", "#validation NLL after training", "#architectures")
-    return (
-        page.section("Known results", page.table(caption, head, rows))
-        if rows
-        else page.section(
-            "Known results", f'<p class="note">The table has none of the {known["candidates"]} candidates.</p>'
-        )
-    )

@@ -1,8 +1,7 @@
-"""Drawing with matplotlib as SVG that follows the page's colours."""
+"""Draw with matplotlib: SVG in the colours of the page, light or dark."""
 
 from __future__ import annotations
 
-import html
 import io
 import re
 import warnings
@@ -11,9 +10,10 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import matplotlib
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from nni_hypens.report.html import clean
+from nni_hypens.report.text import clean
 
 # No figure uses these near-black colours for anything else, so replacing them is safe.
 INK, MUTED, GRID, FIRST, SECOND, CARD = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
@@ -22,7 +22,7 @@ COLOUR_VARIABLES = {
 }  # fmt: skip
 
 Layout = Literal["constrained", "compressed", "tight"]
-_WIDTH = 4.0  # inches = 288 SVG units: at phone width a letter of 9.5 pt is then about 12 CSS pixels high
+WIDTH = 4.0  # inches = 288 SVG units: at phone width a letter of 9.5 pt is then about 12 CSS pixels high
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9.5, "axes.titlesize": 10, "legend.fontsize": 9, "legend.frameon": False,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
@@ -31,24 +31,27 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "hatch.linewidth": 1.2, "svg.hashsalt": "nni_hypens",
 }  # fmt: skip
 
-# The values of those variables on a light page, for files of pixels; tests hold them against the page's style.
+# The values of these variables on a light page, for files of pixels; a test compares them with the page's style.
 LIGHT = {INK: "#1b2026", MUTED: "#5f6873", GRID: "#d5dae1", FIRST: "#0b62b8", SECOND: "#b8480a", CARD: "#f3f5f8"}
 
 
 @contextmanager
 def drawing(height: float, layout: Layout | None = "constrained", light: bool = False) -> Iterator[Figure]:
-    """Give a figure of the report's width, `height` inches high, in the report's style while the block lasts.
+    """Yield a figure of the report's width in the report's style.
 
-    With `light` the style has the colours of a light page in place of place-holders.
+    Args:
+        height: Inches.
+        layout: The layout engine of matplotlib; None for axes that are placed by hand.
+        light: Draw in the colours of a light page, for files of pixels, instead of placeholders for the page's colours.
     """
     style: Any = {key: LIGHT.get(value, value) for key, value in _STYLE.items()} if light else _STYLE
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        # The browser draws the letters with its own fonts, so a glyph that matplotlib's font lacks is no fault.
+        # The browser draws the letters with its own fonts, so it does not matter if matplotlib's font lacks a glyph.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        yield Figure(figsize=(_WIDTH, height), layout=layout)
+        yield Figure(figsize=(WIDTH, height), layout=layout)
 
 
-def inline_svg(figure: Figure, name: str, label: str) -> str:
+def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     """Write a figure as an inline SVG element.
 
     Args:
@@ -74,9 +77,10 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
     box = re.search(r'viewBox="([^"]*)"', text)
     body = text[text.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    return f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{html.escape(clean(label))}">{body}'
+    view = box[1] if box else ""
+    return Markup(f'<svg viewBox="{view}" role="img" aria-label="{escape(clean(label))}">{body}')
 
 
-def _filled(colour: str, hatched: bool = False) -> dict[str, Any]:
-    """The look of a bar: whole or hatched, so that two kinds differ for those who see no difference of colour."""
+def filled(colour: str, hatched: bool = False) -> dict[str, Any]:
+    """The look of a bar: solid or hatched, so that two kinds differ without colour, too."""
     return {"facecolor": "none" if hatched else colour, "edgecolor": colour, "hatch": "/////" if hatched else None}

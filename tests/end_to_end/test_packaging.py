@@ -63,6 +63,8 @@ def test_what_is_built_can_be_published_and_installed(tmp_path: Path) -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"nni_hypens/py.typed", "nni_hypens/loopback.js", "search_spaces/one_cell.py"} <= names
+    templates = {path.name for path in (ROOT / "nni_hypens" / "report" / "templates").iterdir()}
+    assert templates and {f"nni_hypens/report/templates/{name}" for name in templates} <= names
     assert not any(name.startswith(("tests/", "examples/", "docs/")) for name in names)
     with tarfile.open(sdist) as archive:
         assert any(name.endswith("/LICENSE") for name in archive.getnames())

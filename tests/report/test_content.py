@@ -2,74 +2,83 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nni_hypens.errors import InputError
-from nni_hypens.report.page import write_report
-from tests.support.report_fixture import make_run_folder
-
-
-def _edit(path: Path, change: Callable[[Any], Any]) -> None:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(change(value) or value), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run_folder(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture
-def copy(run_dir: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(run_dir, tmp_path / "copy", ignore=shutil.ignore_patterns("report.html")))
+from nni_hypens.report.content import read_run
+from tests.support.report_fixture import make_minimal_folder
+from tests.support.report_page import edit
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "candidates.json", "results.json"])
 def test_missing_or_broken_file_is_named(copy: Path, name: str) -> None:
     (copy / name).write_text("{'a: [", encoding="utf-8")
     with pytest.raises(InputError, match=f"^{name}: got invalid (JSON|YAML)"):
-        write_report(copy)
+        read_run(copy)
     (copy / name).write_text('"text"', encoding="utf-8")
     with pytest.raises(InputError, match=f"^{name}: got str; expected a (mapping|list)"):
-        write_report(copy)
+        read_run(copy)
     (copy / name).write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=f"^{name}: got bytes that are not UTF-8"):
-        write_report(copy)
+        read_run(copy)
     (copy / name).unlink()
-    with pytest.raises(InputError, match=f"^{name}: got no such file in .*; expected a run folder"):
-        write_report(copy)
-    assert not (copy / "report.html").exists()
+    with pytest.raises(InputError, match=f"^{name}: got no such file"):
+        read_run(copy)
 
 
 def test_bad_values_are_named(copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="^run folder: got .*; expected an existing folder"):
-        write_report(tmp_path / "nowhere")
-    _edit(copy / "results.json", lambda results: results["ensemble"].update(nll=float("nan")))
-    with pytest.raises(InputError, match="^results.json: ensemble.nll: got nan; expected a finite number"):
-        write_report(copy)
-    _edit(copy / "results.json", lambda results: results.update(best_member=results["members"][0], ensemble=None))
-    with pytest.raises(InputError, match="^results.json: ensemble: got NoneType; expected a mapping"):
-        write_report(copy)
-    _edit(copy / "results.json", lambda results: results.update(ensemble=results["best_member"]))
-    _edit(copy / "candidates.json", lambda rows: rows[0].update(edges=[["node_0", 1]]))
-    with pytest.raises(InputError, match="^candidates.json: edges of c000: got .*expected a list of .group, input"):
-        write_report(copy)
-    _edit(copy / "results.json", lambda results: results.update(cost=[1]))
-    with pytest.raises(InputError, match="^results.json: cost: got list; expected a mapping"):
-        write_report(copy)
-    _edit(copy / "candidates.json", lambda rows: rows.append({"lam": 1}))
-    with pytest.raises(InputError, match="^candidates.json: got an entry without an id"):
-        write_report(copy)
+    with pytest.raises(InputError, match="^run folder: got .*nowhere"):
+        read_run(tmp_path / "nowhere")
+    edit(copy / "results.json", lambda results: results["ensemble"].update(nll=float("nan")))
+    with pytest.raises(InputError, match="^results.json: ensemble.nll: got nan"):
+        read_run(copy)
+    edit(copy / "results.json", lambda results: results.update(best_member=results["members"][0], ensemble=None))
+    with pytest.raises(InputError, match="^results.json: ensemble: got NoneType"):
+        read_run(copy)
+    edit(copy / "results.json", lambda results: results.update(ensemble=results["best_member"]))
+    edit(copy / "candidates.json", lambda rows: rows[0].update(edges=[["node_0", 1]]))
+    with pytest.raises(InputError, match="^candidates.json: edges of c000: got .*node_0"):
+        read_run(copy)
+    edit(copy / "results.json", lambda results: results.update(cost=[1]))
+    with pytest.raises(InputError, match="^results.json: cost: got list"):
+        read_run(copy)
+    edit(copy / "candidates.json", lambda rows: rows.append({"lam": 1}))
+    with pytest.raises(InputError, match="^candidates.json: got .* id"):
+        read_run(copy)
 
 
 def test_pickled_predictions_are_refused(copy: Path) -> None:
-    _edit(copy / "results.json", lambda results: results.pop("data") and None)
+    edit(copy / "results.json", lambda results: results.pop("data") and None)
     (copy / "candidates" / "c000" / "predictions.npz").write_bytes(b"\x80\x04N.")
     with pytest.raises(InputError, match="^candidates/c000/predictions.npz: got unreadable"):
-        write_report(copy)
+        read_run(copy)
+
+
+def test_parts_and_rows_are_there_or_empty(tmp_path: Path) -> None:
+    run = read_run(make_minimal_folder(tmp_path / "small"))
+    assert run.part("cost") == {} and run.rows("intervals") == run.baselines == [] and run.base_candidate is None
+    assert (run.name, run.n_test, run.base, [*run.members]) == ("small", None, None, [])
+
+
+def test_test_images_are_counted_in_the_predictions(copy: Path) -> None:
+    edit(copy / "results.json", lambda results: results.pop("data") and None)
+    (copy / "candidates" / "c000" / "predictions.npz").unlink()
+    assert read_run(copy).n_test == 200
+
+
+def test_ids_do_not_lead_out_of_the_folder(copy: Path) -> None:
+    (copy.parent / "outside").mkdir(exist_ok=True)
+    (copy.parent / "outside" / "metrics.json").write_text('{"status": "failed", "error": "was read"}')
+    for name in ("../../outside", str(copy.parent / "outside"), "a\x00b"):
+        edit(copy / "candidates.json", lambda rows, name=name: rows[-1].update(id=name))
+        assert "was read" not in [row.get("error") for row in read_run(copy).failed]
+
+
+def test_stopped_candidates_are_neither_trained_nor_failed(copy: Path) -> None:
+    edit(copy / "results.json", lambda value: value.update(
+        candidates=[{**row, "status": "stopped"} if row["id"] == "c001" else row for row in value["candidates"]]
+    ))  # fmt: skip
+    run = read_run(copy)
+    assert [row["id"] for row in run.stopped] == ["c001"] and "c001" not in [row["id"] for row in run.trained]

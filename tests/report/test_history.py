@@ -1,43 +1,37 @@
-"""The section on known results says what results.json says."""
+"""The section on the search."""
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
-from typing import Any
+import dataclasses
 
-import pytest
-
-from nni_hypens.report.page import write_report
-from tests.support.report_fixture import make_run_folder
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.history import History, draw_history, history_data, section
+from tests.support.report_page import parse
+from tests.support.report_svg import check_svg
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return make_run_folder(tmp_path / "run")
+def test_history_data_averages_steps_and_counts_epochs_through_phases() -> None:
+    rows = [
+        {"epoch": "0", "phase": "warmup", "loss": "2", "weight": ""},
+        {"epoch": "0", "phase": "warmup", "loss": "4", "weight": ""},
+        {"epoch": "1", "phase": "warmup", "loss": "nan", "weight": ""},
+        {"epoch": "0", "phase": "hypernetwork", "loss": "1", "weight": "0.3"},
+        {"epoch": "1", "phase": "hypernetwork", "loss": "text", "weight": "3"},
+    ]
+    data = history_data(rows, ["loss", "weight", "temperature"])
+    assert data.series == {"loss": ((1, 3.0), (3, 1.0)), "weight": ((3, 0.3), (4, 3.0))}
+    assert data.phases == (("warmup", 1, 2), ("hypernetwork", 3, 4))
+    assert history_data([], ["loss"]) == ({}, ())
 
 
-def page_with(folder: Path, known: Any) -> str:
-    path = folder / "results.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "known_results": known}))
-    return write_report(folder).read_text(encoding="utf-8")
+def test_one_epoch_can_be_drawn() -> None:
+    one = History({"loss": ((1, 2.0),)}, (("", 1, 1),))
+    parsed = check_svg(draw_history(one, {"loss": "training"}, "Loss", "l"), "l")
+    assert "training from 2 to 2 over 1 epoch." in parsed.label
 
 
-def test_each_known_result_has_a_row(folder: Path) -> None:
-    metrics = {
-        "a<b": {
-            "supernet_nll": {"spearman": -0.754, "architectures": 7},
-            "validation_nll": {"spearman": None, "architectures": 2},
-        }
-    }
-    page = page_with(folder, {"candidates": 8, "found": 7, "metrics": metrics})
-    row = re.search(r"<tr[^>]*><th[^>]*>a&lt;b</th>(.*?)</tr>", page)
-    assert row and re.findall(r"<td[^>]*>(.*?)</td>", row[1]) == ["-0.75", "7", "–", "2"]
-    assert "of 7 of 8 candidates" in page
-
-
-def test_a_table_that_has_none_and_no_table(folder: Path) -> None:
-    assert "<h2>Known results</h2>" not in write_report(folder).read_text(encoding="utf-8")
-    page = page_with(folder, {"candidates": 8, "found": 0, "metrics": {}})
-    assert "<h2>Known results</h2>" in page and "none of the 8 candidates" in page
+def test_a_figure_for_each_recorded_quantity(run: RunContent) -> None:
+    assert len(parse(section(run)).named("svg")) == 5
+    without = [{key: value for key, value in row.items() if key != "weight"} for row in run.history]
+    assert len(parse(section(dataclasses.replace(run, history=without))).named("svg")) == 4
+    assert section(dataclasses.replace(run, history=[])) is None

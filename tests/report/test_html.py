@@ -1,25 +1,41 @@
-"""The building blocks of a page: colours that can be read, tables, sections, and the whole."""
+"""Blocks, sections and the page: escaped, accessible, with enough contrast on light and dark pages."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
-from typing import Any
+from dataclasses import dataclass
+from importlib.resources import files
 
-import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from jinja2 import UndefinedError
+from markupsafe import Markup
 
-from nni_hypens.errors import InputError
-from nni_hypens.report import html as report_html
-from nni_hypens.report.calibration import HEAT, disagreement_data, reliability_data
-from nni_hypens.report.cells import Choice, GraphEdge, cell_graphs, operation_name
-from nni_hypens.report.dial import AccuracyPoint, accuracy_data
-from nni_hypens.report.history import history_data
+from nni_hypens.report.calibration import HEAT
+from nni_hypens.report.html import (
+    Block,
+    Callout,
+    Code,
+    Columns,
+    Definitions,
+    Figure,
+    FigureBeside,
+    Figures,
+    Folded,
+    Heading,
+    Note,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    make_section,
+    pairs_table,
+    render_page,
+    render_section,
+)
 from nni_hypens.report.svg import COLOUR_VARIABLES, LIGHT
-from tests.support.report_fixture import darts_edges, one_cell_edges
-from tests.support.report_page import contrast
+from tests.support.report_page import Page, contrast
+
+CSS = files("nni_hypens.report").joinpath("templates/style.css").read_text(encoding="utf-8")
 
 
 def rgb(colour: str) -> tuple[float, ...]:
@@ -29,7 +45,7 @@ def rgb(colour: str) -> tuple[float, ...]:
 
 SCHEMES = [
     {name: rgb(colour) for name, colour in re.findall(r"--(\w+): (#\w+)", block)}
-    for block in report_html.CSS.split("@media (prefers")[:2]
+    for block in CSS.split("@media (prefers")[:2]
 ]
 each_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=["light", "dark"])
 
@@ -65,135 +81,60 @@ def test_light_pictures_have_the_colours_of_the_light_page() -> None:
         assert rgb(LIGHT[placeholder]) == SCHEMES[0][variable.removeprefix("--")]
 
 
-def test_tables_are_reached_by_the_keyboard_where_they_scroll() -> None:
-    wide = report_html.table("A <b>", ("x", "#y"), [report_html.row("h", [("1", True)])])
-    assert 'role="region" tabindex="0" aria-label="A &lt;b&gt;"' in wide
-    assert '<th scope="col">x</th><th scope="col" class="n">y</th>' in wide and '<th scope="row">h</th>' in wide
-    assert "tabindex" not in report_html.pairs("A", {"a": [1, 2.5, None]}) and "<caption>" in wide
+def render(*blocks: Block) -> str:
+    return render_section(Section("S", blocks))
 
 
-def test_document() -> None:
-    sections = [
-        report_html.section("A & B", "<p>1</p>"),
-        report_html.section("None"),
-        report_html.section("C", "<p>2</p>"),
-    ]
-    page = report_html.document("T <i>", "<p>first</p>", sections, "b{}")
-    assert (
-        "<title>T &lt;i&gt;</title>" in page and page.count("<h1>") == 1 and f"{report_html.CSS}b{{}}</style>" in page
-    )
-    assert '<li><a href="#part-a-b">A &amp; B</a></li><li><a href="#part-c">C</a></li>' in page
-    assert page.index('class="skip" href="#part-a-b"') < page.index("<main>") < page.index("<p>first</p>")
-    assert "<nav" not in report_html.document("T", "", sections[:1]) and "skip" in report_html.CSS
-    assert 'class="skip"' not in report_html.document("T", "", [])
+def test_wide_tables_are_reached_by_the_keyboard() -> None:
+    table = Table("A <b>", ("x", "y", "z"), [Row("h", ["1", "t"])], text_columns=("z",))
+    source = render(table)
+    assert 'role="region" tabindex="0" aria-label="A &lt;b&gt;"' in source and "<caption>" in source
+    assert '<th scope="col">x</th><th scope="col" class="n">y</th><th scope="col">z</th>' in source
+    assert '<th scope="row">h</th><td class="n">1</td><td>t</td>' in source
+    assert "tabindex" not in render(pairs_table("A", {"a": [1, 2.5, None]}))
 
 
-def test_numbers_and_values() -> None:
-    assert report_html.fixed(None) == report_html.fixed(float("nan")) == "–"
-    assert report_html.fixed(0.12345) == "0.1235" and report_html.fixed(0.5, percent=True) == "50.00%"
-    assert report_html.plain({"a": [1.0, None]}) == "a 1, none" and report_html.plain(list(range(13))).endswith("11 …")
+def test_page_has_a_table_of_contents_and_leaves_empty_sections_out() -> None:
+    sections = [make_section("A & B", Paragraph("1")), make_section("None"), make_section("C", Paragraph("2"))]
+    source = render_page("T <i>", [Note("first")], sections)
+    assert "<title>T &lt;i&gt;</title>" in source and source.count("<h1>") == 1 and CSS.strip() in source
+    assert '<li><a href="#part-a-b">A &amp; B</a></li><li><a href="#part-c">C</a></li>' in source
+    assert source.index('class="skip" href="#part-a-b"') < source.index("<main>") < source.index("first</p>")
+    assert "<nav" not in render_page("T", [], sections[:1])
+    assert 'class="skip"' not in render_page("T", [], [])
 
 
-def test_accuracy_data_is_exact() -> None:
-    rows = [
-        {"id": "b", "test": {"accuracy": 0.5}, "validation": {"accuracy": 0.6}},
-        {"id": "m", "lam": None, "shared_edges": 2, "test": {"accuracy": 0.7}, "validation": None, "is_member": True},
-        {"id": "n", "shared_edges": 3, "test": None, "validation": {"accuracy": float("nan")}},
-    ]
-    data = accuracy_data(rows, 0.9, "b")
-    assert data == ((AccuracyPoint("m", 2.0, 0.7, None, True),), 0.9, 0.5)
-    assert accuracy_data(rows, 0.9, None).base is None
+def test_sections_drop_empty_blocks() -> None:
+    empty = Table("", ("a",), [])
+    assert make_section("A", None, empty, Figures([]), Folded("f", empty)) is None
+    section = make_section("A", None, Note("n"), empty)
+    assert section is not None and section.blocks == [Note("n")]
 
 
-def test_reliability_data_leaves_out_empty_bins() -> None:
-    bins = {"confidence": [None, 0.4, float("nan"), 0.9], "accuracy": [None, 0.5, None, 1.0], "count": [0, 4, 0, 6]}
-    curve = reliability_data("ensemble", bins)
-    assert curve == ("ensemble", 4, (1, 3), (0.4, 0.9), (0.5, 1.0), (4, 6))
-    assert reliability_data("none", {}) == ("none", 0, (), (), (), ())
-    with pytest.raises(
-        InputError, match="reliability of x: got lists of 1, 2, 1; expected confidence, accuracy, count"
-    ):
-        reliability_data("x", {"confidence": [0.5], "accuracy": [0.5, 1], "count": [1]})
-
-
-def test_disagreement_data_must_be_square() -> None:
-    assert disagreement_data(["a", "b"], [[0, 0.25], [0.25, 0]]) == (("a", "b"), ((0, 0.25), (0.25, 0)))
-    for wrong in ([[0, 0.1]], [[0], [0]], [[0, None], [0.1, 0]]):
-        with pytest.raises(InputError, match="diversity.pairwise: got rows of .*expected 2 x 2 finite numbers"):
-            disagreement_data(["a", "b"], wrong)
-
-
-def test_history_data_averages_steps_and_counts_epochs_through_phases() -> None:
-    rows = [
-        {"epoch": "0", "phase": "warmup", "loss": "2", "weight": ""},
-        {"epoch": "0", "phase": "warmup", "loss": "4", "weight": ""},
-        {"epoch": "1", "phase": "warmup", "loss": "nan", "weight": ""},
-        {"epoch": "0", "phase": "hypernetwork", "loss": "1", "weight": "0.3"},
-        {"epoch": "1", "phase": "hypernetwork", "loss": "text", "weight": "3"},
-    ]
-    data = history_data(rows, ["loss", "weight", "temperature"])
-    assert data.series == {"loss": ((1, 3.0), (3, 1.0)), "weight": ((3, 0.3), (4, 3.0))}
-    assert data.phases == (("warmup", 1, 2), ("hypernetwork", 3, 4))
-    assert history_data([], ["loss"]) == ({}, ())
+HOSTILE = "<script>&\x00\"'</script>"
+TABLE = Table(HOSTILE, (HOSTILE,) * 2, [Row(HOSTILE, [HOSTILE])], text_columns=(HOSTILE,))
+FIGURE = Figure(Markup("<svg></svg>"), HOSTILE)
 
 
 @pytest.mark.parametrize(
-    ("raw", "read"),
+    "block",
     [
-        ("sep_conv_3x3", "separable conv 3×3"), ("dil_conv_5x5", "dilated conv 5×5"), ("skip_connect", "skip"),
-        ("avg_pool_3x3", "average pool 3×3"), ("MyOp", "MyOp"), (3, "choice 3"), (True, "true"), ([1, 2], "[1, 2]"),
-        (0.5, "0.5"), (None, "null"),
+        Paragraph(HOSTILE), Note(HOSTILE), Heading(HOSTILE), Code(HOSTILE), Callout(HOSTILE, HOSTILE, notes=[HOSTILE]),
+        TABLE, Figures([FIGURE]), FigureBeside(FIGURE, [Note(HOSTILE)]), Columns([TABLE]), Folded(HOSTILE, TABLE),
+        Definitions({HOSTILE: HOSTILE}),
     ],
+    ids=lambda block: type(block).__name__,
 )  # fmt: skip
-def test_operation_name(raw: Any, read: str) -> None:
-    assert operation_name(raw) == read
+def test_text_is_escaped(block: Block) -> None:
+    page = Page(render(block))
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert HOSTILE.replace("\x00", "\ufffd") in page.text
 
 
-def test_nodes_from_zero_number_their_inputs_on_their_own() -> None:
-    edges = [["node_0", 0, "skip"], ["node_1", 1, "max_pool_3x3"], ["node_2", 2, "skip"]]
-    base = [["node_0", 0, "skip"], ["node_1", 0, "max_pool_3x3"], ["node_2", 2, "skip"]]
-    (graph,), choices = cell_graphs(edges, base, edges + base)
-    assert graph.nodes == ("input 0", "node 0", "node 1", "node 2") and not choices and graph.name == "cell"
-    assert graph.edges == (
-        GraphEdge("input 0", "node 0", "skip", True),
-        GraphEdge("node 0", "node 1", "max pool 3×3", False),
-        GraphEdge("node 1", "node 2", "skip", True),
-    )
+def test_a_template_that_asks_for_more_than_its_block_has_is_an_error() -> None:
+    @dataclass(frozen=True)
+    class Wrong(Block):
+        template = "note.html.j2"
 
-
-def test_number_of_inputs_is_read_from_the_whole_pool() -> None:
-    edges = [["node_0", 0, "skip"], ["node_1", 2, "skip"]]
-    pool = [*edges, ["node_0", 1, "skip"]]  # so the cell has two inputs, and input 2 is node 0
-    assert cell_graphs(edges, None, pool)[0][0].edges[1] == GraphEdge("node 0", "node 1", "skip", None)
-
-
-def test_nni_cells_share_one_numbering_and_choices_stand_apart() -> None:
-    edges = [["normal/2", 0, "a"], ["normal/3", 2, "b"], ["reduce/2", 1, "c"], ["depth", None, 3], ["odd", 1, "d"]]
-    graphs, choices = cell_graphs(edges, [["depth", None, 3]], edges)
-    assert [graph.name for graph in graphs] == ["normal cell", "reduce cell"]
-    assert graphs[0].edges[1] == GraphEdge("node 2", "node 3", "b", False)
-    assert graphs[1].nodes == ("input 1", "node 2")
-    assert choices == (Choice("depth", "choice 3", True), Choice("odd", "1, d", False))
-
-
-def test_an_edge_is_shared_as_often_as_the_base_holds_it() -> None:
-    edges = [["normal/2", 0, "a"], ["normal/2", 0, "a"], ["normal/2", 0, "a"]]
-    base = [["normal/2", 0, "a"], ["normal/2", 0, "a"], ["normal/2", 1, "a"]]
-    (graph,), _ = cell_graphs(edges, base, edges + base)
-    assert [edge.shared for edge in graph.edges] == [True, True, False]
-
-
-def test_inputs_named_by_text() -> None:
-    edges = [["node_0", "stem", "a"], ["node_1", "node_0", "b"]]
-    (graph,), _ = cell_graphs(edges, None, edges)
-    assert [edge.source for edge in graph.edges] == ["stem", "node 0"] and graph.nodes == ("stem", "node 0", "node 1")
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 10_000), st.sampled_from([one_cell_edges, darts_edges]))
-def test_shared_edges_are_the_multiset_intersection(first: int, second: int, make: Any) -> None:
-    edges, base = (make(np.random.default_rng(seed)) for seed in (first, second))
-    graphs, choices = cell_graphs(edges, base, edges + base)
-    marked = sum(edge.shared for graph in graphs for edge in graph.edges) + sum(choice.shared for choice in choices)
-    assert marked == (Counter(map(json.dumps, edges)) & Counter(map(json.dumps, base))).total()
-    assert sum(len(graph.edges) for graph in graphs) + len(choices) == len(edges)
+    with pytest.raises(UndefinedError):
+        render(Wrong())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.html import Section, render_section
+
 _VOID = {"meta", "br", "hr", "img", "link", "input"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH to open the page with")
@@ -21,13 +25,13 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the 
 class Page(HTMLParser):
     """Parses a page, insists on balanced tags, and collects what the tests ask for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: str | Path) -> None:
         super().__init__()
         self.stack: list[str] = []
         self.elements: list[tuple[str, dict[str, Any]]] = []
         self.rows: list[list[str]] = []
         self.text = ""
-        self.source = path.read_text(encoding="utf-8")
+        self.source = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
         self.feed(self.source)
         self.close()
         assert not self.stack
@@ -56,8 +60,18 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
     def row(self, head: str) -> list[str]:
-        """The cells of the first row with that heading; a member has one in the table of reasons, too."""
+        """The cells of the first row with that heading."""
         return next(row[1:] for row in self.rows if row[0] == head)
+
+
+def parse(section: Section | None) -> Page:
+    """One section as HTML, parsed; an empty page for None."""
+    return Page("" if section is None else render_section(section))
+
+
+def with_results(run: RunContent, **parts: Any) -> RunContent:
+    """The same run with other parts of results.json."""
+    return dataclasses.replace(run, results={**run.results, **parts})
 
 
 def edit(path: Path, change: Any) -> None:

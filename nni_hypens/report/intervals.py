@@ -1,0 +1,158 @@
+"""Section: the ensemble compared with other models, with confidence intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
+
+from nni_hypens.report.content import RunContent, mappings
+from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_section
+from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, drawing, inline_svg
+from nni_hypens.report.text import MISSING, fixed, number, percent, plain, short
+
+_ROW = 0.42  # inches for a model: its name and, below, its interval
+_TITLES = {"accuracy": "accuracy of the ensemble minus the other's", "nll": "NLL of the ensemble minus the other's"}
+_CAPTIONS = {
+    "accuracy": "Right of zero the ensemble is more accurate.",
+    "nll": "Left of zero the ensemble has the lower (better) NLL. Among the other models, only the calibrated one has "
+    "a temperature.",
+}
+
+
+class Difference(NamedTuple):
+    """Ensemble minus another model in accuracy (0..1) or NLL (nats), with the interval of the paired difference.
+
+    `sign` is 1 if the whole interval favours the ensemble, -1 if it favours the other model, 0 if it includes zero.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    sign: int
+
+
+def interval(value: Any) -> tuple[float, float] | None:
+    """Two finite numbers, or None."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return None
+    low, high = number(value[0]), number(value[1])
+    return None if low is None or high is None else (low, high)
+
+
+def interval_name(intervals: Mapping[str, Any]) -> str:
+    """Name an interval by its level: "95% interval"."""
+    level = number(intervals.get("level"))
+    return "interval" if level is None else f"{level:.0%} interval"
+
+
+def difference_data(intervals: Mapping[str, Any], key: str) -> tuple[Difference, ...]:
+    """Collect the differences from `intervals` in results.json; rows without numbers are left out.
+
+    Args:
+        intervals: `rows` with `name` and, for accuracy and NLL, `difference` and `difference_interval`.
+        key: "accuracy" (more is better) or "nll" (less is better).
+    """
+    rows = []
+    for row in mappings(intervals.get("rows")):
+        measure = row.get(key)
+        if not isinstance(measure, Mapping):
+            continue
+        value, ends = number(measure.get("difference")), interval(measure.get("difference_interval"))
+        if value is not None and ends is not None:
+            sign = 1 if ends[0] > 0 else -1 if ends[1] < 0 else 0
+            rows.append(Difference(str(row.get("name")), value, *ends, sign if key == "accuracy" else -sign))
+    return tuple(rows)
+
+
+def range_text(ends: tuple[float, float], key: str) -> str:
+    """Write the interval of a difference, in percentage points for accuracy and in nats for NLL."""
+    low, high = (100 * end if key == "accuracy" else end for end in ends)
+    return f"{low:+.2f} to {high:+.2f}" if key == "accuracy" else f"{low:+.4f} to {high:+.4f}"
+
+
+def section(run: RunContent) -> Section | None:
+    """Every other model against the ensemble, as figures and as a table."""
+    intervals = run.part("intervals")
+    figures = []
+    for key, text in _CAPTIONS.items():
+        differences = difference_data(intervals, key)
+        if differences:
+            marks = f" Filled: the {interval_name(intervals)} excludes zero. Open: it includes zero, so the difference "
+            caption = f"{text}{marks}may be chance."
+            svg = draw_differences(differences, key, f"intervals-{key}", interval_name(intervals))
+            figures.append(Figure(svg, caption))
+    return make_section("The ensemble against its members and baselines", Figures(figures), _table(run))
+
+
+def _table(run: RunContent) -> Table:
+    intervals = run.part("intervals")
+    images, resamples = (fixed(intervals.get(key), 0) for key in ("images", "resamples"))
+    caption = (
+        f"Each value with its {interval_name(intervals)}: paired percentile bootstrap over the {images} test images, "
+        f"{resamples} resamples, seed {plain(intervals.get('seed'))}. The intervals cover the choice of test images, "
+        "not the randomness of search and training."
+    )
+    columns = ("model", "accuracy", "ensemble minus model (points)", "NLL", "ensemble minus model")
+    rows = [
+        Row(str(item.get("name")), [*_cells(item, "accuracy"), *_cells(item, "nll")], "" if position else "top")
+        for position, item in enumerate(run.rows("intervals"))
+    ]
+    return Table(caption, columns, rows, look="results")
+
+
+def _cells(item: Mapping[str, Any], key: str) -> list[str]:
+    """A value with its interval, and the ensemble's difference from it with its interval."""
+    found = item.get(key)
+    measure: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    write = percent if key == "accuracy" else fixed
+    value, ends = write(measure.get("value")), interval(measure.get("interval"))
+    if ends is not None:
+        value += f" ({write(ends[0])} to {write(ends[1])})"
+    difference, ends = number(measure.get("difference")), interval(measure.get("difference_interval"))
+    if difference is None:
+        return [value, MISSING]
+    change = f"{100 * difference:+.2f}" if key == "accuracy" else f"{difference:+.4f}"
+    return [value, change if ends is None else f"{change} ({range_text(ends, key)})"]
+
+
+def draw_differences(rows: Sequence[Difference], key: str, name: str, level: str = "interval") -> Markup:
+    """Draw a line for each other model; its diamond is filled if the interval excludes zero, and open if not.
+
+    Args:
+        rows: At least one difference.
+        key: "accuracy" or "nll".
+        name: Prefix of ids.
+        level: What the text alternative calls the intervals.
+    """
+    factor = 100 if key == "accuracy" else 1
+    unit = " points" if key == "accuracy" else ""
+    with drawing(0.75 + _ROW * len(rows)) as figure:
+        axes = figure.add_subplot(xlabel=f"{_TITLES[key]}{',' if unit else ''}{unit}")
+        for place, row in enumerate(rows):
+            colour = {1: FIRST, -1: SECOND, 0: INK}[row.sign]
+            axes.plot([0, 0], [place - 0.22, place + 0.3], color=MUTED, linewidth=1.2)  # does not cross the names
+            axes.plot([factor * row.low, factor * row.high], [place, place], color=colour, linewidth=1.8)
+            face = colour if row.sign else "none"
+            axes.scatter([factor * row.value], [place], marker="D", s=30, facecolors=face, edgecolors=colour, zorder=3)
+            axes.annotate(
+                short(row.name, 46), (0, place), (2, 6), xycoords=axes.get_yaxis_transform(), fontsize=8.5,
+                textcoords="offset points", va="bottom",
+            )  # fmt: skip
+        axes.set_ylim(len(rows) - 0.6, -0.95)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.grid(False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        digits = 2 if unit else 4
+        texts = [
+            f"{row.name}: {factor * row.value:+.{digits}f}{unit} ({range_text((row.low, row.high), key)})."
+            for row in rows
+        ]
+        side = "right" if key == "accuracy" else "left"
+        title = _TITLES[key][0].upper() + _TITLES[key][1:]
+        label = f"{title}, each with its {level}; {side} of zero the ensemble is better. "
+        return inline_svg(figure, name, label + " ".join(texts))

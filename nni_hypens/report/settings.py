@@ -1,0 +1,61 @@
+"""Section: what was run: task, outcome, data, and all settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.html import Columns, Folded, Section, make_section, pairs_table
+from nni_hypens.report.text import number
+
+_MAIN_SETTINGS = ("data", "space", "members", "candidates", "seed")
+_SHOWN_ELSEWHERE = ("versions", "command")
+_RANKINGS = {
+    "spread": "spread: the best on the supernet in each part of the dial",
+    "ensemble": "ensemble: greedily, by the NLL of the ensemble on the supernet",
+    "promising": "promising: the best by supernet NLL and size together",
+}
+
+
+def section(run: RunContent) -> Section | None:
+    """Task and outcome beside the data; the other settings and the base architecture are folded."""
+    main = {key: run.config[key] for key in _MAIN_SETTINGS if key in run.config}
+    tables = [pairs_table("Task and outcome", main | _outcome(run)), pairs_table("Data", run.part("data"))]
+    others = {key: value for key, value in run.config.items() if key not in (*_MAIN_SETTINGS, *_SHOWN_ELSEWHERE)}
+    folded = {"All other settings": others, "Base architecture": run.base or {}}
+    return make_section(
+        "What was run",
+        Columns([table for table in tables if not table.is_empty]),
+        *(Folded(title, pairs_table(title, content)) for title, content in folded.items()),
+    )
+
+
+def _outcome(run: RunContent) -> dict[str, Any]:
+    """What came out, as far as it is known."""
+    diversity, ranking = run.part("diversity"), run.part("ranking")
+    rank = number(ranking.get("spearman"))
+    outcome = {
+        "candidates trained": len(run.trained),
+        "candidates stopped early": len(run.stopped) or None,
+        "candidates failed": len(run.failed),
+        "members chosen": len(run.members),
+        "edges of an architecture": run.results.get("n_edges"),
+        "selection": _selection(run),
+        "temperature": run.results.get("temperature"),
+        "candidates chosen by": _RANKINGS.get(str(ranking.get("method"))),
+        "supernet's ranking (Spearman)": None if rank is None else f"{rank:+.2f} with the NLL after training",
+        "mean disagreement": diversity.get("disagreement"),
+        "oracle accuracy": diversity.get("oracle_accuracy"),
+        "edges shared with the base": diversity.get("base_shared_edges"),
+    }
+    return {name: value for name, value in outcome.items() if value is not None}
+
+
+def _selection(run: RunContent) -> str | None:
+    """How the members were selected, in a few words."""
+    found = run.part("selection")
+    if not found:
+        return None
+    text = f"{found.get('method', 'unnamed')} on validation {str(found.get('objective', '')).upper()}".strip()
+    nll = number(found.get("validation_nll"))
+    return text if nll is None else f"{text}, {nll:.4f}"

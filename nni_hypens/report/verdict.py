@@ -1,0 +1,138 @@
+"""The verdict at the top of the report: is the ensemble better than its best member?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.html import Callout
+from nni_hypens.report.intervals import Difference, difference_data, interval_name, range_text
+from nni_hypens.report.text import number, plural
+
+USEFUL_RANKING = 0.3
+"""Spearman correlation below which the supernet's ranking is called close to chance."""
+_NAMES = {"accuracy": "accuracy", "nll": "NLL"}
+
+
+class Verdict(NamedTuple):
+    """The ensemble against its best member on test data.
+
+    Attributes:
+        outcome: "better", "worse", "equal" or "mixed" over accuracy and NLL together.
+        sentence: The numbers in words, with their uncertainty if it was measured.
+        chance: Those of accuracy and NLL that differ, but with an interval that includes zero.
+        differs: Those of accuracy and NLL that differ.
+    """
+
+    outcome: str
+    sentence: str
+    chance: tuple[str, ...]
+    differs: tuple[str, ...]
+
+
+def verdict(results: Mapping[str, Any], n_test: int | None) -> Verdict:
+    """Compare the ensemble with its best member on test data.
+
+    Args:
+        results: results.json with `ensemble` and `best_member` (accuracy 0..1, nll in nats), and `intervals` if known.
+        n_test: Number of test images, if known.
+    """
+    # Compared as printed, so that two numbers that look the same are never called different.
+    ours, best = ({k: round(results[part][k], 4) for k in _NAMES} for part in ("ensemble", "best_member"))
+    gain, loss = ours["accuracy"] - best["accuracy"], ours["nll"] - best["nll"]
+    signs = {value > 0 for value in (gain, -loss) if value}
+    outcome = "equal" if not signs else "mixed" if len(signs) > 1 else "better" if signs == {True} else "worse"
+    model = f"best member ({results['best_member'].get('id')})"
+    intervals = {key: row for key in _NAMES if (row := _difference(results, model, key)) is not None}
+    name = interval_name(results.get("intervals") or {})
+    ends = {key: f"; {name} {range_text((row.low, row.high), key)}" for key, row in intervals.items()}
+    points = f": {100 * gain:+.2f} points" if gain else ""
+    if gain and n_test:
+        points += f", or {round(abs(gain) * n_test)} of {n_test} test images"
+    change = f": {loss:+.4f}" if loss else ""
+    accuracy = "is more accurate than" if gain > 0 else "is less accurate than" if gain < 0 else "is as accurate as"
+    nll = "a lower (better)" if loss < 0 else "a higher (worse)" if loss > 0 else "the same"
+    count = len(results.get("members") or ())
+    size = f" of {plural(count, 'member')}" if count else ""
+    sentence = (
+        f"The ensemble{size} {accuracy} its best member "
+        f"({ours['accuracy']:.2%} against {best['accuracy']:.2%}{points}{ends.get('accuracy', '')}) "
+        f"{'but' if outcome == 'mixed' else 'and'} has {nll} NLL "
+        f"({ours['nll']:.4f} against {best['nll']:.4f}{change}{ends.get('nll', '')})."
+    )
+    differs = tuple(key for key, value in (("accuracy", gain), ("nll", loss)) if value)
+    return Verdict(
+        outcome, sentence, tuple(key for key in differs if key in intervals and not intervals[key].sign), differs
+    )
+
+
+def _difference(results: Mapping[str, Any], model: str, key: str) -> Difference | None:
+    """Ensemble minus a model, with its interval, if it was measured."""
+    return next((row for row in difference_data(results.get("intervals") or {}, key) if row.name == model), None)
+
+
+def verdict_block(run: RunContent) -> Callout:
+    """The verdict in a frame, with what a reader must know to judge it."""
+    found = verdict(run.results, run.n_test)
+    head, look = found.outcome.capitalize(), found.outcome
+    if found.chance and found.chance == found.differs:
+        head, look = f"{head}, but it may be chance", "equal"
+    elif found.chance:
+        head += f", though the difference in {_NAMES[found.chance[0]]} may be chance"
+    return Callout(found.sentence, head, look, _caveats(run))
+
+
+def _caveats(run: RunContent) -> list[str]:
+    """What keeps a reader from concluding too much from the verdict."""
+    accuracy = run.results["ensemble"]["accuracy"]
+    notes = []
+    if len(run.members) == 1:
+        notes.append("With one member there is nothing to average: only the temperature can make a difference.")
+    if run.n_test:
+        error = (accuracy * (1 - accuracy) / run.n_test) ** 0.5
+        notes.append(
+            f"The standard error of this accuracy on {run.n_test} test images is {100 * error:.2f} points; "
+            "differences of that size may be chance."
+        )
+    return notes + _calibrated_note(run.results) + _ranking_note(run.part("ranking")) + _better_models(run)
+
+
+def _calibrated_note(results: Mapping[str, Any]) -> list[str]:
+    """The ensemble against its best member after calibration: what the ensemble gives beyond calibration."""
+    row = _difference(results, "best member, calibrated", "nll")
+    if row is None:
+        return []
+    return [
+        f"Compared with its best member after calibration, the ensemble's NLL is {abs(row.value):.4f} "
+        f"{'lower' if row.value < 0 else 'higher'} ({interval_name(results['intervals'])} "
+        f"{range_text((row.low, row.high), 'nll')}){'' if row.sign else ': this may be chance'}."
+    ]
+
+
+def _ranking_note(ranking: Mapping[str, Any]) -> list[str]:
+    rank = number(ranking.get("spearman"))
+    # The promising ranking chooses by size, too: its candidates' NLL on the supernet says less about them.
+    if rank is None or rank >= USEFUL_RANKING or ranking.get("method") == "promising":
+        return []
+    return [
+        f"The supernet's ranking of the {ranking.get('candidates')} candidates hardly predicts their NLL after "
+        f"training (Spearman {rank:+.2f}): the choice of which ones to train was close to chance."
+    ]
+
+
+def _better_models(run: RunContent) -> list[str]:
+    """Name the members and baselines that turned out better on test data than what was chosen before."""
+    notes = []
+    for name, rows, bar, other in (
+        ("members", run.members, run.results["best_member"], "the best member"),
+        ("baselines", run.baselines, run.results["ensemble"], "the ensemble"),
+    ):
+        better = [
+            f"{row.get('id', row.get('name'))} ({nll:.4f})"
+            for row in rows
+            if (nll := number(row.get("nll"))) is not None and nll < bar["nll"]
+        ]
+        if better:
+            notes.append(f"On test data these {name} have a lower NLL than {other}: {', '.join(better)}.")
+    return notes

@@ -1,0 +1,114 @@
+"""The verdict says what the files say, and how much of it may be chance."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.html import Callout
+from nni_hypens.report.verdict import verdict, verdict_block
+from tests.support.report_page import with_results
+
+
+@pytest.mark.parametrize(
+    ("ours", "best", "outcome", "words"),
+    [
+        ((0.9, 0.3), (0.85, 0.5), "better", ["more accurate", "+5.00 points", "10 of 200", "lower (better)"]),
+        ((0.8, 0.6), (0.85, 0.5), "worse", ["less accurate", "-5.00 points", "higher (worse)"]),
+        ((0.8, 0.4), (0.85, 0.5), "mixed", ["less accurate", "but", "lower (better)"]),
+        ((0.85, 0.4), (0.85, 0.5), "better", ["is as accurate as", "85.00%", "lower"]),
+        ((0.85, 0.50001), (0.85, 0.5), "equal", ["is as accurate as", "the same NLL", "0.5000"]),
+    ],
+)
+def test_verdict(ours: tuple[float, float], best: tuple[float, float], outcome: str, words: list[str]) -> None:
+    keys = ("accuracy", "nll")
+    results = {"ensemble": dict(zip(keys, ours, strict=True)), "best_member": dict(zip(keys, best, strict=True))}
+    found, sentence, chance, _ = verdict({**results, "members": [{}, {}]}, 200)
+    assert found == outcome and not chance and "2 members" in sentence
+    for word in words:
+        assert word in sentence
+
+
+def against_best(run: RunContent, accuracy: list[float], nll: list[float]) -> Callout:
+    """The verdict, with other intervals of the ensemble's difference from its best member."""
+    rows = [
+        {
+            **row,
+            "accuracy": {**row["accuracy"], "difference": 0.05, "difference_interval": accuracy},
+            "nll": {**row["nll"], "difference": -0.1, "difference_interval": nll},
+        }
+        if row["name"].startswith("best member (")
+        else row
+        for row in run.rows("intervals")
+    ]
+    ensemble = {**run.part("ensemble"), "accuracy": 0.95, "nll": 0.4}
+    best = {**run.part("best_member"), "accuracy": 0.9, "nll": 0.5}
+    intervals = {**run.part("intervals"), "rows": rows}
+    return verdict_block(with_results(run, ensemble=ensemble, best_member=best, intervals=intervals))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "nll", "doubt", "look"),
+    [
+        ([0.01, 0.09], [-0.2, -0.05], None, "better"),
+        ([-0.01, 0.09], [-0.2, -0.05], "accuracy may be chance", "better"),
+        ([0.01, 0.09], [-0.2, 0.05], "NLL may be chance", "better"),
+        ([-0.01, 0.09], [-0.2, 0.05], "it may be chance", "equal"),
+    ],
+)
+def test_verdict_says_how_sure_it_is(
+    run: RunContent, accuracy: list[float], nll: list[float], doubt: str | None, look: str
+) -> None:
+    block = against_best(run, accuracy, nll)
+    assert block.look == look and block.head.startswith("Better")
+    assert block.head == "Better" if doubt is None else block.head.endswith(doubt)
+    low, high = (100 * end for end in accuracy)
+    assert f"95% interval {low:+.2f} to {high:+.2f}" in block.text
+    assert f"-0.1000; 95% interval {nll[0]:+.4f} to {nll[1]:+.4f}" in block.text
+
+
+@pytest.mark.parametrize("value", [None, {}, {"rows": 3}])
+def test_without_intervals_there_are_none_in_the_text(run: RunContent, value: Any) -> None:
+    def text(block: Callout) -> str:
+        return " ".join([block.text, *block.notes])
+
+    assert "95% interval" in text(verdict_block(run))
+    assert "interval" not in text(verdict_block(with_results(run, intervals=value)))
+
+
+def test_better_members_and_baselines_are_named(run: RunContent) -> None:
+    baselines = [{"name": "deep", "accuracy": 0.5, "nll": 0.0123}, {"name": "random", "nll": 9.0}]
+    notes = " ".join(verdict_block(with_results(run, baselines=baselines)).notes)
+    better = [row for row in run.members if row["nll"] < run.part("best_member")["nll"]]
+    assert better and all(f"{row['id']} ({row['nll']:.4f})" in notes for row in better)
+    assert "deep (0.0123)" in notes and "random" not in notes
+
+
+@pytest.mark.parametrize(
+    ("ranking", "warns"),
+    [
+        ({"spearman": 0.71}, False), ({"spearman": 0.05}, True), ({"spearman": -0.4}, True),
+        ({"spearman": None}, False),
+        ({"spearman": -0.4, "method": "spread"}, True), ({"spearman": -0.4, "method": "promising"}, False),
+    ],
+)  # fmt: skip
+def test_a_ranking_close_to_chance_is_warned_of(run: RunContent, ranking: dict[str, Any], warns: bool) -> None:
+    """Not one that chooses by size, too."""
+    notes = " ".join(verdict_block(with_results(run, ranking={"candidates": 7, **ranking})).notes)
+    assert ("Spearman" in notes) == warns
+
+
+def test_calibrated_best_member_is_compared(run: RunContent) -> None:
+    measured = {"difference": 0.002, "difference_interval": [-0.01, 0.02]}
+    rows = [{"name": "best member, calibrated", "nll": measured}]
+    notes = verdict_block(with_results(run, intervals={"level": 0.95, "rows": rows})).notes
+    assert any("0.0020 higher" in note and "-0.0100 to +0.0200" in note and "chance" in note for note in notes)
+
+
+def test_one_member_is_no_average(run: RunContent) -> None:
+    one = with_results(dataclasses.replace(run, members=run.members[:1]), members=run.results["members"][:1])
+    block = verdict_block(one)
+    assert "1 member " in block.text and "average" in block.notes[0]

@@ -95,7 +95,7 @@ def _contribution(index: int, alone: bool) -> dict[str, Any]:
 
 
 def _measured(mean: np.ndarray, sharp: np.ndarray, truth: np.ndarray, members: int) -> dict[str, Any]:
-    """The parts of results.json on calibration, entropy, corrupted images and images from elsewhere."""
+    """The parts of results.json on calibration, entropy, corrupted images and out-of-distribution images."""
     entropy = {"total": 1.5, "aleatoric": 1.25, "epistemic": 0.25}
     own, ones = [0.9] * members, [1.0] * members
     variants = [("ensemble", 1 / 1.2, ones, sharp), ("members", 1.0, own, mean), ("none", 1.0, ones, mean)]

@@ -127,7 +127,7 @@ def run_stage(arguments: argparse.Namespace) -> None:
     found, text = stage_summary(arguments.command, arguments.out)
     if arguments.json:
         print(json.dumps(found))
-    elif not getattr(arguments, "quiet", False):
+    elif not arguments.quiet:
         print(text)
 
 

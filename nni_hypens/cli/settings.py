@@ -71,7 +71,7 @@ def add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
             continue
         if str(entry.type) == "bool":  # these are in no file, so there is nothing to undo
             help_text = entry.metadata["help"]
-            group.add_argument(flag_of(entry.name), action="store_true", default=argparse.SUPPRESS, help=help_text)
+            group.add_argument(flag_of(entry.name), action="store_true", help=help_text)
         else:
             add_flag(group, entry)
     group.add_argument("--json", action="store_true", help="print the results as JSON")

@@ -15,6 +15,7 @@ from nni_hypens.cli import compare, doctor, ensemble, run, watch
 from nni_hypens.cli.parser import EXIT_INPUT, Parser
 from nni_hypens.errors import CommandError, InputError, explain
 from nni_hypens.trials.names import TRIAL_COMMAND
+from nni_hypens.utils.run_files import RunFiles
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 EXAMPLES = f"""{run.RUN_EXAMPLES}\
@@ -86,5 +87,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 def resuming_command(arguments: argparse.Namespace) -> str:
     """The command that continues the run, or empty if no run was begun."""
     out = getattr(arguments, "out", None)
-    begun = arguments.command not in ensemble.COMMANDS and out is not None and (out / "config.yaml").exists()
+    begun = arguments.command not in ensemble.COMMANDS and out is not None and RunFiles(out).config.exists()
     return f"nni-hypens run --out {shlex.quote(str(out))} --resume" if begun else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.utils.files import read_json
+from nni_hypens.utils.run_files import RunFiles
 
 
 def summary_table(results: dict[str, Any]) -> str:
@@ -32,30 +33,30 @@ def stage_summary(stage: str, out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _search(out: Path) -> tuple[dict[str, Any], str]:
-    summary = read_json(out / "search" / "summary.json")
+    summary = read_json(RunFiles(out).search.summary)
     dial = summary["dial"]
     error = sum(abs(lam - shared) for lam, shared in dial) / len(dial)
     found = {
-        "base": read_json(out / "search" / "base.json"),
+        "base": read_json(RunFiles(out).search.base),
         "dial_error": error,
         **{name: summary[name] for name in ("n_edges", "base_search_s", "search_s")},
     }
     seconds = summary["base_search_s"] + summary["search_s"]
     text = f"{summary['n_edges']} edges, searched in {seconds:.0f} s; mean error of the dial: {error:.2f} edges"
-    return found, f"{text}\nbase: {out / 'search' / 'base.json'}"
+    return found, f"{text}\nbase: {RunFiles(out).search.base}"
 
 
 def _sample(out: Path) -> tuple[dict[str, Any], str]:
     columns = ("id", "lam", "shared_edges", "source", "supernet_nll")
-    candidates = [{name: record[name] for name in columns} for record in read_json(out / "candidates.json")]
+    candidates = [{name: record[name] for name in columns} for record in read_json(RunFiles(out).candidates)]
     shown = [{**record, "lam": None if record["lam"] is None else f"{record['lam']:g}"} for record in candidates]
     return {"candidates": candidates}, _table(columns, [list(record.values()) for record in shown])
 
 
 def _train(out: Path) -> tuple[dict[str, Any], str]:
     rows = []
-    for record in read_json(out / "candidates.json"):
-        path = out / "candidates" / record["id"] / "metrics.json"
+    for record in read_json(RunFiles(out).candidates):
+        path = RunFiles(out).candidate(record["id"]).metrics
         known: dict[str, Any] = read_json(path) if path.exists() else {"status": "waiting"}
         measured = known.get("validation", {})
         row = {"id": record["id"], "status": known["status"], "accuracy": measured.get("accuracy")}
@@ -65,21 +66,21 @@ def _train(out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _select(out: Path) -> tuple[dict[str, Any], str]:
-    chosen = read_json(out / "ensemble" / "selection.json")
-    temperature = read_json(out / "ensemble" / "ensemble.json")["temperature"]
+    chosen = read_json(RunFiles(out).selection)
+    temperature = read_json(RunFiles(out).ensemble_index)["temperature"]
     found = {name: chosen[name] for name in ("method", "objective", "score", "members", "weights")}
     text = _table(("member", "weight"), [list(row) for row in zip(chosen["members"], chosen["weights"], strict=True)])
     score = f"{chosen['objective']} {chosen['score']:.4f} on validation data, temperature {temperature:.3f}"
-    return {**found, "temperature": temperature}, f"{text}\n{score}\nensemble: {out / 'ensemble'}"
+    return {**found, "temperature": temperature}, f"{text}\n{score}\nensemble: {RunFiles(out).ensemble}"
 
 
 def _evaluate(out: Path) -> tuple[dict[str, Any], str]:
-    results = read_json(out / "results.json")
+    results = read_json(RunFiles(out).results)
     return results, f"test data, {results['data']['sizes']['test']} images\n{summary_table(results)}"
 
 
 def _report(out: Path) -> tuple[dict[str, Any], str]:
-    return {"report": str(out / "report.html")}, f"report: {out / 'report.html'}"
+    return {"report": str(RunFiles(out).report)}, f"report: {RunFiles(out).report}"
 
 
 _SUMMARIES = {

@@ -24,6 +24,7 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.checks import check_range
 from nni_hypens.utils.files import read_json
+from nni_hypens.utils.run_files import RunFiles
 
 RUN_HELP = "search, train, select, calibrate, report: a whole run"
 RUN_EXAMPLES = """examples:
@@ -107,7 +108,7 @@ def run_all(arguments: argparse.Namespace) -> None:
         return
     run = make_run(arguments)
     if run is None:
-        results = read_json(arguments.out / "results.json")  # fail before the message if it is unreadable
+        results = read_json(RunFiles(arguments.out).results)  # fail before the message if it is unreadable
         print(f"{arguments.out} is finished; nothing was changed", file=sys.stderr)
     else:
         results = run.run()
@@ -148,16 +149,17 @@ def make_run(arguments: argparse.Namespace, even_if_finished: bool = False) -> A
     arguments.out = arguments.out or default_folder(settings)
     load_libraries(runtime.quiet)
     find_user_modules()
-    from nni_hypens.run.folder import check_folder, is_finished
+    from nni_hypens.run.folder import RunFolder
     from nni_hypens.run.pipeline import Run
     from nni_hypens.run.plan import make_plan
     from nni_hypens.trials.services import read_service
 
     service = None if runtime.service is None else read_service(runtime.service)
-    check_folder(arguments.out, settings.to_mapping())
-    if is_finished(arguments.out) and not even_if_finished:
+    folder = RunFolder(arguments.out)
+    folder.check(settings.to_mapping())
+    if folder.finished and not even_if_finished:
         return None
-    command = f"nni-hypens run {shlex.quote(str(arguments.out / 'config.yaml'))} --out NEW_FOLDER"
+    command = f"nni-hypens run {shlex.quote(str(folder.config))} --out NEW_FOLDER"
     run = Run(make_plan(settings, command=command), arguments.out, runtime, service)
     run.prepare()
     return run
@@ -176,18 +178,18 @@ def show_results(results: dict[str, Any], out: Path, as_json: bool) -> None:
         return
     print(f"test data, {results['data']['sizes']['test']} images")
     print(summary_table(results))
-    print(f"report:   {out / 'report.html'}\nensemble: {out / 'ensemble'}")
+    print(f"report:   {RunFiles(out).report}\nensemble: {RunFiles(out).ensemble}")
 
 
 def search_in_trial(arguments: argparse.Namespace) -> None:
     """Search in the trial of a live search; the process that holds the folder waits for it."""
     load_libraries(arguments.quiet)
     find_user_modules()
-    from nni_hypens.run.folder import check_folder
+    from nni_hypens.run.folder import RunFolder
     from nni_hypens.run.plan import make_plan
     from nni_hypens.run.search_stage import search_stage
     from nni_hypens.utils.progress import Progress
 
     settings = Settings.from_mapping(folder_settings(arguments.out))
-    check_folder(arguments.out, settings.to_mapping())
+    RunFolder(arguments.out).check(settings.to_mapping())
     search_stage(make_plan(settings), arguments.out, Progress(arguments.quiet), arguments.logger)

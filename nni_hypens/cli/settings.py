@@ -10,6 +10,7 @@ from typing import Any
 
 from nni_hypens.errors import InputError
 from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.utils.run_files import RunFiles
 
 SEARCH_ONLY = ("live", "logger")
 """Fields of `Runtime` for commands that search."""
@@ -168,11 +169,11 @@ def folder_settings(out: Path) -> dict[str, Any]:
     Raises:
         InputError: It is not a run folder.
     """
-    if not (out / "config.yaml").exists():
+    if not RunFiles(out).config.exists():
         raise InputError(
             "out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`"
         )
-    return Settings.read(out / "config.yaml")
+    return Settings.read(RunFiles(out).config)
 
 
 def pairs(items: Sequence[str]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
+from nni_hypens.utils.run_files import RunFiles, SearchFiles
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
 DARTS_LEARNING_RATE = 0.03
@@ -168,8 +169,9 @@ def hypernetwork_search(bench: Workbench, name: str = "edgenes", **changes: Any)
         with clock.running():
             search_stage(plan, folder, Progress(quiet=True))
         write_json(path, clock.seconds)
-    sampler = ArchitectureSampler.load(folder / "search", bench.structure, plan.budget())
-    return HypernetworkSearch(sampler, folder / "search", plan, Clock(read_json(path)))
+    search = RunFiles(folder).search.folder
+    sampler = ArchitectureSampler.load(search, bench.structure, plan.budget())
+    return HypernetworkSearch(sampler, search, plan, Clock(read_json(path)))
 
 
 def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -> tuple[Sample, float]:
@@ -190,7 +192,7 @@ def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -
     given = plan.strategy.get("warmup_epochs"), plan.strategy.get("base_epochs")
     schedule = Schedule.plan(evaluator.trainer.max_epochs, *given, plan.base is not None)
     evaluator.trainer.trace_kwargs["max_epochs"] = schedule.end - schedule.hypernetwork
-    weights = search.folder / "supernet.safetensors"
+    weights = SearchFiles(search.folder).supernet
     result = hypernetwork_search(
         bench,
         f"{search.name}-lam-{lam:g}",

@@ -19,7 +19,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.data.module import LabelledData
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
-from nni_hypens.run.folder import check_folder, is_finished
+from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.plan import RunObjects, make_plan
 from nni_hypens.run.settings import Runtime, Settings
@@ -30,7 +30,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import describe_space
 from nni_hypens.space.choices import load_sample
 from nni_hypens.utils.checks import nearest
-from nni_hypens.utils.files import read_json
+from nni_hypens.utils.run_files import RunFiles
 
 
 @dataclass
@@ -50,7 +50,7 @@ class EnsembleResult:
     @property
     def ensemble(self) -> Ensemble:
         """The calibrated ensemble, read from the run folder."""
-        return Ensemble.load(self.out / "ensemble", self.space)
+        return Ensemble.load(RunFiles(self.out).ensemble, self.space)
 
     @property
     def members(self) -> pd.DataFrame:
@@ -216,9 +216,10 @@ def search_ensemble(
         given.strategy,
     )
     identity = _identity(objects, resolved, base)
-    check_folder(Path(out), identity)
-    if is_finished(Path(out)):
-        return EnsembleResult(Path(out), read_json(Path(out) / "results.json"), type(space))
+    folder = RunFolder(out)
+    folder.check(identity)
+    if folder.finished:
+        return EnsembleResult(folder.out, folder.read_results(), type(space))
     plan = make_plan(resolved, objects, identity=identity, command=f"search_ensemble(..., out={str(out)!r})")
     run = Run(plan, out, Runtime.from_mapping({**API_DEFAULTS, **given.runtime}), training_service)
     run.prepare()

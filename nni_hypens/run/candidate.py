@@ -2,37 +2,124 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nni_hypens.run.plan import Plan
-from nni_hypens.search.sampler import Candidate
+from nni_hypens.search.sampler import Candidate as Draw
 from nni_hypens.selection.names import COUNTED, LIMITS
-from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.architecture import Edge, EdgeStructure, Sample
 from nni_hypens.space.cost import Budget
+from nni_hypens.trials.training import TrialSpec
 
 
-def candidate_record(structure: EdgeStructure, place: int, candidate: Candidate, supernet_nll: float) -> dict[str, Any]:
-    """What ``candidates.json`` says of the candidate at a place."""
-    return {
-        "id": f"c{place:02d}",
-        "lam": candidate.lam,
-        "shared_edges": candidate.shared_edges,
-        "source": candidate.source,
-        "supernet_nll": supernet_nll,
-        "architecture": candidate.architecture,
-        "edges": [list(edge) for edge in structure.edges(candidate.architecture)],
-        "text": structure.describe(candidate.architecture),
-    }
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture that is trained, and what is known of it before.
+
+    Args:
+        id: Name of its folder.
+        lam: Requested shared edges; None where no dial was asked.
+        shared_edges: Edges in common with the base.
+        source: How it was found: ``base``, ``mode``, ``draw``, ``repaired``, ``large``, or how adaptive training
+            proposed it (``pool``, ``random``, ``neighbour``, ``replica``).
+        supernet_nll: Validation NLL with the supernet's weights.
+        architecture: The NNI sample.
+        edges: Its edges: (group, input, operation).
+        text: The architecture in one line.
+        adaptive: Whether adaptive training proposed it, while others were trained.
+        expected_gain: How much adaptive training expected the validation NLL of the ensemble to fall; None where it
+            knew too little, or did not propose it.
+        parameters: Number of its parameters; None where no limit asked for it.
+        flops: FLOPs of one image; None where no limit asked for it.
+        known: Its results in the table of known results, empty where it has none; None where the run has no table.
+    """
+
+    id: str
+    lam: float | None
+    shared_edges: int
+    source: str
+    supernet_nll: float
+    architecture: Sample
+    edges: tuple[Edge, ...]
+    text: str
+    adaptive: bool = False
+    expected_gain: float | None = None
+    parameters: int | None = None
+    flops: int | None = None
+    known: Mapping[str, float | None] | None = None
+
+    @classmethod
+    def from_draw(cls, structure: EdgeStructure, place: int, draw: Draw, supernet_nll: float, **more: Any) -> Candidate:
+        """The candidate at a place of ``candidates.json``; `more` are other fields."""
+        edges, text = tuple(structure.edges(draw.architecture)), structure.describe(draw.architecture)
+        about = (draw.lam, draw.shared_edges, draw.source, supernet_nll, draw.architecture)
+        return cls(f"c{place:02d}", *about, edges, text, **more)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record in ``candidates.json``."""
+        record: dict[str, Any] = {
+            "id": self.id,
+            "lam": self.lam,
+            "shared_edges": self.shared_edges,
+            "source": self.source,
+            "supernet_nll": self.supernet_nll,
+            "architecture": self.architecture,
+            "edges": [list(edge) for edge in self.edges],
+            "text": self.text,
+        }
+        if self.adaptive:
+            record["expected_gain"] = self.expected_gain
+        if self.parameters is not None:
+            record |= {"parameters": self.parameters, "flops": self.flops}
+        if self.known is not None:
+            record["known"] = dict(self.known) or None
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Candidate:
+        """The candidate of a record in ``candidates.json``."""
+        fields = dict(record)
+        fields["edges"] = tuple((group, source, value) for group, source, value in fields["edges"])
+        if "known" in fields:
+            fields["known"] = fields["known"] or {}
+        return cls(**fields, adaptive="expected_gain" in fields)
+
+    def trial(self, seed: int, warm_start: bool = False, until: int | None = None) -> TrialSpec:
+        """What a trial is told of it.
+
+        Args:
+            seed: Seed of its training.
+            warm_start: Whether its initial weights are those of its path in the supernet.
+            until: Epoch at which it waits to be compared; None for its end.
+        """
+        return TrialSpec(self.id, self.architecture, self.lam, self.shared_edges, seed, self.text, warm_start, until)
+
+    @property
+    def costs(self) -> dict[str, Any]:
+        """Its id and the costs that are known before training, for limits on the ensemble."""
+        return {"id": self.id, "parameters": self.parameters, "flops": self.flops}
 
 
-def cost_counter(plan: Plan) -> Budget | None:
-    """What counts the costs of candidates before they are trained, where the ensemble has a limit on one of them."""
-    if not any(LIMITS[name] in COUNTED for name in plan.limits):
-        return None
-    return Budget(plan.space, input_shape=plan.image_shape)
+class KnownBefore:
+    """What a run knows of an architecture before it is trained: costs that are limited, and known results.
 
+    Args:
+        plan: The run; costs are counted only where the ensemble has a limit on one of them.
+    """
 
-def counted(counter: Budget, architecture: Sample) -> dict[str, int | None]:
-    """Parameters and FLOPs of an architecture's network."""
-    cost = counter.cost(architecture)
-    return {"parameters": cost.params, "flops": cost.flops}
+    def __init__(self, plan: Plan) -> None:
+        limited = any(LIMITS[name] in COUNTED for name in plan.limits)
+        self._counter = Budget(plan.space, input_shape=plan.image_shape) if limited else None
+        self._table = plan.known
+
+    def __call__(self, architecture: Sample) -> dict[str, Any]:
+        """Fields of a `Candidate`."""
+        fields: dict[str, Any] = {}
+        if self._counter is not None:
+            cost = self._counter.cost(architecture)
+            fields |= {"parameters": cost.params, "flops": cost.flops}
+        if self._table is not None:
+            fields["known"] = self._table.lookup(architecture) or {}
+        return fields

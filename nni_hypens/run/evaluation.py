@@ -1,9 +1,8 @@
-"""Measure an ensemble, its members and the baselines at hand on test data, which nothing before has seen."""
+"""Measure an ensemble, its members and simple baselines on test data, which no earlier stage looks at."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -22,8 +21,9 @@ from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.metrics import uncertainty
 from nni_hypens.metrics.diversity import contributions
 from nni_hypens.metrics.inputs import FloatArray
-from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals, rank_correlation
-from nni_hypens.space.known_results import FEWEST
+from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals
+from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.rankings import known_ranking, supernet_ranking
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
 RANDOM_SUBSETS = 200
@@ -36,7 +36,7 @@ def evaluate_pool(
     test_labels: np.ndarray,
     members: list[tuple[str, float]],
     temperatures: Temperatures | float,
-    records: list[dict[str, Any]],
+    candidates: Sequence[Candidate],
     trials: dict[str, dict[str, Any] | None],
     calibration: str = "ensemble",
     seed: int = 0,
@@ -51,12 +51,13 @@ def evaluate_pool(
         test_labels: ``Nt``.
         members: (id, weight) of each member.
         temperatures: Of the ensemble and its members; a number stands for that of the ensemble alone.
-        records: The content of ``candidates.json``.
+        candidates: The content of ``candidates.json``.
         trials: id -> the content of its ``metrics.json``, or None.
         calibration: The method that the temperatures were fitted by, one of `CALIBRATIONS`.
         seed: The run seed, for the bootstrap and for random subsets.
     """
     ids = [name for name, _ in members]
+    by_id = {candidate.id: candidate for candidate in candidates}
     weights = np.array([weight for _, weight in members])
     if not isinstance(temperatures, Temperatures):
         temperatures = Temperatures(float(temperatures), (1.0,) * len(ids))
@@ -66,24 +67,24 @@ def evaluate_pool(
     best = min(ids, key=lambda name: (validation_nll[name], name))
     own = {name: fit_temperature(pool[name][0], validation_labels) for name in ids}
     variants = _variants(validation, validation_labels, test, test_labels, weights)
-    known = known_ranking(records, validation_nll)
+    known = known_ranking(candidates, validation_nll)
     models = {
         "ensemble": calibrated,
         "ensemble before temperature": np.tensordot(weights, test, axes=1),
         **{f"best member ({name})" if name == best else f"member {name}": pool[name][1] for name in ids},
         "best member, calibrated": apply_temperature(pool[best][1], own[best]),
     }
-    baselines, baseline_scores = _baselines(pool, test_labels, len(set(ids)), records, seed)
+    baselines, baseline_scores = _baselines(pool, test_labels, len(set(ids)), candidates, seed)
     scores = {name: image_scores(probs, test_labels) for name, probs in models.items()}
     return {
         "ensemble": metrics.summary(calibrated, test_labels),
         "ensemble_uncalibrated": metrics.summary(np.tensordot(weights, test, axes=1), test_labels),
         "temperature": temperatures.ensemble,
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},
-        "members": _members(pool, validation_labels, test_labels, members, records, own),
-        "candidates": [_candidate(record, trials.get(record["id"]), pool, ids, test_labels) for record in records],
-        "ranking": _ranking(records, validation_nll),
-        "diversity": _diversity(test, test_labels, [_record(records, name)["shared_edges"] for name in ids]),
+        "members": _members(pool, validation_labels, test_labels, members, candidates, own),
+        "candidates": [_candidate(one, trials.get(one.id), pool, ids, test_labels) for one in candidates],
+        "ranking": supernet_ranking(candidates, validation_nll),
+        "diversity": _diversity(test, test_labels, [by_id[name].shared_edges for name in ids]),
         "reliability": {
             "ensemble": _reliability(calibrated, test_labels),
             "best_member": _reliability(pool[best][1], test_labels),
@@ -96,34 +97,17 @@ def evaluate_pool(
     }
 
 
-def _ranking(records: list[dict[str, Any]], validation_nll: dict[str, float]) -> dict[str, Any]:
-    """How well the supernet's NLL put the candidates in order: Spearman's correlation with their NLL after training, on
-    validation data; None for fewer than three architectures, or where all are alike. Networks of one architecture count
-    once, by their mean."""
-    rows = [
-        (json.dumps(record["edges"]), record["supernet_nll"], validation_nll[record["id"]])
-        for record in records
-        if record["id"] in validation_nll
-    ]
-    spearman, architectures = rank_correlation(rows, FEWEST)
-    return {"spearman": spearman, "candidates": len(rows), "architectures": architectures}
-
-
-def _record(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next(record for record in records if record["id"] == name)
-
-
 def _members(
     pool: Predictions,
     validation_labels: np.ndarray,
     test_labels: np.ndarray,
     members: list[tuple[str, float]],
-    records: list[dict[str, Any]],
+    candidates: Sequence[Candidate],
     own: dict[str, float],
 ) -> list[dict[str, Any]]:
-    """Row of each member: its metrics, and what the ensemble has from it.
+    """Row of each member: its metrics, and what it contributes to the ensemble.
 
-    Gains are those of the average before any temperature, which is what selection compared.
+    Gains are those of the average before any temperature, which selection compared.
     """
     ids, weights = [name for name, _ in members], np.array([weight for _, weight in members])
     rest = [name for name in pool if name not in ids]
@@ -133,15 +117,16 @@ def _members(
     test_gains = uncertainty.marginal_gains(test, test_labels, weights)
     swaps = uncertainty.swap_gains(validation, others, validation_labels, weights)
     knows = contributions(test, test_labels)
+    by_id = {candidate.id: candidate for candidate in candidates}
     rows = []
     for index, (name, weight) in enumerate(members):
-        record, swap = _record(records, name), swaps[index]
+        candidate, swap = by_id[name], swaps[index]
         rows.append(
             {
                 "id": name,
                 "weight": weight,
-                "lam": record["lam"],
-                "shared_edges": record["shared_edges"],
+                "lam": candidate.lam,
+                "shared_edges": candidate.shared_edges,
                 **metrics.summary(pool[name][1], test_labels),
                 "validation_nll": metrics.nll(pool[name][0], validation_labels),
                 "own_temperature": own[name],
@@ -162,7 +147,7 @@ def _variants(
     test_labels: np.ndarray,
     weights: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """The ensemble by each way to calibrate it: fitted on validation data, measured on test data."""
+    """The ensemble with each calibration method: fitted on validation data, measured on test data."""
     rows = []
     for method in CALIBRATIONS:
         fitted = calibrate(method, validation, weights, validation_labels)
@@ -192,7 +177,7 @@ def _diversity(test: np.ndarray, labels: np.ndarray, shared_edges: list[int | No
 def _uncertainty(
     test: np.ndarray, weights: np.ndarray, calibrated: np.ndarray, best: np.ndarray, labels: np.ndarray
 ) -> dict[str, Any]:
-    """Entropy split of the members' mixture, over all test examples and over those it has right and wrong."""
+    """Mean entropies of the members' mixture, over all test examples, right ones and wrong ones."""
     split = uncertainty.entropy_split(test, weights)
     right = calibrated.argmax(axis=1) == labels
     rows = []
@@ -207,20 +192,21 @@ def _uncertainty(
 
 
 def _candidate(
-    record: dict[str, Any], trial: dict[str, Any] | None, pool: Predictions, members: list[str], labels: np.ndarray
+    candidate: Candidate, trial: dict[str, Any] | None, pool: Predictions, members: list[str], labels: np.ndarray
 ) -> dict[str, Any]:
     """Row of one candidate: trained, stopped before its end, or failed."""
-    row = {key: record[key] for key in ("id", "lam", "shared_edges", "source", "supernet_nll")}
-    row |= {"known": record["known"]} if "known" in record else {}
+    record = candidate.to_json()
+    shown = ("id", "lam", "shared_edges", "source", "supernet_nll", "known")
+    row = {key: record[key] for key in shown if key in record}
     if trial is not None and trial.get("status") == "stopped":
         return {**row, **{key: trial[key] for key in ("status", "epoch", "validation", "seconds", "parameters")}}
-    if record["id"] not in pool or trial is None:
+    if candidate.id not in pool or trial is None:
         return {**row, "status": "failed", "error": (trial or {}).get("error", "not trained")}
     return {
         **row,
         "status": "trained",
-        "is_member": record["id"] in members,
-        "test": metrics.summary(pool[record["id"]][1], labels),
+        "is_member": candidate.id in members,
+        "test": metrics.summary(pool[candidate.id][1], labels),
         "validation": trial["validation"],
         "seconds": trial["seconds"],
         **{key: trial[key] for key in ("parameters", "flops", "latency_ms") if key in trial},
@@ -228,7 +214,7 @@ def _candidate(
 
 
 def _calibrated(pair: list[np.ndarray], temperature: float, labels: np.ndarray) -> dict[str, Any]:
-    """The best member with a temperature of its own: what calibration gives without an ensemble."""
+    """The best member, calibrated alone: what calibration gives without an ensemble."""
     return {"name": "best member, calibrated", **metrics.summary(apply_temperature(pair[1], temperature), labels)}
 
 
@@ -243,16 +229,16 @@ def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, lis
 
 
 def _baselines(
-    pool: Predictions, labels: np.ndarray, size: int, records: list[dict[str, Any]], seed: int
+    pool: Predictions, labels: np.ndarray, size: int, candidates: Sequence[Candidate], seed: int
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, FloatArray]]]:
-    """What the trained pool tells for nothing more: its base alone, all of it averaged, and any ``size`` of it.
+    """Baselines from the trained pool: its base alone, all of it averaged, and the mean over subsets of ``size``.
 
     Returns:
-        Metrics of each, and accuracy and NLL image by image by the same names.
+        Metrics of each, and accuracy and NLL per image, by the same names.
     """
     test = {name: pair[1].astype(np.float64) for name, pair in pool.items()}
     models: dict[str, list[np.ndarray]] = {}
-    base = next((record["id"] for record in records if record["source"] == "base" and record["id"] in test), None)
+    base = next((one.id for one in candidates if one.source == "base" and one.id in test), None)
     if base is not None:
         models["base architecture alone"] = [test[base]]
     models[f"all {len(test)} candidates averaged"] = [np.mean(list(test.values()), axis=0)]
@@ -271,36 +257,3 @@ def _baselines(
         rows.append({"name": name, **{key: float(np.mean([one[key] for one in found])) for key in found[0]}})
     scores = {name: mean_scores([image_scores(one, labels) for one in found]) for name, found in models.items()}
     return rows, scores
-
-
-def known_ranking(records: Sequence[Mapping[str, Any]], validation_nll: Mapping[str, float]) -> dict[str, Any] | None:
-    """Spearman's correlation of the supernet's NLL and of the NLL after training with each known result, over the
-    architectures that have one; None where no table was given.
-
-    Args:
-        records: The content of ``candidates.json``.
-        validation_nll: id -> NLL of those that are trained. Networks of one architecture count once, by their mean.
-    """
-    if not any("known" in record for record in records):
-        return None
-    known = [record for record in records if record.get("known")]
-    metrics = list(dict.fromkeys(name for record in known for name in record["known"]))
-    supernet = {record["id"]: record["supernet_nll"] for record in known if record["supernet_nll"] is not None}
-    scores = {"supernet_nll": supernet, "validation_nll": validation_nll}
-    return {
-        "candidates": len(records),
-        "found": len(known),
-        "metrics": {
-            metric: {name: _correlation(known, metric, found) for name, found in scores.items()} for metric in metrics
-        },
-    }
-
-
-def _correlation(records: Sequence[Mapping[str, Any]], metric: str, score: Mapping[str, float]) -> dict[str, Any]:
-    rows = (
-        (json.dumps(record["edges"]), record["known"][metric], score[record["id"]])
-        for record in records
-        if record["id"] in score and record["known"].get(metric) is not None
-    )
-    spearman, architectures = rank_correlation(rows, FEWEST)
-    return {"spearman": spearman, "architectures": architectures}

@@ -1,4 +1,4 @@
-"""Test images that show what the numbers of a report mean: uncertain ones, wrong ones, and what each member knows."""
+"""Test images for the report: the most uncertain, the most confident errors, and what each member alone knows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nni_hypens.data.module import LabelledData
 from nni_hypens.metrics.inputs import FloatArray, check_labels, check_probabilities
 
 UNCERTAIN, WRONG, PER_MEMBER = 8, 12, 4
-"""Most images of each kind."""
+"""Maximum number of images of each kind."""
 MAX_SIDE = 64
-"""Pixels that the longer side of an image may have in a report."""
+"""Maximum length of the longer side of an image in the report, in pixels."""
 
 
 def choose_examples(members: ArrayLike, calibrated: ArrayLike, labels: ArrayLike, ids: Sequence[str]) -> dict[str, Any]:
-    """Choose the images, by rules that look at nothing but predictions and labels.
+    """Choose the images from predictions and labels.
 
     Args:
         members: `M x N x C` probabilities of the members.
@@ -31,12 +31,12 @@ def choose_examples(members: ArrayLike, calibrated: ArrayLike, labels: ArrayLike
         ids: Name of each member.
 
     Returns:
-        Positions of images: `uncertain`, by falling entropy of the ensemble; `wrong`, its errors, the most confident
-        first; and `members`, id -> the images that this one has right and most others have wrong (those that it alone
-        has right first, then by its probability of the label).
+        Positions of images: `uncertain`, the highest entropy of the ensemble first; `wrong`, its errors, the most
+        confident first; and `members`, id -> images that this member gets right and most others get wrong (first those
+        that no other gets right, then by its probability of the label).
 
     Raises:
-        InputError: If an argument is not of that form.
+        InputError: An argument does not have this form.
     """
     p, whole = check_probabilities(members, ndim=3), check_probabilities(calibrated, "calibrated")
     y = check_labels(labels, *whole.shape)
@@ -64,12 +64,12 @@ def collect_examples(
     Args:
         members: `M x N x C` probabilities of the members on test data.
         calibrated: `N x C` probabilities of the ensemble.
-        data: The data module; images are shown where it has `raw`, as :class:`nni_hypens.data.ImageData` has.
+        data: The data module. Images are shown if it has a method `raw`, as `ImageData` has.
         ids: Name of each member.
 
     Returns:
-        `uncertain`, `wrong` and `members` as positions in the test split, as of `choose_examples`; `wrong_total`;
-        `images`, one entry for each position: `index`, `label`, `ensemble` and `members` (class and confidence of
+        `uncertain`, `wrong` and `members`: positions in the test split, from `choose_examples`; `wrong_total`;
+        `images`, an entry for each position: `index`, `label`, `ensemble` and `members` (class and confidence of
         each), `entropy` in nats, and `png`, the picture in base64 or None; `skipped`, why there are no pictures.
     """
     labels = data.labels("test")
@@ -92,8 +92,8 @@ def collect_examples(
             {
                 "index": row,
                 "label": int(labels[row]),
-                "ensemble": _said(whole[row]),
-                "members": {name: _said(own[row]) for name, own in zip(ids, p, strict=True)},
+                "ensemble": _prediction(whole[row]),
+                "members": {name: _prediction(own[row]) for name, own in zip(ids, p, strict=True)},
                 "entropy": float(entr(whole[row]).sum()),
                 "png": picture,
             }
@@ -102,7 +102,7 @@ def collect_examples(
     }
 
 
-def _said(probabilities: FloatArray) -> list[float]:
+def _prediction(probabilities: FloatArray) -> list[float]:
     """Class and confidence."""
     top = int(probabilities.argmax())
     return [top, float(probabilities[top])]
@@ -114,10 +114,10 @@ def as_pngs(images: np.ndarray, scale: float) -> list[str]:
     Args:
         images: `N x H x W x C` as in the source; three or four channels are taken as red, green and blue, any other
             number is averaged to grey.
-        scale: What is white. Values below 0 or above it stretch the range, for all images alike.
+        scale: Value of white. Values below 0 or above it stretch the range of all images.
 
     Returns:
-        A PNG for each, of at most `MAX_SIDE` pixels a side.
+        A PNG for each, at most `MAX_SIDE` pixels wide and high.
     """
     if not len(images):
         return []

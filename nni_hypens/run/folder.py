@@ -1,69 +1,217 @@
-"""The run folder: its files, who writes them, and when a stage is done."""
+"""The run folder: who writes which file, what makes a stage done, and what can be taken back.
+
+=========  ============================================  =======================
+stage      writes                                        done when there is
+=========  ============================================  =======================
+search     ``search/``                                   ``search/base.json``
+sample     ``candidates.json``, ``search/ranking.json``  ``candidates.json``
+train      ``candidates/ID/`` (each trial its own)       a ``metrics.json`` for each candidate
+select     ``ensemble/``                                 ``ensemble/ensemble.json``
+evaluate   ``results.json``, ``examples.json``           ``results.json``
+report     ``report.html``                               ``report.html``
+=========  ============================================  =======================
+
+Every file appears whole or not at all, and the file that makes a stage done is written last.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from filelock import FileLock, Timeout
 
 from nni_hypens.errors import InputError
-from nni_hypens.utils.files import check_place, read_arrays, read_json, read_yaml
-from nni_hypens.utils.tensors import read_tensors
+from nni_hypens.utils.files import check_place, read_arrays, read_json, read_yaml, write_json, write_text
+from nni_hypens.utils.run_files import CandidateFiles, RunFiles
+
+if TYPE_CHECKING:  # torch is not imported here: a finished run is recognised without it
+    from nni_hypens.run.candidate import Candidate
 
 
-def check_folder(out: Path, identity: Mapping[str, Any]) -> None:
-    """Whether a folder is free for a run, or holds that very run.
+class RunFolder(RunFiles):
+    """A run folder, its files and their content.
 
-    Raises:
-        InputError: It holds another run (the first setting that differs is named), or something else.
+    Args:
+        out: The folder; it need not exist.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError("out", f"{out}, which is a file", "a folder")
-    check_place(out, "out", "a folder, or the place for a new one")
-    config = out / "config.yaml"
-    if not config.exists():
-        # kill -9 may leave a config.yaml that has not got its name yet
-        ours = (".lock", ".config.yaml.*.tmp")
-        if out.exists() and not all(any(map(path.match, ours)) for path in out.iterdir()):
-            raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
-        return
-    theirs = read_yaml(config)
-    for name, value in identity.items():
-        if theirs.get(name) != value:
+
+    def __init__(self, out: str | Path) -> None:
+        super().__init__(Path(out))
+
+    # ---- claim and lock ---------------------------------------------------------------------------------------------
+
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Check that the folder is free for a run, or holds that very run.
+
+        Args:
+            identity: The settings of the run.
+
+        Raises:
+            InputError: It holds another run (the first setting that differs is named), or something else.
+        """
+        out = self.out
+        if out.exists() and not out.is_dir():
+            raise InputError("out", f"{out}, which is a file", "a folder")
+        check_place(out, "out", "a folder, or the place for a new one")
+        if not self.config.exists():
+            # kill -9 may leave a config.yaml that does not have its name yet
+            ours = (self.lock.name, f".{self.config.name}.*.tmp")
+            if out.exists() and not all(any(map(path.match, ours)) for path in out.iterdir()):
+                raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
+            return
+        theirs = read_yaml(self.config)
+        for name, value in identity.items():
+            if theirs.get(name) != value:
+                raise InputError(
+                    "out",
+                    f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
+                    "the same settings, or another --out; to go on with that run: "
+                    f"nni-hypens run --out {shlex.quote(str(out))} --resume",
+                )
+
+    def claim(self, identity: Mapping[str, Any], command: str) -> None:
+        """Write ``config.yaml`` if it is not there.
+
+        Args:
+            identity: The settings of the run.
+            command: How to repeat the run.
+        """
+        from nni_hypens.utils.runtime import versions
+
+        if not self.config.exists():
+            content = {**identity, "versions": versions(), "command": command}
+            write_text(self.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second run. The system releases the lock when the process dies.
+
+        Raises:
+            InputError: Another run holds it.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
             raise InputError(
-                "out",
-                f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
-                "the same settings, or another --out; to go on with that run: "
-                f"nni-hypens run --out {shlex.quote(str(out))} --resume",
+                "out", f"{self.out}, in use by another run", "a folder that no run is using, or wait"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # ---- stages -----------------------------------------------------------------------------------------------------
+
+    def last_file(self, stage: str) -> Path:
+        """The file that a stage writes last; ``train`` has none, since each candidate has its own."""
+        return {
+            "search": self.search.base,
+            "sample": self.candidates,
+            "select": self.ensemble_index,
+            "evaluate": self.results,
+            "report": self.report,
+        }[stage]
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage (not ``train``) is done."""
+        return self.last_file(stage).exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is finished."""
+        return self.done("report") and self.done("evaluate")
+
+    def require(self, stage: str) -> Path:
+        """The file that a stage writes last.
+
+        Raises:
+            InputError: The stage is not done.
+        """
+        path = self.last_file(stage)
+        if not path.exists():
+            missing = path.relative_to(self.out)
+            raise InputError(
+                "out", f"{self.out} without {missing}", f"a run folder where `nni-hypens {stage}` has finished"
             )
+        return path
+
+    def take_back_choice(self) -> None:
+        """Remove what was chosen, measured and reported, the last first; what was trained stays."""
+        for path in (self.report, self.results, self.examples, self.ensemble_index):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.ensemble, ignore_errors=True)
+
+    # ---- candidates -------------------------------------------------------------------------------------------------
+
+    def read_candidates(self) -> list[Candidate]:
+        """The content of ``candidates.json``."""
+        from nni_hypens.run.candidate import Candidate
+
+        return [Candidate.from_json(record) for record in read_json(self.require("sample"))]
+
+    def write_candidates(self, candidates: Sequence[Candidate]) -> None:
+        """Write ``candidates.json``."""
+        write_json(self.candidates, [candidate.to_json() for candidate in candidates])
+
+    def metrics(self, name: str) -> dict[str, Any] | None:
+        """What the trial of a candidate wrote, or None before it has."""
+        path = self.candidate(name).metrics
+        return read_json(path) if path.exists() else None
+
+    def status(self, name: str) -> str | None:
+        """``trained``, ``stopped`` or ``failed``; None while a candidate waits."""
+        metrics = self.metrics(name)
+        return None if metrics is None else metrics["status"]
+
+    def trained(self) -> list[str]:
+        """Ids of the candidates that are trained."""
+        return [candidate.id for candidate in self.read_candidates() if self.status(candidate.id) == "trained"]
+
+    def predictions(self, name: str, *parts: str) -> list[np.ndarray]:
+        """Probabilities ``N x C`` of a candidate.
+
+        Args:
+            name: Its id.
+            parts: ``val`` or ``test``.
+        """
+        return read_arrays(self.candidate(name).predictions, *parts)
+
+    # ---- results ----------------------------------------------------------------------------------------------------
+
+    def read_results(self) -> dict[str, Any]:
+        """The content of ``results.json``."""
+        results: dict[str, Any] = read_json(self.require("evaluate"))
+        return results
 
 
-def is_finished(out: Path) -> bool:
-    """Whether a run folder holds the report, the last file of a run, and the results."""
-    return (out / "report.html").exists() and (out / "results.json").exists()
-
-
-METRICS, WEIGHTS, PREDICTIONS = "metrics.json", "weights.safetensors", "predictions.npz"
-
-
-def damage(folder: Path) -> str | None:
+def damage(files: CandidateFiles) -> str | None:
     """What is wrong with a candidate that finished, or None: disks fill up, and people tidy up.
 
     Args:
-        folder: The candidate's; without ``metrics.json`` it has not finished, which is no damage.
+        files: The candidate's; without ``metrics.json`` it has not finished, which is no damage.
 
     Returns:
         The file at fault and why, in one line.
     """
-    if not (folder / METRICS).exists():
+    from nni_hypens.utils.tensors import read_tensors
+
+    if not files.metrics.exists():
         return None
     try:
-        if read_json(folder / METRICS).get("status") == "trained":
-            read_tensors(folder / WEIGHTS)
-            read_arrays(folder / PREDICTIONS, "val", "test")
+        if read_json(files.metrics).get("status") == "trained":
+            read_tensors(files.weights)
+            read_arrays(files.predictions, "val", "test")
     except AttributeError:
-        return f"{folder / METRICS}: got no mapping"
+        return f"{files.metrics}: got no mapping"
     except InputError as error:
         return f"{error.field}: got {error.got}"
     return None

@@ -21,19 +21,19 @@ from nni_hypens.metrics.uncertainty import entropy_split, ood_auroc, ood_scores
 from nni_hypens.utils.seeds import Purpose, seed_words
 
 STEPS = len(CORRUPTIONS) * len(SEVERITIES)
-"""Corruptions that are measured, each at every severity."""
+"""Measurements: each corruption at each severity."""
 
 
 class Bench:
-    """An ensemble, a sample of test images in [0, 1], and the way back to the values that networks expect.
+    """An ensemble and a sample of test images, scaled to [0, 1] so that they can be corrupted.
 
     Args:
         ensemble: The ensemble.
         data: Data module with `labels`, `raw` and `input_spec`, as :class:`nni_hypens.data.ImageData` has them.
-        images: Most test images to use, at least 1; drawn in the proportions of the classes.
+        images: Maximum number of test images, at least 1; drawn in the proportions of the classes.
         best: Id of the member that the ensemble is compared with.
-        best_temperature: Its own temperature.
-        seed: Of the draw, the corruptions and the noise.
+        best_temperature: Temperature of that member alone.
+        seed: The run seed, for the sample, the corruptions and the noise.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Bench:
         rows = stratified_subset(labels, min(images, len(labels)), seed_words(seed, Purpose.STRESS_IMAGES))
         self.labels = labels[rows]
         raw = cast(Any, data).raw("test", rows).astype(np.float32) / data.input_spec["scale"]
-        # 0..1 for images as they come; data that somebody has standardised keeps a range of its own.
+        # [0, 1] for ordinary images; data that was standardised before has another range
         self.low, self.high = min(0.0, float(raw.min())), max(1.0, float(raw.max()))
         unit = ((raw - self.low) / (self.high - self.low)).clip(0, 1)
         self.images = torch.from_numpy(np.ascontiguousarray(unit.transpose(0, 3, 1, 2)))
@@ -61,7 +61,7 @@ class Bench:
         return self.ensemble.predict_members(raw.permute(0, 2, 3, 1).numpy()).astype(np.float64)
 
     def models(self, members: np.ndarray) -> dict[str, np.ndarray]:
-        """Probabilities `N x C` of what is compared."""
+        """Probabilities `N x C` of the models that are compared."""
         alone = members[self.best]
         return {
             "ensemble": combine(members, self.weights, self.temperatures),
@@ -87,14 +87,14 @@ def measure_robustness(
         ensemble: The ensemble.
         data: Its data module.
         best: Id of the best member.
-        best_temperature: Its own temperature, from validation data.
+        best_temperature: Temperature of the best member alone, fitted on validation data.
         ood: As for :func:`nni_hypens.data.ood.ood_names`.
-        images: Most test images to use; 0 for no measurement.
-        seed: Of everything drawn.
-        on_step: Called after each of `STEPS` corruptions; never where nothing is measured.
+        images: Maximum number of test images; 0 measures nothing.
+        seed: The run seed.
+        on_step: Called after each of `STEPS` corruptions.
 
     Raises:
-        InputError: If `ood` names a set that is not there; what `auto` adds is skipped, with the reason.
+        InputError: `ood` names a set that is missing. With `auto`, a missing set is skipped and the reason is kept.
     """
     reason = None
     if images == 0:

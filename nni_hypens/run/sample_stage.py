@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,8 @@ import torch
 from nni_hypens.errors import InputError
 from nni_hypens.proposals.pool import draw_pool
 from nni_hypens.proposals.ranking import rank_pool
-from nni_hypens.run.candidate import candidate_record, cost_counter, counted
+from nni_hypens.run.candidate import Candidate, KnownBefore
+from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.strategy import trained_strategy
@@ -21,28 +21,27 @@ from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import NetworkSize
-from nni_hypens.space.known_results import known_values
-from nni_hypens.trials.training import INITIAL
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
+from nni_hypens.utils.run_files import SearchFiles
 from nni_hypens.utils.runtime import torch_threads
 from nni_hypens.utils.tensors import write_tensors
 
 
 def draw_candidates(
-    plan: Plan, folder: Path, n: int, existing: Sequence[dict[str, Any]], progress: Progress
-) -> list[dict[str, Any]]:
+    plan: Plan, folder: Path, n: int, existing: Sequence[Candidate], progress: Progress
+) -> list[Candidate]:
     """Draw and rank new candidates.
 
     Args:
         plan: What the run does.
         folder: Its `search` folder; `ranking.json` there counts what was ranked and the seconds it took.
         n: How many new candidates.
-        existing: Records of the candidates that exist already. The new ones differ from them, and their ids follow.
+        existing: The candidates that exist already. The new ones differ from them, and their ids follow.
         progress: Where progress is shown.
 
     Returns:
-        Records of the new candidates, as `candidates.json` holds them.
+        The new candidates.
 
     Raises:
         InputError: Fewer than `n` different architectures are left in the range of lam.
@@ -50,7 +49,7 @@ def draw_candidates(
     start = time.perf_counter()
     structure = EdgeStructure.from_space(plan.space)
     sampler = ArchitectureSampler.load(folder, structure, plan.budget())
-    known = {structure.key(record["architecture"]) for record in existing}
+    known = {structure.key(candidate.architecture) for candidate in existing}
     size = NetworkSize(plan.space, plan.image_shape)
     pool = draw_pool(sampler, size, plan.ranking, n, plan.lam_range, plan.settings.seed, known, progress)
     base_exists = bool(existing) and plan.ranking != "promising"
@@ -67,18 +66,16 @@ def draw_candidates(
         return probabilities
 
     ranked = rank_pool(pool, predict, plan.data.labels("validation"), plan.ranking, n, size, base_exists)
-    records: list[dict[str, Any]] = []
-    counter = cost_counter(plan)
-    for index in ranked.chosen:
-        candidate = pool[index]
-        costs = {} if counter is None else counted(counter, candidate.architecture)
-        record = candidate_record(structure, len(existing) + len(records), candidate, ranked.supernet_nll[index])
-        records.append(record | costs | known_values(plan.known, candidate.architecture))
-    path = folder / "ranking.json"
+    known_before = KnownBefore(plan)
+    candidates = []
+    for place, index in enumerate(ranked.chosen, start=len(existing)):
+        draw, nll = pool[index], ranked.supernet_nll[index]
+        candidates.append(Candidate.from_draw(structure, place, draw, nll, **known_before(draw.architecture)))
+    path = SearchFiles(folder).ranking
     before = read_json(path) if existing and path.exists() else {"architectures": 0, "seconds": 0.0}
     seconds = before["seconds"] + time.perf_counter() - start
     write_json(path, {"architectures": before["architectures"] + len(pool), "seconds": seconds})
-    return records
+    return candidates
 
 
 def supernet_probabilities(
@@ -103,20 +100,20 @@ def supernet_probabilities(
     return np.stack(probabilities)
 
 
-def write_initial_weights(plan: Plan, folder: Path, candidates: Path, records: Sequence[dict[str, Any]]) -> None:
+def write_initial_weights(plan: Plan, folder: RunFolder, candidates: Sequence[Candidate]) -> None:
     """Write `initial.safetensors` to the folder of each candidate: the weights of its path in the supernet.
 
     Raises:
         InputError: The supernet has no weights for some layer of a stand-alone network.
     """
-    strategy = trained_strategy(plan.space, folder)
-    for record in records:
-        inherited = strategy.inherited(record["architecture"]).state_dict()
+    strategy = trained_strategy(plan.space, folder.search.folder)
+    for candidate in candidates:
+        inherited = strategy.inherited(candidate.architecture).state_dict()
         with torch.random.fork_rng(devices=[]):
-            wanted = fixed_network(plan.space, record["architecture"]).state_dict()
+            wanted = fixed_network(plan.space, candidate.architecture).state_dict()
         # a frozen network and one that is built for the architecture may number layers differently (MobileNetV3)
         if [value.shape for value in inherited.values()] != [value.shape for value in wanted.values()]:
             got = f"true with {type(plan.space).__name__}, whose fixed network has other layers than its frozen one"
             raise InputError("warm_start", got, "false for this space")
         tensors = {name: value.contiguous() for name, value in zip(wanted, inherited.values(), strict=True)}
-        write_tensors(candidates / record["id"] / INITIAL, tensors)
+        write_tensors(folder.candidate(candidate.id).initial_weights, tensors)

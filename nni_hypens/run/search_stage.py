@@ -1,4 +1,4 @@
-"""The search of a run folder: in this process, or in a trial that NNI's web UI shows."""
+"""The search of a run: in this process, or in a trial that NNI's web UI shows."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from nni_hypens.trials.live import watch_stage
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.files import write_json, write_text
 from nni_hypens.utils.progress import Progress, SearchProgress
+from nni_hypens.utils.run_files import RunFiles, SearchFiles
 from nni_hypens.utils.runtime import torch_threads
 from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
 
@@ -40,10 +41,10 @@ SHOWN = ("data", "space", "base", "diversity", "search_epochs", "seed")
 
 
 def check_logger(logger: str | None) -> None:
-    """Whether there is such a logger here.
+    """Check that a logger can be used.
 
     Raises:
-        InputError: None of `LOGGERS`, or one whose package is missing.
+        InputError: It is not one of `LOGGERS`, or its package is missing.
     """
     if logger is not None and logger not in LOGGERS:
         raise InputError("logger", repr(logger), f"one of {', '.join(LOGGERS)}")
@@ -54,37 +55,37 @@ def check_logger(logger: str | None) -> None:
 
 
 def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None = None) -> None:
-    """Search base and hypernetwork, from the last checkpoint if there is one; ``base.json`` comes last.
+    """Search base and hypernetwork, from the last checkpoint if there is one; ``base.json`` is written last.
 
     Args:
         plan: What to do, checked.
         out: The run folder.
         progress: Where progress is shown.
-        logger: One of `LOGGERS`, which gets the curves of the search in ``search/logs``; None for none.
+        logger: One of `LOGGERS`, for the curves of the search in ``search/logs``; None for no logger.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the finished epochs stay.
+        KeyboardInterrupt: Ctrl-C; finished epochs are kept.
     """
-    folder = out / "search"
-    if (folder / "base.json").exists():
+    files = RunFiles(out).search
+    if files.base.exists():
         return
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.settings.seed, **plan.strategy)
     evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
-    if logger is not None:  # each start has a folder of its own, version_0 and so on: a resumed search loses nothing
-        evaluator.trainer.loggers = [LOGGERS[logger](folder / "logs", name="")]
+    if logger is not None:  # each start gets a new folder, version_0, version_1, ...: a resumed search loses nothing
+        evaluator.trainer.loggers = [LOGGERS[logger](files.logs, name="")]
     seed_everything(derive_seed(plan.settings.seed, Purpose.SUPERNET_WEIGHTS))
-    drop_broken(folder / "checkpoint", progress)
+    drop_broken(files, progress)
     with torch_threads(plan.settings.threads):
-        run_search(fresh(plan.space), evaluator, strategy, folder, [SearchProgress(progress)])
+        run_search(fresh(plan.space), evaluator, strategy, files.folder, [SearchProgress(progress)])
     module = strategy.oneshot_module
     base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]
     rest = [row["seconds"] for row in strategy.history if row["phase"] not in (WARMUP, BASE)]
     searched = plan.base is None
-    strategy.save_supernet(folder / "supernet.safetensors")
+    strategy.save_supernet(files.supernet)
     history = pd.DataFrame(strategy.history, columns=list(HISTORY_COLUMNS))
-    write_text(folder / "history.csv", history.to_csv(index=False))
+    write_text(files.history, history.to_csv(index=False))
     write_json(
-        folder / "summary.json",
+        files.summary,
         {
             "n_edges": strategy.n_edges,
             "base_edges": [list(edge) for edge in strategy.structure.edges(strategy.base_architecture)],
@@ -94,21 +95,21 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
             "dial": [[lam, shared] for lam, shared in _dial(strategy.sampler)],
         },
     )
-    strategy.sampler.save(folder)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    strategy.sampler.save(files.folder)
+    shutil.rmtree(files.checkpoints, ignore_errors=True)
 
 
-def drop_broken(folder: Path, progress: Progress) -> None:
-    """Remove checkpoints of a search if the last cannot be read: begun anew, the search comes to the same result."""
-    last = folder / "last.ckpt"
+def drop_broken(files: SearchFiles, progress: Progress) -> None:
+    """Remove the checkpoints of a search if the last cannot be read; the search then starts again."""
+    last = files.last_checkpoint
     if not last.exists():
         return
     try:
         torch.load(last, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has one for each kind of damage
+    except Exception as error:  # torch raises another for each kind of damage
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        progress.warn(f"{last} cannot be read ({reason:.100}); the search begins anew")
-        shutil.rmtree(folder)
+        progress.warn(f"{last} cannot be read ({reason:.100}); the search starts again")
+        shutil.rmtree(files.checkpoints)
 
 
 def _dial(sampler: ArchitectureSampler) -> list[tuple[float, int]]:
@@ -117,7 +118,7 @@ def _dial(sampler: ArchitectureSampler) -> list[tuple[float, int]]:
 
 
 def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progress, logger: str | None = None) -> None:
-    """The same search with the same result, in the only trial of an experiment that NNI's web UI shows meanwhile.
+    """As `search_stage`, with the same result, in the only trial of an experiment, which NNI's web UI shows.
 
     Args:
         plan: What to do; the trial reads it from ``config.yaml``.
@@ -128,11 +129,11 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
 
     Raises:
         InputError: The port is taken.
-        CommandError: The search has failed, and has said why.
+        CommandError: The search failed; it has printed why.
         RuntimeError: NNI's manager has ended.
         KeyboardInterrupt: Ctrl-C; the finished epochs stay.
     """
-    if (out / "search" / "base.json").exists():
+    if RunFiles(out).search.base.exists():
         return
     command = [sys.executable, "-m", "nni_hypens", TRIAL_COMMAND, "--out", str(out)]
     command += ["--quiet"] if progress.quiet else []
@@ -148,8 +149,7 @@ def run_search(
 ) -> None:
     """Run the one-shot search as an NNI experiment, checkpointed after each epoch.
 
-    A checkpoint in ``directory/checkpoint`` is taken up, which gives the same result as a run that was never
-    interrupted.
+    It continues from a checkpoint in ``directory/checkpoint``, with the result of a search that was never interrupted.
 
     Args:
         space: The model space; it becomes the supernet, in place.
@@ -161,10 +161,10 @@ def run_search(
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    strategy.checkpoint_dir = directory / "checkpoint"
+    strategy.checkpoint_dir = SearchFiles(directory).checkpoints
     evaluator.trainer.callbacks += callbacks
     config = NasExperimentConfig("sequential", "raw", "local")
-    config.experiment_working_directory = str(directory.parent / "nni")
+    config.experiment_working_directory = str(RunFiles(directory.parent).nni)
     experiment = NasExperiment(space, evaluator, strategy, config)
     before = signal.getsignal(signal.SIGINT)
     quiet_logging()

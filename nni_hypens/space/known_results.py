@@ -159,11 +159,6 @@ class KnownResults:
         return table.validate(value, field)
 
 
-def known_values(known: KnownResults | None, architecture: Sample) -> dict[str, Any]:
-    """The ``known`` entry of a record in ``candidates.json``; empty if the run has no table."""
-    return {} if known is None else {"known": known.lookup(architecture)}
-
-
 # ---- files --------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from nni_hypens.trials.services import Service, check_service
 from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.ports import free_port
+from nni_hypens.utils.run_files import RunFiles
 
 
 class TrialExperiment(PatientManager, NasExperiment):  # type: ignore[misc]
@@ -55,7 +56,7 @@ def run_trials(
     config.experiment_name = run.name
     config.trial_concurrency = strategy.concurrency
     config.max_trial_number = len(strategy.candidates) + (strategy.proposals.left if strategy.proposals else 0)
-    config.experiment_working_directory = str(run.resolve() / "nni")
+    config.experiment_working_directory = str(RunFiles(run.resolve()).nni)
     experiment = TrialExperiment(space, evaluator, strategy, config)
     quiet_logging()
     try:
@@ -65,7 +66,7 @@ def run_trials(
         if strategy.interrupted():
             raise KeyboardInterrupt
     except (OSError, RuntimeError) as error:
-        reason = manager_error(run / "nni" / experiment.id)
+        reason = manager_error(RunFiles(run).nni / experiment.id)
         if reason is None:
             raise
         raise RuntimeError(f"NNI's manager has ended: {reason}") from error
@@ -88,12 +89,12 @@ def manager_error(folder: Path) -> str | None:
 
 def record_manager(run: Path, port: int, experiment: Experiment) -> None:
     """Record which manager holds the port: it survives kill -9 of this process, and the next run must end it."""
-    write_json(run / "nni" / "manager.json", {"experiment": experiment.id, "port": port, "owner": os.getpid()})
+    write_json(RunFiles(run).manager, {"experiment": experiment.id, "port": port, "owner": os.getpid()})
 
 
 def forget_manager(run: Path) -> None:
     """Remove the record of a manager that has ended."""
-    (run / "nni" / "manager.json").unlink(missing_ok=True)
+    RunFiles(run).manager.unlink(missing_ok=True)
 
 
 def stop_orphan(run: Path) -> bool:
@@ -102,7 +103,7 @@ def stop_orphan(run: Path) -> bool:
     Returns:
         Whether there was one.
     """
-    path = run / "nni" / "manager.json"
+    path = RunFiles(run).manager
     if not path.exists():
         return False
     experiment = read_json(path)["experiment"]
@@ -115,7 +116,7 @@ def stop_orphan(run: Path) -> bool:
                 member.kill()
             psutil.wait_procs(family, timeout=10)
             found = True
-    found |= kill_trials(experiment, run / "nni")
+    found |= kill_trials(experiment, RunFiles(run).nni)
     path.unlink()
     return found
 

@@ -25,6 +25,7 @@ from nni_hypens.trials.experiment import forget_manager, kill_trials, record_man
 from nni_hypens.trials.live_trial import OWNER, STATE
 from nni_hypens.utils.files import check_place, read_json
 from nni_hypens.utils.ports import free_port, held_port
+from nni_hypens.utils.run_files import RunFiles
 
 LOOK_SECONDS = 0.2
 ASK_SECONDS = 2.0
@@ -93,7 +94,9 @@ def watch_stage(
         KeyboardInterrupt: Ctrl-C.
     """
     stop_orphan(run)
-    watch = _Watch(command, f"{run.resolve().name}: search", settings, run.resolve() / "nni", port, say or _to_stderr)
+    watch = _Watch(
+        command, f"{run.resolve().name}: search", settings, RunFiles(run.resolve()).nni, port, say or _to_stderr
+    )
     record_manager(run, watch.port, watch.experiment)
     try:
         return watch.run()

@@ -19,6 +19,7 @@ from nni_hypens.data.module import Loaders
 from nni_hypens.errors import InputError
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
 from nni_hypens.utils.files import write_json
+from nni_hypens.utils.run_files import CandidateFiles
 
 NO_REASON = (
     "its trial gave no reason: it was killed (out of memory?) or could not start; see the files "
@@ -139,7 +140,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
 
     def _submit(self, specs: Sequence[TrialSpec]) -> None:
         for spec in specs:
-            write_json(self.directory / spec.id / "architecture.json", spec.architecture)
+            write_json(CandidateFiles(self.directory / spec.id).architecture, spec.architecture)
         model = self.model_space.freeze(specs[0].architecture)
         about = [asdict(spec) for spec in specs]
         model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, self.trial_directory, self.threads)

@@ -29,10 +29,9 @@ from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
 from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung
 from nni_hypens.utils.files import read_json, write_arrays, write_json
+from nni_hypens.utils.run_files import CandidateFiles
 from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
 from nni_hypens.utils.tensors import write_tensors
-
-INITIAL = "initial.safetensors"
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,9 @@ def train_candidate(
     before = (None if until is None else read_rung(directory)) or {}
     if until is not None and before.get("epoch", 0) >= until:  # by a trial that ended before it could report
         return _report(about, before, more)
+    files = CandidateFiles(directory)
     if about["warm_start"] and not before:
-        model.load_state_dict(load_file(directory / INITIAL))
+        model.load_state_dict(load_file(files.initial_weights))
     start, cpu, goes_on = time.perf_counter(), time.process_time(), False
     with TrialReports(about["id"], more) as reports:
         if until is None:
@@ -170,13 +170,13 @@ def train_candidate(
     else:
         test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not used here
         weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-        write_tensors(directory / "weights.safetensors", weights)
-        write_arrays(directory / "predictions.npz", {"val": validation, "test": test})
+        write_tensors(files.weights, weights)
+        write_arrays(files.predictions, {"val": validation, "test": test})
         image = next(iter(data.val_dataloader()))[0][:1].to(next(model.parameters()).device)
         record |= {"flops": count_flops(model, image), "latency_ms": measure_latency(model, image)}
-        write_json(directory / "metrics.json", record)
+        write_json(files.metrics, record)
         forget_rung(directory)
-    (directory / INITIAL).unlink(missing_ok=True)
+    files.initial_weights.unlink(missing_ok=True)
     return _report(about, record, more)
 
 
@@ -212,7 +212,7 @@ def network_seed(seed: int, architecture: EdgeKey, replica: int) -> int:
 
 def reached(directory: Path, until: int | None) -> dict[str, Any] | None:
     """The record of a candidate that is trained, at least to epoch ``until``; None if it is not."""
-    path = directory / "metrics.json"
+    path = CandidateFiles(directory).metrics
     record = read_json(path) if path.exists() else {}
     if record.get("status") == "trained":
         return record

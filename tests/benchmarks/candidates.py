@@ -41,7 +41,7 @@ def run_folder(out: Path, search: Path | None = None, **settings: Any) -> Run:
 
 def row(run: Run, results: dict[str, Any]) -> dict[str, Any]:
     """The figures of one run that are compared."""
-    known = [metrics for record in run.candidates() if (metrics := run.metrics(record["id"])) is not None]
+    known = [metrics for one in run.folder.read_candidates() if (metrics := run.folder.metrics(one.id)) is not None]
     trained = [item for item in results["candidates"] if item["status"] == "trained"]
     return {
         "ensemble": results["ensemble"]["nll"],

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from nni_hypens.proposals.pool import random_count
-from nni_hypens.run.adaptive_stage import GAIN, AdaptiveStage
+from nni_hypens.run.adaptive_stage import AdaptiveStage
+from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan, make_plan
 from nni_hypens.run.settings import Settings
 from nni_hypens.space.architecture import EdgeStructure
@@ -41,6 +42,15 @@ def run(searched: Path, out: Path, *more: str, **options: Any) -> Path:
     ended = command("run", *OPTIONS, "--out", out, *more, **options)
     assert ended.code == 0, ended.err
     return out
+
+
+GAIN = "expected_gain"
+
+
+def stage_of(own: Plan, out: Path, concurrency: int) -> Any:
+    """The stage of a run folder; what it proposes are candidates instead of trials."""
+    folder = RunFolder(out)
+    return AdaptiveStage(own, folder, folder.read_candidates(), concurrency, lambda candidate: candidate)  # type: ignore[arg-type, return-value]
 
 
 def records(out: Path) -> list[dict[str, Any]]:
@@ -102,7 +112,7 @@ def test_a_decision_waits_for_the_results_that_it_uses_and_for_no_others(
     found = []
     for early in (False, True):
         out, own = Path(shutil.copytree(searched, tmp_path / f"{early}")), plan()
-        stage = AdaptiveStage(own, out, records(out), concurrency, lambda record: record)  # type: ignore[arg-type, return-value]
+        stage = stage_of(own, out, concurrency)
         there = 0
         for place in range(3, 8):
             assert stage.left == 8 - place
@@ -114,7 +124,7 @@ def test_a_decision_waits_for_the_results_that_it_uses_and_for_no_others(
             if early and there < place:
                 pretend(out, f"c0{there}", 0.3 + there / 20, own)
                 there += 1
-            assert stage.propose()["id"] == f"c0{place}"  # type: ignore[index]
+            assert stage.propose().id == f"c0{place}"
         found.append([(record["text"], record.get(GAIN)) for record in records(out)])
     assert found[0] == found[1] and stage.left == 0
     assert [gain is not None for _, gain in found[0]] == [False] * 6 + [True] * 2
@@ -122,13 +132,13 @@ def test_a_decision_waits_for_the_results_that_it_uses_and_for_no_others(
 
 def test_what_failed_is_not_proposed_and_not_waited_for(searched: Path, tmp_path: Path) -> None:
     out, own = Path(shutil.copytree(searched, tmp_path / "run")), plan()
-    stage = AdaptiveStage(own, out, records(out), 1, lambda record: record)  # type: ignore[arg-type, return-value]
+    stage = stage_of(own, out, 1)
     pretend(out, "c00", 0.5, own)
     pretend(out, "c01", 0.4, own)
     assert not stage.ready(set()) and stage.ready({"c02"})  # given up in this experiment
     lost = records(out)[2]["text"]
     for place in range(3, 8):
-        assert stage.propose()["text"] != lost  # type: ignore[index]
+        assert stage.propose().text != lost
         assert stage.ready({"c02", *(f"c0{later}" for later in range(3, place + 1))})
     assert stage.left == 0 and len(records(out)) == 8
 
@@ -136,22 +146,22 @@ def test_what_failed_is_not_proposed_and_not_waited_for(searched: Path, tmp_path
 def test_a_budget_holds_for_decisions_too(searched: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(searched, tmp_path / "run"))
     small = plan(max_params=320)
-    stage = AdaptiveStage(small, out, records(out), 1, lambda record: record)  # type: ignore[arg-type, return-value]
+    stage = stage_of(small, out, 1)
     for place in range(3):
         pretend(out, f"c0{place}", 0.3 + place / 10, small)
     budget = small.budget()
     drawn = {record["text"] for record in records(out)}
     for _ in range(5):
         found = stage.propose()
-        assert found["text"] in drawn or budget(found["architecture"])  # type: ignore[index, misc]
-        pretend(out, found["id"], 0.5, small)  # type: ignore[index]
+        assert found.text in drawn or budget(found.architecture)  # type: ignore[misc]
+        pretend(out, found.id, 0.5, small)
     assert {record["source"] for record in records(out)[6:]} - {"replica"}  # some were new
 
 
 def test_large_architectures_stay_among_the_options(searched: Path, tmp_path: Path) -> None:
     """As in comparisons: all that was looked at for the start may be trained later."""
     out, own = Path(shutil.copytree(searched, tmp_path / "run")), plan()
-    rule = AdaptiveStage(own, out, records(out), 1, lambda record: record)._rule  # type: ignore[arg-type, return-value]
+    rule = stage_of(own, out, 1)._rule
     size = NetworkSize(own.space, own.image_shape)
     structure = EdgeStructure.from_space(own.space)
     seed = derive_seed(own.settings.seed, Purpose.CANDIDATES, 0)

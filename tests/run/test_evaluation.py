@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -11,24 +12,27 @@ from scipy.stats import spearmanr
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import Temperatures
 from nni_hypens.ensemble.module import apply_temperature, fit_temperature
+from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.evaluation import evaluate_pool
 
 
 def make(
     n: int = 4,
-) -> tuple[dict[str, list[np.ndarray]], np.ndarray, np.ndarray, list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[dict[str, list[np.ndarray]], np.ndarray, np.ndarray, list[Candidate], dict[str, Any]]:
     generator = np.random.default_rng(0)
     validation_labels, test_labels = generator.integers(0, 3, 30), generator.integers(0, 3, 40)
     pool = {f"c{i:02d}": [generator.dirichlet(np.ones(3), 30), generator.dirichlet(np.ones(3), 40)] for i in range(n)}
     records = [
-        {
-            "id": f"c{i:02d}",
-            "lam": None if i == 0 else float(i),
-            "shared_edges": i,
-            "supernet_nll": (1.0, 0.7, 1.3, 0.9, 0.8)[i],
-            "source": "base" if i == 0 else "draw",
-            "edges": [["n", 0, str(i)]],
-        }
+        Candidate(
+            f"c{i:02d}",
+            None if i == 0 else float(i),
+            i,
+            "base" if i == 0 else "draw",
+            (1.0, 0.7, 1.3, 0.9, 0.8)[i],
+            {},
+            (("n", 0, str(i)),),
+            "",
+        )
         for i in range(n + 1)
     ]
     trials = {name: {"validation": {}, "seconds": 1.0, "parameters": 5} for name in pool}
@@ -65,7 +69,7 @@ def test_every_number_is_what_it_says() -> None:
 
 def test_a_stopped_candidate_is_said_to_be_one() -> None:
     pool, validation, test, records, trials = make()
-    name = records[-1]["id"]
+    name = records[-1].id
     stopped = {"status": "stopped", "epoch": 5, "validation": {"nll": 0.5}, "seconds": 2.0, "parameters": 7}
     results = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, {**trials, name: stopped})
     row = results["candidates"][-1]
@@ -77,19 +81,19 @@ def test_ranking_of_the_supernet() -> None:
     """Spearman against scipy, over trained candidates alone."""
     pool, validation, test, records, trials = make()
     results = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)
-    trained = [record for record in records if record["id"] in pool]
-    after = [metrics.nll(pool[record["id"]][0], validation) for record in trained]
-    wanted = spearmanr([record["supernet_nll"] for record in trained], after).statistic
+    trained = [record for record in records if record.id in pool]
+    after = [metrics.nll(pool[record.id][0], validation) for record in trained]
+    wanted = spearmanr([record.supernet_nll for record in trained], after).statistic
     assert len(trained) == len(records) - 1  # one failed
     found = {"candidates": len(trained), "architectures": len(trained)}
     assert results["ranking"] == {"spearman": pytest.approx(wanted), **found}
-    twins = [*records[:4], {**records[3], "id": "c04"}]  # two networks of one architecture
+    twins = [*records[:4], replace(records[3], id="c04")]  # two networks of one architecture
     both = {**pool, "c04": pool["c00"]}
     results = evaluate_pool(both, validation, test, [("c01", 1.0)], 1.0, twins, {**trials, "c04": trials["c00"]})
     mean = (after[3] + after[0]) / 2
-    wanted = spearmanr([record["supernet_nll"] for record in trained], [*after[:3], mean]).statistic
+    wanted = spearmanr([record.supernet_nll for record in trained], [*after[:3], mean]).statistic
     assert results["ranking"] == {"spearman": pytest.approx(wanted), "candidates": 5, "architectures": 4}
-    alike = [{**record, "supernet_nll": 1.0} for record in records]
+    alike = [replace(record, supernet_nll=1.0) for record in records]
     for some in (alike, records[:2]):
         assert evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, some, trials)["ranking"]["spearman"] is None
 
@@ -98,15 +102,14 @@ def test_rankings_are_held_against_known_results() -> None:
     pool, validation, test, records, trials = make()
     assert "known_results" not in evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)
     known = [
-        {**record, "edges": [["n", 0, record["id"]]], "known": {"accuracy": -record["supernet_nll"]}}
-        for record in records
+        replace(record, edges=(("n", 0, record.id),), known={"accuracy": -record.supernet_nll}) for record in records
     ]
     results = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, known, trials)
     own = results["known_results"]["metrics"]["accuracy"]
     assert own["supernet_nll"] == {"spearman": pytest.approx(-1.0), "architectures": 5}
     assert own["validation_nll"]["architectures"] == 4  # one failed
     assert own["validation_nll"]["spearman"] == pytest.approx(-results["ranking"]["spearman"])
-    assert [row["known"] for row in results["candidates"]] == [record["known"] for record in known]
+    assert [row["known"] for row in results["candidates"]] == [record.known for record in known]
 
 
 def test_best_member_is_chosen_on_validation_data_alone() -> None:

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from nni_hypens import ImageData, image_evaluator
 from nni_hypens.errors import InputError
-from nni_hypens.run.folder import check_folder
 from nni_hypens.run.plan import Plan, RunObjects, make_plan
 from nni_hypens.run.settings import Settings
 from search_spaces import OneCell
@@ -58,17 +55,3 @@ def test_what_does_not_fit_is_named(data: ImageData) -> None:
     ):
         with pytest.raises(InputError, match=message):
             make()
-
-
-def test_folders(tmp_path: Path) -> None:
-    check_folder(tmp_path / "new", {"seed": 0})
-    check_folder(tmp_path, {"seed": 0})
-    (tmp_path / ".lock").touch()
-    check_folder(tmp_path, {"seed": 0})
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"seed": 0, "data": "digits", "versions": {}}))
-    check_folder(tmp_path, {"seed": 0, "data": "digits"})
-    with pytest.raises(InputError, match="data: 'digits' there, 'cifar10' here"):
-        check_folder(tmp_path, {"seed": 0, "data": "cifar10"})
-    (tmp_path / "config.yaml").write_text("[]")
-    with pytest.raises(InputError, match="config: .*holding list"):
-        check_folder(tmp_path, {"seed": 0})

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from scipy.stats import rankdata
 
 from nni_hypens import ImageData, InputError, image_evaluator, metrics
+from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan, RunObjects, make_plan
 from nni_hypens.run.sample_stage import draw_candidates, write_initial_weights
 from nni_hypens.run.settings import Settings
@@ -42,11 +44,11 @@ def test_more_candidates_are_new_ones(digits: ImageData, tmp_path: Path) -> None
     plan = plan_for(OneCell(channels=2, nodes=2, in_channels=1), digits, tmp_path)
     first = draw_candidates(plan, tmp_path, 3, [], Progress(quiet=True))
     more = draw_candidates(plan, tmp_path, 4, first, Progress(quiet=True))
-    assert [record["id"] for record in first + more] == [f"c{index:02d}" for index in range(7)]
-    assert first[0]["source"] == "base" and "base" not in {record["source"] for record in more}
+    assert [record.id for record in first + more] == [f"c{index:02d}" for index in range(7)]
+    assert first[0].source == "base" and "base" not in {record.source for record in more}
     structure = EdgeStructure.from_space(plan.space)
-    assert len({structure.key(record["architecture"]) for record in first + more}) == 7
-    assert all(record["supernet_nll"] > 0 for record in first + more)
+    assert len({structure.key(record.architecture) for record in first + more}) == 7
+    assert all(record.supernet_nll > 0 for record in first + more)
     again = draw_candidates(plan, tmp_path, 4, first, Progress(quiet=True))
     assert again == more
     with pytest.raises(InputError, match="^more: got 500"):  # 98 architectures in all
@@ -56,14 +58,14 @@ def test_more_candidates_are_new_ones(digits: ImageData, tmp_path: Path) -> None
 def test_candidates_get_their_known_results(digits: ImageData, tmp_path: Path) -> None:
     plan = plan_for(OneCell(channels=2, nodes=2, in_channels=1), digits, tmp_path / "search")
     without = draw_candidates(plan, tmp_path / "search", 4, [], Progress(quiet=True))
-    rows = [{"architecture": without[place]["architecture"], "accuracy": place} for place in (0, 2)]
+    rows = [{"architecture": without[place].architecture, "accuracy": place} for place in (0, 2)]
     (tmp_path / "known.json").write_text(json.dumps(rows))
     plan = replace(plan, known=KnownResults.read(tmp_path / "known.json", plan.space))
     found = draw_candidates(plan, tmp_path / "search", 4, [], Progress(quiet=True))
-    assert [record.pop("known") for record in found] == [{"accuracy": 0.0}, None, {"accuracy": 2.0}, None]
-    assert found == without  # the table chooses nothing
+    assert [record.known for record in found] == [{"accuracy": 0.0}, {}, {"accuracy": 2.0}, {}]
+    assert [replace(record, known=None) for record in found] == without  # the table chooses nothing
     more = draw_candidates(plan, tmp_path / "search", 2, found, Progress(quiet=True))
-    assert [record["known"] for record in more] == [None, None]
+    assert [record.known for record in more] == [{}, {}]
 
 
 def test_the_ranking_is_the_one_asked_for(digits: ImageData, tmp_path: Path) -> None:
@@ -72,13 +74,13 @@ def test_the_ranking_is_the_one_asked_for(digits: ImageData, tmp_path: Path) -> 
     found = {}
     for name in ("spread", "ensemble"):
         found[name] = draw_candidates(replace(plan, ranking=name), tmp_path, 5, [], Progress(quiet=True))
-    assert found["spread"] != found["ensemble"] and all(records[0]["source"] == "base" for records in found.values())
-    assert not {"parameters", "flops"} & set(found["spread"][0])
+    assert found["spread"] != found["ensemble"] and all(records[0].source == "base" for records in found.values())
+    assert found["spread"][0].parameters is None and found["spread"][0].flops is None
     limited = replace(plan, limits={"max_total_flops": 1e9})
     for record in draw_candidates(limited, tmp_path, 3, [], Progress(quiet=True)):
-        network = fixed_network(plan.space, record["architecture"])
-        assert record["parameters"] == sum(parameter.numel() for parameter in network.parameters())
-        assert record["flops"] == count_flops(network.eval(), torch.zeros(1, 1, 8, 8))
+        network = fixed_network(plan.space, record.architecture)
+        assert record.parameters == sum(parameter.numel() for parameter in network.parameters())
+        assert record.flops == count_flops(network.eval(), torch.zeros(1, 1, 8, 8))
 
 
 def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageData, tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     size = NetworkSize(plan.space, plan.image_shape)
     everything = draw_candidates(plan, tmp_path, 20, [], Progress(quiet=True))
     records = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
-    assert {record["source"] for record in everything} >= {"draw", "large"}
+    assert {record.source for record in everything} >= {"draw", "large"}
     sampler = ArchitectureSampler.load(tmp_path, structure)
     seed = derive_seed(plan.settings.seed, Purpose.CANDIDATES, 0)
     drawn = sampler.pool(16, plan.lam_range, seed, at_least=1)
@@ -99,18 +101,18 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     nll = [metrics.nll(predict([one], batches)[0].numpy(), labels) for one in looked_at.values()]
     score = rankdata(nll) - rankdata([size.volume(one) for one in looked_at.values()])
     best = sorted(zip(score, looked_at, strict=True), key=lambda pair: pair[0])
-    assert {structure.key(record["architecture"]) for record in records} == {key for _, key in best[:4]}
+    assert {structure.key(record.architecture) for record in records} == {key for _, key in best[:4]}
     more = draw_candidates(plan, tmp_path, 3, records, Progress(quiet=True))
-    assert len({structure.key(record["architecture"]) for record in records + more}) == 7
+    assert len({structure.key(record.architecture) for record in records + more}) == 7
 
 
 def test_promising_candidates_keep_the_budget(digits: ImageData, tmp_path: Path) -> None:
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
     plan, size = replace(plan, ranking="promising"), NetworkSize(plan.space, plan.image_shape)
-    free = [size(record["architecture"])[0] for record in draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))]
+    free = [size(record.architecture)[0] for record in draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))]
     limited = replace(plan, strategy={"max_params": min(free)})
     kept = draw_candidates(limited, tmp_path, 4, [], Progress(quiet=True))
-    assert all(size(record["architecture"])[0] <= 1 + min(free) for record in kept)
+    assert all(size(record.architecture)[0] <= 1 + min(free) for record in kept)
 
 
 @pytest.mark.parametrize(
@@ -124,18 +126,20 @@ def test_promising_candidates_keep_the_budget(digits: ImageData, tmp_path: Path)
 )
 def test_initial_weights_fit_the_network_of_a_trial(space: Any, digits: ImageData, tmp_path: Path) -> None:
     made = space()
-    plan = plan_for(made, digits, tmp_path)
+    folder = RunFolder(tmp_path)
+    search = folder.search.folder
+    plan = plan_for(made, digits, search)
     structure = EdgeStructure.from_space(plan.space)
-    sampler = ArchitectureSampler.load(tmp_path, structure)
-    records = [{"id": f"c{i}", "architecture": one.architecture} for i, one in enumerate(sampler.pool(3))]
-    write_initial_weights(plan, tmp_path, tmp_path / "candidates", records)
+    sampler = ArchitectureSampler.load(search, structure)
+    records = [Candidate.from_draw(structure, i, draw, 0.5) for i, draw in enumerate(sampler.pool(3))]
+    write_initial_weights(plan, folder, records)
     for record in records:
-        network = fixed_network(plan.space, record["architecture"])
-        weights = load_file(tmp_path / "candidates" / record["id"] / "initial.safetensors")
+        network = fixed_network(plan.space, record.architecture)
+        weights = load_file(folder.candidate(record.id).initial_weights)
         network.load_state_dict(weights)
         shape = (2, 1, 16, 16) if "in_channels" in plan.space.trace_kwargs else (2, 3, 64, 64)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        strategy = trained_strategy(plan.space, tmp_path)
+        strategy = trained_strategy(plan.space, search)
         with torch.no_grad():
-            frozen = strategy.inherited(record["architecture"]).eval()(images)
+            frozen = strategy.inherited(record.architecture).eval()(images)
             assert torch.allclose(network.eval()(images), frozen, atol=1e-6)

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from nni_hypens import ImageData, InputError, image_evaluator
+from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.settings import Settings
 from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.trials.pausing import read_rung, write_rung
 from nni_hypens.trials.services import check_service
+from nni_hypens.trials.training import network_seed
 from nni_hypens.utils.files import read_json, write_json
 
 
@@ -29,7 +32,7 @@ class Played(TrainStage):
             limits={},
             adaptive=0,
         )
-        super().__init__(plan, out, None, 1, 1, SimpleNamespace(warn=print), check_service(None))  # type: ignore[arg-type]
+        super().__init__(plan, RunFolder(out), None, 1, 1, SimpleNamespace(warn=print), check_service(None))  # type: ignore[arg-type]
         self.scores, self.epochs, self.fails = scores, epochs, {}
         self.log: list[tuple[str, int | None]] = []
         self.dies_after: int | None = None
@@ -37,24 +40,24 @@ class Played(TrainStage):
     def _experiment(self, records: Any, until: int | None, of: int, per_trial: int, more: Any = None) -> dict[str, str]:
         failed = {}
         for record in records:
-            name = record["id"]
+            name, files = record.id, self.folder.candidate(record.id)
             if self.dies_after is not None and len(self.log) >= self.dies_after:
                 raise KeyboardInterrupt
             self.log.append((name, until))
             if self.fails.get(name, -1) == until:
                 failed[name] = "too hot"
                 continue
-            rungs = (read_rung(self.folder / name) or {}).get("rungs", [])
+            rungs = (read_rung(files.folder) or {}).get("rungs", [])
             content = {"id": name, "rungs": [*rungs, {"epoch": until, "nll": self.scores[int(name[1:])]}]}
             if until in (None, self.epochs):
-                write_json(self.folder / name / "metrics.json", {**content, "status": "trained"})
+                write_json(files.metrics, {**content, "status": "trained"})
             else:
-                write_rung(self.folder / name, {**content, "epoch": until})
+                write_rung(files.folder, {**content, "epoch": until})
         return failed
 
 
-def names(*numbers: int) -> list[dict[str, Any]]:
-    return [{"id": f"c{number:02d}"} for number in numbers]
+def names(*numbers: int) -> list[Candidate]:
+    return [Candidate(f"c{number:02d}", None, 0, "draw", 1.0, {"a": number % 3}, (), "") for number in numbers]
 
 
 def statuses(out: Path, n: int) -> list[str]:
@@ -137,7 +140,7 @@ def test_a_failure_is_tried_twice_and_replaces_nobody(tmp_path: Path) -> None:
 
 
 def test_what_no_ensemble_can_keep_is_refused_before_training(tmp_path: Path) -> None:
-    records = [{**record, "parameters": 100 + i, "flops": 1000} for i, record in enumerate(names(*range(8)))]
+    records = [replace(record, parameters=100 + i, flops=1000) for i, record in enumerate(names(*range(8)))]
     stage = Played(tmp_path, SCORES, members=3)
     stage.plan.limits = {"max_total_flops": 3000.0, "max_total_params": 302.0, "max_latency_ms": 1.0}
     with pytest.raises(InputError, match="^max_total_params: got 302; expected at least 303, .* 3 cheapest"):
@@ -149,7 +152,7 @@ def test_what_no_ensemble_can_keep_is_refused_before_training(tmp_path: Path) ->
 
 
 def test_the_cheapest_go_on_under_a_limit(tmp_path: Path) -> None:
-    records = [{**record, "parameters": 100 + i, "flops": 9} for i, record in enumerate(names(*range(8)))]
+    records = [replace(record, parameters=100 + i, flops=9) for i, record in enumerate(names(*range(8)))]
     stage = Played(tmp_path, SCORES, members=2)
     stage.plan.limits = {"max_total_params": 201.0}
     stage.run(records)
@@ -161,3 +164,17 @@ def test_too_few_is_an_error(tmp_path: Path) -> None:
     stage.fails = {f"c{i:02d}": None for i in range(3)}
     with pytest.raises(RuntimeError, match="only 1 of 4 .* 2 members; .*too hot"):
         stage.run(names(*range(4)))
+
+
+def test_a_seed_belongs_to_an_architecture_and_its_replica(tmp_path: Path) -> None:
+    """Not to a place: the same network has the same seed in another order, and in a comparison."""
+    stage = Played(tmp_path, SCORES)
+    stage.plan.settings = replace(stage.plan.settings, seed=3)
+    stage.__dict__["_structure"] = SimpleNamespace(key=str)
+    first, second = names(0, 1, 2, 3), names(2, 1, 0, 3)  # 0 and 3 have the same architecture
+    seeds = []
+    for stage.candidates in (first, second):
+        seeds.append({one.id: stage._trial(one).seed for one in stage.candidates})
+    assert seeds[0] == seeds[1] and len(set(seeds[0].values())) == 4
+    assert seeds[0]["c00"] == network_seed(3, str({"a": 0}), 0)
+    assert seeds[0]["c03"] == network_seed(3, str({"a": 0}), 1)

@@ -18,7 +18,6 @@ from nni.nas.hub.pytorch import NasBench201
 from scipy.stats import spearmanr
 
 from nni_hypens import EdgeStructure, InputError, KnownResults
-from nni_hypens.run.evaluation import known_ranking
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.space.nasbench201 import nasbench201_labels, nasbench201_sample, nasbench201_string
 from search_spaces import DartsSpace, OneCell
@@ -232,51 +231,6 @@ def test_empty_cells_are_missing_and_a_table_of_pandas_is_read(bench201: EdgeStr
         known = KnownResults.read(tmp_path / name, bench201)
         assert [known.lookup(sample) for sample in samples] == expected
     assert len(KnownResults(bench201, frame.to_dict("records"))) == 3
-
-
-# ---- the ranking --------------------------------------------------------------------------------------------------
-
-
-def records(n: int, known: Any) -> list[dict[str, Any]]:
-    generator = np.random.default_rng(n)
-    return [
-        {"id": f"c{i:02d}", "edges": [["node", 0, str(i)]], "supernet_nll": float(generator.uniform()), **known(i)}
-        for i in range(n)
-    ]
-
-
-def test_the_ranking_is_spearmans_over_what_is_known() -> None:
-    accuracy = np.random.default_rng(5).uniform(size=12)
-    found = records(12, lambda i: {"known": {"accuracy": float(accuracy[i])} if i % 3 else None})
-    nll = {f"c{i:02d}": float(-accuracy[i]) for i in range(10)}  # two have failed
-    ranking = known_ranking(found, nll)
-    assert ranking is not None and (ranking["candidates"], ranking["found"]) == (12, 8)
-    places = [i for i in range(12) if i % 3]
-    expected = spearmanr([found[i]["supernet_nll"] for i in places], accuracy[places]).statistic
-    own = ranking["metrics"]["accuracy"]
-    assert own["supernet_nll"] == {"spearman": pytest.approx(expected), "architectures": 8}
-    assert own["validation_nll"] == {"spearman": pytest.approx(-1.0), "architectures": 6}
-
-
-def test_networks_of_one_architecture_count_once() -> None:
-    found = records(6, lambda i: {"known": {"accuracy": i % 3}})
-    for i, record in enumerate(found):
-        record |= {"edges": [["node", 0, str(i % 3)]], "supernet_nll": float(i % 3)}
-    ranking = known_ranking(found, {"c00": 5.0, "c03": 1.0, "c01": 2.0, "c04": 2.0, "c02": 0.0, "c05": 1.0})
-    assert ranking is not None
-    own = ranking["metrics"]["accuracy"]
-    assert own["supernet_nll"] == {"spearman": pytest.approx(1.0), "architectures": 3}
-    assert own["validation_nll"] == {"spearman": pytest.approx(-1.0), "architectures": 3}  # means 3, 2, 0.5
-
-
-def test_without_a_table_there_is_no_ranking_and_too_few_have_none() -> None:
-    assert known_ranking(records(5, lambda i: {}), {}) is None
-    none = known_ranking(records(5, lambda i: {"known": None}), {})
-    assert none == {"candidates": 5, "found": 0, "metrics": {}}
-    few = known_ranking(records(2, lambda i: {"known": {"accuracy": i, "nll": None}}), {"c00": 1.0})
-    assert few is not None
-    assert few["metrics"]["accuracy"]["supernet_nll"] == {"spearman": None, "architectures": 2}
-    assert few["metrics"]["nll"]["validation_nll"] == {"spearman": None, "architectures": 0}
 
 
 # ---- a run --------------------------------------------------------------------------------------------------------

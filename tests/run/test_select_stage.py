@@ -13,9 +13,12 @@ import pytest
 
 from nni_hypens import InputError, metrics
 from nni_hypens.ensemble.calibration import Temperatures, fit_temperature
-from nni_hypens.run.pipeline import Run
+from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.select_stage import select_stage
 from nni_hypens.run.settings import Settings
 from nni_hypens.selection import METHODS, OBJECTIVES, select
+from nni_hypens.utils.files import write_arrays, write_json
 
 
 def stage(
@@ -23,26 +26,29 @@ def stage(
 ) -> dict[str, Any]:
     """Run the stage over predictions on disk, with an ensemble that only records what it is made of."""
     made: dict[str, Any] = {}
+    folder = RunFolder(out)
     names = [f"c{i}" for i in range(len(probs))]
-    for name, values in zip(names, probs, strict=True):
-        (out / "candidates" / name).mkdir(parents=True)
-        np.savez(out / "candidates" / name / "predictions.npz", val=values, test=values)
+    folder.write_candidates([Candidate(name, None, 0, "draw", 1.0, {}, (), "") for name in names])
+    for i, (name, values) in enumerate(zip(names, probs, strict=True)):
+        write_arrays(folder.candidate(name).predictions, {"val": values, "test": values})
+        costs = {"parameters": 100 * (i + 1), "flops": 10, "latency_ms": latency[i] if latency else 0.5}
+        write_json(folder.candidate(name).metrics, {"status": "trained", **costs})
 
-    def build(members: list[str], weights: list[float], temperatures: Temperatures) -> SimpleNamespace:
+    def build(
+        plan: Any, folder: RunFolder, members: list[str], weights: list[float], temperatures: Temperatures
+    ) -> SimpleNamespace:
         made.update(members=members, weights=weights, temperature=temperatures.ensemble)
         return SimpleNamespace(save=lambda folder: made.update(folder=folder))
 
-    plan = SimpleNamespace(
+    plan: Any = SimpleNamespace(
         settings=config,
         selection_options=config.selection_options(),
         limits=config.total_limits,
         data=SimpleNamespace(labels=lambda split: labels),
     )
-    costs = {
-        name: {"parameters": 100 * (i + 1), "flops": 10, "latency_ms": latency[i] if latency else 0.5}
-        for i, name in enumerate(names)
-    }
-    Run.select(SimpleNamespace(out=out, plan=plan, trained=lambda: names, _build=build, metrics=costs.get))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nni_hypens.run.select_stage.build_ensemble", build)
+        select_stage(plan, folder)
     return made
 
 
@@ -110,3 +116,9 @@ def test_a_limit_that_nothing_keeps_is_named(tmp_path: Path, method: str) -> Non
     with pytest.raises(InputError, match="^max_latency_ms: got 1.4; expected at least 1.5, .* 3 cheapest"):
         stage(tmp_path, probs, labels, config)
     assert not (tmp_path / "ensemble").exists()
+
+
+def test_too_few_trained_candidates_are_refused(tmp_path: Path) -> None:
+    config = Settings(members=3, candidates=6)
+    with pytest.raises(InputError, match="^out: .* 2 trained"):
+        stage(tmp_path, np.full((2, 4, 2), 0.5), np.arange(4) % 2, config)

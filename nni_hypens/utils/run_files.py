@@ -1,0 +1,176 @@
+"""Where each file of a run folder is. Every package takes the paths from here, so that no file has two names.
+
+`nni_hypens.run.folder.RunFolder` adds who writes a file, and when a stage is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class CandidateFiles:
+    """Files of one candidate.
+
+    Args:
+        folder: Its folder, ``candidates/ID``.
+    """
+
+    folder: Path
+
+    @property
+    def architecture(self) -> Path:
+        return self.folder / "architecture.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """Written last: a candidate that has it is trained, stopped or failed."""
+        return self.folder / "metrics.json"
+
+    @property
+    def initial_weights(self) -> Path:
+        """Weights inherited from the supernet; removed after training."""
+        return self.folder / "initial.safetensors"
+
+
+@dataclass(frozen=True)
+class SearchFiles:
+    """Files of a search.
+
+    Args:
+        folder: Its folder, ``search``.
+    """
+
+    folder: Path
+
+    @property
+    def base(self) -> Path:
+        """Written last: a folder that has it holds a finished search."""
+        return self.folder / "base.json"
+
+    @property
+    def hypernetwork(self) -> Path:
+        return self.folder / "hypernetwork.safetensors"
+
+    @property
+    def supernet(self) -> Path:
+        return self.folder / "supernet.safetensors"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.csv"
+
+    @property
+    def summary(self) -> Path:
+        return self.folder / "summary.json"
+
+    @property
+    def ranking(self) -> Path:
+        """How many architectures were ranked on the supernet, and the seconds it took."""
+        return self.folder / "ranking.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints; removed after the search."""
+        return self.folder / "checkpoint"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the loggers."""
+        return self.folder / "logs"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Files of a run.
+
+    Args:
+        out: The run folder.
+    """
+
+    out: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings and versions; claims the folder."""
+        return self.out / "config.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.out / ".lock"
+
+    @property
+    def search(self) -> SearchFiles:
+        return SearchFiles(self.out / "search")
+
+    @property
+    def candidates(self) -> Path:
+        return self.out / "candidates.json"
+
+    @property
+    def candidates_folder(self) -> Path:
+        return self.out / "candidates"
+
+    def candidate(self, name: str) -> CandidateFiles:
+        """Files of the candidate with this id."""
+        return CandidateFiles(self.candidates_folder / name)
+
+    @property
+    def training_time(self) -> Path:
+        """Wall time of all training."""
+        return self.candidates_folder / "wall.json"
+
+    @property
+    def ensemble(self) -> Path:
+        """Folder of the ensemble."""
+        return self.out / "ensemble"
+
+    @property
+    def ensemble_index(self) -> Path:
+        """Written last: a folder that has it holds a finished ensemble."""
+        return self.ensemble / "ensemble.json"
+
+    @property
+    def selection(self) -> Path:
+        return self.ensemble / "selection.json"
+
+    @property
+    def results(self) -> Path:
+        return self.out / "results.json"
+
+    @property
+    def examples(self) -> Path:
+        """Test images that the report shows."""
+        return self.out / "examples.json"
+
+    @property
+    def report(self) -> Path:
+        return self.out / "report.html"
+
+    @property
+    def nni(self) -> Path:
+        """Folder of NNI's experiments."""
+        return self.out / "nni"
+
+    @property
+    def manager(self) -> Path:
+        """NNI's manager that is running, if any."""
+        return self.nni / "manager.json"
+
+    @property
+    def known_hosts(self) -> Path:
+        """Keys of remote machines."""
+        return self.nni / "known_hosts"

@@ -1,0 +1,111 @@
+"""What a run does in which order, with the stages played: real ones are in tests/end_to_end/test_run.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nni_hypens.errors import InputError
+from nni_hypens.run import pipeline
+from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.pipeline import STAGES, Run
+from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.utils.files import write_json
+
+
+def candidates(n: int, first: int = 0) -> list[Candidate]:
+    return [Candidate(f"c{i:02d}", None, i, "draw", 0.5, {"a": i}, (), "") for i in range(first, first + n)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    settings = Settings(candidates=8, members=2)
+    plan: Any = SimpleNamespace(settings=settings, adaptive=5, identity={"seed": 0}, command="nni-hypens run")
+    return Run(plan, tmp_path, Runtime(concurrency=1, quiet=True))
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_stages_run_in_order_while_the_folder_is_locked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+    for stage in STAGES:
+
+        def play(stage: str = stage) -> None:
+            with pytest.raises(InputError, match="in use"), RunFolder(run.out).locked():
+                pass
+            order.append(stage)
+
+        monkeypatch.setattr(run, stage, play)
+    write_json(run.folder.results, {"ensemble": {}})
+    assert run.run() == {"ensemble": {}} and order == list(STAGES)
+
+
+def test_a_folder_is_claimed_once_and_a_finished_run_checks_nothing_more(run: Run) -> None:
+    run.prepare()
+    assert run.folder.config.exists() and not run.finished
+    touch(run.folder.results, run.folder.report)
+    run.service = None  # type: ignore[assignment]  # a finished run does not ask for it
+    run.prepare()
+    assert run.finished
+
+
+def test_as_many_are_drawn_as_adaptive_training_does_not_propose(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "draw_candidates", lambda plan, folder, n, known, progress: candidates(n, len(known)))
+    with pytest.raises(InputError, match="nni-hypens search"):
+        run.sample()
+    touch(run.folder.search.base)
+    run.sample()
+    assert run.folder.read_candidates() == candidates(3)
+    run.sample()  # done
+    assert run.folder.read_candidates() == candidates(3)
+
+
+def test_more_candidates_take_the_choice_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "draw_candidates", lambda plan, folder, n, known, progress: candidates(n, len(known)))
+    folder = run.folder
+    chosen = (folder.ensemble_index, folder.results, folder.examples, folder.report)
+    touch(folder.search.base, folder.candidate("c00").metrics, *chosen)
+    folder.write_candidates(candidates(3))
+    run.sample(more=2)
+    assert folder.read_candidates() == candidates(5)
+    assert not any(path.exists() for path in chosen) and folder.candidate("c00").metrics.exists()
+
+
+def test_what_is_damaged_is_trained_anew_while_it_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[str] = []
+    stage = SimpleNamespace(run=lambda found: trained.extend(one.id for one in found))
+    monkeypatch.setattr(pipeline, "TrainStage", lambda *arguments: stage)
+    run.folder.write_candidates(candidates(2))
+    write_json(run.folder.candidate("c01").metrics, {"status": "trained"})  # without weights
+    touch(run.folder.ensemble_index, run.folder.results)
+    run.train()  # nobody needs it any more
+    assert not trained and run.folder.candidate("c01").metrics.exists()
+    run.folder.results.unlink()
+    run.train()
+    assert trained == ["c00", "c01"] and not run.folder.candidate("c01").metrics.exists()
+    trained.clear()
+    run.train()  # the choice is made, and nothing is damaged
+    assert not trained
+
+
+def test_remote_trials_are_refused_before_the_folder_is_claimed(run: Run) -> None:
+    for name in ("warm_start", "halving"):
+        run.plan.settings = replace(Settings(), **{name: True})  # type: ignore[misc]
+        run.service = SimpleNamespace(fetches=True, ports=())  # type: ignore[assignment]
+        with pytest.raises(InputError, match=f"^{name}"):
+            run.prepare()
+    assert not run.folder.config.exists()
+
+
+def test_a_report_needs_results(run: Run) -> None:
+    with pytest.raises(InputError, match="nni-hypens evaluate"):
+        run.report()

@@ -6,8 +6,6 @@ from .corruptions import (
 from .module import (
     SPLITS as SPLITS,
     ImageData as ImageData,
-    LabelledData as LabelledData,
-    Loaders as Loaders,
 )
 from .names import (
     NAMED_SETS as NAMED_SETS,
@@ -16,4 +14,8 @@ from .names import (
 )
 from .ood import (
     ood_images as ood_images,
+)
+from .protocols import (
+    LabelledData as LabelledData,
+    Loaders as Loaders,
 )

@@ -1,21 +1,17 @@
-"""Arrays of images and labels: reading idx files, the checks that every array passes, and subsets by class."""
+"""Arrays of images and labels: idx files, checks, subsets by class, and statistics of channels."""
 
 from __future__ import annotations
 
 import gzip
 import math
 import zlib
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset
 
-from nni_hypens.data.names import AUGMENTATION_NAMES
 from nni_hypens.errors import InputError
+from nni_hypens.utils.images import chunks
 
 MIN_SIDE = 8
 
@@ -116,80 +112,6 @@ def _is_finite(image: np.ndarray) -> bool:
         return bool(np.isfinite(image.astype(np.float32, copy=False)).all())
 
 
-# Pixel values converted at a time: 32 MB as float64, whatever the size of the images.
-_CHUNK_VALUES = 2**22
-Batch = tuple[torch.Tensor, torch.Tensor]
-
-
-class ImageBatches(Dataset[Batch]):
-    """Images in memory, handed out a whole batch at a time by one `index_select`.
-
-    torch's DataLoader calls `__getitems__` with the indices of a batch; with `as_batch` for collate function there is
-    no work per example, while samplers (also the distributed ones that Lightning puts in) still see single examples.
-
-    Args:
-        images: `N x C x H x W`, float32.
-        labels: `N`, int64.
-        augment: Applied to the images of each batch; None for no change.
-    """
-
-    def __init__(
-        self, images: torch.Tensor, labels: torch.Tensor, augment: Callable[[torch.Tensor], torch.Tensor] | None = None
-    ) -> None:
-        self.images = images
-        self.labels = labels
-        self.augment = augment
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Batch:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        rows = torch.as_tensor(indices, dtype=torch.int64)
-        images = self.images.index_select(0, rows)
-        return images if self.augment is None else self.augment(images), self.labels.index_select(0, rows)
-
-
-def as_batch(batch: Batch) -> Batch:
-    """Collate function for `ImageBatches`, whose batches need no collating."""
-    return batch
-
-
-def random_crop(images: torch.Tensor, flip: bool = False) -> torch.Tensor:
-    """Shift each image at random over a border of zeros, and mirror every second one if asked.
-
-    The border is 4 pixels as usual for CIFAR (He et al. 2016, section 4.2), less for images below 32 pixels: an
-    eighth of the height, at least 1. Zero is the mean of normalised images. Draws come from torch's global generator.
-
-    Args:
-        images: `B x C x H x W`.
-        flip: Whether to mirror each image left to right with probability 1/2.
-
-    Returns:
-        A new tensor of the same shape.
-    """
-    n, channels, height, width = images.shape
-    border = max(1, min(4, height // 8))
-    padded = torch.nn.functional.pad(images, (border, border, border, border))
-    top, left = torch.randint(0, 2 * border + 1, (2, n, 1))
-    rows = top + torch.arange(height)
-    columns = torch.arange(width).expand(n, width)
-    if flip:
-        columns = torch.where(torch.rand(n, 1) < 0.5, width - 1 - columns, columns)
-    columns = left + columns
-    picture = torch.arange(n)[:, None, None, None]
-    channel = torch.arange(channels)[None, :, None, None]
-    return padded[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
-
-
-AUGMENTATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = dict(
-    zip(AUGMENTATION_NAMES, (None, random_crop, partial(random_crop, flip=True)), strict=True)
-)
-
-
 def channel_statistics(images: np.ndarray, rows: np.ndarray, scale: float) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, over the chosen images after division by `scale`.
 
@@ -202,37 +124,11 @@ def channel_statistics(images: np.ndarray, rows: np.ndarray, scale: float) -> tu
         C means and C standard deviations (population); a constant channel has standard deviation 1, so that
         normalising leaves zeros rather than dividing by zero.
     """
-    chunks = _chunks(images, rows)
+    parts = list(chunks(images, rows))
     count = len(rows) * images.shape[1] * images.shape[2]
-    mean = sum((images[chunk] / scale).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks) / count
-    squares = [np.square(images[chunk] / scale - mean).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks]
+    mean = sum((images[chunk] / scale).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in parts) / count
+    squares = [np.square(images[chunk] / scale - mean).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in parts]
     std = np.sqrt(sum(squares) / count)
     # Relative to the mean: rounding alone gives a constant channel a standard deviation near 1e-17.
     std = np.where(std > 1e-7 * np.maximum(np.abs(mean), 1e-7), std, 1.0)
     return mean.tolist(), std.tolist()
-
-
-def normalise(images: np.ndarray, rows: np.ndarray, input_spec: dict[str, Any]) -> torch.Tensor:
-    """Turn source images into network input: `(x / scale - mean) / std`, channels first.
-
-    Args:
-        images: `N x H x W x C`.
-        rows: Which images.
-        input_spec: As `ImageData.input_spec`.
-
-    Returns:
-        `len(rows) x C x H x W`, float32.
-    """
-    scale, mean, std = (np.asarray(input_spec[key], dtype=np.float64) for key in ("scale", "mean", "std"))
-    result = torch.empty(len(rows), images.shape[3], images.shape[1], images.shape[2])
-    start = 0
-    for chunk in _chunks(images, rows):
-        values = (images[chunk] / scale - mean) / std
-        result[start : start + len(chunk)] = torch.from_numpy(values).permute(0, 3, 1, 2)
-        start += len(chunk)
-    return result
-
-
-def _chunks(images: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
-    step = max(1, _CHUNK_VALUES // images[0].size)
-    return [rows[start : start + step] for start in range(0, len(rows), step)]

@@ -1,17 +1,16 @@
-"""Data modules: images in memory, split for search and training, and rebuilt in an NNI trial from a few arguments.
+"""`ImageData`: images in memory, split for search and training, rebuilt in an NNI trial from a few arguments.
 
-`ImageData` is traced by NNI: what travels to a trial are its constructor's arguments, never a tensor. A traced class is
-a subclass of the one written here, under the same name, so `isinstance(data, ImageData)` and attributes work as usual.
+`ImageData` is traced by NNI: a trial receives its constructor's arguments, never a tensor. The traced class is a
+subclass of the class written here, with the same name, so `isinstance(data, ImageData)` and attributes work as usual.
 """
 
 from __future__ import annotations
 
 import copyreg
-import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import nni
 import numpy as np
@@ -19,18 +18,12 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from nni_hypens.data.arrays import (
-    AUGMENTATIONS,
-    Batch,
-    ImageBatches,
-    as_batch,
-    channel_statistics,
-    check_arrays,
-    normalise,
-    stratified_subset,
-)
+from nni_hypens.data.arrays import channel_statistics, check_arrays, stratified_subset
+from nni_hypens.data.batches import AUGMENTATIONS, Batch, ImageBatches, as_batch
 from nni_hypens.data.sources import Source, open_source
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import check_whole
+from nni_hypens.utils.images import normalise
 from nni_hypens.utils.seeds import Purpose, seed_words
 
 SPLITS = ("train", "validation", "test")
@@ -51,7 +44,7 @@ class _Split:
 
 @dataclass
 class _Prepared:
-    """What `prepare` finds out; `classes` are the source's labels in ascending order."""
+    """Result of `prepare`; `classes` are the source's labels in ascending order."""
 
     source: Source
     classes: np.ndarray
@@ -59,38 +52,6 @@ class _Prepared:
     input_spec: dict[str, Any]
     splits: dict[str, _Split] = field(default_factory=dict)
     test_count: int | None = None
-
-
-class Loaders(Protocol):
-    """A data module with batches `(images, labels)` for evaluation."""
-
-    def val_dataloader(self) -> Any:
-        """Batches of the validation split, in a fixed order."""
-
-    def test_dataloader(self) -> Any:
-        """Batches of the test split, in a fixed order."""
-
-
-class LabelledData(Loaders, Protocol):
-    """What a run asks of a data module for classification: see `ImageData`, which has it all."""
-
-    @property
-    def input_spec(self) -> dict[str, Any]:
-        """What networks expect: `channels, height, width, scale, mean, std`."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes C."""
-
-    @property
-    def class_names(self) -> list[str]:
-        """Name of each class."""
-
-    def labels(self, split: str) -> np.ndarray:
-        """Labels 0..C-1 of a split, in the order of its loader."""
-
-    def describe(self) -> dict[str, Any]:
-        """Summary for JSON."""
 
 
 @nni.trace
@@ -114,7 +75,15 @@ class ImageData(pl.LightningDataModule):
         split_seed: Seed of the splits, 0..2^32-1. The splits are stratified by label.
 
     Raises:
-        InputError: If an argument can be seen to be wrong without opening a file.
+        InputError: If an argument is wrong. Files are not opened before `prepare`.
+
+    Example:
+        >>> data = ImageData("digits", train_size=100, validation_size=50, test_size=40)
+        >>> data.input_spec["channels"], data.num_classes
+        (1, 10)
+        >>> images, labels = next(iter(data.val_dataloader()))
+        >>> images.shape, labels.shape
+        (torch.Size([50, 1, 8, 8]), torch.Size([50]))
     """
 
     def __init__(
@@ -134,15 +103,15 @@ class ImageData(pl.LightningDataModule):
         open_source(source, root)
         self.source = source
         self.root = root
-        self.train_size = None if train_size is None else _whole("train_size", train_size)
+        self.train_size = None if train_size is None else check_whole("data.train_size", train_size)
         self.validation_size = _share_or_number("validation_size", validation_size)
-        self.test_size = None if test_size is None else _whole("test_size", test_size)
-        self.batch_size = _whole("batch_size", batch_size)
-        self.eval_batch_size = _whole("eval_batch_size", eval_batch_size)
+        self.test_size = None if test_size is None else check_whole("data.test_size", test_size)
+        self.batch_size = check_whole("data.batch_size", batch_size)
+        self.eval_batch_size = check_whole("data.eval_batch_size", eval_batch_size)
         if not isinstance(augment, str) or augment not in AUGMENTATIONS:
             raise InputError("data.augment", repr(augment), f"one of {', '.join(AUGMENTATIONS)}")
         self.augment = augment
-        self.split_seed = _whole("split_seed", split_seed, low=0, high=2**32 - 1)
+        self.split_seed = check_whole("data.split_seed", split_seed, 0, 2**32 - 1)
         self._prepared: _Prepared | None = None
 
     @property
@@ -166,7 +135,7 @@ class ImageData(pl.LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """Summary for JSON: source, sizes of the splits, input_spec, num_classes, class_names.
 
-        The size of the test split is None until `test_size` or something that opened the test arrays tells it.
+        The size of the test split is None if `test_size` is not given and the test arrays were not opened yet.
         """
         ready = self._ready()
         sizes: dict[str, int | None] = {split: len(ready.splits[split].labels) for split in ("train", "validation")}
@@ -235,7 +204,7 @@ class ImageData(pl.LightningDataModule):
             names = [known[c] if known and c < len(known) else str(c) for c in classes.tolist()]
             prepared = _Prepared(source, classes, names, spec)
             for split, rows in (("train", train), ("validation", validation)):
-                prepared.splits[split] = _Split(rows, normalise(images, rows, spec), labels[rows])
+                prepared.splits[split] = _make_split(images, labels, rows, spec)
             self._prepared = prepared
         return self._prepared
 
@@ -288,7 +257,7 @@ class ImageData(pl.LightningDataModule):
         ready = self._ready()
         if split not in ready.splits:
             images, labels, rows = self._read_test()
-            ready.splits[split] = _Split(rows, normalise(images, rows, ready.input_spec), labels[rows])
+            ready.splits[split] = _make_split(images, labels, rows, ready.input_spec)
         return ready.splits[split]
 
     def prepare_data(self) -> None:
@@ -344,11 +313,8 @@ class ImageData(pl.LightningDataModule):
         self.__dict__["_nni_symbol"] = getattr(type(self), "__wrapped__", type(self))
 
 
-def _whole(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
-    good = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not good or value < low or (high is not None and value > high):
-        raise InputError(f"data.{name}", repr(value), f"a whole number, {low} " + (f"to {high}" if high else "or more"))
-    return int(value)
+def _make_split(images: np.ndarray, labels: np.ndarray, rows: np.ndarray, input_spec: dict[str, Any]) -> _Split:
+    return _Split(rows, torch.from_numpy(normalise(images, input_spec, rows)), labels[rows])
 
 
 def _share_or_number(name: str, value: Any) -> int | float:
@@ -356,7 +322,7 @@ def _share_or_number(name: str, value: Any) -> int | float:
         if not 0 < value < 1:
             raise InputError(f"data.{name}", value, "a share between 0 and 1, or a whole number of images")
         return float(value)
-    return _whole(name, value)
+    return check_whole(f"data.{name}", value)
 
 
 def _check_classes(classes: np.ndarray, labels: np.ndarray) -> None:

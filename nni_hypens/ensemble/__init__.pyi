@@ -9,9 +9,11 @@ from .export import (
     Exported as Exported,
     export_ensemble as export_ensemble,
 )
+from .info import (
+    EnsembleInfo as EnsembleInfo,
+)
 from .module import (
     Ensemble as Ensemble,
-    EnsembleInfo as EnsembleInfo,
     evaluation as evaluation,
 )
 from .names import (

@@ -12,13 +12,14 @@ from scipy.special import log_softmax, softmax
 
 from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.errors import InputError
-from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_labels, check_probabilities
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_predictions, check_probabilities
+from nni_hypens.utils.checks import one_of
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
 
 class Temperatures(NamedTuple):
-    """What an ensemble is calibrated with; 1 changes nothing.
+    """Temperatures of a calibrated ensemble; 1 changes nothing.
 
     Attributes:
         ensemble: Applied to the averaged probabilities.
@@ -41,9 +42,17 @@ def apply_temperature(probs: ArrayLike, temperature: float) -> NDArray[np.float6
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> apply_temperature([[0.9, 0.1]], 2.0).round(3)
+        array([[0.75, 0.25]])
     """
     check_temperature(temperature)
-    tempered: NDArray[np.float64] = softmax(_log(check_probabilities(probs)) / temperature, axis=1)
+    return _apply(check_probabilities(probs), temperature)
+
+
+def _apply(p: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    tempered: NDArray[np.float64] = softmax(_log(p) / temperature, axis=1)
     return tempered
 
 
@@ -52,7 +61,7 @@ def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | No
 
     Minimises the NLL of `softmax(ln p / T)` (Rahaman & Thiery 2021, section 4), summed over the examples, plus
     `(ln T)^2 / (2 prior_scale^2)`. The source has no such term. It is worth about one example, so a thousand examples
-    outweigh it; but where an ensemble is right on every one of a few hundred, the NLL alone has no minimum and sends T
+    outweigh it. But if an ensemble is right on all of a few hundred examples, the NLL alone has no minimum and drives T
     to its bound, which costs dearly on the first error in test data.
 
     The variable is ln T, so that the bounds and the prior are those of a scale; the gradient is exact.
@@ -60,18 +69,25 @@ def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | No
     Args:
         probs: `N x C` validation probabilities.
         labels: `N` integers in 0..C-1.
-        prior_scale: Standard deviation of ln T before any data is seen; None for none of it (maximum likelihood).
+        prior_scale: Standard deviation of ln T in the prior; None for no prior (maximum likelihood).
 
     Returns:
         T in [0.05, 20], never worse on these data than T = 1.
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> round(fit_temperature([[0.9, 0.1], [0.9, 0.1], [0.8, 0.2]], [0, 1, 0]), 2)  # overconfident
+        1.27
     """
-    p = check_probabilities(probs)
-    y = check_labels(labels, *p.shape)
+    p, y = check_predictions(probs, labels)
     if prior_scale is not None and not prior_scale > 0:
         raise InputError("prior_scale", prior_scale, "a number above 0, or None")
+    return _fit(p, y, prior_scale)
+
+
+def _fit(p: NDArray[np.float64], y: NDArray[np.int64], prior_scale: float | None = 0.5) -> float:
     log_p, rows = _log(p), np.arange(len(y))
     precision = 0.0 if prior_scale is None else 1 / (prior_scale**2 * len(y))
 
@@ -95,16 +111,22 @@ def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | No
 
 
 def _log(probs: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log(np.maximum(probs, PROBABILITY_FLOOR))
+    # averages of probabilities may be a rounding error above 1
+    return np.log(np.clip(probs, PROBABILITY_FLOOR, 1.0))
 
 
 def check_temperature(temperature: float) -> None:
+    """Check that a temperature is a finite number above 0.
+
+    Raises:
+        InputError: It is not.
+    """
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError("temperature", temperature, "a finite number above 0")
 
 
 def calibrate(method: str, probs: ArrayLike, weights: ArrayLike, labels: ArrayLike) -> Temperatures:
-    """Fit the temperatures of one way to calibrate.
+    """Fit the temperatures of a calibration method.
 
     Args:
         method: One of `CALIBRATIONS`.
@@ -117,16 +139,20 @@ def calibrate(method: str, probs: ArrayLike, weights: ArrayLike, labels: ArrayLi
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> members = [[[0.9, 0.1], [0.9, 0.1]], [[0.8, 0.2], [0.6, 0.4]]]
+        >>> calibrate("none", members, [0.5, 0.5], [0, 1])
+        Temperatures(ensemble=1.0, members=(1.0, 1.0))
     """
-    p = check_probabilities(probs, ndim=3)
+    one_of("calibration", method, CALIBRATIONS)
+    p, y = check_predictions(probs, labels, ndim=3)
     nothing = Temperatures(1.0, (1.0,) * len(p))
-    if method == "none":
-        return nothing
     if method == "members":
-        return nothing._replace(members=tuple(fit_temperature(member, labels) for member in p))
+        return nothing._replace(members=tuple(_fit(member, y) for member in p))
     if method == "ensemble":
-        return nothing._replace(ensemble=fit_temperature(np.tensordot(np.asarray(weights), p, axes=1), labels))
-    raise InputError("calibration", repr(method), f"one of {', '.join(CALIBRATIONS)}")
+        return nothing._replace(ensemble=_fit(np.tensordot(np.asarray(weights), p, axes=1), y))
+    return nothing
 
 
 def combine(probs: ArrayLike, weights: ArrayLike, temperatures: Temperatures) -> NDArray[np.float64]:
@@ -142,9 +168,16 @@ def combine(probs: ArrayLike, weights: ArrayLike, temperatures: Temperatures) ->
 
     Raises:
         InputError: If an argument is not of that form.
+
+    Example:
+        >>> members = [[[0.9, 0.1]], [[0.7, 0.3]]]
+        >>> combine(members, [0.5, 0.5], Temperatures(ensemble=2.0, members=(1.0, 1.0))).round(3)
+        array([[0.667, 0.333]])
     """
-    p = np.tensordot(np.asarray(weights), temper_members(probs, temperatures), axes=1)
-    return p if temperatures.ensemble == 1 else apply_temperature(p, temperatures.ensemble)
+    check_temperature(temperatures.ensemble)
+    tempered = temper_members(probs, temperatures)
+    p = np.tensordot(np.asarray(weights), tempered, axes=1)
+    return p if temperatures.ensemble == 1 else _apply(p, temperatures.ensemble)
 
 
 def temper_members(probs: ArrayLike, temperatures: Temperatures) -> NDArray[np.float64]:
@@ -155,7 +188,10 @@ def temper_members(probs: ArrayLike, temperatures: Temperatures) -> NDArray[np.f
     """
     p = check_probabilities(probs, ndim=3)
     if len(temperatures.members) != len(p):
-        raise InputError("temperatures.members", f"{len(temperatures.members)} of them", f"{len(p)}, one per member")
-    # A temperature of 1 is left out altogether: taking the logarithm with its floor would change the last digits.
+        got = f"{len(temperatures.members)} temperatures"
+        raise InputError("temperatures.members", got, f"{len(p)}, one per member")
+    for temperature in temperatures.members:
+        check_temperature(temperature)
+    # A temperature of 1 is skipped: the logarithm with its floor would change the last digits.
     pairs = zip(p, temperatures.members, strict=True)
-    return np.stack([member if t == 1 else apply_temperature(member, t) for member, t in pairs])
+    return np.stack([member if t == 1 else _apply(member, t) for member, t in pairs])

@@ -1,4 +1,4 @@
-"""An ensemble as one file, ONNX or PT2, that needs neither NNI nor this package.
+"""Export an ensemble as one file, ONNX or PT2, that runs without NNI and this package.
 
 The file computes what `Ensemble.forward` computes: every member, average, temperature. BatchNorm is folded into the
 convolutions before it. The input is `images`, float32, the output `probabilities`, `N x C`; N is free.
@@ -33,6 +33,7 @@ from nni_hypens.ensemble.names import FORMATS
 from nni_hypens.ensemble.rewrites import optimise
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import replacing
+from nni_hypens.utils.images import normalise
 
 EXPORT_VERSION = 1
 METADATA_FILE = "nni_hypens.json"
@@ -45,13 +46,13 @@ _CHECKED_IMAGES = 3
 
 @dataclass
 class Exported:
-    """What an export made.
+    """Result of an export.
 
     Attributes:
         path: The file.
-        folded: BatchNorms that are part of a convolution now.
-        difference: Largest difference from `Ensemble.predict` in a probability, on random images; None where the file
-            could not be run, because onnxruntime is not installed.
+        folded: Number of BatchNorms folded into convolutions.
+        difference: Largest difference from `Ensemble.predict` in a probability, on random images; None if onnxruntime,
+            which runs the file, is not installed.
     """
 
     path: Path
@@ -84,7 +85,7 @@ class _Deployed(nn.Module):
 def export_ensemble(
     ensemble: Ensemble, path: str | os.PathLike[str], format: str = "onnx", preprocess: bool = True
 ) -> Exported:
-    """Write an ensemble as one file and compare it with the original; the file appears whole or not at all.
+    """Write an ensemble as one file and compare its answers with the ensemble's. The file appears whole or not at all.
 
     Args:
         ensemble: The ensemble; it is not changed.
@@ -97,7 +98,23 @@ def export_ensemble(
 
     Raises:
         InputError: An unknown format, packages that are missing for it, or weights too large for ONNX.
-        RuntimeError: The members cannot be exported by torch, or the file computes something else.
+        RuntimeError: torch cannot export a member, or the file's answers differ from the ensemble's.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from nni_hypens.ensemble import Ensemble, EnsembleInfo
+        >>> networks = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(2)]
+        >>> info = EnsembleInfo(
+        ...     ids=["a", "b"], architectures=[{}, {}], lams=[None, None], shared_edges=[None, None],
+        ...     labels=["cat", "dog"],
+        ...     input_spec={"channels": 1, "height": 4, "width": 4, "scale": 255, "mean": [0.5], "std": [0.2]},
+        ...     space={"class": "my_package:MySpace", "args": {}},
+        ... )
+        >>> ensemble = Ensemble(networks, info=info).eval()
+        >>> with TemporaryDirectory() as folder:
+        ...     exported = export_ensemble(ensemble, f"{folder}/model.pt2", format="pt2")
+        >>> exported.folded, exported.difference < 1e-5
+        (0, True)
     """
     if format not in FORMATS:
         raise InputError("format", repr(format), f"one of {', '.join(FORMATS)}")
@@ -118,7 +135,7 @@ def export_ensemble(
 
 
 def check_onnx(ensemble: Ensemble | None = None) -> None:
-    """Whether ONNX can be written here, and of this ensemble.
+    """Check that ONNX can be written here, and for this ensemble.
 
     Raises:
         InputError: With the pip command, or the limit.
@@ -167,7 +184,7 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
 
 
 def describe(ensemble: Ensemble, preprocess: bool) -> dict[str, Any]:
-    """What the file says of itself, as plain data: the same in ONNX (one JSON text for each key) and in PT2.
+    """Metadata of the file: one JSON text for each key in ONNX, one JSON file in PT2.
 
     Args:
         ensemble: The ensemble.
@@ -212,7 +229,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dic
         del message.metadata_props[:]
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del graph.value_info[:]  # sizes in between, which onnxruntime infers, under the batch's old name
+    del graph.value_info[:]  # intermediate sizes with the old name of the batch; onnxruntime infers them
     model.producer_name, model.producer_version = "nni_hypens", metadata["versions"].get("nni_hypens") or ""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
@@ -236,15 +253,12 @@ def _difference(ensemble: Ensemble, preprocess: bool, path: Path, format: str) -
     """Run the file on random images, and the ensemble on the same."""
     spec = ensemble.info.input_spec
     generator, shape = np.random.default_rng(0), _shape(ensemble, True)
-    level = generator.normal(size=(_CHECKED_IMAGES, 1, 1, shape[2]))  # or all images would look alike to a network
+    level = generator.normal(size=(_CHECKED_IMAGES, 1, 1, shape[2]))  # otherwise all images look alike to a network
     noise = level + generator.normal(size=(_CHECKED_IMAGES, *shape))
     normal = noise * np.asarray(spec["std"]) + np.asarray(spec["mean"])
     raw = np.clip(np.rint(normal * spec["scale"]), 0, 255) if spec["scale"] == 255 else normal * spec["scale"]
     raw = raw.astype(np.float32)
-    images = raw
-    if not preprocess:
-        scaled = (raw / spec["scale"] - np.asarray(spec["mean"])) / np.asarray(spec["std"])
-        images = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+    images = raw if preprocess else normalise(raw, spec)
     if format == "pt2":
         with path.open("rb") as file:
             result = torch.export.load(file).module()(torch.from_numpy(images)).detach().numpy()
@@ -261,7 +275,7 @@ def _difference(ensemble: Ensemble, preprocess: bool, path: Path, format: str) -
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what torch's exporters log and warn for their developers."""
+    """Silence the logs and warnings of torch's exporters, which address their developers."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""The ensemble: one module that averages its members' probabilities, calibrates them, and lives in a folder.
+"""`Ensemble`: a module that averages its members' probabilities, calibrates them, and is saved in a folder.
 
 A saved ensemble is `ensemble.json` and one safetensors file per member; `nni_hypens.ensemble.folder` reads it.
 """
@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from nni_hypens.ensemble.calibration import apply_temperature, check_temperature, fit_temperature
+from nni_hypens.ensemble.calibration import check_temperature
 from nni_hypens.ensemble.folder import (
     FORMAT_VERSION,
     INDEX_FILE,
-    PLAIN_NAME,
-    SPACE_TYPES,
-    check_input_spec,
     encode,
     file_in,
     installed_versions,
@@ -33,60 +29,14 @@ from nni_hypens.ensemble.folder import (
     read_index,
     trusted_class,
 )
+from nni_hypens.ensemble.info import EnsembleInfo
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
-from nni_hypens.utils.checks import brief, require
 from nni_hypens.utils.files import write_text
+from nni_hypens.utils.images import normalise
 from nni_hypens.utils.tensors import write_tensors
 
 EXPORTED_FILES = ("model.onnx", "model.pt2")
-__all__ = ["Ensemble", "EnsembleInfo", "apply_temperature", "fit_temperature"]
-
-
-@dataclass
-class EnsembleInfo:
-    """What an ensemble is made of and what it expects; lists run over members unless said otherwise.
-
-    Attributes:
-        ids: Unique names of letters, digits, ".", "_" and "-", used in file names.
-        architectures: NNI samples, label -> choice.
-        lams: Requested shared edges, or None.
-        shared_edges: Shared edges with the base, or None.
-        labels: Class names, one per class.
-        input_spec: `channels`, `height`, `width`, `scale` (raw values are divided by it), `mean` and `std` (lists, one
-            number per channel, of scaled values).
-        space: `class` ("module:Class") and `args` (its keyword arguments).
-    """
-
-    ids: list[str]
-    architectures: list[dict[Any, Any]]
-    lams: list[float | None]
-    shared_edges: list[int | None]
-    labels: list[str]
-    input_spec: dict[str, Any]
-    space: dict[str, Any]
-
-    def check(self, members: int) -> None:
-        """Check every field.
-
-        Args:
-            members: Number of members wanted.
-
-        Raises:
-            InputError: If a field is of the wrong length or form.
-        """
-        for name in ("ids", "architectures", "lams", "shared_edges"):
-            if len(getattr(self, name)) != members:
-                raise InputError(f"info.{name}", f"{len(getattr(self, name))} entries", f"{members}, one per member")
-        for member in self.ids:
-            if not (isinstance(member, str) and PLAIN_NAME.fullmatch(member)):
-                raise InputError("info.ids", brief(member), "a name of letters, digits, '.', '_' and '-'")
-        if len({member.lower() for member in self.ids}) != members:
-            raise InputError("info.ids", brief(self.ids), "unique names, also where upper and lower case are one")
-        if not self.labels or not all(isinstance(label, str) for label in self.labels):
-            raise InputError("info.labels", brief(self.labels), "a list of class names")
-        check_input_spec(self.input_spec)
-        require(self.space, SPACE_TYPES, "space")
 
 
 class Ensemble(nn.Module):
@@ -101,6 +51,18 @@ class Ensemble(nn.Module):
 
     Raises:
         InputError: If an argument is of the wrong form.
+
+    Example:
+        >>> networks = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(2)]
+        >>> info = EnsembleInfo(
+        ...     ids=["a", "b"], architectures=[{}, {}], lams=[None, None], shared_edges=[None, None],
+        ...     labels=["cat", "dog"],
+        ...     input_spec={"channels": 1, "height": 4, "width": 4, "scale": 255, "mean": [0.5], "std": [0.2]},
+        ...     space={"class": "my_package:MySpace", "args": {}},
+        ... )
+        >>> ensemble = Ensemble(networks, weights=[2, 1], temperature=1.5, info=info)
+        >>> ensemble.predict(np.zeros((3, 4, 4), dtype=np.uint8)).shape
+        (3, 2)
     """
 
     weights: torch.Tensor
@@ -137,9 +99,9 @@ class Ensemble(nn.Module):
         self._tempered = any(value != 1 for value in own)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Probabilities of images that are already scaled and normalised; this is what an export computes.
+        """Probabilities of images that are already scaled and normalised; an export computes the same function.
 
-        The mean is taken in log space, with the floor of `apply_temperature`, and is the same function of it.
+        The mean is computed in log space, with the floor of `apply_temperature`, and agrees with `combine`.
 
         Args:
             x: `B x C_in x H x W` float images, normalised as the members were trained.
@@ -155,13 +117,13 @@ class Ensemble(nn.Module):
         return torch.softmax(log_mean.clamp(min=math.log(PROBABILITY_FLOOR)) / self.temperature, dim=1)
 
     def member_log_probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        """What each member says, before average and temperature.
+        """Log probabilities of each member, before average and temperature.
 
         Args:
             x: `B x C_in x H x W` float images, normalised as the members were trained.
 
         Returns:
-            `M x B x C` logarithms of probabilities.
+            `M x B x C` log probabilities.
         """
         return torch.stack([torch.log_softmax(member(x), dim=1) for member in self.members])
 
@@ -209,10 +171,10 @@ class Ensemble(nn.Module):
             return [function(batch.to(self.weights.device)).cpu().numpy() for batch in torch.split(x, batch_size)]
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write `member-ID.safetensors` files and `ensemble.json` into a folder, which is made if it is missing.
+        """Write `member-ID.safetensors` files and `ensemble.json` into a folder, which is created if it is missing.
 
-        All files are written beside their places first. The index goes last, and an older index is removed before any
-        weights are replaced, so that whatever interrupts this, no index describes weights that are not its own.
+        All files are first written under temporary names. An older index is removed before any weights are replaced,
+        and the new index is written last, so that an index never describes other weights, even after an interruption.
 
         Args:
             directory: The folder.
@@ -234,7 +196,7 @@ class Ensemble(nn.Module):
                 # Copies, because safetensors refuses tensors that share memory.
                 state = {key: value.detach().cpu().contiguous().clone() for key, value in member.state_dict().items()}
                 write_tensors(path, state)
-            for name in (INDEX_FILE, *EXPORTED_FILES):  # exports of what was here before
+            for name in (INDEX_FILE, *EXPORTED_FILES):  # exports of the ensemble saved here before
                 (folder / name).unlink(missing_ok=True)
             for path, name in zip(staged, names, strict=True):
                 os.replace(path, folder / name)
@@ -242,7 +204,7 @@ class Ensemble(nn.Module):
         finally:
             for path in staged:
                 path.unlink(missing_ok=True)
-        for path in folder.glob("member-*.safetensors"):  # members of an ensemble that was here before
+        for path in folder.glob("member-*.safetensors"):  # members of the ensemble saved here before
             if path.name not in names:
                 path.unlink()
 
@@ -261,7 +223,7 @@ class Ensemble(nn.Module):
             for i in range(len(self.members))
         ]
         return {
-            # A reader that knows only the first version would leave the members' temperatures out without a word.
+            # Version 2 adds a temperature per member; version 1 stays readable for programs that know only that.
             "format_version": FORMAT_VERSION if self._tempered else 1,
             "members": members,
             "temperature": float(self.temperature),
@@ -301,7 +263,7 @@ class Ensemble(nn.Module):
         )
         info.check(len(entries))
         build = space if space is not None else trusted_class(info.space["class"])
-        files = [file_in(folder, entry["file"]) for entry in entries]  # all of them, before anything is built
+        files = [file_in(folder, entry["file"]) for entry in entries]  # check all of them before building anything
         members = [load_member(build, index, i, path) for i, path in enumerate(files)]
         weights = [entry["weight"] for entry in entries]
         own = [entry["temperature"] for entry in entries] if index["format_version"] > 1 else None
@@ -310,7 +272,16 @@ class Ensemble(nn.Module):
 
 @contextmanager
 def evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a block; afterwards every part is in the mode it was in."""
+    """Put a module in evaluation mode for a block, and restore the mode of every part afterwards.
+
+    Example:
+        >>> network = nn.Sequential(nn.Dropout(0.5))
+        >>> with evaluation(network):
+        ...     network.training, network[0].training
+        (False, False)
+        >>> network.training, network[0].training
+        (True, True)
+    """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -331,6 +302,4 @@ def _normalised(images: NDArray[Any], spec: dict[str, Any]) -> NDArray[np.float3
         raise InputError("images", f"dtype {batch.dtype}", "integer or floating-point images")
     if not np.isfinite(batch).all():
         raise InputError("images", "NaN or infinite values", "finite values")
-    mean, std = np.asarray(spec["mean"]), np.asarray(spec["std"])
-    scaled = (batch.astype(np.float32) / spec["scale"] - mean) / std
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+    return normalise(batch, spec)

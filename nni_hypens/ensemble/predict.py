@@ -1,7 +1,7 @@
-"""A quick look at what an ensemble says: a folder, an ONNX file or a PT2 file, and images.
+"""Predictions of a saved ensemble (folder, ONNX file or PT2 file) for images from files.
 
-A folder and an ONNX file may come from anybody: the first is checked as `Ensemble.load` says, the second holds no code.
-A PT2 file is read by `torch.export.load`, for which torch gives no such promise: open only those that you trust.
+A folder or an ONNX file from a stranger is safe to open: `Ensemble.load` checks the former, and the latter holds no
+code. A PT2 file is read by `torch.export.load`, which makes no such promise: open only PT2 files that you trust.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from nni_hypens.ensemble.export import EXPORT_VERSION, METADATA_FILE, quiet
 from nni_hypens.ensemble.folder import INDEX_FILE, check_input_spec
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
 from nni_hypens.utils.checks import brief, require
+from nni_hypens.utils.images import normalise
 
 BATCH = 256
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -41,13 +43,13 @@ _LAYOUTS = {("NHWC", "raw"), ("NCHW", "normalised")}
 
 @dataclass
 class Predictor:
-    """Something that answers for raw images.
+    """Predicts class probabilities of raw images.
 
     Attributes:
         labels: Class names.
         input_spec: As in `EnsembleInfo`.
-        run: Raw float32 images `N x H x W x C_in` to probabilities `N x C`, and to how much members differ on each
-            image, `N` mutual informations in nats, or None where members are not known.
+        run: Maps raw float32 images `N x H x W x C_in` to probabilities `N x C`, and to the members' disagreement on
+            each image: `N` mutual informations in nats, or None if the file does not have separate members.
     """
 
     labels: list[str]
@@ -58,13 +60,13 @@ class Predictor:
         """One row for each image.
 
         Args:
-            names: What the rows are called.
+            names: Names of the images.
             images: `N x H x W x C_in`, raw.
 
         Returns:
-            Mappings: `image`, `label`, `probability`, `probabilities` (label -> number), `entropy` (of these, in nats)
-            and `epistemic`: how much of it is that members differ, the mutual information of class and member, in nats
-            and before the temperature; None where members are not known.
+            Mappings with `image`, `label`, `probability`, `probabilities` (label -> number), their `entropy` in nats,
+            and `epistemic`, the part of the entropy that comes from the members' disagreement: the mutual information
+            of class and member in nats, before the temperature; None if the members are not known.
         """
         parts = [self.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
         probabilities = np.concatenate([part[0] for part in parts]).astype(np.float64)
@@ -85,7 +87,7 @@ class Predictor:
 
 
 def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    entropy: NDArray[np.float64] = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=-1)
+    entropy: NDArray[np.float64] = -(probabilities * np.log(np.maximum(probabilities, PROBABILITY_FLOOR))).sum(axis=-1)
     return entropy
 
 
@@ -97,7 +99,25 @@ def open_model(path: str | os.PathLike[str], space: Callable[..., nn.Module] | N
         space: The model space's class, for a folder; see `Ensemble.load`.
 
     Raises:
-        InputError: There is none, it is malformed, or a package for it is missing.
+        InputError: There is no model, it is malformed, or a package for it is missing.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from nni_hypens.ensemble import Ensemble, EnsembleInfo, export_ensemble
+        >>> networks = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(2)]
+        >>> info = EnsembleInfo(
+        ...     ids=["a", "b"], architectures=[{}, {}], lams=[None, None], shared_edges=[None, None],
+        ...     labels=["cat", "dog"],
+        ...     input_spec={"channels": 1, "height": 4, "width": 4, "scale": 255, "mean": [0.5], "std": [0.2]},
+        ...     space={"class": "my_package:MySpace", "args": {}},
+        ... )
+        >>> ensemble = Ensemble(networks, info=info).eval()
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = export_ensemble(ensemble, f"{folder}/model.pt2", format="pt2")
+        ...     model = open_model(f"{folder}/model.pt2")
+        >>> row = model.rows(["black"], np.zeros((1, 4, 4, 1), dtype=np.float32))[0]
+        >>> row["image"], sorted(row["probabilities"])
+        ('black', ['cat', 'dog'])
     """
     path = Path(path)
     if path.is_dir():
@@ -208,8 +228,7 @@ def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[np.float32]],
 
     def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
         if metadata["input_values"] == "normalised":
-            scaled = (images / spec["scale"] - np.asarray(spec["mean"])) / np.asarray(spec["std"])
-            images = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+            images = normalise(images, spec)
         try:
             probabilities = function(images)
         except Exception as error:  # of onnxruntime or torch: the graph does not take what its metadata says
@@ -228,7 +247,7 @@ def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[np.float32]],
 def read_images(
     paths: Sequence[str | os.PathLike[str]], spec: dict[str, Any], resize: bool = False
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """Images of files, as raw values.
+    """Read images from files, as raw values.
 
     Args:
         paths: Image files, whose 0..255 becomes the 0..scale of the data's source; `.npy` with raw values `H x W`,
@@ -241,6 +260,16 @@ def read_images(
 
     Raises:
         InputError: A file is missing, unreadable or of another size.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/digits.npy", np.zeros((2, 8, 8)))
+        ...     names, images = read_images(
+        ...         [f"{folder}/digits.npy"], {"height": 8, "width": 8, "channels": 1, "scale": 16}
+        ...     )
+        >>> len(names), images.shape, images.dtype
+        (2, (2, 8, 8, 1), dtype('float32'))
     """
     names: list[str] = []
     images: list[NDArray[np.float32]] = []

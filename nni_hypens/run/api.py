@@ -16,7 +16,7 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens.data.module import LabelledData
+from nni_hypens.data.protocols import LabelledData
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.run.folder import RunFolder

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from scipy.special import entr
 
-from nni_hypens.data.module import LabelledData
+from nni_hypens.data.protocols import LabelledData
 from nni_hypens.metrics.inputs import FloatArray, check_labels, check_probabilities
 
 UNCERTAIN, WRONG, PER_MEMBER = 8, 12, 4

@@ -12,8 +12,9 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens.data.module import ImageData, LabelledData
+from nni_hypens.data.module import ImageData
 from nni_hypens.data.ood import check_ood
+from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.run.settings import Settings
 from nni_hypens.search.jensen_shannon import JensenShannon

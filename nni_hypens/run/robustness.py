@@ -11,9 +11,9 @@ import torch
 from nni_hypens import metrics
 from nni_hypens.data.arrays import stratified_subset
 from nni_hypens.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from nni_hypens.data.module import LabelledData
 from nni_hypens.data.names import ood_names
 from nni_hypens.data.ood import ood_images
+from nni_hypens.data.protocols import LabelledData
 from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, combine
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError

@@ -15,7 +15,7 @@ from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, M
 from nni.nas.space import ExecutableModelSpace, ModelStatus
 from nni.nas.strategy.base import Strategy
 
-from nni_hypens.data.module import Loaders
+from nni_hypens.data.protocols import Loaders
 from nni_hypens.errors import InputError
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
 from nni_hypens.utils.files import write_json

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from nni_hypens import metrics
 from nni_hypens._nni import TrialReports, quiet_training
-from nni_hypens.data.module import Loaders
+from nni_hypens.data.protocols import Loaders
 from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
 from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung

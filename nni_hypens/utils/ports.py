@@ -1,8 +1,7 @@
-"""Free ports, held while NNI's manager starts."""
+"""Free ports, reserved while NNI's manager starts."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import tempfile
@@ -10,18 +9,23 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from nni_hypens.errors import InputError
 
 FIRST_PORT = 8080
 
 
 def free_port(port: int | None, count: int = 1, first: int | None = None) -> int:
-    """``port`` if it can be had; None for the first free one.
+    """Check that a port is free, or find one.
 
     Args:
-        port: The first of them.
-        count: Ports that must be free, one after the other.
-        first: Where to begin to look for a free one, 8080 unless told.
+        port: The port to check; None to find one.
+        count: Number of consecutive ports that must be free, from this one on.
+        first: Where the search begins; None for 8080.
+
+    Returns:
+        The first of the ports.
 
     Raises:
         InputError: Out of range or taken.
@@ -35,20 +39,20 @@ def free_port(port: int | None, count: int = 1, first: int | None = None) -> int
         raise InputError("port", repr(port), f"a whole number in 1024..{65536 - count}")
     for each in range(port, port + count):
         if not _is_free(each):
-            raise InputError("port", f"{each}, which is in use", "a free port: --port P, or none to let one be found")
+            raise InputError("port", f"{each}, which is in use", "a free port: --port P, or no --port to find one")
     return port
 
 
 @contextmanager
 def held_port(port: int | None, count: int = 1) -> Iterator[int]:
-    """A free port that no other run of this user takes before NNI's manager listens on it, some seconds later.
+    """Reserve a free port against other runs of this user, until NNI's manager listens on it some seconds later.
 
-    Two runs that began in the same second were seen to agree on 8080: one then talked to the other's manager. A locked
-    file in the folder for temporary files stands for the port; it is empty, and stays.
+    Without this, two runs that started in the same second both chose 8080, and one talked to the other's manager. A
+    lock file in the folder for temporary files stands for the port.
 
     Args:
-        port: The port; None for the first from 8080 that is free and not held.
-        count: Ports, one after the other.
+        port: The port; None for the first from 8080 that is free and not reserved.
+        count: Number of consecutive ports.
 
     Raises:
         InputError: Out of range, taken or held.
@@ -56,29 +60,26 @@ def held_port(port: int | None, count: int = 1) -> Iterator[int]:
     folder = Path(tempfile.gettempdir()) / f"nni_hypens-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise RuntimeError(f"{folder} belongs to another user; it may be removed")
+        raise RuntimeError(f"{folder} belongs to another user; remove it or ask its owner to")
     first = FIRST_PORT
     while True:
-        found = free_port(port, count, first)
+        candidate = free_port(port, count, first)
         with ExitStack() as held:
-            if all(held.enter_context(_locked(folder / str(each))) for each in range(found, found + count)):
-                yield found
+            if all(_try_lock(folder / str(each), held) for each in range(candidate, candidate + count)):
+                yield candidate
                 return
         if port is not None:
             raise InputError("port", f"{port}, which another run has taken", "a free port: --port P")
-        first = found + 1
+        first = candidate + 1
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Whether the file could be locked; it is until the block ends."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+def _try_lock(path: Path, held: ExitStack) -> bool:
+    """Lock a file until `held` closes; False if another run holds it."""
+    try:
+        held.enter_context(FileLock(path, timeout=0))
+    except Timeout:
+        return False
+    return True
 
 
 def _is_free(port: int) -> bool:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import pickle
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, strategies as st
 from torchvision import datasets
 
 from nni_hypens.data.arrays import (
-    ImageBatches,
     channel_statistics,
     check_arrays,
-    normalise,
-    random_crop,
     read_idx,
     stratified_subset,
 )
@@ -138,49 +132,9 @@ def test_stratified_subset_depends_on_both_seeds_and_is_fair() -> None:
     assert 40 < times.min() and times.max() < 120 and abs(times.std() - 8) < 1
 
 
-def test_work_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).normal(3, 2, (50, 8, 8, 3))
     rows = np.arange(0, 50, 3)
     whole = channel_statistics(images, rows, 2.0)
-    spec = {"scale": 2.0, "mean": whole[0], "std": whole[1]}
-    tensor = normalise(images, rows, spec)
-    monkeypatch.setattr("nni_hypens.data.arrays._CHUNK_VALUES", 5 * images[0].size)
+    monkeypatch.setattr("nni_hypens.utils.images._CHUNK_VALUES", 5 * images[0].size)
     np.testing.assert_allclose(channel_statistics(images, rows, 2.0), whole, rtol=1e-12)
-    torch.testing.assert_close(normalise(images, rows, spec), tensor, rtol=0, atol=0)
-
-
-def test_batches_and_single_examples_agree() -> None:
-    dataset = ImageBatches(torch.rand(6, 1, 8, 8), torch.arange(6))
-    images, labels = dataset.__getitems__([5, 2])
-    assert torch.equal(images[1], dataset[2][0]) and labels.tolist() == [5, 2] and dataset[5][1] == 5
-
-
-def shifts(image: torch.Tensor, border: int, flip: bool) -> Iterator[torch.Tensor]:
-    height, width = image.shape[1:]
-    for mirrored in (image, image.flip(2)) if flip else (image,):
-        padded = torch.zeros(image.shape[0], height + 2 * border, width + 2 * border)
-        padded[:, border : border + height, border : border + width] = mirrored
-        for top, left in itertools.product(range(2 * border + 1), repeat=2):
-            yield padded[:, top : top + height, left : left + width]
-
-
-@pytest.mark.parametrize("size, border", [(8, 1), (16, 2), (28, 3), (32, 4), (64, 4)])
-@pytest.mark.parametrize("flip", [False, True])
-def test_crops_are_shifts_over_zeros(size: int, border: int, flip: bool) -> None:
-    torch.manual_seed(size)
-    images = torch.rand(8, 2, size, size + 3)
-    result = random_crop(images, flip)
-    assert result.shape == images.shape and result.is_contiguous()
-    for before, after in zip(images, result, strict=True):
-        assert any(torch.equal(after, candidate) for candidate in shifts(before, border, flip))
-
-
-def test_every_shift_and_flip_is_equally_likely() -> None:
-    torch.manual_seed(0)
-    image = torch.rand(1, 8, 8)
-    candidates = torch.stack(list(shifts(image, 1, True)))
-    result = random_crop(image.expand(9000, 1, 8, 8), flip=True)
-    which = (result[:, None] == candidates[None]).flatten(2).all(2)
-    assert (which.sum(1) == 1).all()
-    # 18 outcomes, 500 times each, standard deviation about 22.
-    assert (which.sum(0) - 500).abs().max() < 100

@@ -265,7 +265,7 @@ def test_check_keeps_nothing_of_the_test_arrays(npz: str, reads: list[str]) -> N
         ({"source": "cifar"}, "data: got 'cifar'; expected one of .*did you mean cifar10"),
         ({"augment": "flip"}, "data.augment: got 'flip'; expected one of none, crop, crop_flip"),
         ({"augment": ["crop"]}, "data.augment: got "),
-        ({"batch_size": 0}, "data.batch_size: got 0; expected a whole number, 1 or more"),
+        ({"batch_size": 0}, "data.batch_size: got 0; expected a whole number of at least 1"),
         ({"batch_size": True}, "data.batch_size: got True"),
         ({"batch_size": 2.0}, "data.batch_size: got 2.0"),
         ({"eval_batch_size": -1}, "data.eval_batch_size: got -1"),
@@ -274,7 +274,7 @@ def test_check_keeps_nothing_of_the_test_arrays(npz: str, reads: list[str]) -> N
         ({"validation_size": 1.0}, "data.validation_size: got 1.0; expected a share between 0 and 1"),
         ({"validation_size": float("nan")}, "data.validation_size: got nan"),
         ({"validation_size": 0}, "data.validation_size: got 0"),
-        ({"split_seed": -1}, "data.split_seed: got -1; expected a whole number, 0 to 4294967295"),
+        ({"split_seed": -1}, "data.split_seed: got -1; expected a whole number in 0..4294967295"),
         ({"split_seed": 2**32}, "data.split_seed: got 4294967296"),
     ],
 )

@@ -20,7 +20,8 @@ import torch
 
 from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
-from nni_hypens.ensemble.module import Ensemble, apply_temperature
+from nni_hypens.ensemble.calibration import apply_temperature
+from nni_hypens.ensemble.module import Ensemble
 from tests.support.loaded import PATIENCE, free_port
 from tests.support.runs import finish, get, kill, reachable_from_outside, start, wait_for
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.optimize import minimize
 
 from nni_hypens import metrics
-from nni_hypens.ensemble.calibration import Temperatures, calibrate, combine
-from nni_hypens.ensemble.module import apply_temperature, fit_temperature
+from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, calibrate, combine, fit_temperature
 from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.errors import InputError
 

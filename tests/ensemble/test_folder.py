@@ -20,7 +20,8 @@ from nni.nas.space import model_context
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
+from nni_hypens.ensemble.info import EnsembleInfo
+from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from nni_hypens.ensemble.calibration import Temperatures, combine
-from nni_hypens.ensemble.module import Ensemble, EnsembleInfo, apply_temperature, fit_temperature
+from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, combine, fit_temperature
+from nni_hypens.ensemble.info import EnsembleInfo
+from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 
 with warnings.catch_warnings():

@@ -10,8 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from nni_hypens import metrics
-from nni_hypens.ensemble.calibration import Temperatures
-from nni_hypens.ensemble.module import apply_temperature, fit_temperature
+from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, fit_temperature
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.evaluation import evaluate_pool
 

@@ -13,7 +13,8 @@ from nni_hypens import ImageData, metrics
 from nni_hypens.data import ood
 from nni_hypens.data.corruptions import CORRUPTIONS, corrupt
 from nni_hypens.ensemble.calibration import apply_temperature
-from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
+from nni_hypens.ensemble.info import EnsembleInfo
+from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.run.robustness import STEPS, Bench, measure_robustness
 

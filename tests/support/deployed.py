@@ -10,7 +10,8 @@ from nni.nas.hub.pytorch import MobileNetV3Space
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import model_context
 
-from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
+from nni_hypens.ensemble.info import EnsembleInfo
+from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.space.architecture import EdgeStructure
 from search_spaces import OneCell
 from search_spaces.hub_darts import DartsSpace

@@ -19,7 +19,7 @@ from nni.nas.space import SimplifiedModelSpace
 from safetensors.torch import load_file
 
 from nni_hypens import ImageData, InputError, image_evaluator
-from nni_hypens.data.arrays import as_batch
+from nni_hypens.data.batches import as_batch
 from nni_hypens.trials import halving
 from nni_hypens.trials.evaluators import ImageClassification
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached

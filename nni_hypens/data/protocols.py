@@ -1,0 +1,39 @@
+"""What evaluation and runs expect of a data module."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Loaders(Protocol):
+    """A data module with batches `(images, labels)` for evaluation."""
+
+    def val_dataloader(self) -> Any:
+        """Batches of the validation split, in a fixed order."""
+
+    def test_dataloader(self) -> Any:
+        """Batches of the test split, in a fixed order."""
+
+
+class LabelledData(Loaders, Protocol):
+    """A data module for classification as runs use it; `ImageData` is one."""
+
+    @property
+    def input_spec(self) -> dict[str, Any]:
+        """What networks expect: `channels, height, width, scale, mean, std`."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class."""
+
+    def labels(self, split: str) -> np.ndarray:
+        """Labels 0..C-1 of a split, in the order of its loader."""
+
+    def describe(self) -> dict[str, Any]:
+        """Summary for JSON."""

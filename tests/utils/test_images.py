@@ -1,0 +1,28 @@
+"""Normalisation of raw images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nni_hypens.utils.images import normalise
+
+SPEC = {"scale": 2.0, "mean": [0.5, 1.0, 1.5], "std": [0.1, 0.2, 0.3]}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_normalises_in_double_precision_channels_first(kind: type) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (5, 8, 9, 3)).astype(kind)
+    expected = (images.astype(np.float64) / 2 - SPEC["mean"]) / SPEC["std"]
+    result = normalise(images, SPEC)
+    assert result.dtype == np.float32 and result.flags.c_contiguous
+    np.testing.assert_array_equal(result, expected.transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).normal(3, 2, (50, 8, 8, 3))
+    rows = np.arange(0, 50, 3)
+    whole = normalise(images, SPEC, rows)
+    monkeypatch.setattr("nni_hypens.utils.images._CHUNK_VALUES", 5 * images[0].size)
+    np.testing.assert_array_equal(normalise(images, SPEC, rows), whole)
+    np.testing.assert_array_equal(normalise(images[rows], SPEC), whole)

@@ -58,7 +58,7 @@ class EnsembleInfo:
             if not (isinstance(member, str) and PLAIN_NAME.fullmatch(member)):
                 raise InputError("info.ids", brief(member), "a name of letters, digits, '.', '_' and '-'")
         if len({member.lower() for member in self.ids}) != members:
-            raise InputError("info.ids", brief(self.ids), "names that differ in more than upper and lower case")
+            raise InputError("info.ids", brief(self.ids), "unique names; upper and lower case count as equal")
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
             raise InputError("info.labels", brief(self.labels), "a list of class names")
         check_input_spec(self.input_spec)

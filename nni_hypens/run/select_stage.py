@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from nni_hypens.ensemble.calibration import Temperatures, calibrate
-from nni_hypens.ensemble.module import Ensemble, EnsembleInfo
+from nni_hypens.ensemble.info import EnsembleInfo
+from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder

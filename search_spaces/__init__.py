@@ -11,7 +11,7 @@ __all__ = ["DartsSpace", "OneCell", "darts"]
 
 
 def __getattr__(name: str) -> Any:
-    # NNI's hub takes about two seconds to import; trials of other spaces need not wait for it.
+    # NNI's hub takes about two seconds to import; trials of other spaces do not need it.
     if name in ("DartsSpace", "darts"):
         return getattr(importlib.import_module("search_spaces.hub_darts"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

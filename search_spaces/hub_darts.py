@@ -9,6 +9,7 @@ from nni.nas.space import model_context
 from torch import nn
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import is_whole
 
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {"width": 8, "num_cells": 3},
@@ -16,15 +17,15 @@ PRESETS: dict[str, dict[str, int]] = {
     "cifar": {"width": 16, "num_cells": 8},
     "retrain": {"width": 36, "num_cells": 20},
 }
-"""Sizes: ``cifar`` is what DARTS searches with, ``retrain`` what it trains in the end (Liu et al. 2019)."""
+"""Sizes: DARTS searches with ``cifar`` and trains its result with ``retrain`` (Liu et al. 2019)."""
 
 
 class DartsSpace(DARTS):  # type: ignore[misc]
-    """NNI's hub DARTS space with a stem and a head of the user's own size.
+    """NNI's hub DARTS space with any number of input channels and classes.
 
-    Two cells (normal and reduction) of four nodes, two (input, operation) edges per node: 16 edges. NNI's own space is
-    fixed to 3 input channels and 10 classes (or 1000); here both are free. Labels are NNI's, so architectures go both
-    ways.
+    Two cells (normal and reduction) of four nodes with two (input, operation) edges each: 16 edges. NNI's own space is
+    limited to 3 input channels and 10 or 1000 classes. The labels are NNI's, so architectures can be exchanged with
+    it.
 
     Args:
         width: Channels of the first cell, at least 1.
@@ -53,7 +54,7 @@ class DartsSpace(DARTS):  # type: ignore[misc]
             ("in_channels", in_channels, 1),
             ("num_classes", num_classes, 2),
         ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            if not is_whole(value, least):
                 raise InputError(name, repr(value), f"a whole number of at least {least}")
         super().__init__(width=width, num_cells=num_cells, dataset="cifar", drop_path_prob=drop_path_prob)
         self.arguments: dict[str, Any] = {
@@ -71,8 +72,7 @@ class DartsSpace(DARTS):  # type: ignore[misc]
             self.classifier = nn.Linear(self.classifier.in_features, num_classes)
 
     def freeze(self, sample: dict[str, Any]) -> nn.Module:
-        """A fixed network with new weights: stages depend on one another, so the network is built again (as NNI
-        does)."""
+        """A fixed network with new weights: stages depend on one another, so the network is built anew, as in NNI."""
         with model_context(sample):
             return type(self)(**self.arguments)
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from nni_hypens.errors import InputError
 from nni_hypens.space.architecture import EdgeGroup
+from nni_hypens.utils.checks import is_whole
 
 OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
     "max_pool_3x3": lambda channels: _pool(nn.MaxPool2d(3, stride=1, padding=1), channels),
@@ -42,7 +43,7 @@ def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Module:
 
 
 class _LazyOutputs(Sequence[torch.Tensor]):
-    """What each operation would output, computed only when asked for: an unchosen input then costs nothing."""
+    """Outputs of the operations, computed on access: an input that is not chosen then costs nothing."""
 
     def __init__(self, ops: nn.ModuleList, states: Sequence[torch.Tensor]) -> None:
         self.ops = ops
@@ -63,12 +64,12 @@ class _LazyOutputs(Sequence[torch.Tensor]):
 
 
 class Node(MutableModule):  # type: ignore[misc]
-    """Sum of ``n_chosen`` inputs, each through an operation of its own.
+    """Sum of ``n_chosen`` inputs, each passed through its own operation.
 
     Args:
         index: Number of the node; it may choose among inputs 0..index (0 is the input of the cell).
         channels: Channels of every state.
-        n_chosen: How many inputs are chosen (at most index + 1).
+        n_chosen: Number of chosen inputs, at most index + 1.
         operations: Names in `OPERATIONS`.
     """
 
@@ -82,7 +83,7 @@ class Node(MutableModule):  # type: ignore[misc]
             self.inputs = InputChoice(n_inputs, n_chosen=min(n_chosen, n_inputs), reduction="sum", label="input")
             chosen = self.inputs.chosen if isinstance(self.inputs, ChosenInputs) else range(n_inputs)
             for source in range(n_inputs):
-                if source not in chosen:  # a fixed architecture carries no weights that it never uses
+                if source not in chosen:  # a fixed architecture has no unused weights
                     self.ops.append(nn.Identity())
                     continue
                 candidates = {name: OPERATIONS[name](channels) for name in operations}
@@ -110,9 +111,9 @@ class OneCell(ModelSpace):  # type: ignore[misc]
     """A stem, ``layers`` copies of one searched cell, and a linear head.
 
     The cell has ``nodes`` nodes; each sums ``n_chosen`` of the states before it (the cell's input and earlier nodes),
-    each through one of seven operations; the cell's output is all nodes, concatenated. Copies share their choices, not
-    their weights, and halve the image between them. An architecture has ``nodes * n_chosen`` edges (fewer where an
-    early node has fewer inputs); with the defaults 4 edges and 57,624 architectures.
+    each through one of seven operations. The cell's output is the concatenation of all nodes. Copies share their
+    choices, not their weights, and the image is halved between them. An architecture has ``nodes * n_chosen`` edges
+    (fewer if an early node has fewer inputs); with the defaults, 4 edges and 57,624 architectures.
 
     Args:
         channels: Channels inside the cell, at least 1.
@@ -177,9 +178,9 @@ def _check_arguments(
 ) -> None:
     numbers = {"channels": channels, "nodes": nodes, "layers": layers, "n_chosen": n_chosen, "in_channels": in_channels}
     for name, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not is_whole(value, 1):
             raise InputError(name, repr(value), "a whole number of at least 1")
-    if not isinstance(num_classes, int) or num_classes < 2:
+    if not is_whole(num_classes, 2):
         raise InputError("num_classes", repr(num_classes), "a whole number of at least 2")
     unknown = [name for name in names if name not in OPERATIONS]
     if unknown or len(set(names)) != len(names) or not names:

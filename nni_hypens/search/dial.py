@@ -17,6 +17,7 @@ from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import Sample
+from nni_hypens.utils.checks import is_number, is_whole
 
 if TYPE_CHECKING:
     pass
@@ -65,9 +66,9 @@ def suggest_lam_range(
             found = suggest_lam_range(strategy, data)
             strategy.pool(16, lam_range=found.range)
     """
-    if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
+    if not is_number(tolerance) or not 0 <= tolerance <= 1:
         raise InputError("tolerance", repr(tolerance), "a number in 0..1")
-    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 2:
+    if not is_whole(draws, 2):
         raise InputError("draws", repr(draws), "a whole number of at least 2")
     sampler = strategy.sampler
     positions = _positions(sampler, lams)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import is_whole
 
 
 class Hypernetwork(nn.Module):
@@ -53,7 +54,7 @@ class Hypernetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(n_pivots, int) or n_pivots < 2:
+        if not is_whole(n_pivots, 2):
             raise InputError("pivots", repr(n_pivots), "a whole number of at least 2")
         if not (high > low and math.isfinite(high - low)):
             raise InputError("lam range", f"[{low}, {high}]", "its low end below its high end")

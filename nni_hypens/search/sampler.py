@@ -20,6 +20,7 @@ from nni_hypens.search.repair import repair
 from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
+from nni_hypens.utils.checks import is_number, is_whole
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.seeds import Purpose, derive_seed
 from nni_hypens.utils.tensors import write_tensors
@@ -111,7 +112,7 @@ class ArchitectureSampler:
         Raises:
             InputError: Outside 0..n_edges.
         """
-        if not isinstance(lam, int | float) or isinstance(lam, bool) or not 0 <= lam <= self.n_edges:
+        if not is_number(lam) or not 0 <= lam <= self.n_edges:
             raise InputError(field, repr(lam), f"a number in 0..{self.n_edges}, the edges of this space")
         return float(lam)
 
@@ -147,7 +148,7 @@ class ArchitectureSampler:
             InputError: ``lam`` out of range, or fewer than ``n`` such architectures were found.
         """
         lam = self.check_lam(lam)
-        if not isinstance(n, int) or n < 1:
+        if not is_whole(n, 1):
             raise InputError("n", repr(n), "a whole number of at least 1")
         collected = _Collected(self, lam, set(exclude or ()), BUDGET_TRIES + 20 * n)
         collected.offer("mode", self.mode(lam).architecture)

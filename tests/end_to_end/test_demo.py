@@ -1,4 +1,4 @@
-"""The demonstration as committed is readable, and it runs."""
+"""The committed notebook has complete outputs, and it runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FIGURES = 6
 
 
 def texts(notebook: dict[str, Any]) -> str:
-    """All that the cells print or show as text."""
+    """All text that the cells print or show."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
     parts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs]
     return "\n".join("".join(part) for part in parts)
 
 
 def check(notebook: dict[str, Any]) -> None:
-    """Every code cell has run, in order and without a fault, and shows what the text speaks of."""
+    """Every code cell ran in order without errors and shows what the text describes."""
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
@@ -44,7 +44,8 @@ def test_committed_outputs() -> None:
     notebook = json.loads(text)
     check(notebook)
     assert not re.search(r"/(root|tmp|home)/", texts(notebook))
-    assert float(re.search(r"^(\d+) s in all", texts(notebook), re.MULTILINE)[1]) < 300
+    seconds = float(re.search(r"^(\d+) s in all", texts(notebook), re.MULTILINE)[1])
+    assert seconds < 600  # a few minutes on two idle cores, more beside other jobs
 
 
 @pytest.mark.examples

@@ -19,6 +19,9 @@ MIN_SIDE = 8
 def read_idx(path: Path, ndim: int) -> np.ndarray:
     """Read an idx file of unsigned bytes (LeCun's MNIST format), plain or gzipped.
 
+    torchvision's reader is not used: it reads only unpacked files in `FashionMNIST/raw`, and Debian's folder, which a
+    user cannot write to, has gzipped files directly in it.
+
     Args:
         path: The file; gzipped when its name ends in `.gz`.
         ndim: Number of dimensions it must have.
@@ -27,7 +30,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         uint8 array of the shape given in the file's header.
 
     Raises:
-        InputError: If the header is another, or the content does not have the size the header promises.
+        InputError: If the header is wrong, or the content does not have the size that the header gives.
     """
     expected = f"a complete idx file of unsigned bytes with {ndim} dimension(s)"
     opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")

@@ -1,6 +1,6 @@
-"""Images from elsewhere, on which a network should be unsure of itself.
+"""Out-of-distribution images, on which a network should be uncertain.
 
-Nothing is downloaded for them. Each set is brought to the size and channels of the data it is held against.
+Nothing is downloaded. Each set is converted to the size and channels of the run's data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nni_hypens.utils.seeds import Purpose, seed_words
 
 
 def check_ood(setting: str, source: str | None) -> None:
-    """Check a setting, and that every set it names is there; what `auto` adds may be missing.
+    """Check a setting, and that every set it names is on this computer; sets that `auto` adds may be missing.
 
     Raises:
         InputError: Naming `ood`.
@@ -37,7 +37,7 @@ def read_ood(name: str) -> np.ndarray:
         name: `digits`, `fashion_mnist` or the path of an .npz file with `x_test` (`N x H x W` or `N x H x W x C`).
 
     Returns:
-        `N x H x W x C` float32 in [0, 1]: uint8 divided by 255, other values brought there from the range they have.
+        `N x H x W x C` float32 in [0, 1]: uint8 divided by 255, other values rescaled from their own range.
 
     Raises:
         InputError: If it is not on this computer, or not of that form.
@@ -94,7 +94,7 @@ def fit_images(images: np.ndarray, channels: int, height: int, width: int) -> to
 
 
 def ood_images(name: str, count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Images of a set, as other data has them.
+    """Images of an out-of-distribution set, with the size and channels of other data.
 
     Args:
         name: `noise` (each value uniform in [0, 1]), `digits`, `fashion_mnist` or the path of an .npz file.
@@ -109,6 +109,10 @@ def ood_images(name: str, count: int, channels: int, height: int, width: int, se
 
     Raises:
         InputError: If the set is not on this computer, or not of that form.
+
+    Example:
+        >>> ood_images("digits", 5, channels=3, height=32, width=32).shape
+        torch.Size([5, 3, 32, 32])
     """
     # numpy promises that the stream of a RandomState never changes
     rng = np.random.RandomState(list(seed_words(seed, Purpose.OUT_OF_DISTRIBUTION)))

@@ -1,8 +1,8 @@
-"""Where images come from: one small reader per kind of source, and the checks that every array passes.
+"""Sources of images: one small reader per kind of source.
 
-A reader gives the training part and the test part separately, so that nothing which only trains or selects can
-touch the test images. No reader opens a pickle, with one exception: torchvision's CIFAR files are pickles, and they are
-opened only when each has the checksum that torchvision publishes for it.
+A reader gives the training part and the test part separately, so that code which only trains or selects cannot touch
+the test images. No reader opens a pickle, with one exception: torchvision's CIFAR files are pickles, and they are
+opened only if each has the checksum that torchvision publishes for it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 
 def open_source(source: str, root: str | None = None) -> Source:
-    """Find the reader for a source; opens no file.
+    """Find the reader of a source; opens no file.
 
     Args:
         source: One of `SOURCE_NAMES`, a path ending in `.npz`, or `module:callable`.
@@ -169,7 +169,7 @@ class Cifar:
     def fetch(self) -> None:
         """Make sure that the files are there and have their published checksums.
 
-        torchvision unpickles them, which runs whatever code a forged file holds: the checksums are what makes it safe.
+        torchvision unpickles them, which would run the code in a forged file; the checksums make it safe.
         """
         from torchvision.datasets.utils import check_integrity
 

@@ -23,24 +23,6 @@ def test_defaults_are_consistent() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"membrs": 3}, "membrs.*nearest: members"),
-        ({"members": "three"}, "members: got 'three'; expected a whole number"),
-        ({"members": 2.5}, "members"),
-        ({"members": True}, "members"),
-        ({"members": None}, "members: got nothing"),
-        ({"learning_rate": "fast"}, "learning_rate"),
-        ({"learning_rate": float("nan")}, "learning_rate: got NaN"),
-        ({"space_args": [1]}, "space_args: got .* a mapping"),
-    ],
-)
-def test_values_that_cannot_be_read(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Settings.from_mapping(values)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
         ({"members": 0}, "^members"),
         ({"members": 9}, "^members: got 9 of 8 candidates"),
         ({"seed": -1}, "^seed"),
@@ -74,14 +56,6 @@ def test_values_that_cannot_be_read(values: dict[str, Any], message: str) -> Non
 def test_settings_that_contradict(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Settings.from_mapping(values).check()
-
-
-def test_text_is_parsed_as_the_field_says() -> None:
-    values = {"members": "3", "train_size": "none", "validation_size": "300", "learning_rate": "1e-3", "base": "none"}
-    config = Settings.from_mapping(values)
-    assert (config.members, config.train_size, config.learning_rate, config.base) == (3, None, 1e-3, None)
-    assert config.validation_size == 300 and isinstance(config.validation_size, int)
-    assert Settings.from_mapping({"validation_size": "0.25"}).validation_size == 0.25
 
 
 def test_selection_has_its_options() -> None:

@@ -1,0 +1,32 @@
+"""The commands of a run; their long work is in tests/end_to_end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nni_hypens.cli import main as cli
+from nni_hypens.cli.run import default_folder
+from nni_hypens.run.settings import Settings
+from nni_hypens.utils.files import write_json, write_text
+from tests.cli.test_output import RESULTS
+
+
+def test_the_default_folder_names_data_space_and_seed() -> None:
+    assert default_folder(Settings()) == Path("runs/digits-one_cell-0")
+    mine = Settings(data="/there/my.npz", space="spaces:Mine", seed=3)
+    assert default_folder(mine) == Path("runs/my-Mine-3")
+
+
+def test_a_finished_run_is_shown_and_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(data=str(tmp_path / "gone.npz"))  # not needed any more
+    write_text(tmp_path / "config.yaml", json.dumps(settings.to_mapping()))
+    write_json(tmp_path / "results.json", RESULTS)
+    write_text(tmp_path / "report.html", "")
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert cli.main(["run", "--out", str(tmp_path), "--resume", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"out": str(tmp_path), **RESULTS} and "nothing was changed" in shown.err
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before

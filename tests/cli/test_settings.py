@@ -1,0 +1,77 @@
+"""Settings from flags, files and run folders."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from nni_hypens.cli import main as cli
+from nni_hypens.cli.settings import runtime_of, settings_of, with_absolute_paths
+from nni_hypens.errors import InputError
+from nni_hypens.run.settings import Runtime, Settings
+
+
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("members: 2\nseed: 5\nspace_args: {channels: 4}\n")
+    arguments = cli.build_parser().parse_args(["run", str(path), "--seed", "7", "--space-args", "nodes=3"])
+    assert settings_of(arguments) == {"members": 2, "seed": "7", "space_args": {"nodes": 3}}
+
+
+def test_a_flag_undoes_what_a_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("warm_start: true\nhalving: true\n")
+    arguments = cli.build_parser().parse_args(["run", str(path), "--no-warm-start"])
+    assert settings_of(arguments) == {"warm_start": False, "halving": True}
+
+
+def test_printed_settings_are_a_file_of_them(tmp_path: Path, capsys) -> None:
+    words = ["run", "--members", "5", "--space-args", "channels=4", "--objective", "brier", "--warm-start"]
+    assert cli.main([*words, "--print-settings"]) == 0
+    text = capsys.readouterr().out
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    parsed = [cli.build_parser().parse_args(line) for line in (words, ["run", str(path)])]
+    given, read = (Settings.from_mapping(settings_of(arguments)) for arguments in parsed)
+    assert given == read and given.members == 5
+    assert all(f"# {entry.metadata['help']}" in text for entry in dataclasses.fields(Settings))
+    assert cli.main(["run", "--members", "9", "--print-settings"]) == 2  # of eight candidates
+
+
+def test_a_file_holds_settings_alone(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("per_trial: 4\n")
+    assert cli.main(["run", str(path), "--out", str(tmp_path / "new")]) == 2
+    assert "config: per_trial: got 4; expected only settings; use --per-trial" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_setting_and_option_has_a_flag() -> None:
+    text = cli.build_parser().commands["run"].format_help()
+    for entry in (*dataclasses.fields(Settings), *dataclasses.fields(Runtime)):
+        assert f"--{entry.name.replace('_', '-')}" in text, entry.name
+
+
+def test_options_of_the_command_line_are_checked() -> None:
+    parser = cli.build_parser()
+    assert runtime_of(parser.parse_args(["run"])) == Runtime()
+    given = runtime_of(parser.parse_args(["train", "--out", "x", "--port", "8090", "--quiet", "--concurrency", "3"]))
+    assert given == Runtime(port=8090, quiet=True, concurrency=3)
+    for words, field in (
+        (["--port", "high"], "port"),
+        (["--per-trial", "0"], "per_trial"),
+        (["--logger", "x"], "logger"),
+    ):
+        with pytest.raises(InputError) as error:
+            runtime_of(parser.parse_args(["run", *words.split()]))
+        assert error.value.field == field
+
+
+def test_paths_of_files_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = with_absolute_paths(Settings(data="my.npz", base="b.json", ood="noise, far.npz"))
+    assert (settings.data, settings.base) == (str(tmp_path / "my.npz"), str(tmp_path / "b.json"))
+    assert settings.ood == f"noise,{tmp_path / 'far.npz'}"
+    assert with_absolute_paths(Settings()) == Settings()

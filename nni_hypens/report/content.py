@@ -15,11 +15,13 @@ import yaml
 
 from nni_hypens.errors import InputError
 from nni_hypens.report.text import number
+from nni_hypens.utils.run_files import CandidateFiles, RunFiles
 
-REPORT = "report.html"
-CONFIG, CANDIDATES, RESULTS, EXAMPLES = "config.yaml", "candidates.json", "results.json", "examples.json"
-BASE, HISTORY = "search/base.json", "search/history.csv"
-METRICS, PREDICTIONS = "metrics.json", "predictions.npz"  # in candidates/ID
+_RUN, _CANDIDATE = RunFiles(Path()), CandidateFiles(Path())  # names relative to a folder, for messages as well
+REPORT, CONFIG, CANDIDATES = str(_RUN.report), str(_RUN.config), str(_RUN.candidates)
+RESULTS, EXAMPLES = str(_RUN.results), str(_RUN.examples)
+BASE, HISTORY = str(_RUN.search.base), str(_RUN.search.history)
+METRICS, PREDICTIONS = str(_CANDIDATE.metrics), str(_CANDIDATE.predictions)
 
 _PART_TYPES = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,

@@ -17,9 +17,11 @@ from nni_hypens.errors import InputError
 from nni_hypens.trials.machine import FetchError
 from nni_hypens.utils.checks import require
 from nni_hypens.utils.files import read_arrays
+from nni_hypens.utils.run_files import CandidateFiles
 from nni_hypens.utils.tensors import load_weights
 
-FILES = ("weights.safetensors", "predictions.npz", "metrics.json")
+_NAMES = CandidateFiles(Path())
+FILES = (_NAMES.weights.name, _NAMES.predictions.name, _NAMES.metrics.name)
 MAX_METRICS_BYTES = 4 * 2**20
 NUMBER = (int, float)
 COSTS = ("seconds", "cpu_seconds", "flops", "latency_ms")
@@ -58,9 +60,10 @@ class Expected:
             FetchError: A file has other content than expected. Nothing is unpickled to find out.
         """
         try:
-            load_weights(self.network, folder / "weights.safetensors")
-            _check_predictions(folder / "predictions.npz", self.classes, self.rows)
-            return self._metrics(folder / "metrics.json")
+            files = CandidateFiles(folder)
+            load_weights(self.network, files.weights)
+            _check_predictions(files.predictions, self.classes, self.rows)
+            return self._metrics(files.metrics)
         except (InputError, OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
             raise FetchError(f"{self.spec['id']}: {' '.join(str(error).split())[:300]}") from None
 

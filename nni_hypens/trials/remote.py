@@ -26,6 +26,7 @@ from nni_hypens.trials.services import Service
 from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.trials.training import TrialSpec
 from nni_hypens.utils.files import move_into_place, read_json, write_json
+from nni_hypens.utils.run_files import CandidateFiles
 
 PLACE = re.compile(r"(/[A-Za-z0-9@+=,. _-]+)*/nni-experiments/[\w-]+/environments/[\w-]+/trials/[\w-]+", re.ASCII)
 """Output folder of a trial, as NNI names it."""
@@ -107,7 +108,7 @@ class Machines:
             record = expected.check(staging)
             for name in FILES[:-1]:
                 move_into_place(staging / name, folder / name)
-            write_json(folder / "metrics.json", record)
+            write_json(CandidateFiles(folder).metrics, record)
             return record
         finally:
             shutil.rmtree(staging, ignore_errors=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nni_hypens.cli.main import build_parser
+from nni_hypens.cli.settings import runtime_of
 from nni_hypens.errors import InputError
 from nni_hypens.run import search_stage as stage
 from nni_hypens.run.plan import make_plan
@@ -51,5 +52,5 @@ def test_bad_loggers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_run_and_search_take_a_logger() -> None:
     for command in ("run", "search"):
-        assert build_parser().parse_args([command, "--logger", "csv"]).logger == "csv"
-        assert build_parser().parse_args([command]).logger is None
+        assert runtime_of(build_parser().parse_args([command, "--logger", "csv"])).logger == "csv"
+        assert runtime_of(build_parser().parse_args([command])).logger is None

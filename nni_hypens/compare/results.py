@@ -117,7 +117,7 @@ def spearman_text(spearman: float | None, ranked: float | None) -> str:
 
     A dash stands for too few architectures; the text is empty without a supernet.
 
-    Example:
+    Examples:
         >>> spearman_text(0.62, 12)
         '+0.62 (12)'
     """

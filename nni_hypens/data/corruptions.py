@@ -57,7 +57,7 @@ def corrupt(images: torch.Tensor, name: str, severity: int, seed: int = 0) -> to
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> corrupt(torch.full((2, 1, 8, 8), 0.5), "brightness", severity=1)[0, 0, 0, 0].item()
         0.550000011920929
     """

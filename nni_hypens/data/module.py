@@ -77,7 +77,7 @@ class ImageData(pl.LightningDataModule):
     Raises:
         InputError: If an argument is wrong. Files are not opened before `prepare`.
 
-    Example:
+    Examples:
         >>> data = ImageData("digits", train_size=100, validation_size=50, test_size=40)
         >>> data.input_spec["channels"], data.num_classes
         (1, 10)

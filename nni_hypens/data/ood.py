@@ -110,7 +110,7 @@ def ood_images(name: str, count: int, channels: int, height: int, width: int, se
     Raises:
         InputError: If the set is not on this computer, or not of that form.
 
-    Example:
+    Examples:
         >>> ood_images("digits", 5, channels=3, height=32, width=32).shape
         torch.Size([5, 3, 32, 32])
     """

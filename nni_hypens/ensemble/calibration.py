@@ -43,7 +43,7 @@ def apply_temperature(probs: ArrayLike, temperature: float) -> NDArray[np.float6
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> apply_temperature([[0.9, 0.1]], 2.0).round(3)
         array([[0.75, 0.25]])
     """
@@ -77,7 +77,7 @@ def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | No
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> round(fit_temperature([[0.9, 0.1], [0.9, 0.1], [0.8, 0.2]], [0, 1, 0]), 2)  # overconfident
         1.27
     """
@@ -140,7 +140,7 @@ def calibrate(method: str, probs: ArrayLike, weights: ArrayLike, labels: ArrayLi
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> members = [[[0.9, 0.1], [0.9, 0.1]], [[0.8, 0.2], [0.6, 0.4]]]
         >>> calibrate("none", members, [0.5, 0.5], [0, 1])
         Temperatures(ensemble=1.0, members=(1.0, 1.0))
@@ -169,7 +169,7 @@ def combine(probs: ArrayLike, weights: ArrayLike, temperatures: Temperatures) ->
     Raises:
         InputError: If an argument is not of that form.
 
-    Example:
+    Examples:
         >>> members = [[[0.9, 0.1]], [[0.7, 0.3]]]
         >>> combine(members, [0.5, 0.5], Temperatures(ensemble=2.0, members=(1.0, 1.0))).round(3)
         array([[0.667, 0.333]])

@@ -100,7 +100,7 @@ def export_ensemble(
         InputError: An unknown format, packages that are missing for it, or weights too large for ONNX.
         RuntimeError: torch cannot export a member, or the file's answers differ from the ensemble's.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> from nni_hypens.ensemble import Ensemble, EnsembleInfo
         >>> networks = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(2)]

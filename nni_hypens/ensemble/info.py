@@ -24,7 +24,7 @@ class EnsembleInfo:
             number per channel, of scaled values).
         space: `class` ("module:Class") and `args` (its keyword arguments).
 
-    Example:
+    Examples:
         >>> info = EnsembleInfo(
         ...     ids=["a", "b"], architectures=[{}, {}], lams=[None, None], shared_edges=[None, None],
         ...     labels=["cat", "dog"],

@@ -52,7 +52,7 @@ class Ensemble(nn.Module):
     Raises:
         InputError: If an argument is of the wrong form.
 
-    Example:
+    Examples:
         >>> networks = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(2)]
         >>> info = EnsembleInfo(
         ...     ids=["a", "b"], architectures=[{}, {}], lams=[None, None], shared_edges=[None, None],
@@ -274,7 +274,7 @@ class Ensemble(nn.Module):
 def evaluation(module: nn.Module) -> Iterator[None]:
     """Put a module in evaluation mode for a block, and restore the mode of every part afterwards.
 
-    Example:
+    Examples:
         >>> network = nn.Sequential(nn.Dropout(0.5))
         >>> with evaluation(network):
         ...     network.training, network[0].training

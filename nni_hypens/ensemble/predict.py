@@ -101,7 +101,7 @@ def open_model(path: str | os.PathLike[str], space: Callable[..., nn.Module] | N
     Raises:
         InputError: There is no model, it is malformed, or a package for it is missing.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> from nni_hypens.ensemble import Ensemble, EnsembleInfo, export_ensemble
         >>> networks = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(2)]
@@ -261,7 +261,7 @@ def read_images(
     Raises:
         InputError: A file is missing, unreadable or of another size.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     np.save(f"{folder}/digits.npy", np.zeros((2, 8, 8)))

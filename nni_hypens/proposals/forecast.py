@@ -182,7 +182,7 @@ def pair_gains(true: FloatArray) -> FloatArray:
 
     The gain is the mean NLL of the two minus the NLL of their average.
 
-    Example:
+    Examples:
         >>> pair_gains(np.array([[0.5, 0.5], [0.25, 1.0]])).round(3)
         array([[0.   , 0.059],
                [0.059, 0.   ]])

@@ -122,7 +122,7 @@ def choose_promising(nll: Sequence[float] | NDArray[np.floating], volumes: Seque
     Returns:
         Indices, the most promising first; the first of equals.
 
-    Example:
+    Examples:
         >>> choose_promising(nll=[0.9, 0.5, 0.7], volumes=[10.0, 30.0, 20.0], n=2)
         [1, 2]
     """

@@ -25,7 +25,7 @@ def normalise(
     Returns:
         `len(rows) x C x H x W`, float32.
 
-    Example:
+    Examples:
         >>> pixels = np.array([[[[0], [255]]]], dtype=np.uint8)
         >>> normalise(pixels, {"scale": 255, "mean": [0.5], "std": [0.25]})
         array([[[[-2.,  2.]]]], dtype=float32)

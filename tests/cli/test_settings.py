@@ -65,7 +65,7 @@ def test_options_of_the_command_line_are_checked() -> None:
         (["--logger", "x"], "logger"),
     ):
         with pytest.raises(InputError) as error:
-            runtime_of(parser.parse_args(["run", *words.split()]))
+            runtime_of(parser.parse_args(["run", *words]))
         assert error.value.field == field
 
 

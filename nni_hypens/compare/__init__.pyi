@@ -2,6 +2,14 @@ from .bench import (
     Network as Network,
     Workbench as Workbench,
 )
+from .blocks import (
+    Block as Block,
+    MethodCost as MethodCost,
+    MethodDifference as MethodDifference,
+    MethodScore as MethodScore,
+    comparison_blocks as comparison_blocks,
+    title_of as title_of,
+)
 from .comparison import (
     Comparison as Comparison,
     cell_name as cell_name,
@@ -24,16 +32,10 @@ from .outcomes import (
     outcome as outcome,
 )
 from .results import (
-    Block as Block,
-    MethodCost as MethodCost,
-    MethodDifference as MethodDifference,
-    MethodScore as MethodScore,
     compared as compared,
-    comparison_blocks as comparison_blocks,
     method_table as method_table,
     paired_differences as paired_differences,
     spearman_of as spearman_of,
     spearman_text as spearman_text,
     text_tables as text_tables,
-    title_of as title_of,
 )

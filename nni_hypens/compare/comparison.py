@@ -81,7 +81,9 @@ class Comparison:
             raise InputError("sizes", min(self.sizes), "ensembles of 2 members or more")
         if self.budget is None and method_of(self.reference).fills:
             fixed = [name for name, method in METHODS.items() if not method.fills]
-            raise InputError("reference", self.reference, f"a method with a cost of its own: {', '.join(fixed)}")
+            raise InputError(
+                "reference", self.reference, f"a method whose cost does not depend on the budget: {', '.join(fixed)}"
+            )
         if self.budget is not None and not 0 < self.budget < math.inf:
             raise InputError("budget", self.budget, "a number of seconds above 0")
         if self.nni_epochs is not None and self.nni_epochs < 1:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from nni_hypens.compare.results import Block, MethodCost
+from nni_hypens.compare.blocks import Block, MethodCost
 from nni_hypens.report.svg import FIRST, INK, LIGHT, MUTED, SECOND, drawing, inline_svg
 from nni_hypens.report.text import short
 

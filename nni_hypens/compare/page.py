@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from nni_hypens.compare.blocks import Block, comparison_blocks, title_of
 from nni_hypens.compare.comparison import COLUMNS, cell_name
 from nni_hypens.compare.figures import (
     Drawing,
@@ -18,7 +19,7 @@ from nni_hypens.compare.figures import (
     scores_figure,
     split_figure,
 )
-from nni_hypens.compare.results import SPEARMAN, Block, comparison_blocks, spearman_text, title_of
+from nni_hypens.compare.results import SPEARMAN, spearman_text
 from nni_hypens.errors import InputError
 from nni_hypens.report.html import (
     Callout,

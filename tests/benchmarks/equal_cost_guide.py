@@ -20,9 +20,9 @@ from typing import Any
 
 import pandas as pd
 
+from nni_hypens.compare.blocks import Block, MethodCost, MethodDifference, comparison_blocks
 from nni_hypens.compare.figures import as_png, scores_figure
 from nni_hypens.compare.page import read_results
-from nni_hypens.compare.results import Block, MethodCost, MethodDifference, comparison_blocks
 from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
 from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.paper_guide import pattern, replaced

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nni_hypens.compare.blocks import Block, comparison_blocks
 from nni_hypens.compare.figures import (
     Drawing,
     as_png,
@@ -19,7 +20,6 @@ from nni_hypens.compare.figures import (
     scores_figure,
     split_figure,
 )
-from nni_hypens.compare.results import Block, comparison_blocks
 from nni_hypens.report.svg import LIGHT
 from tests.support.comparison_results import results
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from nni_hypens import InputError
+from nni_hypens.compare.blocks import comparison_blocks
 from nni_hypens.compare.page import write_comparison_page
-from nni_hypens.compare.results import comparison_blocks
 from nni_hypens.utils.files import write_json
 from tests.support.comparison_results import results
 

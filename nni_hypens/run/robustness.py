@@ -29,7 +29,7 @@ class Bench:
 
     Args:
         ensemble: The ensemble.
-        data: Data module with `labels`, `raw` and `input_spec`, as :class:`nni_hypens.data.ImageData` has them.
+        data: Data module with `labels`, `raw` and `input_spec`, as `nni_hypens.data.ImageData` has them.
         images: Maximum number of test images, at least 1; drawn in the proportions of the classes.
         best: Id of the member that the ensemble is compared with.
         best_temperature: Temperature of that member alone.
@@ -88,7 +88,7 @@ def measure_robustness(
         data: Its data module.
         best: Id of the best member.
         best_temperature: Temperature of the best member alone, fitted on validation data.
-        ood: As for :func:`nni_hypens.data.ood.ood_names`.
+        ood: As for `nni_hypens.data.ood.ood_names`.
         images: Maximum number of test images; 0 measures nothing.
         seed: The run seed.
         on_step: Called after each of `STEPS` corruptions.

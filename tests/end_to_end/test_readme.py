@@ -241,6 +241,14 @@ def test_the_reference_documents_every_public_name() -> None:
         assert re.search(rf"\b{name}\b", pages), name
 
 
+def test_the_reference_can_show_docstrings() -> None:
+    """mkdocstrings shows 'Examples:' sections as code, but neither 'Example:' nor Sphinx roles."""
+    for package in ("nni_hypens", "search_spaces"):
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"^ +Example:$|:(class|func|data|mod|meth|attr):`", text, re.MULTILINE), path
+
+
 def test_every_guide_is_in_the_menu_and_in_the_readme() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for path in (ROOT / "docs").rglob("*.md"):

@@ -93,7 +93,7 @@ def _main(arguments: list[str], folder: Path | None, before: Callable[[], None] 
 
 
 def command(*arguments: str | Path, **more: Any) -> Ended:
-    """Run a command to its end; see :class:`Child`."""
+    """Run a command to its end; see `Child`."""
     return Child(arguments, **more).end()
 
 
@@ -167,7 +167,7 @@ class ForkedTrials(ExecutionEngine):
 
 
 def play_trials(space: ModelSpace, evaluator: Any, strategy: Any, run: Path, port: int | None, service: Any) -> int:
-    """Stands for :func:`nni_hypens.trials.experiment.run_trials`."""
+    """Stands for `nni_hypens.trials.experiment.run_trials`."""
     strategy(SimplifiedModelSpace.from_model(space), ForkedTrials(run))
     return port or 0
 

@@ -118,7 +118,7 @@ def _measured(mean: np.ndarray, sharp: np.ndarray, truth: np.ndarray, members: i
 
 
 class _Data:
-    """Test images as :func:`collect_examples` asks for them."""
+    """Test images as `collect_examples` asks for them."""
 
     input_spec = {"scale": 16}
 

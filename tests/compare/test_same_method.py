@@ -16,6 +16,7 @@ import pytest
 from nni_hypens.compare import comparison
 from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.comparison import Comparison, cell_name, run_cell
+from nni_hypens.proposals.adaptive import AdaptiveTraining
 from nni_hypens.run import train_stage
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.settings import Runtime
@@ -103,9 +104,18 @@ def test_a_run_and_a_comparison_train_the_same_networks(
     changes: dict[str, Any], method: str, budget: float, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remember_sizes(monkeypatch)
+    options: list[list[object]] = []
+    begin = AdaptiveTraining.__init__
+
+    def noted(rule: AdaptiveTraining, *arguments: Any, **more: Any) -> None:
+        begin(rule, *arguments, **more)
+        options.append([rule.structure.key(sample) for sample in rule.options])
+
+    monkeypatch.setattr(AdaptiveTraining, "__init__", noted)
     settings = replace(SETTINGS, seed=SEED, candidates=CANDIDATES, **changes)
     run = networks_of_run(settings, search, tmp_path / "run", monkeypatch)
     compared = networks_of_comparison(settings, method, budget, search, tmp_path / "compare", monkeypatch)
     assert compared[:CANDIDATES] == run
+    assert all(known == options[0] for known in options)  # what either may propose later
     assert len({key for key, _ in run}) > 3  # not all networks are of the start
     assert len(set(run)) == CANDIDATES

@@ -36,9 +36,9 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*is found to be not a nn.Module.*", category=RuntimeWarning)
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning.utilities._pytree")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-    # nni 3.0: imported the other way round, nni.nas.strategy finds nni.nas.oneshot half made and leaves placeholders
-    # for its own DARTS and the like. Can go when `python -c "import nni.nas.oneshot.pytorch as o; from nni.nas.strategy
-    # import DARTS; DARTS()"` passes.
+    # nni 3.0: keep this order of imports. In the other order, nni.nas.strategy imports nni.nas.oneshot before it is
+    # complete, and defines placeholders instead of DARTS and the other one-shot strategies. Can go when `python -c
+    # "import nni.nas.oneshot.pytorch as o; from nni.nas.strategy import DARTS; DARTS()"` passes.
     import nni.nas.nn.pytorch  # noqa: F401
     import nni.nas.strategy  # noqa: F401
     import nni.trial
@@ -71,7 +71,7 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
     """Restart the epoch's data iterator after seeding.
 
     Lightning creates the iterator of a run's first epoch before ``on_train_epoch_start``, and those of later epochs
-    after it, so a resumed epoch would see another order. Private: ``fit_loop._data_fetcher``,
+    after it, so a resumed epoch would see the data in another order. Private: ``fit_loop._data_fetcher``,
     ``fit_loop.is_resuming``. Can go when ``tests/search/test_strategy.py::test_resume_is_exact`` passes without it.
     """
     loop = trainer.fit_loop
@@ -81,11 +81,11 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
 
 
 def draw_epoch_data_anew(trainer: pl.Trainer) -> None:
-    """Make Lightning create the iterator of a resumed run's first epoch at the same point as in a run without a stop.
+    """Make Lightning create the iterator of a resumed run's first epoch at the same point as in an uninterrupted run.
 
-    That is after all ``on_train_epoch_start`` hooks, so that their draws come before those of the data, as in later
-    epochs. Only for checkpoints saved between two epochs. Private: ``fit_loop._resuming_from_checkpoint``. Can go when
-    ``tests/trials/test_halving.py::test_who_goes_on_ends_as_if_nothing_had_stopped`` passes without it.
+    That point is after all ``on_train_epoch_start`` hooks, so that they use the random generators before the data does,
+    as in later epochs. Only for checkpoints saved between two epochs. Private: ``fit_loop._resuming_from_checkpoint``.
+    Can go when ``tests/trials/test_halving.py::test_who_goes_on_ends_as_if_nothing_had_stopped`` passes without it.
     """
     trainer.fit_loop._resuming_from_checkpoint = False
 
@@ -94,15 +94,16 @@ def draw_epoch_data_anew(trainer: pl.Trainer) -> None:
 def manager_environment(
     host: str | None = None, one_thread: bool = True, more: dict[str, str] | None = None
 ) -> Iterator[None]:
-    """Environment in which NNI's manager is started: protected, and with one thread for each trial.
+    """Set the environment in which NNI's manager starts: protected, and with one thread for each trial.
 
     nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``), has no password, and
-    answers every web page and every user of the machine. No option changes that, so ``loopback.js`` is preloaded into
-    its node process; it says what it refuses. Can go when NNI has a password and an option for the address.
+    answers every web page and every user of the machine. No option changes that, so its node process first loads
+    ``loopback.js``, which refuses such requests (see the comment there). Can go when NNI has a password and
+    an option for the address.
 
     Args:
-        host: Name or address at which other machines reach the manager, for remote training services: it then listens
-            on all interfaces. None keeps it on loopback.
+        host: Name or address at which other machines reach the manager, for remote training services. The manager
+            then listens on all interfaces. None keeps it on loopback.
         one_thread: Use one thread for each trial; a single trial keeps the user's setting.
         more: Further variables for the trials.
     """
@@ -137,7 +138,7 @@ def load_service(content: Mapping[str, Any], base: Path) -> TrainingServiceConfi
     """NNI's config object of a training service from the content of a YAML file, with paths relative to ``base``. None
     for a platform that NNI does not know.
 
-    NNI's ``ConfigBase.load`` needs the class in advance, and after an error keeps the folder for the next load.
+    NNI's ``ConfigBase.load`` needs the class in advance, and after an error it keeps the base folder for the next load.
     Private: ``nni.experiment.config.utils``. Can go when ``TrainingServiceConfig.load`` finds the class
     by ``platform``.
 
@@ -178,7 +179,7 @@ def trial_config(service: TrainingServiceConfig, remote_python: bool = False) ->
             here, since they otherwise follow the manager's environment. Can go when NNI chooses the python on the
             trial's machine.
     """
-    from nni.nas.experiment import NasExperimentConfig  # not above: trials import this module, and need no experiment
+    from nni.nas.experiment import NasExperimentConfig  # imported here: trials need no experiment
 
     config = NasExperimentConfig("ts", "simplified", training_service=copy.deepcopy(service))
     python = "$(command -v python || command -v python3)" if remote_python else shlex.quote(sys.executable)
@@ -203,10 +204,10 @@ def canonical_service(service: TrainingServiceConfig) -> TrainingServiceConfig:
 
 
 def distribution_of(expression: Any, weights: Mapping[str, Any]) -> dict[Any, Any]:
-    """Value -> probability of an expression over choices, given the weights of each label's options.
+    """Probability of each value of an expression over choices, given the probabilities of each label's options.
 
-    NNI's own differentiable supernet computes it like this. Private: ``_expression_utils.traverse_all_options``. Can go
-    when NNI makes it public.
+    NNI's differentiable supernet computes them in the same way. Private: ``_expression_utils.traverse_all_options``.
+    Can go when NNI makes it public.
     """
     return dict(traverse_all_options(expression, weights=weights))
 
@@ -222,8 +223,9 @@ def finds_unused_parameters(strategy: DDPStrategy) -> bool:
 class TrialReports(TrialCommandChannel):  # type: ignore[misc]
     """Replaces NNI's trial channel while a candidate is trained, to add its id to the evaluator's reports.
 
-    Intermediate metrics are passed on as dicts with the candidate's id. The final metric is held back, because a trial
-    may send only one and ours holds more. NNI's own sequential engine replaces the channel in the same way.
+    Intermediate metrics are passed on as dicts with the candidate's id. The final metric is kept in ``final`` and not
+    sent, because a trial may send only one, and our trial sends one with more values. NNI's sequential engine replaces
+    the channel in the same way.
 
     Args:
         candidate: The candidate's id.
@@ -257,17 +259,18 @@ class TrialReports(TrialCommandChannel):  # type: ignore[misc]
 
 
 class TrialLink:
-    """The connection from this trial to NNI's manager, taken before a NAS experiment starts inside the trial.
+    """The connection from this trial to NNI's manager, stored before a NAS experiment starts inside the trial.
 
     NNI's sequential engine (``nas/execution/sequential.py``) replaces both the channel of the trial and the record of
     its parameter while a one-shot strategy runs, so ``nni.report_intermediate_result`` does not reach the manager.
-    Private: ``nni.trial._params``. Can go when that function reaches the web UI from inside a one-shot search.
+    Private: ``nni.trial._params``. Can go when
+    ``nni.report_intermediate_result`` reaches the web UI from inside a one-shot search.
     """
 
     def __init__(self) -> None:
         self.channel = get_default_trial_command_channel()
         record = nni.trial._params
-        # another one-shot experiment in this script leaves its model there
+        # an earlier one-shot experiment in this script leaves a model there instead of parameters
         self.record = record if record is not None and isinstance(record["parameters"], dict) else None
         self._sequence = 0
 
@@ -277,7 +280,7 @@ class TrialLink:
         Raises:
             OSError: The manager cannot be reached, or has closed the trial.
         """
-        if self.record is None:  # ask once, and only before sending: NNI answers only once
+        if self.record is None:  # NNI answers this request only once, so ask only before the first metric
             self.record = self.channel.receive_parameter()
             if self.record is None:
                 raise ConnectionError("NNI has closed this trial")
@@ -318,10 +321,10 @@ class PatientManager:
             try:
                 super()._start_nni_manager(port, *arguments, **options)  # type: ignore[misc]
                 return
-            except (OSError, ValueError):  # those of requests; NNI has killed the manager
+            except (OSError, ValueError):  # errors of the requests package; NNI has already killed the manager
                 if attempt == MANAGER_ATTEMPTS:
                     raise
-                logging.getLogger("nni").warning("NNI's manager did not answer in time; it is started again")
+                logging.getLogger("nni").warning("NNI's manager did not answer in time; starting it again")
                 _wait_until_free(port)
 
 

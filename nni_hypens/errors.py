@@ -1,4 +1,4 @@
-"""The error that bad user input raises: one line that names the field, what was got and what would do."""
+"""Errors that the commands show in one line: bad input, a failed command, a refusal of the operating system."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class InputError(ValueError):
     """Bad user input, found before any long work.
 
     Args:
-        field: Name of the option, file, label or argument at fault.
+        field: Name of the option, file, label or argument that is wrong.
         got: What was given.
-        expected: What would do instead.
+        expected: What is accepted.
     """
 
     def __init__(self, field: str, got: object, expected: str) -> None:
@@ -33,11 +33,11 @@ class InputError(ValueError):
 
 
 class CommandError(RuntimeError):
-    """A command that was run for the user has failed, and has said itself why.
+    """A command that this package started has failed. It has already printed the reason.
 
     Args:
-        code: Its exit code.
-        what: What it was.
+        code: Exit code of the command.
+        what: Description of the command, such as "the search".
     """
 
     def __init__(self, code: int, what: str) -> None:
@@ -46,11 +46,11 @@ class CommandError(RuntimeError):
 
 
 def explain(error: OSError | MemoryError, goes_on: str = "") -> str:
-    """What the operating system refused, and what to do about it, in one line.
+    """Explain in one line what the operating system refused, and what the user can do.
 
     Args:
         error: The error.
-        goes_on: The command that goes on afterwards; what is finished is kept then.
+        goes_on: The command that continues the work. If it is given, the line adds that finished work is kept.
     """
     if isinstance(error, MemoryError):
         what, remedy = "out of memory", _REMEDIES[errno.ENOMEM]
@@ -58,5 +58,5 @@ def explain(error: OSError | MemoryError, goes_on: str = "") -> str:
         what = error.strerror or str(error) or type(error).__name__
         what = f"{error.filename}: {what}" if error.filename is not None else what
         remedy = _REMEDIES.get(error.errno or 0, "")
-    kept = f"what is finished is kept; go on with: {goes_on}" if goes_on else ""
+    kept = f"finished work is kept; continue with: {goes_on}" if goes_on else ""
     return " ".join("; ".join(part for part in (what, remedy, kept) if part).split())

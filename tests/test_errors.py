@@ -26,8 +26,8 @@ def test_names_the_field_what_was_got_and_what_would_do() -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), "a/b: No space left on device; free some space"),
         (OSError(errno.EROFS, "Read-only file system"), "Read-only file system; make the place writable, or choose"),
-        (OSError("the manager\nis gone"), "the manager is gone; what is finished is kept; go on with: again"),
-        (MemoryError(), "out of memory; free some memory, or choose smaller batches; what is finished"),
+        (OSError("the manager\nis gone"), "the manager is gone; finished work is kept; continue with: again"),
+        (MemoryError(), "out of memory; free some memory, or choose smaller batches; finished work"),
     ],
 )
 def test_errors_of_the_system_say_what_to_do(error: OSError | MemoryError, says: str) -> None:

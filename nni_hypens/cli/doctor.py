@@ -1,4 +1,4 @@
-"""The command `nni-hypens doctor`: versions, traps of NNI that hold on this machine, and what works here.
+"""The command `nni-hypens doctor`: versions, known faults of NNI on this machine, and what works here.
 
 NNI is imported by one check only, because users run the doctor where NNI cannot be imported.
 """
@@ -27,11 +27,11 @@ from packaging.requirements import Requirement
 
 OK, NOTE, FAILS = "ok", "note", "FAILS"
 LEAST_DISK, LEAST_MEMORY = 100 * 2**20, 2 * 2**30  # bytes: a default run keeps about 1 MB, NNI's logs more
-EXAMPLES = """`note`: works, but know it. `FAILS`: a default run would not work; the exit code is then 1, otherwise 0.
+EXAMPLES = """`note`: works, with a limit to know about. `FAILS`: a default run would not work; the exit code is then 1.
 
 examples:
   nni-hypens doctor            a table
-  nni-hypens doctor --json     the same for machines
+  nni-hypens doctor --json     the same as JSON
 """
 _EXTRAS = ("onnx", "onnxruntime", "onnxscript", "tianshou", "deephyper", "tensorboard")
 _LISTEN = """const server = require('net').createServer(socket => socket.end());
@@ -40,12 +40,12 @@ server.listen(PORT, () => console.log(server.address().address)); setTimeout(() 
 
 @dataclass
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
     Args:
-        name: What.
+        name: Subject of the check.
         state: ``ok``, ``note`` or ``FAILS``.
-        found: What was found, and what to do about it.
+        found: Result, and what to do about it.
     """
 
     name: str
@@ -58,7 +58,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="what is installed, and what works on this machine",
-        description="Say what is installed, which traps of NNI hold on this machine, and what works here.",
+        description="Show what is installed, which known faults of NNI this machine has, and what works here.",
         examples=EXAMPLES,
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -75,36 +75,36 @@ def examine_machine(arguments: argparse.Namespace) -> int:
     checks = examine()
     works = abilities(checks)
     if arguments.json:
-        found = {"ok": works["default run"], "seconds": round(time.monotonic() - begun, 2), "versions": versions()}
-        print(json.dumps({**found, "checks": [asdict(check) for check in checks], "works": works}))
+        summary = {"ok": works["default run"], "seconds": round(time.monotonic() - begun, 2), "versions": versions()}
+        print(json.dumps({**summary, "checks": [asdict(check) for check in checks], "works": works}))
     else:
         print(table(checks, works))
     return 0 if works["default run"] else 1
 
 
 def versions() -> dict[str, str | None]:
-    """Distribution -> version, of Python, this package, what it depends on and the extras; None where missing."""
+    """Versions of Python, this package, its dependencies and the extras by name; None for missing packages."""
     names = ["nni-hypens", *(requirement.name for requirement in _requirements()), *_EXTRAS]
     return {"python": platform.python_version(), **{name: _version(name) for name in dict.fromkeys(names)}}
 
 
 def examine() -> list[Check]:
-    """Look at everything; a look that raises is a check that fails, with the error."""
+    """Run all checks. A function that raises becomes a failed check with the error."""
     checks: list[Check] = []
-    looks: tuple[Callable[[], Iterator[Check]], ...] = (
+    functions: tuple[Callable[[], Iterator[Check]], ...] = (
         _python, _packages, _imports, _manager, _ports, _places, _machine, _traps, _extras, _services, _data,
     )  # fmt: skip
-    for look in looks:
+    for function in functions:
         try:
-            checks += look()
-        except Exception as error:  # noqa: BLE001 - a doctor says what is wrong, whatever it is
+            checks += function()
+        except Exception as error:  # noqa: BLE001 - the doctor reports every error
             reason = (str(error).splitlines() or [""])[0]
-            checks.append(Check(look.__name__.strip("_"), FAILS, f"{type(error).__name__}: {reason}"))
+            checks.append(Check(function.__name__.strip("_"), FAILS, f"{type(error).__name__}: {reason}"))
     return checks
 
 
 def abilities(checks: Sequence[Check]) -> dict[str, bool]:
-    """What works here, by the checks."""
+    """What works here, derived from the checks."""
     state = {check.name: check.state for check in checks}
     fine = FAILS not in state.values()
     return {
@@ -119,7 +119,7 @@ def abilities(checks: Sequence[Check]) -> dict[str, bool]:
 
 
 def table(checks: Sequence[Check], works: dict[str, bool]) -> str:
-    """Checks and abilities for the terminal."""
+    """Table of the checks and of what works, for the terminal."""
     width = max(len(name) for name in [*works, *(check.name for check in checks)])
     lines = [f"{check.name:<{width}}  {check.state:<5}  {check.found}" for check in checks]
     lines += ["", "what works here", *(f"{name:<{width}}  {'yes' if yes else 'no'}" for name, yes in works.items())]
@@ -134,7 +134,7 @@ def _version(name: str) -> str | None:
 
 
 def _requirements() -> list[Requirement]:
-    """What this package needs, without extras; nothing where it runs from a folder without being installed."""
+    """What this package needs, without extras; empty if the package is not installed."""
     try:
         texts = importlib.metadata.requires("nni-hypens") or []
     except importlib.metadata.PackageNotFoundError:
@@ -175,27 +175,27 @@ def _nni_node() -> Path:
 
 
 def _manager() -> Iterator[Check]:
-    """Start NNI's own node as its manager is started, with a server that names no address."""
+    """Start NNI's node program as for its manager, with a small server that sets no address."""
     folder = _nni_node()
     node = str(folder / "node")
     ran = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=10)
-    yield Check("node", OK if ran.returncode == 0 else FAILS, (ran.stdout or ran.stderr).strip() or "says nothing")
+    yield Check("node", OK if ran.returncode == 0 else FAILS, (ran.stdout or ran.stderr).strip() or "no output")
     listens = re.search(r"\.listen\(this\.port\)", (folder / "rest_server" / "index.js").read_text(encoding="utf-8"))
-    text = "listens on every interface, without password" if listens else "names an address of its own"
+    text = "listens on every interface, without password" if listens else "listens on one address"
     yield Check("manager by itself", NOTE if listens else OK, f"{text}; nni-hypens keeps it on 127.0.0.1")
     address, reached = _listen(node, loopback=True)
     kept = address == "127.0.0.1"
     yield Check("manager on loopback", OK if kept else FAILS, f"listens on {address or 'nothing'}")
-    yield Check("localhost", OK if reached else FAILS, f"{'leads' if reached else 'does not lead'} to 127.0.0.1")
+    yield Check("localhost", OK if reached else FAILS, f"{'reaches' if reached else 'does not reach'} 127.0.0.1")
     import requests
 
     proxy = requests.utils.get_environ_proxies("http://localhost:8080").get("http")
-    said = f"http_proxy leads NNI's own requests to {proxy}: set no_proxy=localhost,127.0.0.1"
-    yield Check("proxy", FAILS if proxy else OK, said if proxy else "none for localhost")
+    advice = f"http_proxy sends NNI's local requests to {proxy}: set no_proxy=localhost,127.0.0.1"
+    yield Check("proxy", FAILS if proxy else OK, advice if proxy else "none for localhost")
 
 
 def _listen(node: str, loopback: bool) -> tuple[str, bool]:
-    """The address on which a node server listens that names none, and whether it is reached as ``localhost``."""
+    """Start a node server that sets no address. Return the address it gets, and whether ``localhost`` reaches it."""
     from nni_hypens._nni import manager_environment
 
     with socket.socket() as probe:
@@ -229,8 +229,8 @@ def _places() -> Iterator[Check]:
     folder = Path.cwd()
     free = shutil.disk_usage(folder).free
     writable = os.access(folder, os.W_OK | os.X_OK)
-    found = f"{free / 2**30:.1f} GB free" + ("" if writable else ", but it cannot be written to: choose --out")
-    yield Check("working folder", OK if writable and free >= LEAST_DISK else FAILS, f"{folder}: {found}")
+    space = f"{free / 2**30:.1f} GB free" + ("" if writable else ", but it cannot be written to: choose --out")
+    yield Check("working folder", OK if writable and free >= LEAST_DISK else FAILS, f"{folder}: {space}")
 
 
 def _machine() -> Iterator[Check]:
@@ -240,37 +240,38 @@ def _machine() -> Iterator[Check]:
     free = psutil.virtual_memory().available
     little = free < LEAST_MEMORY
     yield Check("memory", NOTE if little else OK, f"{free / 2**30:.1f} GB free{'; try --concurrency 1' * little}")
-    said = f"torch would take {torch.get_num_threads()}, of {os.cpu_count()} cores; --threads is 1 by default"
-    yield Check("threads", OK, f"{said}, scripts of your own need OMP_NUM_THREADS=1")
+    usual = f"torch by itself would use {torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    yield Check("threads", OK, f"{usual}; --threads is 1 by default; set OMP_NUM_THREADS=1 in your scripts")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
     yield Check("gpu", OK if count else NOTE, names or "none: everything runs on the processor")
 
 
 def _traps() -> Iterator[Check]:
-    """Faults of NNI and its company that were seen, by what is installed here."""
+    """Known faults of the installed NNI and of its packages."""
     queue = (_nni_node() / "training_service" / "v3" / "compat.js").read_text(encoding="utf-8")
     if "this.parameters.shift()" in queue:
-        said = "NNI may give a trial the parameters of another; nni-hypens submits one after the other has reported"
-        yield Check("parameters of trials", NOTE, said)
+        text = "NNI may mix up the parameters of trials; nni-hypens submits a trial after the previous one has reported"
+        yield Check("parameters of trials", NOTE, text)
     bare = importlib.util.find_spec("pkg_resources") is None
-    said = "does not start: it needs setuptools below 82; nni-hypens does not use it" if bare else "has pkg_resources"
-    yield Check("nnictl", NOTE if bare else OK, said)
+    missing = "does not start: it needs setuptools below 82; nni-hypens does not use nnictl"
+    text = missing if bare else "has pkg_resources"
+    yield Check("nnictl", NOTE if bare else OK, text)
 
 
 def _extras() -> Iterator[Check]:
     use = {"tianshou": "NNI's ENAS", "deephyper": "a comparison in the tests", "tensorboard": "its logger"}
     for name in _EXTRAS:
         version = _version(name)
-        said = version or f"missing: only for {use.get(name, 'nni-hypens export')}"
-        yield Check(name, OK if version else NOTE, said)
+        text = version or f"missing: only for {use.get(name, 'nni-hypens export')}"
+        yield Check(name, OK if version else NOTE, text)
 
 
 def _services() -> Iterator[Check]:
     ssh = shutil.which("ssh")
     yield Check("ssh", OK if ssh else NOTE, ssh or "missing: only for trials on other machines")
     sshd = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
-    yield Check("sshd", OK if sshd else NOTE, sshd or "missing: only for machines that trials are sent to, and tests")
+    yield Check("sshd", OK if sshd else NOTE, sshd or "missing: only for machines that receive trials, and tests")
 
 
 def _data() -> Iterator[Check]:
@@ -278,9 +279,9 @@ def _data() -> Iterator[Check]:
 
     spec = importlib.util.find_spec("sklearn.datasets")
     digits = spec is not None and (Path(str(spec.origin)).parent / "data" / "digits.csv.gz").exists()
-    said = "of scikit-learn" if digits else "missing: install scikit-learn again"
-    yield Check("digits", OK if digits else FAILS, said)
+    text = "in scikit-learn" if digits else "missing: install scikit-learn again"
+    yield Check("digits", OK if digits else FAILS, text)
     places = [path for path in (DEBIAN_FASHION_MNIST, cache_folder() / "FashionMNIST") if path.is_dir()]
     missing = "not on disk: downloaded when asked for, or apt install dataset-fashion-mnist"
-    there = f"in {places[0]}" if places else missing
-    yield Check("fashion_mnist", OK if places else NOTE, there)
+    text = f"in {places[0]}" if places else missing
+    yield Check("fashion_mnist", OK if places else NOTE, text)

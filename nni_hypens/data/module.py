@@ -58,16 +58,17 @@ class _Prepared:
 class ImageData(pl.LightningDataModule):
     """An image classification dataset, in memory, split into train, validation and test.
 
-    The test arrays are read only when the test split is asked for (or by `check`, which keeps nothing of them). The
+    The test arrays are read when the test split is first used. `check` reads them too, but does not keep them. The
     order of training batches and the augmentation come from torch's global generator at the time of iteration.
 
     Args:
         source: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, a path ending in `.npz`, or `module:callable`. The
             last two give `x_train, y_train, x_test, y_test`; images are `N x H x W` or `N x H x W x C`.
-        root: Folder that already holds the files of `fashion_mnist`, `cifar10` or `cifar100`; None looks where the
-            system keeps them and downloads what is not there.
-        train_size: How many training images to use; None for all that validation leaves.
-        validation_size: Share (float between 0 and 1) or number (int) of the source's training part.
+        root: Folder that already holds the files of `fashion_mnist`, `cifar10` or `cifar100`; None looks in the
+            system's folder and the cache, and downloads missing files.
+        train_size: How many training images to use; None for all that are not in the validation split.
+        validation_size: Size of the validation split, taken from the source's training part: a share (float between 0
+            and 1) or a number of images (int).
         test_size: How many test images to use; None for all.
         batch_size: Images per training batch; a last incomplete batch is dropped unless it is the only one.
         eval_batch_size: Images per validation or test batch.
@@ -118,7 +119,7 @@ class ImageData(pl.LightningDataModule):
     def input_spec(self) -> dict[str, Any]:
         """What networks expect: `channels, height, width, scale, mean, std`.
 
-        Pixel values are divided by `scale`; `mean` and `std` are those of each channel after that, on the train split.
+        Pixel values are divided by `scale`, then normalised by the `mean` and `std` of each channel on the train split.
         """
         return self._ready().input_spec
 
@@ -149,8 +150,10 @@ class ImageData(pl.LightningDataModule):
         }
 
     def indices(self, split: str) -> np.ndarray:
-        """Positions of a split's examples in the source: ascending int64, in its test part for "test", in its
-        training part otherwise."""
+        """Positions of a split's examples in the source, as ascending int64.
+
+        They count within the source's test part for "test", and within its training part for the other splits.
+        """
         return self._split(split).indices.copy()
 
     def labels(self, split: str) -> np.ndarray:
@@ -158,7 +161,7 @@ class ImageData(pl.LightningDataModule):
         return self._split(split).labels.copy()
 
     def raw(self, split: str, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Images as they are in the source, which is read again.
+        """Original images, read again from the source.
 
         Args:
             split: "train", "validation" or "test".
@@ -174,18 +177,18 @@ class ImageData(pl.LightningDataModule):
         return chosen
 
     def prepare(self) -> None:
-        """Fetch, read and check the training part and split it; does nothing the second time.
+        """Fetch, read, check and split the training part. A second call does nothing.
 
         Raises:
-            InputError: Naming the field at fault.
+            InputError: The data or an argument is wrong; the error names the field.
         """
         self._ready()
 
     def check(self) -> None:
-        """Run every check there is, before any long work; opens the test arrays too, but keeps nothing of them.
+        """Run every check, before any long work. It reads the test arrays too, but does not keep them.
 
         Raises:
-            InputError: Naming the field at fault.
+            InputError: The data or an argument is wrong; the error names the field.
         """
         self._read_test()
 
@@ -221,14 +224,14 @@ class ImageData(pl.LightningDataModule):
         rest = np.setdiff1d(np.arange(total), validation)
         if self.train_size is not None:
             if not classes <= self.train_size <= len(rest):
-                expected = f"{classes} (one per class) to {len(rest)} (what validation leaves)"
+                expected = f"{classes} (one per class) to {len(rest)} (those not in the validation split)"
                 raise InputError("data.train_size", self.train_size, expected)
             words = seed_words(self.split_seed, Purpose.TRAIN_SUBSET)
             rest = rest[stratified_subset(labels[rest], self.train_size, words)]
-        lost = classes - len(np.unique(labels[rest]))
-        if lost:
+        missing = classes - len(np.unique(labels[rest]))
+        if missing:
             name = "validation_size" if self.train_size is None else "train_size"
-            got = f"{getattr(self, name)}, which leaves {lost} class(es) without a training image"
+            got = f"{getattr(self, name)}, which leaves {missing} class(es) without a training image"
             raise InputError(f"data.{name}", got, "a split whose train part has every class")
         return validation, rest
 
@@ -299,12 +302,12 @@ class ImageData(pl.LightningDataModule):
         return f"ImageData({', '.join(f'{name}={value!r}' for name, value in self._options().items())})"
 
     def __str__(self) -> str:
-        # Lightning's own opens every loader, the test loader included.
+        # Lightning's method opens every loader, even the test loader.
         return repr(self)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # NNI's `__reduce__` pickles the traced class by value, so a copy in another process is no ImageData any more,
-        # and it would take the images along. A copy gets the class by name and reads its images when it needs them.
+        # NNI's `__reduce__` pickles the traced class by value. A copy in another process would not be an ImageData, and
+        # the pickle would contain the images. Here the copy gets the class by name and reads the images when needed.
         state = {name: value for name, value in self.__dict__.items() if name != "_nni_symbol"}
         return copyreg.__newobj__, (type(self),), {**state, "_prepared": None}  # type: ignore[attr-defined]
 
@@ -337,7 +340,7 @@ def _check_classes(classes: np.ndarray, labels: np.ndarray) -> None:
 def _loader(
     dataset: ImageBatches, batch_size: int, shuffle: bool = False, drop_last: bool = False
 ) -> DataLoader[Batch]:
-    # Lightning advises worker processes; batches are slices of memory here, so workers would only cost time.
+    # Lightning advises worker processes. Here they would only cost time, since batches are slices of memory.
     warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers", category=UserWarning)
     collate: Callable[[Any], Batch] = as_batch
     return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=collate)

@@ -36,21 +36,21 @@ class Source(Protocol):
 
     Attributes:
         scale: Divide pixel values by this; None means 255 for uint8 and 1 for anything else.
-        class_names: Name of label 0, 1, ...; None means that a class is called by its label.
+        class_names: Name of label 0, 1, ...; None uses the label as the name.
     """
 
     scale: float | None
     class_names: tuple[str, ...] | None
 
     def fetch(self) -> None:
-        """Make sure that the files are there, downloading them where the source allows it."""
+        """Make sure that the files exist. Download them if the source allows it."""
 
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Read the images and labels of "train" or "test", and nothing of the other."""
+        """Read the images and labels of "train" or "test", without reading the other part."""
 
 
 def cache_folder() -> Path:
-    """Folder for what is downloaded."""
+    """Folder for downloaded files."""
     return Path.home() / ".cache" / "nni_hypens"
 
 
@@ -96,7 +96,7 @@ class Digits:
 
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Read one part; the split is stratified by label and always the same."""
-        from sklearn.datasets import load_digits  # not above: trials with other data need not wait for it
+        from sklearn.datasets import load_digits  # imported here because it is slow, and only this source needs it
 
         data = load_digits()
         test = stratified_subset(data.target, round(len(data.target) / 4), seed=(0, 0))
@@ -169,7 +169,7 @@ class Cifar:
     def fetch(self) -> None:
         """Make sure that the files are there and have their published checksums.
 
-        torchvision unpickles them, which would run the code in a forged file; the checksums make it safe.
+        torchvision unpickles the files, which runs any code in a forged file. The checksums exclude forged files.
         """
         from torchvision.datasets.utils import check_integrity
 
@@ -220,7 +220,7 @@ class Npz:
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Read one part; the other part's arrays stay compressed on disk."""
         self.fetch()
-        # Opened here and not by numpy, which forgets to close a file that turns out to be no archive.
+        # Opened here, because numpy does not close a file that is not an archive.
         with self.path.open("rb") as file:
             archive = self._archive(file)
             _check_keys(archive, str(self.path))
@@ -244,9 +244,9 @@ class Npz:
 
 
 class FromCallable:
-    """Arrays from a function of the user's: `module:callable` returns a mapping with the four arrays.
+    """Arrays from the user's function: `module:callable` returns a mapping with the four arrays.
 
-    It is called anew for each part, so a mapping that reads on access never has its test arrays touched by training.
+    Each part calls the function again. If the mapping reads arrays on access, training never reads the test arrays.
 
     Args:
         name: `module:callable`.
@@ -268,7 +268,7 @@ class FromCallable:
             arrays = self._callable()()
         except InputError:
             raise
-        except Exception as error:  # the user's own lines run here
+        except Exception as error:  # the user's code runs here
             got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
             raise InputError("data", got, f"a dict of {', '.join(_ARRAY_KEYS)}") from error
         if not isinstance(arrays, Mapping):
@@ -279,7 +279,7 @@ class FromCallable:
     def _array(self, arrays: Mapping[str, Any], key: str) -> np.ndarray:
         try:
             values = arrays[key]
-        except Exception as error:  # a mapping of the user's may read on access
+        except Exception as error:  # the user's mapping may read files on access
             got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
             raise InputError(f"data.{key}", got, "an array of numbers") from error
         try:
@@ -292,7 +292,7 @@ class FromCallable:
         expected = "module:callable, importable from here"
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:  # the module's own lines run here
+        except Exception as error:  # the module's code runs here
             raise InputError("data", f"{self.name!r} ({type(error).__name__}: {error!s:.200})", expected) from error
         function = getattr(module, attribute, None)
         if not callable(function):
@@ -303,8 +303,8 @@ class FromCallable:
 def _check_keys(arrays: Mapping[str, Any], name: str) -> None:
     missing = [key for key in _ARRAY_KEYS if key not in arrays]
     if missing:
-        found = ", ".join(map(str, arrays)) or "nothing"
-        raise InputError(f"data.{missing[0]}", f"no such array in {name} (found {found})", ", ".join(_ARRAY_KEYS))
+        present = ", ".join(map(str, arrays)) or "nothing"
+        raise InputError(f"data.{missing[0]}", f"no such array in {name} (found {present})", ", ".join(_ARRAY_KEYS))
 
 
 def _idx_files(folder: Path) -> dict[str, tuple[Path, Path]] | None:
@@ -312,10 +312,10 @@ def _idx_files(folder: Path) -> dict[str, tuple[Path, Path]] | None:
     for split, prefix in _IDX_PREFIX.items():
         pair = []
         for name in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
-            there = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-            if not there:
+            existing = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+            if not existing:
                 return None
-            pair.append(there[0])
+            pair.append(existing[0])
         files[split] = (pair[0], pair[1])
     return files
 
@@ -323,6 +323,6 @@ def _idx_files(folder: Path) -> dict[str, tuple[Path, Path]] | None:
 def _download(name: str, download: Any) -> None:
     try:
         download()
-    except Exception as error:  # torchvision lets through whatever its network and archive libraries raise
+    except Exception as error:  # torchvision does not catch what its network and archive libraries raise
         got = f"{name}, which could not be downloaded ({type(error).__name__}: {error})"
         raise InputError("data", got, "a network connection, or root=a folder that already holds the files") from error

@@ -39,7 +39,7 @@ EXPORT_VERSION = 1
 METADATA_FILE = "nni_hypens.json"
 """Name of the metadata in a PT2 file (`torch.export.load(..., extra_files={METADATA_FILE: ""})`)."""
 TOLERANCE = 1e-5
-MAX_ONNX_BYTES = 2**31 - 2**20  # of protobuf, less the graph
+MAX_ONNX_BYTES = 2**31 - 2**20  # protobuf's limit, minus room for the graph
 OPSET = 20
 _CHECKED_IMAGES = 3
 
@@ -61,7 +61,7 @@ class Exported:
 
 
 class _Deployed(nn.Module):
-    """Preprocessing and ensemble; the buffers are of the shape that `N x C x H x W` is multiplied with."""
+    """Preprocessing and ensemble. The buffers have the shape `1 x C x 1 x 1`, to broadcast over `N x C x H x W`."""
 
     factor: torch.Tensor
     shift: torch.Tensor
@@ -85,7 +85,7 @@ class _Deployed(nn.Module):
 def export_ensemble(
     ensemble: Ensemble, path: str | os.PathLike[str], format: str = "onnx", preprocess: bool = True
 ) -> Exported:
-    """Write an ensemble as one file and compare its answers with the ensemble's. The file appears whole or not at all.
+    """Write an ensemble as one file and compare its output with the ensemble's. An error leaves no partial file.
 
     Args:
         ensemble: The ensemble; it is not changed.
@@ -97,8 +97,8 @@ def export_ensemble(
         Path, BatchNorms folded, and the largest difference on random images.
 
     Raises:
-        InputError: An unknown format, packages that are missing for it, or weights too large for ONNX.
-        RuntimeError: torch cannot export a member, or the file's answers differ from the ensemble's.
+        InputError: The format is unknown, packages for it are missing, or the weights are too large for ONNX.
+        RuntimeError: torch cannot export a member, or the file's output differs from the ensemble's.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -138,7 +138,7 @@ def check_onnx(ensemble: Ensemble | None = None) -> None:
     """Check that ONNX can be written here, and for this ensemble.
 
     Raises:
-        InputError: With the pip command, or the limit.
+        InputError: Packages are missing, or the weights are too large. It names the pip command or the limit.
     """
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
@@ -159,7 +159,7 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
         preprocess: As for `export_ensemble`.
 
     Returns:
-        The program, and how many BatchNorms were folded.
+        The program, and the number of BatchNorms that were folded.
 
     Raises:
         RuntimeError: torch cannot trace a member.
@@ -174,10 +174,10 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
             graph = torch.export.export(module, example, **sizes).module()
             folded = optimise(graph)
             program = torch.export.export(graph, example, **sizes)
-        except Exception as error:  # whatever torch raises for a network that it cannot trace
+        except Exception as error:  # torch may raise anything for a network that it cannot trace
             lines = str(error).strip().splitlines() or [""]
             raise RuntimeError(f"torch.export cannot trace the ensemble: {type(error).__name__}: {lines[0]}") from error
-    for node in program.graph.nodes:  # paths of the machine that exports, and names of NNI's classes
+    for node in program.graph.nodes:  # remove paths of this machine and names of NNI's classes
         for key in ("stack_trace", "nn_module_stack", "from_node", "source_fn_stack"):
             node.meta.pop(key, None)
     return program, folded
@@ -225,11 +225,11 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dic
     model = exported.model_proto
     graph = model.graph
     for message in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        message.doc_string = ""  # traces of the exporter, which name files of this machine
+        message.doc_string = ""  # the exporter's stack traces, which name files of this machine
         del message.metadata_props[:]
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del graph.value_info[:]  # intermediate sizes with the old name of the batch; onnxruntime infers them
+    del graph.value_info[:]  # sizes with the old name of the batch; onnxruntime infers them again
     model.producer_name, model.producer_version = "nni_hypens", metadata["versions"].get("nni_hypens") or ""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
@@ -250,7 +250,7 @@ def _sync(path: Path) -> None:
 
 
 def _difference(ensemble: Ensemble, preprocess: bool, path: Path, format: str) -> float | None:
-    """Run the file on random images, and the ensemble on the same."""
+    """Largest difference between the file and the ensemble on random images; None if onnxruntime is missing."""
     spec = ensemble.info.input_spec
     generator, shape = np.random.default_rng(0), _shape(ensemble, True)
     level = generator.normal(size=(_CHECKED_IMAGES, 1, 1, shape[2]))  # otherwise all images look alike to a network
@@ -275,7 +275,7 @@ def _difference(ensemble: Ensemble, preprocess: bool, path: Path, format: str) -
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the logs and warnings of torch's exporters, which address their developers."""
+    """Silence the logs and warnings of torch's exporters, which are meant for torch's developers."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,9 +1,8 @@
-"""The folder of a saved ensemble, read as untrusted: every key, shape and type is checked, and nothing is unpickled.
+"""Read the folder of a saved ensemble without trusting it: check every key, shape and type, and unpickle nothing.
 
-What a folder from somebody else can do: name a model space of `search_spaces` or `nni.nas.hub.pytorch` and arguments
-for it, which that class then sees; be large. What it cannot do: make anything else be imported, called or unpickled, or
-read a file outside the folder (neither by its name nor by a link). Sizes are compared on networks without memory before
-one with memory is built, where the space can be built without.
+A folder from another person can choose a model space of `search_spaces` or `nni.nas.hub.pytorch` and its arguments,
+and can be large. It cannot import, call or unpickle anything else, and it cannot read a file outside the folder, by
+name or by link. If the space can be built on torch's meta device, shapes are checked there before memory is allocated.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from nni_hypens.utils.checks import NONE, NUMBER, brief, require
 from nni_hypens.utils.tensors import check_weights, load_weights
 
 FORMAT_VERSION = 2
-"""The newest; in the second, members have a temperature each."""
+"""The newest version of the format. Version 2 adds a temperature for each member."""
 INDEX_FILE = "ensemble.json"
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -71,18 +70,18 @@ def check_input_spec(spec: dict[str, Any]) -> None:
 
 
 def installed_versions() -> dict[str, str | None]:
-    """Versions of what wrote a file; None for what is not installed as a package."""
-    found: dict[str, str | None] = {"torch": str(torch.__version__)}
+    """Versions of the packages that write a file; None for a package that is not installed."""
+    versions: dict[str, str | None] = {"torch": str(torch.__version__)}
     for name in ("nni", "nni_hypens"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions
 
 
 def encode(value: Any) -> Any:
-    """A JSON form that gives back the same value: JSON alone makes keys strings and tuples lists."""
+    """Encode a value for JSON, which alone would turn keys into strings and tuples into lists."""
     if isinstance(value, dict):
         if all(isinstance(key, str) and not key.startswith("__") for key in value):
             return {key: encode(item) for key, item in value.items()}
@@ -95,13 +94,13 @@ def encode(value: Any) -> Any:
 
 
 def _repeated(names: Sequence[str]) -> str | None:
-    """A name that is there twice, or None."""
+    """The first name that occurs twice, or None."""
     seen: set[str] = set()
     return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
 
 
 def _decode(pairs: list[tuple[str, Any]]) -> Any:
-    """The inverse of `encode` for one JSON object, whose values are decoded already."""
+    """Invert `encode` for one JSON object; its values are already decoded."""
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
         raise ValueError(f"the key {brief(_repeated([key for key, _ in pairs]))} twice in one object")
@@ -117,6 +116,7 @@ def _decode_int(digits: str) -> int:
 
 
 def _no_constant(name: str) -> float:
+    """Refuse NaN and infinity, which Python's parser would accept."""
     raise ValueError(f"{name}, which is not JSON")
 
 
@@ -135,22 +135,22 @@ def _check_depth(content: Any) -> None:
 
 
 def file_in(folder: Path, name: str) -> Path:
-    """The path of an ordinary file that is in a folder by name and, where it is a link, by target.
+    """The path of a regular file in a folder. A link must point to a file in the same folder.
 
     Raises:
-        InputError: It is a folder, a pipe, a device or a link that leads out of the folder.
+        InputError: It is a folder, a pipe, a device or a link to another folder.
     """
     path = folder / name
     try:
         mode, target = path.stat().st_mode, path.resolve(strict=True)
     except FileNotFoundError:
-        return path  # who reads it says what is missing
+        return path  # the reader reports that the file is missing
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(str(path), error, "a file") from error
     if target.parent != folder.resolve():
-        raise InputError(str(path), f"a link to {target}", "a file of its own in the same folder")
+        raise InputError(str(path), f"a link to {target}", "a file in the same folder")
     if not stat.S_ISREG(mode):
-        raise InputError(str(path), "something that is not an ordinary file", "a file")
+        raise InputError(str(path), "something other than a regular file", "a file")
     return path
 
 
@@ -172,33 +172,33 @@ def _read_json(path: Path) -> Any:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """Read `ensemble.json` and check its keys, types, file names and weights; keys it does not know are left alone."""
+    """Read `ensemble.json` and check its keys, types, file names and weights; unknown keys are ignored."""
     path = file_in(folder, INDEX_FILE)
     index = _read_json(path)
     if not isinstance(index, dict):
         raise InputError(str(path), f"a {type(index).__name__}", "a JSON object")
-    found = index.get("format_version")
-    if type(found) is not int or found not in range(1, FORMAT_VERSION + 1):
-        expected = f"1 to {FORMAT_VERSION}; use the nni_hypens that wrote it, or a newer one"
-        raise InputError(f"{INDEX_FILE}.format_version", brief(found), expected)
+    written = index.get("format_version")
+    if type(written) is not int or written not in range(1, FORMAT_VERSION + 1):
+        expected = f"1 to {FORMAT_VERSION}; use the version of nni_hypens that wrote it, or a newer one"
+        raise InputError(f"{INDEX_FILE}.format_version", brief(written), expected)
     require(index, _INDEX_TYPES, INDEX_FILE)
     require(index["space"], SPACE_TYPES, "space")
     if not all(isinstance(value, str | NONE) for value in index["versions"].values()):
-        raise InputError(f"{INDEX_FILE}.versions", brief(index["versions"]), "texts or null")
+        raise InputError(f"{INDEX_FILE}.versions", brief(index["versions"]), "strings or null")
     if not index["members"]:
         raise InputError("members", "none", "at least one member")
     for i, entry in enumerate(index["members"]):
         if not isinstance(entry, dict):
             raise InputError(f"members[{i}]", brief(entry), "an object")
-        own = {"temperature": NUMBER} if found > 1 else {}
-        require(entry, {**_MEMBER_TYPES, **own}, f"members[{i}]")
+        added = {"temperature": NUMBER} if written > 1 else {}
+        require(entry, {**_MEMBER_TYPES, **added}, f"members[{i}]")
         if not (PLAIN_NAME.fullmatch(entry["file"]) and len(entry["file"]) <= 255):
             raise InputError(f"members[{i}].file", brief(entry["file"]), "the plain name of a file in the same folder")
         if entry["shared_edges"] is not None and entry["shared_edges"] < 0:
             raise InputError(f"members[{i}].shared_edges", entry["shared_edges"], "a number of edges")
-    twice = _repeated([entry["file"] for entry in index["members"]])
-    if twice is not None:
-        raise InputError("members", f"{twice} for two members", "a file for each member")
+    shared_file = _repeated([entry["file"] for entry in index["members"]])
+    if shared_file is not None:
+        raise InputError("members", f"{shared_file} for two members", "another file for each member")
     weights = [entry["weight"] for entry in index["members"]]
     if min(weights) <= 0 or not abs(math.fsum(weights) - 1) <= 1e-4:
         raise InputError("weights", f"{weights!s:.80}, sum {math.fsum(weights):g}", "positive numbers that sum to 1")
@@ -206,25 +206,26 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def trusted_class(name: str) -> Callable[..., nn.Module]:
-    """Import "module:Class", only if it is a model space defined in a trusted package; nothing is called.
+    """Import "module:Class" if it is a model space defined in a trusted package. The class is not called.
 
     Raises:
-        InputError: The name is of another package, of no class, or of a class that is no model space.
+        InputError: The package is not trusted, or it does not define a model space of this name.
     """
     module_name, _, class_name = name.partition(":")
     if not (_is_trusted(module_name) and class_name.isidentifier()):
         raise InputError(
             "space.class", brief(name), f"a class of {' or '.join(TRUSTED_PACKAGES)}; pass space= the class"
         )
-    from nni.nas.nn.pytorch import ModelSpace  # here, so that an ensemble in memory works without NNI
+    from nni.nas.nn.pytorch import ModelSpace  # imported here, so that an ensemble in memory works without NNI
 
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        space = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        raise InputError("space.class", f"{name!r} ({error})", "an installed model space; or pass space= it") from error
-    if not (isinstance(found, type) and issubclass(found, ModelSpace) and _is_trusted(found.__module__)):
+        expected = "an installed model space; or pass space= the class"
+        raise InputError("space.class", f"{name!r} ({error})", expected) from error
+    if not (isinstance(space, type) and issubclass(space, ModelSpace) and _is_trusted(space.__module__)):
         raise InputError("space.class", repr(name), "a model space defined in that module; or pass space= the class")
-    return found
+    return space
 
 
 def _is_trusted(module: str) -> bool:
@@ -235,13 +236,13 @@ def _is_trusted(module: str) -> bool:
 def build_network(
     build: Callable[..., nn.Module], args: dict[str, Any], architecture: dict[Any, Any], field: str
 ) -> nn.Module:
-    """Build one network of the space, without disturbing the random numbers of the caller."""
-    from nni.nas.space import model_context  # here, so that an ensemble in memory works without NNI
+    """Build one network of the space, without changing the caller's random state."""
+    from nni.nas.space import model_context  # imported here, so that an ensemble in memory works without NNI
 
     try:
         with torch.random.fork_rng(devices=[]), model_context(architecture):
             return build(**args)
-    except Exception as error:  # whatever a space raises for arguments or choices that it does not know
+    except Exception as error:  # a space may raise anything for arguments or choices that it does not know
         got = f"{type(error).__name__} from the model space ({error!s:.300})"
         raise InputError(field, got, "an architecture and space.args that the space accepts") from error
 
@@ -256,13 +257,13 @@ def load_member(
 
     Args:
         build: The model space's class.
-        index: What `read_index` gave.
-        position: Which member.
-        path: Its weights.
+        index: Result of `read_index`.
+        position: Position of the member in the index.
+        path: File of the member's weights.
 
     Raises:
-        InputError: Arguments or architecture that the space refuses; weights of another network, or not finite; a
-            network that does not map the images of `input` to a logit for each of `labels`.
+        InputError: The space refuses the arguments or the architecture; the weights do not fit the network or are not
+            finite; the network does not map images of the `input` spec to one logit for each of `labels`.
     """
     field = f"members[{position}].architecture"
     arguments = (index["space"]["args"], index["members"][position]["architecture"], field)
@@ -272,7 +273,7 @@ def load_member(
     except InputError as error:
         if "meta" not in str(error):
             raise
-        skeleton = None  # a space that computes with tensors while it is built
+        skeleton = None  # the space needs the values of tensors while it is built
     if skeleton is not None:
         check_weights(skeleton, path)
         _check_output(skeleton, index["input"], index["labels"])
@@ -282,14 +283,14 @@ def load_member(
 
 
 def _check_output(skeleton: nn.Module, spec: dict[str, Any], labels: Sequence[str]) -> None:
-    """Run a network without memory on images without memory: input and labels must be its own."""
+    """Check on the meta device, which computes only shapes, that the network fits the input spec and the labels."""
     shape = (2, spec["channels"], spec["height"], spec["width"])
     try:
         with torch.no_grad():
             output = skeleton.eval()(torch.zeros(shape, device="meta"))
     except (RuntimeError, ValueError, TypeError) as error:
         if "meta" in str(error) or isinstance(error, NotImplementedError):
-            return  # it looks at values; the first prediction will tell
+            return  # the network needs values; the first prediction will show whether it fits
         got = f"{shape[1]} x {shape[2]} x {shape[3]} ({str(error).splitlines()[0]:.200})"
         raise InputError("input", got, "channels, height and width that the network takes") from error
     if tuple(output.shape) != (2, len(labels)):

@@ -40,7 +40,7 @@ EXPORTED_FILES = ("model.onnx", "model.pt2")
 
 
 class Ensemble(nn.Module):
-    """Weighted average of the members' probabilities, calibrated by a temperature, or by one for each member.
+    """Weighted average of the members' probabilities, calibrated by one temperature, or by one per member.
 
     Args:
         members: Networks that map `B x C_in x H x W` to logits `B x C`.
@@ -50,7 +50,7 @@ class Ensemble(nn.Module):
         info: Description of members, classes, input and space.
 
     Raises:
-        InputError: If an argument is of the wrong form.
+        InputError: An argument has the wrong length or values.
 
     Examples:
         >>> networks = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) for _ in range(2)]
@@ -83,10 +83,10 @@ class Ensemble(nn.Module):
             raise InputError("members", "none", "at least one network")
         info.check(len(members))
         check_temperature(temperature)
-        own = [1.0] * len(members) if member_temperatures is None else [float(t) for t in member_temperatures]
-        if len(own) != len(members):
-            raise InputError("member_temperatures", f"{len(own)} of them", f"{len(members)}, one per member")
-        for value in own:
+        temperatures = [1.0] * len(members) if member_temperatures is None else [float(t) for t in member_temperatures]
+        if len(temperatures) != len(members):
+            raise InputError("member_temperatures", f"{len(temperatures)} of them", f"{len(members)}, one per member")
+        for value in temperatures:
             check_temperature(value)
         share = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
         if share.shape != (len(members),) or not (np.isfinite(share).all() and (share > 0).all()):
@@ -95,13 +95,13 @@ class Ensemble(nn.Module):
         self.info = info
         self.register_buffer("weights", torch.tensor(share / share.sum(), dtype=torch.float32))
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
-        self.register_buffer("member_temperatures", torch.tensor(own, dtype=torch.float32))
-        self._tempered = any(value != 1 for value in own)
+        self.register_buffer("member_temperatures", torch.tensor(temperatures, dtype=torch.float32))
+        self._tempered = any(value != 1 for value in temperatures)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Probabilities of images that are already scaled and normalised; an export computes the same function.
+        """Probabilities of images that are already scaled and normalised; an exported file computes the same function.
 
-        The mean is computed in log space, with the floor of `apply_temperature`, and agrees with `combine`.
+        The mean is computed in log space, with the same floor as `apply_temperature`; the result agrees with `combine`.
 
         Args:
             x: `B x C_in x H x W` float images, normalised as the members were trained.
@@ -180,7 +180,7 @@ class Ensemble(nn.Module):
             directory: The folder.
 
         Raises:
-            InputError: If the info holds something that JSON cannot.
+            InputError: The info holds a value that JSON cannot store.
         """
         folder = Path(directory)
         index = self._index()
@@ -196,7 +196,7 @@ class Ensemble(nn.Module):
                 # Copies, because safetensors refuses tensors that share memory.
                 state = {key: value.detach().cpu().contiguous().clone() for key, value in member.state_dict().items()}
                 write_tensors(path, state)
-            for name in (INDEX_FILE, *EXPORTED_FILES):  # exports of the ensemble saved here before
+            for name in (INDEX_FILE, *EXPORTED_FILES):  # files of an older ensemble in this folder
                 (folder / name).unlink(missing_ok=True)
             for path, name in zip(staged, names, strict=True):
                 os.replace(path, folder / name)
@@ -204,7 +204,7 @@ class Ensemble(nn.Module):
         finally:
             for path in staged:
                 path.unlink(missing_ok=True)
-        for path in folder.glob("member-*.safetensors"):  # members of the ensemble saved here before
+        for path in folder.glob("member-*.safetensors"):  # members of an older ensemble in this folder
             if path.name not in names:
                 path.unlink()
 
@@ -223,7 +223,7 @@ class Ensemble(nn.Module):
             for i in range(len(self.members))
         ]
         return {
-            # Version 2 adds a temperature per member; version 1 stays readable for programs that know only that.
+            # Version 2 adds a temperature per member. Without these, write version 1, which older programs can read.
             "format_version": FORMAT_VERSION if self._tempered else 1,
             "members": members,
             "temperature": float(self.temperature),
@@ -240,14 +240,14 @@ class Ensemble(nn.Module):
         Args:
             directory: The folder.
             space: The model space's class. Needed when it is outside `search_spaces` and `nni.nas.hub.pytorch`,
-                because importing a name that a file gives would run code of the file's choice.
+                because otherwise the file could choose which code is imported and run.
 
         Returns:
             The ensemble on the CPU, in evaluation mode.
 
         Raises:
-            InputError: If a file is missing, malformed, or does not fit the network it is for; the network does not
-                fit input or labels; weights are not finite.
+            InputError: A file is missing or malformed; weights do not fit their network or are not finite; a network
+                does not fit the input spec or the labels.
         """
         folder = Path(directory)
         index = read_index(folder)
@@ -266,8 +266,8 @@ class Ensemble(nn.Module):
         files = [file_in(folder, entry["file"]) for entry in entries]  # check all of them before building anything
         members = [load_member(build, index, i, path) for i, path in enumerate(files)]
         weights = [entry["weight"] for entry in entries]
-        own = [entry["temperature"] for entry in entries] if index["format_version"] > 1 else None
-        return cls(members, weights, float(index["temperature"]), info=info, member_temperatures=own).eval()
+        temperatures = [entry["temperature"] for entry in entries] if index["format_version"] > 1 else None
+        return cls(members, weights, float(index["temperature"]), info=info, member_temperatures=temperatures).eval()
 
 
 @contextmanager

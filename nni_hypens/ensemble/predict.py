@@ -1,7 +1,7 @@
 """Predictions of a saved ensemble (folder, ONNX file or PT2 file) for images from files.
 
-A folder or an ONNX file from a stranger is safe to open: `Ensemble.load` checks the former, and the latter holds no
-code. A PT2 file is read by `torch.export.load`, which makes no such promise: open only PT2 files that you trust.
+A folder or an ONNX file from a stranger is safe to open: `Ensemble.load` checks the folder, and an ONNX file contains
+no code. `torch.export.load` does not promise that a PT2 file is safe: open only PT2 files that you trust.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class Predictor:
                 "label": self.labels[int(row.argmax())],
                 "probability": float(row.max()),
                 "entropy": float(_entropy(row)),
-                "epistemic": doubt,
+                "epistemic": disagreement,
                 "probabilities": dict(zip(self.labels, row.tolist(), strict=True)),
             }
-            for name, row, doubt in zip(names, probabilities, epistemic, strict=True)
+            for name, row, disagreement in zip(names, probabilities, epistemic, strict=True)
         ]
 
 
@@ -134,7 +134,7 @@ def ensemble_folder(path: Path, field: str) -> Path:
     """The folder with `ensemble.json`: this one, or `ensemble` in a run folder.
 
     Raises:
-        InputError: Neither.
+        InputError: Neither holds the file.
     """
     for folder in (path, path / "ensemble"):
         if (folder / INDEX_FILE).exists():
@@ -147,9 +147,9 @@ def _of_ensemble(ensemble: Ensemble) -> Predictor:
 
     def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         members = ensemble.predict_members(images).astype(np.float64)
-        together = np.tensordot(weights, members, axes=1)
-        alone = np.tensordot(weights, _entropy(members), axes=1)
-        return ensemble.predict(images), np.maximum(_entropy(together) - alone, 0)
+        average = np.tensordot(weights, members, axes=1)
+        mean_entropy = np.tensordot(weights, _entropy(members), axes=1)
+        return ensemble.predict(images), np.maximum(_entropy(average) - mean_entropy, 0)
 
     return Predictor(ensemble.info.labels, ensemble.info.input_spec, run)
 
@@ -161,7 +161,7 @@ def _open_onnx(path: Path) -> Predictor:
 
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
+    except Exception as error:  # onnxruntime raises a different exception for each kind of damage
         raise InputError("model", f"{path} ({str(error).splitlines()[0]:.200})", "a readable ONNX file") from error
     texts = session.get_modelmeta().custom_metadata_map
     metadata = _check_metadata({key: texts[key] for key in _METADATA_TYPES if key in texts}, path)
@@ -184,15 +184,15 @@ def _open_pt2(path: Path) -> Predictor:
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
-            found: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
-            return found
+            probabilities: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
+            return probabilities
 
     return _of_file(_check_metadata(texts, path), run)
 
 
 @contextmanager
 def _no_pickles() -> Iterator[None]:
-    """`torch.export.load` falls back to unpickling anything; this keeps it to tensors."""
+    """`torch.export.load` may fall back to unpickling any object; this allows only tensors."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -231,7 +231,7 @@ def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[np.float32]],
             images = normalise(images, spec)
         try:
             probabilities = function(images)
-        except Exception as error:  # of onnxruntime or torch: the graph does not take what its metadata says
+        except Exception as error:  # of onnxruntime or torch: the graph does not fit its metadata
             raise InputError("model", str(error).splitlines()[0][:200], "a graph that fits its metadata") from error
         if probabilities.shape != (len(images), len(labels)):
             got = f"outputs of shape {probabilities.shape}"
@@ -250,10 +250,11 @@ def read_images(
     """Read images from files, as raw values.
 
     Args:
-        paths: Image files, whose 0..255 becomes the 0..scale of the data's source; `.npy` with raw values `H x W`,
-            `H x W x C_in`, `N x H x W` or `N x H x W x C_in`; `.npz` with `images`, `x_test` or a single array.
+        paths: Image files, whose values 0..255 are rescaled to 0..scale, the range of the data's source; `.npy` with
+            raw values `H x W`, `H x W x C_in`, `N x H x W` or `N x H x W x C_in`; `.npz` with `images`, `x_test` or a
+            single array.
         spec: The input spec.
-        resize: Whether image files of another size are resized; they are refused otherwise.
+        resize: Whether to resize image files of another size; otherwise they are an error.
 
     Returns:
         Names, and float32 `N x H x W x C_in`.
@@ -278,12 +279,12 @@ def read_images(
         if not path.is_file():
             raise InputError("images", f"{path}, which is not there", "image files, .npy or .npz")
         if path.suffix in (".npy", ".npz"):
-            found = _read_arrays(path, spec)
-            names += [f"{path}[{i}]" for i in range(len(found))] if len(found) > 1 else [str(path)]
+            batch = _read_arrays(path, spec)
+            names += [f"{path}[{i}]" for i in range(len(batch))] if len(batch) > 1 else [str(path)]
         else:
-            found = _read_picture(path, spec, resize)
+            batch = _read_picture(path, spec, resize)
             names.append(str(path))
-        images.append(found)
+        images.append(batch)
     return names, np.concatenate(images)
 
 
@@ -305,12 +306,12 @@ def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
             raise
         raise InputError("images", f"{path} ({error!s:.200})", "an array of numbers") from error
     wanted = (spec["height"], spec["width"], spec["channels"])
-    got = content
+    shape = content.shape
     if spec["channels"] == 1 and content.shape[-2:] == wanted[:2] and content.ndim in (2, 3):
         content = content[..., None]
     content = content[None] if content.ndim == 3 else content
     if content.ndim != 4 or content.shape[1:] != wanted or not len(content):
-        raise InputError("images", f"{path} of shape {got.shape}", f"images of {_size(spec)}; arrays are not resized")
+        raise InputError("images", f"{path} of shape {shape}", f"images of {_size(spec)}; arrays are not resized")
     if content.dtype.kind not in "uif" or not np.isfinite(content).all():
         raise InputError("images", f"{path} of type {content.dtype}", "finite numbers")
     images: NDArray[np.float32] = content.astype(np.float32)
@@ -336,7 +337,7 @@ def _read_picture(path: Path, spec: dict[str, Any], resize: bool) -> NDArray[np.
                 picture = picture if image.size == wanted else picture.resize(wanted, Image.Resampling.BICUBIC)
     except InputError:
         raise
-    except Exception as error:  # a decoder's exception may be anything
+    except Exception as error:  # a decoder may raise anything
         raise InputError("images", f"{path} ({error!s:.200})", f"{', '.join(IMAGE_FORMATS)}, .npy or .npz") from error
     pixels = np.asarray(picture, dtype=np.float32).reshape(1, spec["height"], spec["width"], spec["channels"])
     return pixels if spec["scale"] == 255 else pixels * np.float32(spec["scale"] / 255)

@@ -1,8 +1,8 @@
-"""BatchNorm folded into the convolutions before it, and other rewrites of the graph of an exported program.
+"""Rewrite the graph of an exported program: fold BatchNorm into the convolutions before it, and use faster operations.
 
-`conv -> norm` becomes one convolution with other weights; so does `cat(conv, conv, ...) -> norm`, as in the factorised
-reduction of DARTS. `sum(stack(...))`, by which NNI adds what enters a node of a cell, becomes additions without the
-copy. What the graph computes stays the same up to rounding.
+`conv -> norm` becomes one convolution with new weights. `cat(conv, conv, ...) -> norm`, as in the factorised reduction
+of DARTS, becomes `cat` of such convolutions. NNI adds the inputs of a node of a cell by `sum(stack(...))`, which
+becomes additions without the copy. The graph computes the same function up to rounding.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, 
 
 
 def optimise(graph_module: fx.GraphModule) -> int:
-    """All rewrites, in place.
+    """Apply all rewrites, in place.
 
     Args:
-        graph_module: Of `torch.export.export(...).module()`: functions of ATen, parameters by `get_attr`.
+        graph_module: Result of `torch.export.export(...).module()`: ATen functions, and parameters read by `get_attr`.
 
     Returns:
-        How many BatchNorms were folded.
+        Number of BatchNorms that were folded.
     """
     pool_by_convolution(graph_module)
     pool_by_mean(graph_module)
@@ -36,13 +36,13 @@ def optimise(graph_module: fx.GraphModule) -> int:
 def fold_batch_norm(graph_module: fx.GraphModule) -> int:
     """Fold every BatchNorm that follows a convolution, or a concatenation of convolutions; in place.
 
-    Only norms with running statistics count, and only convolutions whose output nobody else reads.
+    The norm must use running statistics, and no other node may read the output of the convolutions.
 
     Args:
-        graph_module: Of `torch.export.export(...).module()`: functions of ATen, parameters by `get_attr`.
+        graph_module: Result of `torch.export.export(...).module()`: ATen functions, and parameters read by `get_attr`.
 
     Returns:
-        How many norms are gone.
+        Number of norms that were removed.
     """
     folded = 0
     for norm in list(graph_module.graph.find_nodes(op="call_function", target=aten.batch_norm.default)):
@@ -51,11 +51,11 @@ def fold_batch_norm(graph_module: fx.GraphModule) -> int:
         if statistics is None or not sources:
             continue
         factor, shift = statistics
-        widths = [_tensor(graph_module, conv.args[1]) for conv in sources]
-        if any(weight is None for weight in widths) or sum(len(w) for w in widths if w is not None) != len(factor):
+        weights = [_tensor(graph_module, conv.args[1]) for conv in sources]
+        if any(weight is None for weight in weights) or sum(len(w) for w in weights if w is not None) != len(factor):
             continue
         start = 0
-        for conv, weight in zip(sources, widths, strict=True):
+        for conv, weight in zip(sources, weights, strict=True):
             assert weight is not None
             end = start + len(weight)
             _scale(graph_module, conv, weight, factor[start:end], shift[start:end], f"folded_{folded}_{start}")
@@ -74,7 +74,7 @@ def unstack_sums(graph_module: fx.GraphModule) -> int:
         graph_module: As for `fold_batch_norm`.
 
     Returns:
-        How many sums are gone.
+        Number of sums that were replaced.
     """
     replaced = 0
     for total in list(graph_module.graph.find_nodes(op="call_function", target=aten.sum.dim_IntList)):
@@ -96,13 +96,13 @@ def unstack_sums(graph_module: fx.GraphModule) -> int:
 
 
 def pool_by_mean(graph_module: fx.GraphModule) -> int:
-    """Replace adaptive average pooling to one pixel by a mean, which exporters have a plain form for; in place.
+    """Replace adaptive average pooling to one pixel by a mean, which exports to one simple operator; in place.
 
     Args:
         graph_module: As for `fold_batch_norm`.
 
     Returns:
-        How many poolings are gone.
+        Number of poolings that were replaced.
     """
     replaced = 0
     for pool in list(graph_module.graph.find_nodes(op="call_function", target=aten.adaptive_avg_pool2d.default)):
@@ -120,18 +120,20 @@ def pool_by_mean(graph_module: fx.GraphModule) -> int:
 def pool_by_convolution(graph_module: fx.GraphModule) -> int:
     """Replace average pooling by a convolution of each channel with equal weights; in place.
 
-    onnxruntime has a fast form of such convolutions, and none of pooling that leaves the border out of the mean: ten
-    times faster in OneCell. Where the border is left out, a constant factor for each pixel corrects the sum.
+    onnxruntime runs such a convolution fast, but it is slow at average pooling that excludes the padding: the
+    convolution is ten times faster in OneCell. If the padding is excluded, a constant factor for each pixel corrects
+    the mean.
 
     Args:
-        graph_module: As for `fold_batch_norm`, with the sizes of the export (`node.meta["val"]`).
+        graph_module: As for `fold_batch_norm`, with the sizes that the export recorded (`node.meta["val"]`).
 
     Returns:
-        How many poolings are gone.
+        Number of poolings that were replaced.
     """
     replaced = 0
     for pool in list(graph_module.graph.find_nodes(op="call_function", target=aten.avg_pool2d.default)):
-        options = dict(zip(("x", "kernel", "stride", "padding", "ceil", "border", "divisor"), pool.args, strict=False))
+        names = ("x", "kernel", "stride", "padding", "ceil", "count_padding", "divisor")
+        options = dict(zip(names, pool.args, strict=False))
         source, value = options["x"], options["x"].meta.get("val")
         if options.get("ceil") or options.get("divisor") or pool.kwargs or value is None or value.ndim != 4:
             continue
@@ -141,13 +143,13 @@ def pool_by_convolution(graph_module: fx.GraphModule) -> int:
         if not all(isinstance(number, int) for number in (channels, *size)) or len(kernel) != 2 or len(padding) != 2:
             continue
         weight = torch.full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype=value.dtype)
-        inside = torch.nn.functional.avg_pool2d(torch.ones(1, 1, *size, dtype=value.dtype), kernel, stride, padding)
+        share = torch.nn.functional.avg_pool2d(torch.ones(1, 1, *size, dtype=value.dtype), kernel, stride, padding)
         with graph_module.graph.inserting_before(pool):
             mean = _parameter(graph_module, f"mean_{replaced}_weight", weight)
             arguments = (source, mean, None, stride, padding, [1, 1], channels)
             result = graph_module.graph.call_function(aten.conv2d.default, arguments)
-            if options.get("border", True) is False and any(padding):
-                correction = _parameter(graph_module, f"mean_{replaced}_correction", 1 / inside)
+            if options.get("count_padding", True) is False and any(padding):
+                correction = _parameter(graph_module, f"mean_{replaced}_correction", 1 / share)
                 result = graph_module.graph.call_function(aten.mul.Tensor, (result, correction))
         pool.replace_all_uses_with(result)
         graph_module.graph.erase_node(pool)
@@ -157,7 +159,7 @@ def pool_by_convolution(graph_module: fx.GraphModule) -> int:
 
 
 def _parameter(graph_module: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
-    """A new parameter, and the node that reads it, where the graph inserts at the moment."""
+    """Add a parameter, and a node that reads it at the graph's current insertion point."""
     graph_module.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
     return graph_module.graph.get_attr(name)
 
@@ -169,7 +171,7 @@ def _clean(graph_module: fx.GraphModule) -> None:
 
 
 def _statistics(graph_module: fx.GraphModule, norm: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """`factor, shift` of `norm(x) = factor * x + shift` in double precision, or None if it depends on the batch."""
+    """`factor, shift` of `norm(x) = factor * x + shift` in double precision, or None if they are not constants."""
     _, weight, bias, mean, variance, training, _, epsilon, *_ = cast("tuple[Any, ...]", norm.args)
     mean_value, variance_value = _tensor(graph_module, mean), _tensor(graph_module, variance)
     if training or mean_value is None or variance_value is None:
@@ -184,7 +186,7 @@ def _statistics(graph_module: fx.GraphModule, norm: fx.Node) -> tuple[torch.Tens
 
 
 def _convolutions_before(norm: fx.Node) -> Sequence[fx.Node]:
-    """Convolutions whose outputs, side by side, are the input of a norm and of nothing else; none if there is more."""
+    """The convolutions whose concatenated outputs only this norm reads; empty if the norm has any other input."""
     before = norm.args[0]
     if not isinstance(before, fx.Node) or len(before.users) > 1:
         return []
@@ -204,7 +206,7 @@ def _scale(
     shift: torch.Tensor,
     name: str,
 ) -> None:
-    """Give a convolution weights of its own: times `factor` for each output channel, and `shift` for bias."""
+    """Give a convolution new parameters: multiply each output channel by `factor`, then add `shift`."""
     old = _tensor(graph_module, conv.args[2]) if len(conv.args) > 2 else None
     bias = shift if old is None else shift + old.double() * factor
     scaled = weight.double() * factor.view(-1, *[1] * (weight.ndim - 1))
@@ -216,7 +218,7 @@ def _scale(
 
 
 def _tensor(graph_module: fx.GraphModule, node: Any) -> torch.Tensor | None:
-    """The parameter or buffer that a node reads, or None if it is something computed."""
+    """The parameter or buffer that a node reads, or None if the node computes its value."""
     if not isinstance(node, fx.Node) or node.op != "get_attr":
         return None
     value: Any = graph_module

@@ -54,11 +54,11 @@ class EnsembleResult:
 
     @property
     def members(self) -> pd.DataFrame:
-        """One row per member: its test metrics, its own temperature, and why it was chosen.
+        """One row per member: its test metrics, its temperature, and why it was chosen.
 
         `validation_gain` and `test_gain` are the NLL of the average without the member minus the NLL with it;
-        `swap_gain` is its lead on validation data over the best candidate in its place (`swap_for`);
-        `disagreement`, `right_alone`, `wrong_alone` and `right_of_majority_wrong` compare it with the others.
+        `swap_gain` is the validation NLL with the best other candidate (`swap_for`) in its place, minus that with the
+        member; `disagreement`, `right_alone`, `wrong_alone` and `right_of_majority_wrong` compare it with the others.
         """
         return pd.DataFrame(self.results["members"])
 
@@ -86,7 +86,7 @@ class EnsembleResult:
 
     @property
     def calibration(self) -> pd.DataFrame:
-        """Test metrics of the ensemble by each way to calibrate it, and the temperatures of each."""
+        """Test metrics and temperatures of the ensemble under each calibration method."""
         return pd.DataFrame(self.results["calibration"]["rows"]).set_index("method")
 
     @property
@@ -96,17 +96,17 @@ class EnsembleResult:
 
     @property
     def cost_front(self) -> pd.DataFrame:
-        """Ensembles that no other of the candidates beats in validation NLL and a total cost, which ``by`` names."""
+        """Pareto front of ensembles of the candidates: validation NLL against the total cost that ``by`` names."""
         return pd.DataFrame(self.results["cost_front"]["rows"])
 
     @property
     def ood(self) -> pd.DataFrame:
-        """One row per set from elsewhere: AUROC by score, and mean entropies; empty where none was measured."""
+        """One row per out-of-distribution set: AUROC by score, and mean entropies; empty if none was measured."""
         return pd.json_normalize(self.results["ood"].get("sets", []))
 
     @property
     def corruptions(self) -> pd.DataFrame:
-        """Accuracy, NLL and ECE by corruption, severity (0: clean) and model; empty where none was measured."""
+        """Accuracy, NLL and ECE by corruption, severity (0: clean) and model; empty if none was measured."""
         return pd.DataFrame(self.results["corruptions"].get("rows", []))
 
 
@@ -123,7 +123,7 @@ STRATEGY_NAMES = tuple(
 )
 """Arguments of `EdgeNES` that are not settings of a run."""
 API_DEFAULTS = {"concurrency": 1}
-"""Where the defaults from Python differ from those of the command line."""
+"""Defaults in Python that differ from those of the command line."""
 
 
 def documents_settings(function: Callable[..., Any]) -> Any:
@@ -162,7 +162,7 @@ def search_ensemble(
 ) -> EnsembleResult:
     """Search, train candidates as NNI trials, choose members, calibrate, evaluate and report, in one call.
 
-    A run that was interrupted continues where it stopped; a finished one is returned at once.
+    An interrupted run continues where it stopped. For a finished run, the call returns its results at once.
 
     Args:
         space: A model space.
@@ -176,15 +176,15 @@ def search_ensemble(
         selection_options: Options of the selection method as `nni_hypens.selection.select` takes them, such as
             `{"objective": my_function}`, instead of the settings `objective`, `selection_steps`, `beam_width` and
             `diversity_weight`.
-        training_service: Where trials run, one of NNI's config objects such as `RemoteConfig`; None for this machine.
-            It may differ from call to call: the results are the same.
+        training_service: Where trials run: one of NNI's config objects such as `RemoteConfig`; None for this machine.
+            It does not change the results, so a run may continue with another one.
         **settings: The settings below, and further arguments of `nni_hypens.EdgeNES` such as `pivots`.
 
     Returns:
         The result: metrics as data frames, and the ensemble.
 
     Raises:
-        InputError: Bad input, before any long work; an unknown keyword, with the nearest name.
+        InputError: Bad input, before any long work. For an unknown keyword it suggests the nearest name.
     """
     searching = search_evaluator or evaluator
     if not isinstance(searching, Lightning):
@@ -228,7 +228,7 @@ def search_ensemble(
 
 @dataclass(frozen=True)
 class Keywords:
-    """Keyword arguments of `search_ensemble`, by what they belong to."""
+    """Keyword arguments of `search_ensemble`: settings, options of the run, and arguments of `EdgeNES`."""
 
     settings: dict[str, Any]
     runtime: dict[str, Any]
@@ -236,26 +236,26 @@ class Keywords:
 
 
 def sort_keywords(keywords: Mapping[str, Any]) -> Keywords:
-    """Tell settings, options of the run and arguments of `EdgeNES` apart.
+    """Sort keyword arguments into settings, options of the run and arguments of `EdgeNES`.
 
     Raises:
-        InputError: An unknown keyword, with the nearest name; or one that the data, space or evaluators decide.
+        InputError: A keyword is unknown, or the data, space or evaluators decide its value.
     """
-    found = Keywords({}, {}, {})
+    sorted_keywords = Keywords({}, {}, {})
     carried = {entry.name: entry.metadata["carried_by"] for entry in dataclasses.fields(Settings)}
     for name, value in keywords.items():
         if name in SETTING_FIELDS:
-            found.settings[name] = value
+            sorted_keywords.settings[name] = value
         elif name in RUNTIME_FIELDS:
-            found.runtime[name] = value
+            sorted_keywords.runtime[name] = value
         elif name in STRATEGY_NAMES:
-            found.strategy[name] = value
+            sorted_keywords.strategy[name] = value
         elif name in carried:
-            raise InputError(name, repr(value), f"it in the argument `{carried[name]}`, which decides it")
+            raise InputError(name, repr(value), f"no such keyword: the argument `{carried[name]}` decides it")
         else:
             hint = nearest(name, [*SETTING_FIELDS, *RUNTIME_FIELDS, *STRATEGY_NAMES])
             raise InputError(name, repr(value), f"a keyword that search_ensemble or EdgeNES takes{hint}")
-    return found
+    return sorted_keywords
 
 
 def _lam_settings(lam_range: tuple[float, float] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _lam_settings(lam_range: tuple[float, float] | None, settings: Mapping[str, 
 
 
 def _carried(search_evaluator: Lightning, data: LabelledData) -> dict[str, Any]:
-    """Settings that other settings are checked against, as the objects have them.
+    """Settings that the objects decide and that the checks of other settings need.
 
     Raises:
         InputError: The search is too short.
@@ -282,7 +282,7 @@ def _carried(search_evaluator: Lightning, data: LabelledData) -> dict[str, Any]:
 
 
 def _identity(objects: RunObjects, settings: Settings, base: Sample | str | Path | None) -> dict[str, Any]:
-    """What `config.yaml` keeps: two calls share it exactly if they have the same result."""
+    """What `config.yaml` keeps to recognise a run: calls have the same result exactly if these values are equal."""
     options = objects.selection_options
     values = settings.to_mapping()
     return {

@@ -1,7 +1,8 @@
 """Settings of a run, declared once for the command line, the YAML file, `search_ensemble` and the run folder.
 
-A new setting is one field here: its type, default, help text and range are in the declaration. `Runtime` holds the
-options that do not change results. Nothing heavy is imported, so that help and mistyped flags answer at once.
+A new setting is one field here: its type, default, help text and range are in the declaration. `carried_by`
+names the argument of `search_ensemble` that replaces the setting. `Runtime` holds the options that do not change
+results. This module imports no large package, so that help and errors about flags appear at once.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from nni_hypens.utils.files import read_yaml
 MAX_SEED = 2**32 - 1
 """The largest seed that numpy takes."""
 MIN_DRAWN = 2
-"""Candidates that adaptive training needs to learn from."""
+"""Fewest candidates that are trained before adaptive training, which learns from them."""
 DEFAULT_DRAWN = 3
 """Candidates drawn before adaptive training begins, unless `adaptive` says otherwise."""
 LOGGER_NAMES = ("csv", "tensorboard")
@@ -37,7 +38,7 @@ class Settings:
     """What determines the result of a run. Two runs with the same settings and versions have the same result.
 
     Raises:
-        InputError: From `check` and `from_mapping`, naming the setting.
+        InputError: `check` and `from_mapping` raise it if a setting is wrong; it names the setting.
     """
 
     data: str = setting(
@@ -69,18 +70,18 @@ class Settings:
     base: str | None = setting(None, "JSON file with the base architecture (searched first when not given)")
     supernet: str | None = setting(None, "safetensors file with weights that the supernet starts from")
     paths: str = setting("1", "paths per search step: a whole number, or all for the mixture of every option")
-    max_params: float | None = setting(None, "most parameters of a sampled network", above=0)
+    max_params: float | None = setting(None, "largest number of parameters of a sampled network", above=0)
     max_flops: float | None = setting(
-        None, "most FLOPs of a sampled network for one image, a multiply-add as two", above=0
+        None, "largest number of FLOPs of a sampled network for one image (a multiply-add counts as two)", above=0
     )
     diversity: str = setting("shared_edges", f"regulariser: {' or '.join(DIVERSITY_NAMES)}", choices=DIVERSITY_NAMES)
     members: int = setting(3, "members of the ensemble", group="ensemble and candidates", at_least=1)
     candidates: int = setting(8, "architectures to train", at_least=1)
     adaptive: int | None = setting(
         None,
-        "candidates to choose during training instead of before it: new seeds of the best so far, and from the seventh "
-        f"on the networks expected to help the ensemble most (all but {DEFAULT_DRAWN}; 0 with halving, warm-start, a "
-        "limit on the ensemble, a range of lam, or the ranking spread or ensemble)",
+        "candidates to choose during training instead of before it: new seeds of the best so far and, from the "
+        f"seventh, the networks expected to help the ensemble most (all but {DEFAULT_DRAWN}; 0 with halving, "
+        "warm-start, a limit on the ensemble, a range of lam, or the ranking spread or ensemble)",
         at_least=0,
     )
     ranking: str = setting(
@@ -123,21 +124,21 @@ class Settings:
         group="choice of members",
         choices=METHODS,
     )
-    objective: str = setting("nll", f"what the choice makes small: {', '.join(OBJECTIVES)}", choices=OBJECTIVES)
+    objective: str = setting("nll", f"what the choice minimises: {', '.join(OBJECTIVES)}", choices=OBJECTIVES)
     selection_steps: int | None = setting(
         None,
-        "choices of greedy_with_replacement, of at most `members` different candidates (as many as members)",
+        "steps of greedy_with_replacement, which adds at most `members` different candidates (as many as members)",
         at_least=1,
     )
     beam_width: int = setting(BEAM_WIDTH, "ensembles of each size that beam keeps", at_least=1)
     diversity_weight: float | None = setting(
-        None, "reward for disagreement of the members in the choice (0; 0.1 for diversity_weighted)", at_least=0
+        None, "weight of the members' disagreement in the choice (0; 0.1 for diversity_weighted)", at_least=0
     )
-    max_total_params: float | None = setting(None, "most parameters of the members together", above=0)
-    max_total_flops: float | None = setting(None, "most FLOPs of the members together for one image", above=0)
+    max_total_params: float | None = setting(None, "largest number of parameters of all members", above=0)
+    max_total_flops: float | None = setting(None, "largest number of FLOPs of all members for one image", above=0)
     max_latency_ms: float | None = setting(
         None,
-        "most milliseconds of the members one after the other for one image, by one thread of this machine",
+        "longest time in milliseconds to run all members in turn on one image, with one thread of this machine",
         above=0,
     )
     known_results: str | None = setting(
@@ -152,10 +153,10 @@ class Settings:
     ood: str = setting(
         "auto",
         "out-of-distribution images for the report: digits, fashion_mnist, noise, paths of .npz files with x_test, "
-        "commas between them; auto: noise, and fashion_mnist for digits or digits for fashion_mnist if on disk; none",
+        "separated by commas; auto (noise, and fashion_mnist for digits or digits for fashion_mnist if on disk); none",
     )
     stress_images: int = setting(
-        256, "test images to corrupt and to compare with out-of-distribution images; 0 for none", at_least=0
+        256, "number of test images to corrupt and to compare with out-of-distribution images; 0 for none", at_least=0
     )
     threads: int = setting(
         1,
@@ -166,7 +167,7 @@ class Settings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], source: str = "config") -> Settings:
-        """Settings from a mapping, with text parsed as the fields declare; ranges are not checked yet.
+        """Make settings from a mapping. Text is parsed to the types of the fields; `check` checks the ranges.
 
         Raises:
             InputError: Unknown name (with the nearest one), or a value of the wrong type.
@@ -175,7 +176,7 @@ class Settings:
 
     @classmethod
     def read(cls, path: str | Path) -> dict[str, Any]:
-        """The settings in a YAML file or a run folder's `config.yaml`, as a mapping that is not checked yet.
+        """The settings in a YAML file or a run folder's `config.yaml`, as a mapping. `check` comes later.
 
         Raises:
             InputError: The file is missing, or is not a mapping.
@@ -192,10 +193,10 @@ class Settings:
         """Check everything that can be checked without opening data or building the space.
 
         Args:
-            base_given: Whether the base is given and need not be searched; None for whether `base` is set.
+            base_given: Whether a base is given, so that it is not searched; None if the setting `base` decides.
 
         Raises:
-            InputError: Naming the setting.
+            InputError: A setting is wrong; the error names it.
         """
         check_fields(self)
         if self.paths != "all" and not (self.paths.isdecimal() and int(self.paths) >= 1):
@@ -221,7 +222,7 @@ class Settings:
             raise InputError("adaptive", self.adaptive, f"0 to {most} of {self.candidates} candidates")
         for name in ("halving", "warm_start"):
             if self.adaptive and getattr(self, name):
-                raise InputError("adaptive", self.adaptive, f"0 with {name}, which needs all candidates beforehand")
+                raise InputError("adaptive", self.adaptive, f"0 with {name}, which needs all candidates at the start")
         if self.lam_low is not None and self.lam_high is not None and self.lam_low > self.lam_high:
             raise InputError("lam_low", f"{self.lam_low:g}, above lam_high={self.lam_high:g}", "at most lam_high")
         if self.selection == "exhaustive":
@@ -248,10 +249,10 @@ class Settings:
 
     @property
     def adaptive_count(self) -> int:
-        """How many candidates are chosen during training, with the default resolved.
+        """Number of candidates to choose during training, with the default resolved.
 
-        By default all but `DEFAULT_DRAWN`; none if another setting decides which are trained, or needs to know all of
-        them beforehand.
+        By default all but `DEFAULT_DRAWN`. None if another setting decides which candidates are trained, or needs all
+        of them before training.
         """
         if self.adaptive is not None:
             return self.adaptive
@@ -264,7 +265,7 @@ class Settings:
     def resolved_ranking(self) -> str:
         """The ranking, with `auto` resolved: adaptive training begins with the most promising networks.
 
-        A limit on the ensemble needs small networks and the base as well, which `spread` includes.
+        With a limit on the ensemble it is `spread`, because the choice then needs small networks and the base too.
         """
         if self.ranking != "auto":
             return self.ranking
@@ -284,12 +285,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a run is carried out. None of it changes results, so it is not part of the run folder's `config.yaml`."""
+    """How a run is carried out. These options do not change results and are not in the run folder's `config.yaml`."""
 
     port: int | None = setting(None, "port of NNI's web UI, on loopback (default: first free from 8080)")
     concurrency: int = setting(min(2, os.cpu_count() or 1), "trials at once", at_least=1, metavar="N")
     per_trial: int = setting(
-        1, "candidates that one trial trains: a trial takes seconds to start", at_least=1, metavar="N"
+        1, "candidates that each trial trains (starting a trial takes seconds)", at_least=1, metavar="N"
     )
     service: str | None = setting(
         None,
@@ -297,7 +298,7 @@ class Runtime:
         "(default: this machine)",
         metavar="FILE.yaml",
     )
-    quiet: bool = setting(False, "no progress")
+    quiet: bool = setting(False, "do not show progress")
     live: bool = setting(False, "show the search in NNI's web UI while it runs")
     logger: str | None = setting(
         None,
@@ -319,6 +320,6 @@ class Runtime:
         """Check ranges and names.
 
         Raises:
-            InputError: Naming the option.
+            InputError: An option is wrong; the error names it.
         """
         check_fields(self)

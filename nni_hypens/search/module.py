@@ -1,13 +1,15 @@
 """The Lightning module of the search: alternating first-order bilevel steps on sampled paths.
 
-One ``Trainer.fit`` runs three phases:
+A path is one architecture inside the supernet. ``lam`` is the requested number of edges in common with the base; the
+range of ``lam`` is called the dial. One ``Trainer.fit`` runs three phases:
 
 * ``warmup``: train the weights on uniformly drawn paths. Architecture gradients on untrained weights collapse to
   pooling and skip connections.
-* ``base`` (only if no base is given): bilevel steps on one table of logits. At its end the base is the architecture
-  with the lowest validation loss on the supernet among the mode, draws from the logits and uniform draws.
-* ``hypernetwork``: bilevel steps on the hypernetwork, ``min_a E_lam [L_val(w, alpha(lam)) + c R(lam, base,
-  alpha(lam))]``.
+* ``base`` (only if no base is given): bilevel steps on one table of logits. Then the most probable architecture, draws
+  from the logits and uniform draws are compared on the supernet. The base is the one with the lowest validation loss.
+* ``hypernetwork``: bilevel steps on the hypernetwork ``alpha(lam)``, which gives the logits at ``lam``:
+  ``min_a E_lam [L_val(w, alpha(lam)) + c R(lam, base, alpha(lam))]`` with the weights ``w`` of the supernet, the
+  parameters ``a`` of the hypernetwork, and the regulariser ``R`` with its weight ``c``.
 """
 
 from __future__ import annotations
@@ -45,13 +47,13 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     Args:
         training_module: The user's module; its ``training_step`` gives the loss of both levels.
         supernet: The mutated space.
-        structure: Its edges.
+        structure: Edges of the space.
         diversity: The regulariser.
-        settings: Numbers of the search.
+        settings: Hyperparameters of the search.
         base: The base architecture, or None to search it.
         penalty: NNI's penalty on the expected FLOPs, parameters or another cost of alpha(lam), added to the loss of
             each architecture step.
-        accepts: Which architectures may be the base or a candidate; None for all.
+        accepts: Whether an architecture may be the base or a candidate; None accepts all.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         self.hypernetwork = Hypernetwork(
             *shape, -settings.epsilon, structure.n_edges + settings.epsilon, settings.pivots, generator=generator
         )
-        if settings.lam is not None:  # logits at one lam are a table, so the pivots stay where they are
+        if settings.lam is not None:  # at a single lam the positions of the pivots need no training
             self.hypernetwork.gaps.requires_grad_(False)
         self.listeners: list[Callable[[EdgeNESModule], None]] = []  # called after each epoch
         self._sums: dict[str, list[torch.Tensor]] = {}
@@ -111,7 +113,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         self._output = output.detach() if isinstance(output, torch.Tensor) else None
 
     def _generator(self, purpose: Purpose, *index: int) -> torch.Generator:
-        """Generator of one step, a function of (seed, epoch, batch): nothing to save, and the same on every rank."""
+        """Random generator of one step, seeded by (seed, epoch, batch): not in checkpoints, equal on all ranks."""
         return torch.Generator().manual_seed(derive_seed(self.settings.seed, purpose, self.current_epoch, *index))
 
     def seed_epoch(self, epoch: int) -> None:
@@ -152,6 +154,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
             **{name: means.get(name) for name in ("loss", "accuracy", "val_loss", "regularizer")},
         }
         self.history.append({column: row[column] for column in HISTORY_COLUMNS})
+        # only NaN differs from itself
         if row["loss"] != row["loss"] or (row["val_loss"] is not None and row["val_loss"] != row["val_loss"]):
             raise InputError("loss", f"NaN in epoch {self.current_epoch} of the search", FINITE_LOSS)
         shown = ("loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error")
@@ -162,8 +165,10 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return super().on_train_epoch_end()
 
     def dial_error(self, steps: int = 4) -> float:
-        """Mean absolute difference between lam and the shared edges of the mode, over lam = 0..n_edges in steps of
-        1/``steps``, or at the single lam of the search."""
+        """Mean absolute difference between lam and the shared edges of the most probable architecture at lam.
+
+        The mean is over lam = 0..n_edges in steps of 1/``steps``, or at the single lam of the search.
+        """
         lams = torch.arange(0, self.structure.n_edges * steps + 1) / steps
         if self.settings.lam is not None:
             lams = torch.tensor([float(self.settings.lam)])
@@ -207,7 +212,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
                 raise InputError(name, f"{value} in epoch {self.current_epoch} of the search", FINITE_LOSS)
 
     def _logits(self, phase: str, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits ``L x M`` of this step, and the lam they are for."""
+        """Logits ``L x M`` of this step, and their lam if they come from the hypernetwork."""
         if phase == WARMUP:
             return torch.zeros_like(self.base_logits), None
         if phase == BASE:
@@ -216,8 +221,10 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return self.hypernetwork(lam)[0], lam
 
     def _draw_lam(self, generator: torch.Generator, n: int) -> torch.Tensor:
-        """lam ~ U[-eps, n_edges + eps], or the single lam of the search. Without eps the two ends of the dial are never
-        learnt (2024 paper, appendix A)."""
+        """Draw lam ~ U[-eps, n_edges + eps], or give the single lam of the search.
+
+        Without eps the two ends of the dial are never learnt (2024 paper, appendix A).
+        """
         if self.settings.lam is not None:
             return torch.full((n,), float(self.settings.lam))
         return self.hypernetwork.low + (self.hypernetwork.high - self.hypernetwork.low) * torch.rand(
@@ -230,7 +237,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         logits, _ = self._logits(phase, self._generator(Purpose.ARCHITECTURE_STEP_LAM, batch_idx))
         generator = self._generator(Purpose.ARCHITECTURE_STEP_PATHS, batch_idx)
         draw = self._draw(logits, self._device_layout(), temperature, generator)
-        for weight in self._weights:  # gradients of the weights would be a third of this step's cost
+        for weight in self._weights:  # no gradients of the weights: they would be a third of this step's cost
             weight.requires_grad_(False)
         try:
             loss = self._loss(batch, 2 * batch_idx, draw, phase, gradient=True)
@@ -258,12 +265,15 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     def _draw(
         self, logits: torch.Tensor, layout: ChoiceLayout, temperature: float, generator: torch.Generator
     ) -> PathDraw:
-        """The paths of this step, ``k x L x .``, or one relaxed choice for a mixture."""
+        """Draw the ``k`` paths of this step, or one relaxed choice for a mixture."""
         k = self.settings.paths if isinstance(self.settings.paths, int) else 1
         return draw_paths(logits.expand(k, -1, -1), layout, temperature, generator)
 
     def _loss(self, batch: Any, index: int, draw: PathDraw, phase: str, gradient: bool) -> torch.Tensor:
-        """The user's loss on a batch: mean over the drawn paths, or the mixture's (warm-up always runs paths)."""
+        """The user's loss on a batch: the mean over the drawn paths, or the loss of the mixture (not in warm-up).
+
+        ``index`` is the batch index that the user's ``training_step`` gets: even for validation, odd for training.
+        """
         if self.settings.paths == "all" and phase != WARMUP:
             self.supernet.set_mixture(draw.soft[0].to(self.device))
             return loss_of(self.training_module.training_step(batch, index))
@@ -277,9 +287,10 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         """The loss with NNI's penalty on the expected cost under alpha(lam)."""
         probabilities = self._device_layout().masked(logits).softmax(-1)
         options = self.structure.table.options
-        at = {label: row[: len(values)] for (label, values), row in zip(options.items(), probabilities, strict=True)}
+        rows = zip(options.items(), probabilities, strict=True)
+        by_label = {label: row[: len(values)] for (label, values), row in rows}
         assert self.penalty is not None
-        loss, details = self.penalty(loss, at)
+        loss, details = self.penalty(loss, by_label)
         for name, value in details.items():
             self._note(f"penalty/{name}", value)
         return loss
@@ -290,17 +301,23 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         return mean
 
     def _regularizer_steps(self, optimizer: Any, batch_idx: int, progress: float) -> None:
-        """Steps of the hypernetwork on R only: a few hundred joint steps are too few for a dial of 16 edges, and these
-        need no images. They bypass Lightning, which counts only steps on data."""
+        """Steps of the hypernetwork on R only, which need no images.
+
+        A few hundred joint steps are too few to learn a dial of 16 edges. These steps bypass Lightning, so that it
+        counts only steps on data.
+        """
         inner = getattr(optimizer, "optimizer", optimizer)
-        for step in range(1, self.settings.regularizer_steps + 1):  # step 0 is the joint one
+        for step in range(1, self.settings.regularizer_steps + 1):  # step 0 is the joint step
             inner.zero_grad()
             (self.diversity.weight.at(progress) * self._regularizer(batch_idx, progress, step)).backward()  # type: ignore[no-untyped-call]
             inner.step()
 
     def _regularizer(self, batch_idx: int, progress: float, step: int = 0) -> torch.Tensor:
-        """R averaged over many values of lam: it needs no images, so a hundred values cost less than one step and vary
-        far less."""
+        """R averaged over many values of lam.
+
+        R needs no images. A hundred values of lam cost less than one step on images, and their mean varies far less
+        than a single value.
+        """
         generator = self._generator(Purpose.REGULARIZER, batch_idx, step)
         lam = self._draw_lam(generator, self.settings.regularizer_samples).to(self.device)
         temperature = self.diversity.temperature.at(progress)
@@ -318,8 +335,11 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     # ---- the base -----------------------------------------------------------------------------------------------
 
     def _choose_base(self) -> Sample:
-        """The best of mode, draws and uniform draws by validation loss on the supernet; `base_ranking` keeps all losses
-        for the report."""
+        """Choose the candidate with the lowest validation loss on the supernet.
+
+        The candidates are the most probable architecture, draws and uniform draws. `base_ranking` keeps all losses for
+        the report.
+        """
         generator = self._generator(Purpose.BASE_CHOICE)
         assert self.schedule is not None
         searched = self.schedule.hypernetwork > self.schedule.base
@@ -349,8 +369,10 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     # ---- checkpoints --------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> torch.Tensor:
-        """State that is not a tensor, as bytes of JSON: it is then part of every checkpoint, and returns from the
-        processes that Lightning starts for a distributed search."""
+        """The state that is not a tensor, as a tensor of JSON bytes.
+
+        So it is part of every checkpoint, and the processes of a distributed search send it back.
+        """
         state = {"base": self.base, "history": self.history, "base_ranking": self.base_ranking}
         return torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
 

@@ -1,4 +1,4 @@
-"""From a trained hypernetwork to architectures: the mode and different draws at a given ``lam``."""
+"""Draw architectures from a trained hypernetwork: the mode (the most probable) and different draws at ``lam``."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from nni_hypens.utils.tensors import write_tensors
 DRAWS_PER_ROUND = 256
 MAX_ROUNDS = 400
 BARREN_ROUNDS = 10
-"""Sampling ends after this many rounds in a row without a new architecture, ..."""
+"""Fewest rounds in a row without a new architecture after which sampling ends."""
 BARREN_DRAWS = 6
-"""... and this many draws for each architecture found: ``d`` draws miss one of N equally likely ones with probability
-``exp(-d / N)``."""
+"""Fewest draws in these rounds, for each architecture already collected. ``d`` draws miss one of N equally likely
+architectures with probability ``exp(-d / N)``."""
 BUDGET_TRIES = 200
+"""Architectures whose cost may be checked in one call, besides 20 for each architecture requested."""
 WARMER = 1.25
 """A round with few new architectures raises the sampling temperature by this factor: trained logits can be so sharp
 that hundreds of draws hold only a dozen different architectures."""
@@ -43,10 +44,10 @@ class Candidate:
     """An architecture drawn from the hypernetwork.
 
     Args:
-        lam: Requested shared edges; None if it was not drawn at a position of the dial, as the base.
+        lam: Requested shared edges; None for an architecture that was not drawn at a lam, such as the base.
         shared_edges: Edges in common with the base.
-        source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw with some edges set to the base's or away from
-            them); ``large`` for a large random architecture, or how adaptive training proposed it.
+        source: ``base``, ``mode``, ``draw``, or ``repaired`` (a draw in which some edges were changed to match or to
+            differ from the base); ``large`` for a large random architecture, or how adaptive training proposed it.
         architecture: The NNI sample.
 
     Examples:
@@ -67,8 +68,8 @@ class ArchitectureSampler:
         structure: Edges of the space.
         hypernetwork: Trained map from lam to logits.
         base: The base architecture.
-        counts_edges: Whether lam is a number of shared edges (`SharedEdges`), which each draw must have within half an
-            edge. With `JensenShannon` the dial is another distance, and any draw is accepted.
+        counts_edges: Whether lam is a number of shared edges, as with `SharedEdges`. Each draw must then have this
+            number within half an edge. With `JensenShannon` lam is another distance, and any draw is accepted.
         accepts: Whether an architecture may be sampled (a `Budget`); None for all.
 
     Examples:
@@ -136,7 +137,7 @@ class ArchitectureSampler:
 
         With ``SharedEdges`` each has a number of shared edges within half an edge of ``lam``. If few draws are new, the
         sampling temperature rises, and draws with other numbers of shared edges are repaired: some of their edges are
-        set to the base's or away from them.
+        changed to match or to differ from the base.
 
         Args:
             lam: Requested shared edges, 0..n_edges.
@@ -158,19 +159,19 @@ class ArchitectureSampler:
         else:
             generator = torch.Generator().manual_seed(derive_seed(seed, Purpose.DRAWS_AT_LAM))
             drawn = self._draw_until(collected, n, generator)
-        found = list(collected.found.values())
-        if len(found) < n:
+        candidates = list(collected.found.values())
+        if len(candidates) < n:
             within = "" if self.accepts is None else f" within the budget (of {collected.asked} tried)"
             raise InputError(
                 "n",
                 n,
-                f"at most {len(found)} at lam={lam:g}: {drawn} draws held no more different architectures with about "
-                f"{lam:g} of {self.n_edges} shared edges{within}",
+                f"at most {len(candidates)} at lam={lam:g}: {drawn} draws gave no more different architectures with "
+                f"about {lam:g} of {self.n_edges} shared edges{within}",
             )
-        return found[:n]
+        return candidates[:n]
 
     def _draw_until(self, collected: _Collected, n: int, generator: torch.Generator) -> int:
-        """Draw until ``n`` architectures are collected, or rounds stop finding new ones; how many were drawn."""
+        """Draw until ``n`` architectures are collected or new ones are too rare. Return the number of draws."""
         logits, temperature, rounds, barren, drawn = self.logits(collected.lam), 1.0, 0, 0, 0
         patience: float = BARREN_ROUNDS
         while len(collected.found) < n and barren < patience and rounds < MAX_ROUNDS and collected.tries:
@@ -205,7 +206,7 @@ class ArchitectureSampler:
             n: Number of candidates, with the base.
             lam_range: (low, high) in 0..n_edges; the whole dial by default.
             seed: Seed of the draws.
-            at_least: Fewest candidates to accept if the range does not hold ``n``; ``n`` by default.
+            at_least: Fewest candidates to accept if the range has fewer than ``n``; ``n`` by default.
 
         Raises:
             InputError: Bad range, or too few different architectures in it.
@@ -219,7 +220,7 @@ class ArchitectureSampler:
         return set(range(math.ceil(lam - 0.5), math.floor(lam + 0.5) + 1))
 
     def candidate(self, lam: float | None, source: str, architecture: Sample) -> Candidate:
-        """An architecture with its number of edges shared with the base."""
+        """Make a candidate: an architecture and its number of edges shared with the base."""
         return Candidate(lam, self.structure.shared_edges(self.base, architecture), source, architecture)
 
     def save(self, directory: Path) -> None:
@@ -270,10 +271,10 @@ class _Collected:
     """Different architectures collected at one lam, within the budget.
 
     Args:
-        sampler: Where they are drawn.
+        sampler: The sampler that draws them.
         lam: Requested shared edges.
         seen: Keys of architectures that do not count as new.
-        tries: How often the budget may be asked; each time takes about a tenth of a second.
+        tries: How many architectures may be checked against the budget; a check takes about a tenth of a second.
     """
 
     def __init__(self, sampler: ArchitectureSampler, lam: float, seen: set[EdgeKey], tries: int) -> None:

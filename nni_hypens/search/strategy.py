@@ -42,16 +42,18 @@ class EdgeNES(LightningSearch):
     """Search one hypernetwork that gives an architecture for each number of edges shared with a base.
 
     Babkin, Bakhteev et al., "Differentiable algorithm for searching ensembles of deep learning models with diversity
-    control" (2023, 2024). We depart from it in the interpolation (theirs jumps at the pivots), in sampling one path per
-    step instead of running every operation, and in warming up by uniform paths before architecture steps.
+    control" (2023, 2024). EdgeNES differs in the interpolation (theirs jumps at the pivots), samples one path per step
+    instead of running every operation, and warms up on uniform paths before architecture steps.
+
+    ``lam`` is the requested number of shared edges. The range of ``lam`` is called the dial.
 
     Args:
         base: The base architecture: an NNI sample, the path of a JSON file, or None to search it first in the same run.
         diversity: The regulariser: `SharedEdges` (default), `JensenShannon`, or your own `Diversity`.
         penalty: As for NNI's DARTS: an ``ExpectationProfilerPenalty``, or a dict of its arguments. Each architecture
-            step adds it for the expected cost of alpha(lam).
+            step adds it to the loss, for the expected cost under the hypernetwork's probabilities at lam.
         max_params: Largest number of parameters of the base and of every sampled architecture.
-        max_flops: Largest number of FLOPs for one image, a multiply-add counted as two.
+        max_flops: Largest number of FLOPs for one image, where a multiply-add counts as two.
         input_shape: Shape of one image, (channels, height, width), for ``max_flops``.
         supernet: Initial weights of the supernet, a safetensors file written by `save_supernet`.
         checkpoint_dir: Folder for a checkpoint after each epoch. A search that finds a checkpoint there continues from
@@ -79,8 +81,8 @@ class EdgeNES(LightningSearch):
         paths: Paths that are run and averaged in each half of a step: a whole number (1 by default), or ``"all"`` for
             the mixture of every option of every choice, as in DARTS and the papers' code (for comparison; warm-up runs
             one path).
-        lam: Search only at this number of shared edges, 0..n_edges, without the rest of the dial; the result is
-            ``sampler.mode(lam)``. None, the default, for the whole dial.
+        lam: Search only at this number of shared edges, 0..n_edges; the result is ``sampler.mode(lam)``. None, the
+            default, for the whole dial.
 
     Lightning can distribute the search (``devices``, ``strategy="ddp_find_unused_parameters_true"``); lam and paths
     are the same on every rank. ``precision`` may be 32, 64 or bf16-mixed.
@@ -159,7 +161,7 @@ class EdgeNES(LightningSearch):
         if self.settings.lam is not None and self.settings.lam > self._structure.n_edges:
             expected = f"a number in 0..{self._structure.n_edges}, the edges of this space, or None"
             raise InputError("lam", repr(self.settings.lam), expected)
-        with torch.random.fork_rng(devices=[]):  # NNI builds cells anew, with new weights
+        with torch.random.fork_rng(devices=[]):  # NNI builds cells again, with new weights
             torch.manual_seed(derive_seed(self.settings.seed, Purpose.MUTATED_WEIGHTS))
             mutated = super().mutate_model(model)
         self._supernet = Supernet(mutated, self._structure.table, self._path_weights)
@@ -169,7 +171,7 @@ class EdgeNES(LightningSearch):
         return mutated
 
     def _check_base(self) -> None:
-        """Refuse a given base that exceeds the budget: every pool would hold it."""
+        """Refuse a given base that exceeds the budget, because every pool contains the base."""
         assert not isinstance(self.base, str | Path)
         excess = None if self.base is None or self.budget is None else self.budget.excess(self.base)
         if excess is not None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then renamed into it."""
+"""Atomic writes, and reads that report bad files. A file is written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from nni_hypens.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-AS_WRITTEN = "the file as it was written; without it, the stage that writes it is done again"
+AS_WRITTEN = "the file as the run wrote it; if it is missing, a resumed run repeats the stage that writes it"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes ``path`` when the block ends, and vanishes when it raises."""
+    """Give a temporary path. It is renamed to ``path`` when the block ends, and deleted after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes, synced to the disk before the file takes its name."""
+    """Write bytes atomically. They are synced to the disk before the file is renamed."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(content)
         file.flush()
@@ -47,7 +47,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def move_into_place(source: Path, target: Path) -> None:
-    """Give a finished file of the same file system its name, once it is on the disk."""
+    """Sync a finished file to the disk and rename it; both paths are on the same file system."""
     with source.open("rb") as file:
         os.fsync(file.fileno())
     source.chmod(0o644)
@@ -55,12 +55,12 @@ def move_into_place(source: Path, target: Path) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write text as UTF-8."""
+    """Write text as UTF-8, atomically."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON that every parser takes (NaN and infinity are refused)."""
+    """Write standard JSON, atomically; NaN and infinity raise ValueError."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -68,7 +68,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: It is not there or not JSON: something else than this package has changed it.
+        InputError: The file is missing or is not JSON, because another program has changed it.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -79,8 +79,8 @@ def read_json(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an ``.npz`` of plain arrays."""
-    import numpy as np  # not above: the command line reads settings without it
+    """Write an ``.npz`` of plain arrays, atomically."""
+    import numpy as np  # imported here, so that the command line can read settings without numpy
 
     buffer = io.BytesIO()
     named: dict[str, Any] = dict(arrays)
@@ -92,7 +92,7 @@ def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
     """Read some arrays of an ``.npz``; nothing is unpickled, and arrays not named are not read.
 
     Raises:
-        InputError: It is not there, cut off, or without one of the arrays.
+        InputError: The file is missing, truncated, or lacks one of the arrays.
     """
     import numpy as np
 
@@ -106,21 +106,21 @@ def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
 
 
 def check_place(path: Path, field: str, expected: str) -> None:
-    """Whether a file or folder could be made at ``path``: what stands above it must be folders.
+    """Check that a file or folder can be created at ``path``: the nearest parent that exists must be a folder.
 
     Raises:
-        InputError: It lies below a file.
+        InputError: This parent is a file.
     """
-    above = next((parent for parent in path.parents if parent.exists()), None)
-    if above is not None and not above.is_dir():
-        raise InputError(field, f"{path}, where {above} is a file", expected)
+    nearest = next((parent for parent in path.parents if parent.exists()), None)
+    if nearest is not None and not nearest.is_dir():
+        raise InputError(field, f"{path}, where {nearest} is a file", expected)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; empty for an empty file.
+    """Read the mapping in a YAML file; empty for an empty file.
 
     Raises:
-        InputError: The file is missing, or no mapping.
+        InputError: The file is missing, or is not a mapping.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Bars and lines of one run; silent when ``quiet``.
+    """Shows the progress bars and messages of one run.
 
     Args:
-        quiet: Show nothing.
+        quiet: Show only warnings.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -25,16 +25,16 @@ class Progress:
         self._bar: tqdm[Any] | None = None
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line, unless ``quiet``."""
         if not self.quiet:
             tqdm.write(text, file=sys.stderr)
 
     def warn(self, text: str) -> None:
-        """One line that is shown even where progress is not."""
+        """Print a warning, even if ``quiet``."""
         tqdm.write(f"warning: {text}", file=sys.stderr)
 
     def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
-        """Begin a stage of ``total`` steps, ``done`` of which were finished before."""
+        """Begin the bar of a stage with ``total`` steps; ``done`` of them were finished before."""
         self.stop()
         live = sys.stderr.isatty()
         self._bar = tqdm(
@@ -50,7 +50,7 @@ class Progress:
         )
 
     def step(self, n: int = 1, **numbers: Any) -> None:
-        """``n`` steps are done; ``numbers`` are shown beside the bar."""
+        """Move the bar by ``n`` steps, and show ``numbers`` beside it."""
         if self._bar is not None:
             if numbers:
                 shown = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in numbers.items()}
@@ -58,7 +58,7 @@ class Progress:
             self._bar.update(n)
 
     def stop(self) -> None:
-        """End the stage."""
+        """Close the bar of the stage."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -74,8 +74,8 @@ class SearchProgress(Callback):
         self.progress.start("search", trainer.max_epochs or 0, "epoch", trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning calls callbacks before the module, which writes the row of this epoch: these are the numbers of
-        # the one before
+        # Lightning calls this hook before that of the module, which adds the row of this epoch to the history. So the
+        # last row is that of the previous epoch.
         history = cast("list[dict[str, Any]]", pl_module.history)
         row = history[-1] if history else {}
         shown = ("phase", "loss", "accuracy", "dial_error")
@@ -89,16 +89,18 @@ class SearchProgress(Callback):
 
 
 class _BesideBars(logging.Handler):
-    """Log records as lines of standard error, above the bar."""
+    """Prints log records on standard error, above the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = re.sub(r"\$\{\w+\}", "", record.getMessage())  # NNI's names of colours
+        text = re.sub(r"\$\{\w+\}", "", record.getMessage())  # NNI's placeholders for colours, such as ${GREEN}
         tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)
 
 
 def logs_beside_progress() -> None:
-    """Send what NNI logs to standard error: by itself it writes to standard output, in colours even into a file, where
-    it would break the JSON of ``--json``."""
+    """Send NNI's log to standard error.
+
+    NNI logs to standard output, where the log would break the output of ``--json``, and adds colours even in a file.
+    """
     nni.silence_stdout()
     logger = logging.getLogger("nni")
     if not any(isinstance(handler, _BesideBars) for handler in logger.handlers):

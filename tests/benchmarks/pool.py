@@ -1,0 +1,257 @@
+"""Train a pool of networks once, so that ways to choose ensembles can be tried on it in seconds.
+
+    python -m tests.benchmarks.pool train --work DIR [--cells CELL ...] [--cifar FILE]
+    python -m tests.benchmarks.pool pack --work DIR
+    python -m tests.benchmarks.pool status --work DIR
+    python -m tests.benchmarks.pool check --cells CELL ... [--cifar FILE]
+
+`train` can be started several times at once with the same folder, one process per core; each takes the next network
+that nobody is at. It can be killed at any time and goes on where it stopped: it skips the networks that have a file in
+the work folder or are in a packed file (`--packed`, by default `results/pool/` beside this script). `pack` adds what is
+in the work folder to the packed files.
+
+Order: ten architectures of each cell in turn, with replica 0, until every cell has its number. In a cell that has all
+of them, some architectures are chosen to be trained with further seeds: the best by calibrated NLL on validation data,
+and others at random among the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from nni_hypens.utils.files import replacing, write_json
+from tests.benchmarks import pool_training
+from tests.benchmarks.pool_file import Pool, empty_pool, merged
+from tests.benchmarks.pool_training import CELLS, CIFAR_FILE, MARKS, Cell
+
+PACKED = Path(__file__).parent / "results" / "pool"
+BLOCK = 10
+CHECKED = 6  # architectures whose training is checked against the definition of the regime
+Network = tuple[int, int]
+"""Architecture and replica."""
+
+
+class Progress:
+    """What is trained of one cell, in the work folder and in the packed file.
+
+    Args:
+        cell: The cell.
+        work: Folder of the results, one file per network, in a folder per cell.
+        packed: Folder of the packed files.
+
+    Raises:
+        ValueError: The results in either place were trained with other settings.
+    """
+
+    def __init__(self, cell: Cell, work: Path, packed: Path) -> None:
+        self.cell, self.folder, self.packed_file = cell, work / cell.name, packed / f"{cell.name}.npz"
+        self.pool = Pool.load(self.packed_file) if self.packed_file.exists() else None
+        stated, settings = self.folder / "settings.json", settings_of(cell)
+        earlier = {} if self.pool is None else {self.packed_file: self.pool.settings}
+        if stated.exists():
+            earlier[stated] = json.loads(stated.read_text(encoding="utf-8"))
+        for path, found in earlier.items():
+            if found != settings:
+                raise ValueError(f"{path} has settings {found}; the script has {settings}")
+        if not stated.exists():
+            write_json(stated, settings)
+        self.packed = set() if self.pool is None else set(self.pool.networks)
+
+    def file(self, network: Network) -> Path:
+        """Result file of a network."""
+        return self.folder / f"{network[0]:03d}_{network[1]}.npz"
+
+    def is_done(self, network: Network) -> bool:
+        """Whether there is a result, in either place."""
+        return network in self.packed or self.file(network).exists()
+
+    def score(self, architecture: int) -> float:
+        """Calibrated NLL on the validation images, replica 0."""
+        network = (architecture, 0)
+        if self.pool is not None and network in self.packed:
+            return float(self.pool.columns["calibrated_nll"][self.pool.networks.index(network), 0, -1])
+        with np.load(self.file(network), allow_pickle=False) as arrays:
+            return float(arrays["calibrated_nll"][0, -1])
+
+    def chosen(self) -> list[int]:
+        """Architectures to be trained with further seeds; none until all are trained with the first."""
+        numbers = range(self.cell.architectures)
+        if self.pool is not None and self.pool.chosen:
+            return self.pool.chosen
+        if not all(self.is_done((number, 0)) for number in numbers):
+            return []
+        best = sorted(numbers, key=self.score)[: self.cell.best]
+        words = [pool_training.SPLIT_SEED, CELLS.index(self.cell)]
+        drawn = np.random.RandomState(words).permutation(len(numbers)).tolist()
+        return best + [number for number in drawn if number not in best][: self.cell.others]
+
+
+def settings_of(cell: Cell) -> dict[str, object]:
+    """Everything that a network's training depends on, as the packed file says it; not how many networks there are."""
+    names = ("ARCHITECTURE_SEED", "SPLIT_SEED", "VALIDATION", "TEST", "LEARNING_RATE", "WEIGHT_DECAY", "BATCH")
+    common = {name.lower(): getattr(pool_training, name) for name in names}
+    own = {key: value for key, value in asdict(cell).items() if key not in pool_training.COUNTS}
+    return {**own, **common, "marks": list(MARKS), "space": "search_spaces:OneCell", "layers": 2}
+
+
+def jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
+    """Networks in the order in which they are trained, done or not."""
+    for start in range(0, max(progress.cell.architectures for progress in cells), BLOCK):
+        for progress in cells:
+            for number in range(start, min(start + BLOCK, progress.cell.architectures)):
+                yield progress, (number, 0)
+    chosen = [(progress, progress.chosen()) for progress in cells]
+    for replica in range(1, 1 + max(progress.cell.more_seeds for progress in cells)):
+        for progress, numbers in chosen:
+            if replica <= progress.cell.more_seeds:
+                for number in numbers:
+                    yield progress, (number, replica)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process alone is at a network; the system takes the lock back when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def train_next(cells: list[Progress], cifar_file: Path) -> bool | None:
+    """Train the first network that is not done and that nobody is at.
+
+    Returns:
+        True when one was trained, False when others are at all that is left, None when nothing is left.
+    """
+    waiting = False
+    for progress, network in jobs(cells):
+        if progress.is_done(network):
+            continue
+        with claimed(progress.file(network)) as mine:
+            if not mine:
+                waiting = True
+            elif not progress.is_done(network):
+                cell = progress.cell
+                images = pool_training.load_images(cell.data, cell.train_images, cifar_file)
+                result = pool_training.train_network(cell, images, *network)
+                with replacing(progress.file(network)) as temporary, temporary.open("wb") as file:
+                    np.savez_compressed(file, **result)
+                nll, seconds = result["calibrated_nll"][1, -1], result["cpu_seconds"][-1]
+                clock = time.strftime("%H:%M:%S")
+                print(f"{clock} {cell.name} {network} test NLL {nll:.3f}, {seconds:.1f} CPU s", flush=True)
+                return True
+    return False if waiting else None
+
+
+def train(work: Path, packed: Path, cifar_file: Path, names: Sequence[str] = ()) -> None:
+    """Train until nothing is left in the named cells; in all where none is named."""
+    wanted = [cell for cell in present(cifar_file) if not names or cell.name in names]
+    cells = [Progress(cell, work, packed) for cell in wanted]
+    if not cells:
+        return
+    while (trained := train_next(cells, cifar_file)) is not None:
+        if not trained:
+            time.sleep(5)
+    print("nothing is left to train")
+
+
+def present(cifar_file: Path) -> list[Cell]:
+    """Cells whose images are there."""
+    if cifar_file.is_file():
+        return list(CELLS)
+    print(f"{cifar_file} is not there: the cells of CIFAR-10 are skipped")
+    return [cell for cell in CELLS if cell.data != "cifar"]
+
+
+def pack(work: Path, packed: Path, cifar_file: Path) -> None:
+    """Add the results of the work folder to the packed files."""
+    for cell in present(cifar_file):
+        progress = Progress(cell, work, packed)
+        found = []
+        for path in sorted(progress.folder.glob("*_*.npz")):
+            number, replica = map(int, path.stem.split("_"))
+            if (number, replica) not in progress.packed:
+                with np.load(path, allow_pickle=False) as arrays:
+                    found.append(((number, replica), dict(arrays)))
+        if found:
+            images = pool_training.load_images(cell.data, cell.train_images, cifar_file)
+            labels = {part: getattr(images, part).labels.numpy() for part in ("validation", "test")}
+            marks = [round(100 * mark) for mark in MARKS[:-1]]
+            listed = pool_training.architectures()[: cell.architectures]
+            frame = empty_pool(settings_of(cell), listed, labels, cell.epochs, marks, progress.chosen())
+            merged(progress.pool, frame, found).save(progress.packed_file)
+        n_packed = len(progress.packed) + len(found)
+        size = progress.packed_file.stat().st_size if n_packed else 0
+        print(f"{cell.name}: {n_packed} networks, {len(found)} of them new, {size / 1e6:.2f} MB")
+
+
+def status(work: Path, packed: Path) -> None:
+    """Print how many networks of each cell are trained."""
+    for progress in [Progress(cell, work, packed) for cell in CELLS]:
+        cell = progress.cell
+        first = sum(progress.is_done((number, 0)) for number in range(cell.architectures))
+        seeds = range(1, 1 + cell.more_seeds)
+        more = sum(progress.is_done((number, seed)) for number in progress.chosen() for seed in seeds)
+        wanted = (cell.best + cell.others) * cell.more_seeds
+        print(f"{cell.name}: {first} of {cell.architectures}, with further seeds {more} of {wanted}")
+
+
+def check(name: str, cifar_file: Path) -> None:
+    """Train a few architectures with the cell's epochs and with twice as many, and print what defines the regime."""
+    cell = next(cell for cell in CELLS if cell.name == name)
+    images = pool_training.load_images(cell.data, cell.train_images, cifar_file)
+    rows = []
+    for number in range(CHECKED):
+        results = [
+            pool_training.train_network(replace(cell, epochs=epochs), images, number, 0)
+            for epochs in (cell.epochs, 2 * cell.epochs)
+        ]
+        rows.append([(r["train_loss"][-1], r["calibrated_nll"][1, -1], r["cpu_seconds"][-1]) for r in results])
+        print(number, np.round(rows[-1], 3).tolist(), flush=True)
+    losses, nll, seconds = np.moveaxis(np.asarray(rows), 2, 0)
+    print(f"{name}: training loss {np.median(losses[:, 0]):.3f}, CPU seconds {np.median(seconds[:, 0]):.1f} (medians)")
+    before, after = nll.mean(axis=0)
+    print(f"calibrated test NLL {before:.3f}, with twice the epochs {after / before - 1:+.1%}")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("train", "pack", "status", "check"))
+    parser.add_argument("--cells", nargs="+", choices=[cell.name for cell in CELLS], default=())
+    parser.add_argument("--work", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--packed", type=Path, default=PACKED)
+    parser.add_argument("--cifar", type=Path, default=CIFAR_FILE)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # weights that decay to nothing would otherwise make each step slower
+    if given.command == "check":
+        for name in given.cells:
+            check(name, given.cifar)
+    elif given.command == "status":
+        status(given.work, given.packed)
+    elif given.command == "pack":
+        pack(given.work, given.packed, given.cifar)
+    else:
+        train(given.work, given.packed, given.cifar, given.cells)
+
+
+if __name__ == "__main__":
+    main()

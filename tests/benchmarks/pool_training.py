@@ -1,0 +1,291 @@
+"""The cells of the pool of trained networks, their images, and the training of one network.
+
+A cell is a data set and a regime. The regimes, and what was found before the pool was begun (`python -m
+tests.benchmarks.pool check --cells CELL` finds it again, on six architectures):
+
+- data: the training loss at the end, as a median over architectures, is below 0.2. Fashion-MNIST: 0.12 over ten
+  architectures (largest 0.36). CIFAR-10: with 832 images and 36 epochs 0.22 over ten; so 704 images and 44 epochs,
+  which are not checked yet (16 channels, 640 images and 50 epochs: 0.12 and 0.17 for two architectures).
+- capacity: the training loss is far from zero, and twice the epochs change the calibrated test NLL by less than 2%.
+  CIFAR-10: loss 1.26; one architecture, +0.8%. Fashion-MNIST: with 2,000 images and 40 epochs loss 0.44; four
+  architectures, -2% with a standard error of 2; so 1,600 images and 50 epochs, as many steps, which are not checked
+  yet. It is a flat place between too few epochs and too many rather than the end of all learning: with twice the epochs
+  the training loss still falls by an eighth to a quarter, and the temperature rises.
+- short: the capacity regime with a tenth of its epochs (4 of 28 for CIFAR-10, so that the four marks differ).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from torch.nn import functional as F
+
+from nni_hypens.data.arrays import stratified_subset
+from nni_hypens.data.sources import Npz, open_source
+from nni_hypens.ensemble.calibration import fit_temperature
+from nni_hypens.space.architecture import EdgeStructure, Sample
+from nni_hypens.space.build import fixed_network
+from nni_hypens.space.cost import Budget
+from nni_hypens.space.draws import random_architectures
+from search_spaces import OneCell
+
+# The subset of CIFAR-10 is no part of the repository; the pool goes on without it where it is not there.
+CIFAR_FILE = Path(__file__).parents[3] / "shared" / "data" / "cifar10_subset.npz"
+DATA, REGIMES = ("fashion", "cifar"), ("data", "capacity", "short")
+MARKS = (0.25, 0.5, 0.7, 1.0)
+ARCHITECTURES = 400  # drawn together: another number would give others
+ARCHITECTURE_SEED, SPLIT_SEED = 20_261_128, 2_611
+VALIDATION, TEST, CLASSES = 1_000, 2_000, 10
+LEARNING_RATE, WEIGHT_DECAY, BATCH, EVALUATION_BATCH = 0.01, 0.001, 64, 500
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One data set and regime, and how its networks are trained.
+
+    Attributes:
+        data: "fashion" or "cifar".
+        regime: "data", "capacity" or "short".
+        channels: Of the cell of `OneCell`.
+        train_images: How many images a network is trained on.
+        epochs: Of the whole schedule.
+        shift: Most pixels that a training image is moved by, in each direction.
+        flip: Whether training images are mirrored at random.
+        architectures: How many architectures are trained with seed 0.
+        best, others: How many of these are trained with `more_seeds` more: the best on validation data, random ones.
+    """
+
+    data: str
+    regime: str
+    channels: int
+    train_images: int
+    epochs: int
+    shift: int = 0
+    flip: bool = False
+    architectures: int = 100
+    best: int = 8
+    others: int = 7
+    more_seeds: int = 5
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}_{self.regime}"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return (1, 14, 14) if self.data == "fashion" else (3, 16, 16)
+
+
+_FEWER: dict[str, int] = {"architectures": 60, "best": 4, "others": 4}
+CELLS = (
+    Cell("fashion", "data", channels=16, train_images=1_000, epochs=30),
+    Cell("cifar", "data", channels=20, train_images=704, epochs=44),
+    Cell("fashion", "capacity", channels=4, train_images=1_600, epochs=50),
+    Cell("cifar", "capacity", channels=8, train_images=2_500, epochs=28, flip=True),
+    Cell("fashion", "short", channels=4, train_images=1_600, epochs=5, **_FEWER),
+    Cell("cifar", "short", channels=8, train_images=2_500, epochs=4, flip=True, **_FEWER),
+)
+
+
+COUNTS = ("architectures", "best", "others", "more_seeds")
+"""Attributes of a cell that can be raised later: no network depends on them."""
+
+
+class Part(NamedTuple):
+    """Images `N x C x H x W` (float32) and labels `N` (int64)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+class Images(NamedTuple):
+    """What the networks of a cell are trained and judged on."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+
+def channels_last(images: torch.Tensor) -> torch.Tensor:
+    """The same images with the channels of a pixel side by side in memory: half the time for three colours."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def halved(images: np.ndarray) -> np.ndarray:
+    """Average `N x H x W [x C]` bytes over squares of 2 x 2 pixels: `N x H/2 x W/2 x C`, float32 from 0 to 1."""
+    images = images[..., None] if images.ndim == 3 else images
+    n, height, width, channels = images.shape
+    squares = images.reshape(n, height // 2, 2, width // 2, 2, channels)
+    return squares.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
+
+
+def split(labels: np.ndarray, train_images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the training and validation images, each class with its share.
+
+    All regimes of a data set have the same validation images, so that a network's results can be compared across them.
+    """
+    validation = stratified_subset(labels, VALIDATION, (SPLIT_SEED, 0))
+    rest = np.setdiff1d(np.arange(len(labels)), validation)
+    return rest[stratified_subset(labels[rest], train_images, (SPLIT_SEED, 1))], validation
+
+
+def source_of(data: str, cifar_file: Path) -> Any:
+    """The reader of a data set."""
+    return open_source("fashion_mnist") if data == "fashion" else Npz(cifar_file)
+
+
+@lru_cache(maxsize=len(CELLS))
+def load_images(data: str, train_images: int, cifar_file: Path) -> Images:
+    """Images of a cell, standardised by the mean and deviation of its training images in each channel."""
+    source = source_of(data, cifar_file)
+    images, labels = source.load("train")
+    train, validation = split(labels, train_images)
+    test_images, test_labels = source.load("test")
+    test = stratified_subset(test_labels, min(TEST, len(test_labels)), (SPLIT_SEED, 2))
+    parts = [(images[train], labels[train]), (images[validation], labels[validation])]
+    parts.append((test_images[test], test_labels[test]))
+    small = [halved(pixels) for pixels, _ in parts]
+    mean, deviation = small[0].mean(axis=(0, 1, 2)), small[0].std(axis=(0, 1, 2))
+    tensors = [channels_last(torch.from_numpy((pixels - mean) / deviation).permute(0, 3, 1, 2)) for pixels in small]
+    return Images(
+        *(Part(pixels, torch.from_numpy(y.astype(np.int64))) for pixels, (_, y) in zip(tensors, parts, strict=True))
+    )
+
+
+def space_of(cell: Cell) -> OneCell:
+    """The space whose networks are trained."""
+    return OneCell(channels=cell.channels, layers=2, in_channels=cell.image_shape[0], num_classes=CLASSES)
+
+
+@lru_cache(maxsize=1)
+def architectures() -> list[Sample]:
+    """Random distinct architectures, the same in all cells, more than are trained so far."""
+    return random_architectures(EdgeStructure.from_space(OneCell()), ARCHITECTURES, ARCHITECTURE_SEED)
+
+
+def training_seed(cell: Cell, architecture: int, replica: int) -> int:
+    """Seed of one training; it depends on which network it is and on nothing else, so order does not matter."""
+    words = [DATA.index(cell.data), REGIMES.index(cell.regime), architecture, replica]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def augment(images: torch.Tensor, shift: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
+    """Move and mirror each image of `B x C x H x W` by a draw of its own; what comes in from outside is zero."""
+    n, _, height, width = images.shape
+    if shift:
+        down, right = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)
+        rows, columns = down + torch.arange(height), right + torch.arange(width)
+        padded = F.pad(images, [shift] * 4).permute(0, 2, 3, 1)
+        images = padded[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if flip:
+        mirrored = torch.rand(n, 1, 1, 1, generator=generator) < 0.5
+        images = torch.where(mirrored, images.flip(3), images)
+    return images
+
+
+@torch.inference_mode()
+def log_probabilities(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities `N x 10` of a network in evaluation mode."""
+    network.eval()
+    return torch.cat([F.log_softmax(network(batch), dim=1) for batch in images.split(EVALUATION_BATCH)])
+
+
+class Schedule:
+    """AdamW with a learning rate that falls from :data:`LEARNING_RATE` to 0 as a cosine, a step per batch."""
+
+    def __init__(self, network: torch.nn.Module, steps: int) -> None:
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        self.done, self.steps = 0, steps
+
+    def step(self, loss: torch.Tensor) -> None:
+        """Change the weights by the gradient of ``loss``."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * self.done / self.steps)) / 2
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.done += 1
+
+
+def train_epoch(
+    network: torch.nn.Module, schedule: Schedule, train: Part, cell: Cell, generator: torch.Generator
+) -> float:
+    """Train for one epoch of whole batches (the images that are left over differ from epoch to epoch); mean loss."""
+    network.train()
+    order, losses = torch.randperm(len(train.labels), generator=generator), []
+    for rows in order.split(BATCH):
+        if len(rows) == BATCH:
+            images = channels_last(augment(train.images[rows], cell.shift, cell.flip, generator))
+            loss = F.cross_entropy(network(images), train.labels[rows])
+            schedule.step(loss)
+            losses.append(loss.detach())
+    return float(torch.stack(losses).mean())
+
+
+def scores(log_probs: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Temperature fitted on the validation images, and calibrated NLL and accuracy of both parts, at each mark.
+
+    Args:
+        log_probs: "validation" and "test" -> `4 x images x 10`.
+        labels: The same names -> true classes.
+
+    Returns:
+        ``temperature`` `4`, ``calibrated_nll`` and ``accuracy`` `2 x 4`, validation and test, float32.
+    """
+    temperatures = [fit_temperature(np.exp(mark), labels["validation"]) for mark in log_probs["validation"]]
+    nll, accuracy = np.zeros((2, 2, len(temperatures)), dtype=np.float32)
+    for row, (part, true) in enumerate(labels.items()):
+        for mark, temperature in enumerate(temperatures):
+            tempered = log_softmax(log_probs[part][mark] / temperature, axis=1)
+            nll[row, mark] = -tempered[np.arange(len(true)), true].mean()
+            accuracy[row, mark] = (tempered.argmax(axis=1) == true).mean()
+    return {"temperature": np.asarray(temperatures, np.float32), "calibrated_nll": nll, "accuracy": accuracy}
+
+
+def train_network(cell: Cell, images: Images, architecture: int, replica: int) -> dict[str, np.ndarray]:
+    """Train one network and record what the pool keeps of it.
+
+    Returns:
+        ``validation`` `4 x N x 10` and ``test`` `4 x M x 10`, float16 log-probabilities at :data:`MARKS` (logarithms
+        keep more digits of small ones); ``train_loss``, ``validation_nll`` and ``cpu_seconds`` `epochs`: at the end of
+        each epoch, the last of training alone, summed up; ``params``, ``flops``, and the arrays of :func:`scores`.
+    """
+    sample, space = architectures()[architecture], space_of(cell)  # before the seed is set: both draw weights
+    seed = training_seed(cell, architecture, replica)
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # of the weights
+    network = fixed_network(space, sample).to(memory_format=torch.channels_last)
+    schedule = Schedule(network, cell.epochs * (cell.train_images // BATCH))
+    marks = [max(1, round(mark * cell.epochs)) for mark in MARKS]
+    kept: dict[str, list[torch.Tensor]] = {"validation": [], "test": []}
+    train_loss, validation_nll, seconds = [], [], [0.0]
+    for epoch in range(1, cell.epochs + 1):
+        start = time.process_time()
+        train_loss.append(train_epoch(network, schedule, images.train, cell, generator))
+        seconds.append(seconds[-1] + time.process_time() - start)
+        validation = log_probabilities(network, images.validation.images)
+        validation_nll.append(float(F.nll_loss(validation, images.validation.labels)))
+        for _ in range(marks.count(epoch)):  # two marks of a very short schedule may meet
+            kept["validation"].append(validation)
+            kept["test"].append(log_probabilities(network, images.test.images))
+    cost = Budget(space, input_shape=cell.image_shape).cost(sample)
+    history = {"train_loss": train_loss, "validation_nll": validation_nll, "cpu_seconds": seconds[1:]}
+    log_probs = {part: torch.stack(values).numpy() for part, values in kept.items()}
+    labels = {part: getattr(images, part).labels.numpy() for part in kept}
+    return {
+        **{part: values.astype(np.float16) for part, values in log_probs.items()},
+        **{key: np.asarray(values, dtype=np.float32) for key, values in history.items()},
+        **{key: np.int64(value) for key, value in cost._asdict().items()},
+        **scores(log_probs, labels),
+    }

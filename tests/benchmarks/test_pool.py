@@ -1,0 +1,191 @@
+"""The pool of networks: what is packed comes back, training goes on where it stopped, seeds and splits differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.benchmarks import pool, pool_training
+from tests.benchmarks.pool_file import Pool, decode, encode
+from tests.benchmarks.pool_training import CELLS, Cell, Images, Part
+
+TINY = Cell("fashion", "data", 2, 128, 4, architectures=12, best=2, others=1, more_seeds=2)
+IMAGES = 40
+Trained = list[tuple[str, int, int]]
+
+
+def fake_images(*_: Any) -> Images:
+    labels = torch.arange(IMAGES) % 10
+    return Images(*(Part(torch.zeros(IMAGES, 1, 14, 14), labels) for _ in range(3)))
+
+
+def fake_result(cell: Cell, architecture: int, replica: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng([architecture, replica])
+    labels = np.arange(IMAGES) % 10
+    logits = {part: 3 * rng.standard_normal((4, IMAGES, 10)) for part in ("validation", "test")}
+    for part in logits.values():
+        part[:, np.arange(IMAGES), labels] += 4
+    log_probs = {part: z - np.log(np.exp(z).sum(-1, keepdims=True)) for part, z in logits.items()}
+    history = {key: rng.random(cell.epochs) for key in ("train_loss", "validation_nll", "cpu_seconds")}
+    return {
+        **{part: values.astype(np.float16) for part, values in log_probs.items()},
+        **{key: values.astype(np.float32) for key, values in history.items()},
+        "params": np.int64(1_000 + architecture),
+        "flops": np.int64(2_000 + architecture),
+        **pool_training.scores(log_probs, dict.fromkeys(log_probs, labels)),
+    }
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Networks in the order in which they were trained, without training."""
+    order: Trained = []
+
+    def train_network(cell: Cell, images: Images, architecture: int, replica: int) -> dict[str, np.ndarray]:
+        order.append((cell.regime, architecture, replica))
+        return fake_result(cell, architecture, replica)
+
+    monkeypatch.setattr(pool, "CELLS", (TINY, replace(TINY, regime="short", architectures=11)))
+    monkeypatch.setattr(pool_training, "load_images", fake_images)
+    monkeypatch.setattr(pool_training, "train_network", train_network)
+    monkeypatch.setattr(pool, "BLOCK", 5)
+    return order
+
+
+def test_log_probabilities_survive_as_bytes() -> None:
+    logits = 4 * np.random.default_rng(0).standard_normal((500, 10))
+    log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    read = decode(encode(log_probs))
+    np.testing.assert_allclose(np.exp(read).sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(read), np.exp(log_probs), atol=0.07)
+    assert abs((read - log_probs).mean()) < 0.01
+    np.testing.assert_array_equal(encode(read), encode(log_probs))
+
+
+def test_cells_take_turns_and_further_seeds_come_last(trained: Trained, tmp_path: Path) -> None:
+    pool.train(tmp_path / "work", tmp_path / "packed", tmp_path / "none")
+    first = [("data", n, 0) for n in range(5)] + [("short", n, 0) for n in range(5)]
+    assert trained[:10] == first
+    assert [number for regime, number, replica in trained if regime == "short" and not replica] == list(range(11))
+    assert all(replica == 0 for _, _, replica in trained[:23])
+    assert [replica for _, _, replica in trained[23:]] == [1] * 6 + [2] * 6
+    assert len(set(trained)) == len(trained)
+    scores = {n: fake_result(TINY, n, 0)["calibrated_nll"][0, -1] for n in range(12)}
+    again = [number for regime, number, replica in trained if regime == "data" and replica == 1]
+    assert again[:2] == sorted(scores, key=scores.__getitem__)[:2]
+
+
+def test_packed_results_come_back(trained: Trained, tmp_path: Path) -> None:
+    work, packed, none = tmp_path / "work", tmp_path / "packed", tmp_path / "none"
+    pool.train(work, packed, none)
+    pool.pack(work, packed, none)
+    read = Pool.load(packed / "fashion_data.npz")
+    assert len(read) == 12 + 3 * 2
+    assert read.networks[:12] == [(n, 0) for n in range(12)]
+    assert read.architectures == pool_training.architectures()[:12]
+    assert read.settings == json.loads(json.dumps(pool.settings_of(TINY)))
+    early = read.early_probabilities(50)
+    for row, network in enumerate(read.networks):
+        result = fake_result(TINY, *network)
+        for part in ("validation", "test"):
+            expected = decode(encode(result[part][-1]))
+            np.testing.assert_allclose(read.probabilities(part)[row], np.exp(expected), rtol=1e-5)
+        if network[1] == 0:
+            place = read.early_rows.tolist().index(row)
+            np.testing.assert_allclose(early[place], np.exp(decode(encode(result["validation"][1]))), rtol=1e-5)
+        for key in ("train_loss", "calibrated_nll", "accuracy", "params"):
+            np.testing.assert_array_equal(read.columns[key][row], result[key])
+
+
+def test_training_goes_on_from_the_packed_file(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed, none = tmp_path / "packed", tmp_path / "none"
+    for stop in (7, 30):
+        work = tmp_path / f"work_{stop}"
+        cells = [pool.Progress(cell, work, packed) for cell in pool.CELLS]
+        while len(trained) < stop:
+            pool.train_next(cells, none)
+        pool.pack(work, packed, none)
+    halfway = Pool.load(packed / "fashion_data.npz")
+    pool.train(tmp_path / "work_last", packed, none)
+    pool.pack(tmp_path / "work_last", packed, none)
+    assert len(set(trained)) == len(trained) == 12 + 11 + 2 * 3 * 2
+    read = Pool.load(packed / "fashion_data.npz")
+    assert read.chosen == halfway.chosen and len(read) == 18
+    rows = [read.networks.index(network) for network in halfway.networks]
+    np.testing.assert_array_equal(read.codes["test"][rows], halfway.codes["test"])
+    np.testing.assert_array_equal(read.early[25], halfway.early[25])
+
+
+def test_a_network_that_another_process_is_at_is_left_alone(trained: Trained, tmp_path: Path) -> None:
+    cells = [pool.Progress(TINY, tmp_path, tmp_path)]
+    with pool.claimed(cells[0].file((0, 0))) as mine:
+        assert mine
+        pool.train_next(cells, tmp_path)
+    pool.train_next(cells, tmp_path)
+    assert [number for _, number, _ in trained] == [1, 0]
+
+
+def test_results_of_other_settings_are_refused(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [pool.Progress(TINY, tmp_path / "work", tmp_path)]
+    pool.train_next(cells, tmp_path)
+    pool.pack(tmp_path / "work", tmp_path, tmp_path / "none")
+    pool.Progress(replace(TINY, architectures=50), tmp_path / "work", tmp_path)
+    for work, packed in ((tmp_path / "other", tmp_path), (tmp_path / "work", tmp_path / "other")):
+        with pytest.raises(ValueError, match="settings"):
+            pool.Progress(replace(TINY, epochs=5), work, packed)
+
+
+def test_seeds_are_distinct() -> None:
+    seeds = {pool_training.training_seed(cell, n, r) for cell in CELLS for n in range(100) for r in range(6)}
+    assert len(seeds) == 6 * 100 * 6
+
+
+def test_splits_are_disjoint_and_always_the_same() -> None:
+    labels = np.repeat(np.arange(10), 1_000)
+    for cell in CELLS:
+        train, validation = pool_training.split(labels, cell.train_images)
+        assert len(np.unique(train)) == cell.train_images and len(np.unique(validation)) == 1_000
+        assert not set(train) & set(validation)
+        again = pool_training.split(labels, cell.train_images)
+        np.testing.assert_array_equal(train, again[0])
+
+
+def test_marks_of_every_schedule_are_distinct() -> None:
+    for cell in CELLS:
+        assert len({round(mark * cell.epochs) for mark in pool_training.MARKS} - {0}) == len(pool_training.MARKS)
+
+
+def test_architectures_are_distinct() -> None:
+    found = pool_training.architectures()
+    assert len({json.dumps(sample, sort_keys=True) for sample in found}) == len(found) == pool_training.ARCHITECTURES
+
+
+def test_pictures_are_moved_and_mirrored() -> None:
+    image = torch.arange(2 * 9.0).reshape(1, 2, 3, 3).repeat(300, 1, 1, 1) + 1
+    moved = pool_training.augment(image, shift=1, flip=True, generator=torch.Generator().manual_seed(0))
+    assert len({tuple(one.flatten().tolist()) for one in moved}) == 9 * 2
+    assert any(torch.equal(one, image[0].flip(2)) for one in moved)
+
+
+def test_a_network_trains_and_repeats() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(128) % 10
+    part = Part(torch.rand(128, 1, 14, 14, generator=generator), labels)
+    pool_training.architectures()
+    results = [pool_training.train_network(TINY, Images(part, part, part), 3, 1)]
+    pool_training.architectures.cache_clear()  # as in a process that has trained nothing yet
+    results.append(pool_training.train_network(TINY, Images(part, part, part), 3, 1))
+    assert results[0]["validation"].shape == (4, 128, 10)
+    assert results[0]["train_loss"].shape == (4,)
+    for key in results[0].keys() - {"cpu_seconds"}:
+        np.testing.assert_array_equal(results[0][key], results[1][key])

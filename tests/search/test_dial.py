@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from nni_hypens import EdgeNES, EdgeStructure, ImageData, InputError, image_evaluator, suggest_lam_range
+from nni_hypens import EdgeNES, ImageData, InputError, image_evaluator, suggest_lam_range
 from nni_hypens.run.search_stage import run_search
 from nni_hypens.search.dial import LamRange, choose_range
-from nni_hypens.search.hypernetwork import Hypernetwork
-from nni_hypens.search.sampler import ArchitectureSampler
-from nni_hypens.space.draws import ChoiceLayout
 from search_spaces import OneCell
-
-CLASSES = 10
-
-
-class KnownSupernet:
-    """Gives the right class a probability that depends on the edges shared with the base alone."""
-
-    def __init__(self, structure: EdgeStructure, base: dict, right: Sequence[float]) -> None:
-        self.structure, self.base, self.right, self.asked = structure, base, right, 0
-
-    def predict(self, samples: Sequence[dict], batches: Sequence[Any]) -> torch.Tensor:
-        self.asked += 1
-        labels = torch.cat([labels for _, labels in batches])
-        right = self.right[self.structure.shared_edges(self.base, samples[0])]
-        probs = torch.full((1, len(labels), CLASSES), (1 - right) / (CLASSES - 1))
-        probs[0, torch.arange(len(labels)), labels] = right
-        return probs
-
-
-def simulated(right: Sequence[float]) -> SimpleNamespace:
-    structure = EdgeStructure.from_space(OneCell(channels=2, in_channels=1))
-    base = {label: 0 if "input" in label else "skip_connect" for label in structure.table.options}
-    base = structure.table.validate(base)
-    layout = ChoiceLayout(structure.table)
-    network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, structure.n_edges + 0.2)
-    sampler = ArchitectureSampler(structure, network, base)
-    return SimpleNamespace(sampler=sampler, trained_supernet=KnownSupernet(structure, base, right))
-
-
-class OnlyValidation:
-    """Test and training data are out of reach."""
-
-    def val_dataloader(self) -> list:
-        return [(torch.zeros(5, 1, 8, 8), torch.arange(5)), (torch.zeros(3, 1, 8, 8), torch.arange(3))]
+from tests.support.known_supernet import OnlyValidation, simulated
 
 
 def test_range_ends_where_the_nll_leaves_the_tolerance() -> None:
@@ -105,15 +65,6 @@ def test_bad_arguments(more: dict, field: str) -> None:
 def test_a_base_no_better_than_chance_is_refused() -> None:
     with pytest.raises(InputError, match="^strategy.*chance"):
         suggest_lam_range(simulated([0.05] * 5), OnlyValidation())
-
-
-def test_the_figure_shows_the_table() -> None:
-    found = suggest_lam_range(simulated([0.2, 0.3, 0.55, 0.58, 0.6]), OnlyValidation(), lams=[3, 1, 2, 2])
-    assert found.table["lam"].tolist() == [1, 2, 3]
-    edges, loss, right = found.plot().axes
-    assert edges.lines[1].get_ydata().tolist() == [1, 2, 3]
-    assert list(loss.lines[0].get_ydata()) == pytest.approx(found.table["nll"].tolist())
-    assert list(right.lines[0].get_ydata()) == pytest.approx(found.table["accuracy"].tolist())
 
 
 def test_a_real_search(digits: ImageData, tmp_path: Path) -> None:

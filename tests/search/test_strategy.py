@@ -15,13 +15,11 @@ from nni.nas.evaluator import FunctionalEvaluator
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
-from safetensors.torch import save_file
 
 from nni_hypens import EdgeNES, ImageData, InputError, JensenShannon, SharedEdges, image_evaluator
 from nni_hypens.search.schedule import HISTORY_COLUMNS
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import Budget
-from nni_hypens.utils.tensors import load_weights
 from search_spaces import DartsSpace, OneCell
 from tests.support.searches import config, losses, run_search, tiny
 
@@ -345,30 +343,6 @@ def test_structure_is_read_before_mutation() -> None:
     strategy = EdgeNES()
     strategy.mutate_model(space)
     assert strategy.structure.groups == before.groups and strategy.n_edges == 16
-
-
-def test_weights_are_all_or_nothing(tmp_path: Path) -> None:
-    source, target = OneCell(2), OneCell(2)
-    path = tmp_path / "supernet.safetensors"
-    weights = {name: value.clone() for name, value in source.state_dict().items()}
-    save_file(weights, path)
-    load_weights(target, path, "supernet")
-    assert all(torch.equal(weights[name], value) for name, value in target.state_dict().items())
-
-    before = {name: value.clone() for name, value in target.state_dict().items()}
-    changed = {**weights, "head.weight": torch.zeros(10, 3)}
-    for content, name in ((changed, "head.weight"), ({**weights, "more": torch.zeros(1)}, "more")):
-        save_file(content, path)
-        with pytest.raises(InputError, match=f"^supernet.*{name}"):
-            load_weights(target, path, "supernet")
-    save_file({name: value for name, value in weights.items() if name != "head.bias"}, path)
-    with pytest.raises(InputError, match="^supernet.*head.bias"):
-        load_weights(target, path, "supernet")
-    path.write_bytes(b"no tensors")
-    for place in (path, tmp_path / "absent"):
-        with pytest.raises(InputError, match="^supernet"):
-            load_weights(target, place, "supernet")
-    assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())
 
 
 def test_a_fixed_lam_is_on_the_dial(digits: ImageData, tmp_path: Path) -> None:

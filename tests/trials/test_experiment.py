@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 from nni_hypens._nni import manager_environment
 from nni_hypens.errors import InputError
@@ -16,7 +15,6 @@ from nni_hypens.trials.experiment import manager_error, stop_orphan
 from nni_hypens.utils import ports
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.ports import free_port, held_port
-from nni_hypens.utils.runtime import torch_threads, versions
 from tests.support.loaded import PATIENCE, own_ports
 
 
@@ -101,18 +99,6 @@ def test_servers_of_the_manager_listen_on_loopback(arguments: str, address: str)
     with manager_environment(host="gpu1"):
         run = subprocess.run([node, "-e", SERVER, "[0]"], capture_output=True, text=True, timeout=PATIENCE)
     assert run.stdout.strip() in ("::", "0.0.0.0"), run.stderr
-
-
-def test_versions_are_plain_text() -> None:
-    assert all(type(name) is str and type(value) is str for name, value in versions().items())
-
-
-def test_threads_are_those_asked_for_and_then_as_before() -> None:
-    before = torch.get_num_threads()
-    with pytest.raises(KeyError), torch_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise KeyError
-    assert torch.get_num_threads() == before
 
 
 @pytest.mark.usefixtures("first_port")

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import (
@@ -16,11 +13,9 @@ from nni_hypens.utils.files import (
     read_json,
     replacing,
     write_arrays,
-    write_bytes,
     write_json,
     write_text,
 )
-from nni_hypens.utils.tensors import read_tensors, write_tensors
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -39,8 +34,6 @@ def test_round_trips(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"x": [1, None, "é"]}
     write_arrays(tmp_path / "a.npz", {"a": np.arange(3), "b": np.eye(2)})
     assert read_arrays(tmp_path / "a.npz", "b")[0].tolist() == [[1, 0], [0, 1]]
-    write_tensors(tmp_path / "a.safetensors", {"w": torch.ones(2, dtype=torch.int64)})
-    assert torch.equal(load_file(tmp_path / "a.safetensors")["w"], torch.ones(2, dtype=torch.int64))
 
 
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
@@ -49,22 +42,12 @@ def test_objects_are_not_unpickled(tmp_path: Path) -> None:
         read_arrays(tmp_path / "a.npz", "a")
 
 
-def test_bytes_metadata_and_permissions(tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    write_bytes(path, b"old")
-    write_tensors(path, {"w": torch.zeros(1)}, {"about": "x"})
-    with safe_open(path, "pt") as file:
-        assert file.metadata() == {"about": "x"}
-    assert path.stat().st_mode & 0o777 == 0o644  # temporary files are for their owner alone; results are not
-
-
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     write_arrays(tmp_path / "a.npz", {"a": np.arange(2)})
     with pytest.raises(InputError, match="a.npz: got no readable arrays"):
         read_arrays(tmp_path / "a.npz", "b")
     write_json(tmp_path / "a.json", list(range(100)))
-    write_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(9)})
-    readers = {"npz": lambda path: read_arrays(path, "a"), "json": read_json, "safetensors": read_tensors}
+    readers = {"npz": lambda path: read_arrays(path, "a"), "json": read_json}
     for kind, read in readers.items():
         path = tmp_path / f"a.{kind}"
         read(path)

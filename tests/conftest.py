@@ -38,10 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LONG = (
     "end_to_end/test_demo", "end_to_end/test_faults", "end_to_end/test_run", "end_to_end/test_trial_faults",
-    "test_live",
-    "test_adaptive_stage", "end_to_end/test_search_processes", "end_to_end/test_readme", "test_one_shot",
-    "end_to_end/test_remote", "end_to_end/test_bad_inputs", "end_to_end/test_packaging", "test_comparison",
-    "test_baselines", "test_workbench", "test_search",
+    "trials/test_live", "run/test_adaptive_stage", "end_to_end/test_search_processes", "end_to_end/test_readme",
+    "compare/test_searches", "end_to_end/test_remote", "end_to_end/test_bad_inputs", "end_to_end/test_packaging",
+    "compare/test_comparison", "compare/test_methods", "compare/test_bench", "search/test_strategy",
+    "trials/test_live_trial", "cli/test_loading",
 )  # fmt: skip
 """Files that take longest, with the longest first."""
 

@@ -62,7 +62,7 @@ class Enas(ENAS):  # type: ignore[misc]
     replaces the controller by an untrained one before it exports. It gives the controller's parameters to the optimiser
     as a set, which torch deprecates. Uses these private names: `EnasLightningModule._trajectory_counter`,
     `PPOPolicy._deterministic_eval`, `nni.nas.strategy._rl_impl`. Remove when `nni.nas.strategy.ENAS` passes
-    `tests/compare/test_searches.py::test_enas_learns`.
+    `tests/compare/test_enas.py::test_enas_learns`.
 
     Args:
         learning_rate: Learning rate of the controller.

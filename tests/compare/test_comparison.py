@@ -1,8 +1,7 @@
-"""Cells, folders and outcomes of a comparison; only the last test trains real networks, in processes of their own."""
+"""Cells and folders of a comparison; only the last test trains real networks, in processes of their own."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,6 @@ from scipy.stats import spearmanr
 
 from nni_hypens import InputError, metrics
 from nni_hypens.compare import comparison, outcomes, searches
-from nni_hypens.compare.bench import Network
 from nni_hypens.compare.comparison import (
     COLUMNS,
     Comparison,
@@ -27,12 +25,8 @@ from nni_hypens.compare.comparison import (
     run_comparison,
     write_results,
 )
-from nni_hypens.compare.method import Trained
-from nni_hypens.compare.outcomes import outcome
-from nni_hypens.selection.dispatch import select
-from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.progress import Progress
-from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, note_labels, remember_sizes
+from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, remember_sizes
 
 POOLS = ("adaptive_random", "random_pool", "evolution", "random_deep_ensemble")
 QUIET = Progress(quiet=True)
@@ -156,66 +150,6 @@ def test_a_cell_that_was_interrupted_goes_on(
     assert sorted(map(str, begun(benches))) == sorted(map(str, trainings))
 
 
-# ---- outcomes -----------------------------------------------------------------------------------------------------
-
-
-def pool(bench: SimulatedBench, n: int) -> list[Network]:
-    return [bench.network(sample) for sample in random_architectures(bench.structure, n, 0)]
-
-
-def test_members_are_those_of_brute_force(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path)
-    networks = pool(bench, 9)
-    labels = bench.plan.data.labels("validation")
-
-    def score(members: tuple[int, ...]) -> float:
-        mean = np.mean([networks[index].validation.astype(float) for index in members], axis=0)
-        return float(-np.log(mean[np.arange(len(labels)), labels]).mean())
-
-    best = min(itertools.combinations(range(9), 3), key=score)
-    found = outcome(bench, Trained(networks, 2.5), 3)
-    assert sorted(found["chosen"]) == sorted(bench.structure.describe(networks[index].sample) for index in best)
-    assert found["validation_nll"] == pytest.approx(score(best), rel=1e-5)
-    test = np.mean([networks[index].test.astype(float) for index in best], axis=0)
-    assert found["nll_uncalibrated"] == pytest.approx(metrics.nll(test, bench.test_labels), rel=1e-5)
-    logits = np.log(test) / found["temperature"]
-    scaled = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert found["nll"] == pytest.approx(metrics.nll(scaled, bench.test_labels), rel=1e-4)
-    assert found["accuracy"] == pytest.approx((test.argmax(axis=1) == bench.test_labels).mean())
-    assert (found["networks"], found["training_s"], found["search_s"], found["total_s"]) == (9, 9.0, 2.5, 11.5)
-
-
-def test_without_a_choice_all_are_members(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path)
-    networks = pool(bench, 4)
-    found = outcome(bench, Trained(networks, choose=False), 4)
-    assert found["chosen"] == [bench.structure.describe(network.sample) for network in networks]
-    single = outcome(bench, Trained(networks[:1], choose=False), 4)
-    assert len(single["chosen"]) == 1
-
-
-def test_test_labels_are_read_after_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, asked = SimulatedBench(tmp_path), []
-    networks = pool(bench, 5)
-    note_labels(bench, asked, monkeypatch)
-    choose, calibrate = outcomes.choose_members, outcomes.calibrate
-    monkeypatch.setattr(outcomes, "choose_members", lambda *a: asked.append("choose") or choose(*a))
-    monkeypatch.setattr(outcomes, "calibrate", lambda *a: asked.append("calibrate") or calibrate(*a))
-    outcome(bench, Trained(networks), 2)
-    assert asked.index("choose") < asked.index("calibrate") < asked.index("test")
-
-
-def test_what_diverged_is_charged_and_never_a_member(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path, diverging=[0, 3])
-    networks = pool(bench, 5)
-    lost = {bench.structure.describe(networks[index].sample) for index in (0, 3)}
-    found = outcome(bench, Trained(networks), 3)
-    assert found["networks"] == 5 and found["training_s"] == 5.0 and not lost & set(found["chosen"])
-    assert np.isfinite(found["nll"])
-    with pytest.raises(RuntimeError, match="3 networks did not diverge, too few for 4"):
-        outcome(bench, Trained(networks), 4)
-
-
 def test_every_comparison_says_how_true_the_supernet_was(
     tmp_path: Path, benches: list[SimulatedBench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,17 +177,6 @@ def test_every_comparison_says_how_true_the_supernet_was(
     assert set(table[table["method"].str.startswith("adaptive")]["ranked_architectures"]) == {
         n for _, n in found.values()
     } - {0}
-
-
-def test_a_method_may_choose_its_members_in_its_own_way(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path)
-    networks = pool(bench, 7)
-    probs = np.stack([network.validation for network in networks])
-    for method in ("greedy", "top_k", "exhaustive"):
-        members = select(method, probs, bench.validation_labels, size=3).members
-        found = outcome(bench, Trained(networks, selection=method), 3)
-        assert found["chosen"] == [bench.structure.describe(networks[index].sample) for index in members]
-    assert outcome(bench, Trained(networks), 3) == found
 
 
 # ---- all cells ----------------------------------------------------------------------------------------------------

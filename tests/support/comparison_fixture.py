@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from nni_hypens.compare.bench import Clock, Workbench
+from nni_hypens.compare.method import Trained
 from nni_hypens.run import plan as plans
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.settings import Settings
@@ -21,12 +22,15 @@ from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import Cost, NetworkSize
 from nni_hypens.space.draws import ChoiceLayout, random_architectures
+from nni_hypens.trials.training import network_seed
 from nni_hypens.utils.files import write_json
 
 SETTINGS = Settings(
     data="digits", train_size=100, validation_size=100, test_size=100, epochs=1, search_epochs=2, warmup_epochs=1,
     base_epochs=0, space_args={"channels": 2},
 )  # fmt: skip
+SEARCH_SECONDS = 3.0
+"""Of each of NNI's searches, where they are simulated."""
 
 
 def make_plan(config: Settings) -> Plan:
@@ -121,3 +125,16 @@ def note_labels(bench: Workbench, asked: list[str], patch: pytest.MonkeyPatch) -
 def keys(bench: Workbench, networks: list[Any]) -> list[object]:
     """Architectures of networks, as keys."""
     return [bench.structure.key(network.sample) for network in networks]
+
+
+def replicas_of(bench: SimulatedBench, networks: list[Any]) -> list[int]:
+    """Which replica of its architecture each network is, by its seed."""
+    found = []
+    for network in networks:
+        key = bench.structure.key(network.sample)
+        found.append([network_seed(bench.seed, key, replica) for replica in range(100)].index(network.seed))
+    return found
+
+
+def total(trained: Trained) -> float:
+    return trained.search_s + sum(network.cost for network in trained.networks)

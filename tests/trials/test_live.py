@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,15 +21,12 @@ from nni.runtime.trial_command_channel import TrialCommandChannel
 
 from nni_hypens import EdgeNES, _nni, image_evaluator, watch_search
 from nni_hypens._nni import TrialLink
-from nni_hypens.cli import main as cli
 from nni_hypens.errors import InputError
 from nni_hypens.run.pipeline import Run
 from nni_hypens.search import reports as live_reports
 from nni_hypens.search.reports import LiveReports, epoch_metric, is_live
-from nni_hypens.trials import live_trial
-from nni_hypens.trials.names import TRIAL_COMMAND
 from search_spaces import OneCell
-from tests.support.loaded import PATIENCE, free_port
+from tests.support.loaded import free_port
 from tests.support.runs import finish, get, kill, reachable_from_outside, start, wait_for
 
 WARM = {"epoch": 0, "phase": "warmup", "loss": 2.5, "accuracy": None, "val_loss": None, "seconds": 1.0}
@@ -175,66 +169,6 @@ def test_nothing_is_live_without_nni(trial: FakeChannel, monkeypatch: pytest.Mon
             assert not is_live()
 
 
-# ---- the trial's command --------------------------------------------------------------------------------------------
-
-
-def start_trial(folder: Path, *command: str, owner: int | None = None) -> subprocess.Popen:
-    environment = {
-        live_trial.STATE: str(folder / "search.json"),
-        live_trial.OWNER: str(owner or os.getpid()),
-        "NNI_EXP_ID": "exp",
-        "NNI_TRIAL_JOB_ID": "job",
-        "NNI_PLATFORM": "local",
-        "NNI_OUTPUT_DIR": str(folder),
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "nni_hypens.trials.live_trial", *command],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_the_trial_passes_on_output_exit_code_and_its_name(tmp_path: Path) -> None:
-    code = "import os, sys; print(os.environ['NNI_HYPENS_LIVE']); sys.exit(3)"
-    process = start_trial(tmp_path, "-c", code)
-    assert process.communicate(timeout=PATIENCE)[0] == "exp/job\n" and process.returncode == 3
-    assert json.loads((tmp_path / "search.json").read_text()) == {"trial": "job", "output": str(tmp_path), "code": 3}
-    process = start_trial(tmp_path, "/does/not/exist")
-    assert "No such file" in process.communicate(timeout=PATIENCE)[1] and process.returncode == 127
-
-
-SLEEPER = """
-import pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"])
-pathlib.Path(sys.argv[1]).write_text(str(child.pid))
-time.sleep(900)
-"""
-
-
-@pytest.mark.parametrize("end", ["signal", "owner"])
-def test_the_search_ends_with_all_its_processes(end: str, tmp_path: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"])
-    pid = tmp_path / "pid"
-    process = start_trial(tmp_path, "-c", SLEEPER, str(pid), owner=owner.pid)
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        worker = psutil.Process(int(pid.read_text()))
-        if end == "signal":
-            process.send_signal(signal.SIGINT)
-        else:
-            owner.kill()
-        process.communicate(timeout=PATIENCE)
-        assert process.returncode == 130
-        worker.wait(PATIENCE)
-    finally:
-        owner.kill()
-        owner.wait()
-
-
 # ---- bad input ------------------------------------------------------------------------------------------------------
 
 
@@ -248,19 +182,6 @@ def test_bad_commands_are_refused_before_anything_is_started(tmp_path: Path) -> 
     with pytest.raises(InputError, match="port"):
         watch_search([sys.executable, "x.py"], port=80, directory=tmp_path / "nni")
     assert not (tmp_path / "nni").exists()
-
-
-def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = cli.build_parser()
-    assert parser.parse_args(["run", "--live"]).live and not parser.parse_args(["search"]).live
-    arguments = parser.parse_args(["watch", "--port", "8100", "--", "python", "s.py", "--port", "3", "-x"])
-    assert arguments.port == 8100 and arguments.program[-5:] == ["python", "s.py", "--port", "3", "-x"]
-    assert cli.main(["watch"]) == 2 and cli.main(["watch", "--", "no-such-program-here"]) == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 2 and all("command" in line for line in errors)
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--help"])
-    assert TRIAL_COMMAND not in capsys.readouterr().out
 
 
 def test_the_manager_of_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:

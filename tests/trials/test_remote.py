@@ -1,80 +1,23 @@
-"""Fetching candidates: the protocol through a shell of this machine in the place of ssh, and files that lie."""
+"""Fetching candidates: the protocol through a shell of this machine in the place of ssh."""
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
-import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from nni.experiment.config import RemoteConfig, RemoteMachineConfig
 from nni.nas.space import SimplifiedModelSpace
-from safetensors.torch import save_file
-from torch import nn
 
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.trials import remote as remote_training
-from nni_hypens.trials.machine import MARK, FetchError, Machine
+from nni_hypens.trials.machine import FetchError, Machine
 from nni_hypens.trials.received import FILES, Expected
 from nni_hypens.trials.remote import Machines, RemoteTraining
-from nni_hypens.trials.services import Service
 from nni_hypens.utils.files import read_json, write_json
+from tests.support.far_candidate import bring, metrics
 from tests.support.trials import Engine as LocalEngine, space, specs
-
-SPEC = {
-    "id": "c00", "architecture": {"a": 1}, "lam": 1.5, "shared_edges": 2, "seed": 7, "text": "one", "warm_start": False,
-}  # fmt: skip
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A trial's output folder with a good candidate in it."""
-    place = tmp_path / "nni-experiments" / "abc" / "environments" / "remote-worker2" / "trials" / "T1"
-    folder = place / "c00"
-    folder.mkdir(parents=True)
-    torch.manual_seed(0)
-    save_file(nn.Linear(3, 2).state_dict(), folder / "weights.safetensors")
-    rows = np.random.default_rng(0).dirichlet([1, 1], size=12).astype(np.float32)
-    np.savez_compressed(folder / "predictions.npz", val=rows[:8], test=rows[8:])
-    (folder / "metrics.json").write_text(json.dumps(metrics()))
-    return place
-
-
-def metrics(**changes: Any) -> dict[str, Any]:
-    about = {name: value for name, value in SPEC.items() if name not in ("architecture", "until")}
-    costs = {"seconds": 1.5, "cpu_seconds": 1.0, "flops": 12, "latency_ms": 0.2}
-    validation = {"accuracy": 0.5, "nll": 1.0, "ece": 0.1, "brier": 0.2, "aurc": 0.0}
-    record = {"default": 0.5, "validation": validation, "history": [{"epoch": 0, "accuracy": 0.5}], **costs}
-    return {**about, "status": "trained", **record, "parameters": 8, **changes}
-
-
-def expected() -> Expected:
-    return Expected(SPEC, nn.Linear(3, 2), 2, {"val": 8, "test": 4})
-
-
-@pytest.fixture
-def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
-    """Two machines that are this one: what ssh would run there, a shell runs here."""
-    config = RemoteConfig(
-        machine_list=[RemoteMachineConfig(host=f"m{n}", user="me", ssh_key_file="key") for n in (1, 2)]
-    )
-    monkeypatch.setattr(Machine, "command", lambda self, script: ["sh", "-c", f"echo hello; {script}"])
-    return Machines(Service(config), tmp_path / "known_hosts")
-
-
-def bring(machines: Machines, place: Path, target: Path) -> dict[str, Any]:
-    return machines.bring(str(place), expected(), target / "c00")
-
-
-def nothing_came(target: Path) -> bool:
-    return not (target / "c00").exists() or not list((target / "c00").iterdir())
 
 
 def test_a_candidate_comes_whole(machines: Machines, place: Path, tmp_path: Path) -> None:
@@ -84,98 +27,6 @@ def test_a_candidate_comes_whole(machines: Machines, place: Path, tmp_path: Path
     for name in FILES[:2]:
         assert (target / "c00" / name).read_bytes() == (place / "c00" / name).read_bytes()
     assert json.loads((target / "c00" / "metrics.json").read_text()) == record == metrics()
-
-
-def test_a_connection_that_is_cut_leaves_no_half_candidate(
-    machines: Machines, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes = [(place / "c00" / name).stat().st_size for name in FILES]
-    header = len(MARK) + 1 + sum(len(f"{size}\n") for size in sizes)
-    total = header + sum(sizes)
-    for count in (0, 3, 10, header - 1, header, header + 9, header + sizes[0], total - sizes[2], total - 1):
-        monkeypatch.setattr(Machine, "command", lambda self, s, n=count: ["sh", "-c", f"({s}) | head -c {n}"])
-        with pytest.raises(FetchError, match="cut off|cannot be read"):
-            bring(machines, place, tmp_path / str(count))
-        assert nothing_came(tmp_path / str(count))
-
-
-def pickled(folder: Path) -> None:
-    (folder / "weights.safetensors").write_bytes(pickle.dumps({"weight": [1.0]}))
-
-
-def other_network(folder: Path) -> None:
-    save_file({**nn.Linear(3, 2).state_dict(), "weight": torch.zeros(3, 2)}, folder / "weights.safetensors")
-
-
-def not_finite(folder: Path) -> None:
-    save_file({"weight": torch.full((2, 3), float("nan")), "bias": torch.zeros(2)}, folder / "weights.safetensors")
-
-
-def far_too_long(folder: Path) -> None:
-    with (folder / "weights.safetensors").open("ab") as file:
-        file.truncate(10**9)
-
-
-def no_probabilities(folder: Path) -> None:
-    np.savez(folder / "predictions.npz", val=np.ones((8, 2), "f4"), test=np.full((4, 2), 0.5, "f4"))
-
-
-def other_examples(folder: Path) -> None:
-    np.savez(folder / "predictions.npz", val=np.full((9, 2), 0.5, "f4"), test=np.full((4, 2), 0.5, "f4"))
-
-
-def objects(folder: Path) -> None:
-    np.savez(folder / "predictions.npz", val=np.array([[{}]], dtype=object), test=np.full((4, 2), 0.5, "f4"))
-
-
-def more_arrays(folder: Path) -> None:
-    half = np.full((8, 2), 0.5, "f4")
-    np.savez(folder / "predictions.npz", val=half, test=half[:4], more=half)
-
-
-def claims_terabytes(folder: Path) -> None:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 2)})
-    with zipfile.ZipFile(folder / "predictions.npz", "w") as archive:
-        for name in ("val", "test"):
-            archive.writestr(f"{name}.npy", header.getvalue())
-
-
-def unpacks_to_much(folder: Path) -> None:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (8, 2)})
-    with zipfile.ZipFile(folder / "predictions.npz", "w", zipfile.ZIP_BZIP2) as archive:
-        for name in ("val", "test"):
-            archive.writestr(f"{name}.npy", header.getvalue() + bytes(10**6))
-
-
-def record(**changes: Any) -> Callable[[Path], None]:
-    return lambda folder: (folder / "metrics.json").write_text(json.dumps(metrics(**changes))) and None
-
-
-@pytest.mark.parametrize(
-    "lie",
-    [
-        pickled, other_network, not_finite, far_too_long, no_probabilities, other_examples, objects, more_arrays,
-        claims_terabytes, unpacks_to_much, record(id="c01"), record(seed=8), record(status="failed"),
-        record(default=float("nan")), record(seconds="1"), record(history=[1]), record(validation={}),
-        lambda folder: (folder / "metrics.json").write_text("[]"),
-        lambda folder: (folder / "metrics.json").write_text("{" * 5000),
-        lambda folder: (folder / "metrics.json").unlink(),
-    ],
-)  # fmt: skip
-def test_files_that_are_not_what_they_must_be(
-    machines: Machines, place: Path, tmp_path: Path, lie: Callable[[Path], None]
-) -> None:
-    lie(place / "c00")
-    with pytest.raises(FetchError) as error:
-        bring(machines, place, tmp_path / "candidates")
-    assert "\n" not in str(error.value) and nothing_came(tmp_path / "candidates")
-
-
-def test_what_is_ours_is_not_taken_from_there(machines: Machines, place: Path, tmp_path: Path) -> None:
-    record(parameters=10**9, lam=-1.0, more="<script>")(place / "c00")
-    assert bring(machines, place, tmp_path / "candidates") == metrics()
 
 
 @pytest.mark.parametrize("wrong", ["/etc", "relative", "/x/../nni-experiments/a/environments/b/trials/c", "/a'b\n"])
@@ -216,12 +67,6 @@ def test_the_last_words_of_a_trial(machines: Machines, place: Path, monkeypatch:
     (place.with_name("T2")).mkdir()
     (place.with_name("T2") / "trial.stderr").touch()
     assert machines.last_error("abc") == "ValueError: too hot"
-
-
-def test_ssh_is_told_where_to_look_for_nothing_else(tmp_path: Path) -> None:
-    words = Machine("h", 2222, "me", "/k", tmp_path / "a b%").command("echo 'x y'")
-    assert words[:4] == ["ssh", "-F", "none", "-T"] and words[-2:] == ["h", "exec sh -c 'echo '\"'\"'x y'\"'\"''"]
-    assert f'UserKnownHostsFile="{tmp_path}/a b%%" ~/.ssh/known_hosts' in words and "BatchMode=yes" in words
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,81 @@
+"""EdgeNES as methods of a comparison, on a workbench whose networks are simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nni_hypens.compare import searches
+from nni_hypens.compare.edgenes import network_size
+from nni_hypens.compare.methods import METHODS
+from nni_hypens.space.draws import random_architectures
+from nni_hypens.utils.seeds import Purpose, derive_seed
+from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch, keys, total
+
+pytestmark = pytest.mark.usefixtures("simulated_searches")
+
+
+def test_searches_at_fixed_lam_are_each_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, lams = SimulatedBench(tmp_path), []
+    search = searches.fixed_lam_search
+    monkeypatch.setattr(searches, "fixed_lam_search", lambda b, s, lam: lams.append(lam) or search(b, s, lam))
+    trained = METHODS["fixed_lam"].recipe(bench, 5, 100.0)
+    assert lams == [1.0, 1.5, 2.0, 2.5, 3.0] and trained.search_s == 5.0 + 5 * 2.0
+    assert len(trained.networks) == 5 and not trained.choose
+    METHODS["fixed_lam"].recipe(bench, 3, 100.0)
+    assert lams[5:] == [1.0, 2.0, 3.0]
+
+
+def test_edgenes_trains_the_base_and_what_was_ranked(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    trained = METHODS["edgenes"].recipe(bench, 3, 16.0)
+    assert trained.search_s == 6.0  # the search and one ranking
+    assert trained.networks[0].sample == SimulatedSearch(bench).sampler.base
+    assert len(set(keys(bench, trained.networks))) == len(trained.networks) == 10
+
+
+def test_edgenes_goes_on_where_candidates_are_cheaper_than_the_base(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, costs=(4.0,) + (1.0,) * 1000)
+    trained = METHODS["edgenes"].recipe(bench, 3, 30.0)
+    assert 28 < total(trained) <= 30
+    assert len(trained.networks) == 20  # by the cost of the base there would be 6
+    assert len(set(keys(bench, trained.networks))) == 20
+
+
+def test_adaptive_training_may_repeat_an_architecture(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path, diverging=[1])
+    trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
+    found = keys(bench, trained.networks)
+    assert len(set(found[:3])) == 3
+    assert found.count(found[1]) == 1  # what diverged is not trained again
+
+
+def test_adaptive_edgenes_begins_with_what_is_best_by_supernet_and_size_together(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    search, size, labels = SimulatedSearch(bench), network_size(bench), bench.plan.data.labels("validation")
+    seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
+    pool = [one.architecture for one in search.sampler.pool(16, search.plan.lam_range, seed, at_least=1)]
+    volume = {}
+    for sample in random_architectures(bench.structure, 60, seed):
+        volume[bench.structure.key(sample)] = size(sample)[0] * size(sample)[1], sample
+    pool += [sample for _, sample in sorted(volume.values(), key=lambda pair: -pair[0])[:8]]
+    known = {bench.structure.key(sample): sample for sample in pool}
+    probs = search.predict(list(known.values()))[:, np.arange(len(labels)), labels]
+    by_nll = [key for _, key in sorted(zip(-np.log(probs).mean(axis=1), known, strict=True), key=lambda pair: pair[0])]
+    sizes = {key: size(sample)[0] * size(sample)[1] for key, sample in known.items()}
+
+    def rank(key: object) -> float:  # places of those of one size are shared
+        larger, same = (sum(test(other) for other in sizes.values())
+                        for test in (sizes[key].__lt__, sizes[key].__eq__))  # fmt: skip
+        return by_nll.index(key) + larger + (same - 1) / 2
+
+    trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
+    found = keys(bench, trained.networks)
+    assert [rank(key) for key in found[:3]] == sorted(rank(key) for key in known)[:3]
+    for place in range(3, 6):  # then new seeds of the one that is ahead
+        means = {key: np.mean([n.nll for n, own in zip(trained.networks[:place], found, strict=False) if own == key])
+                 for key in found[:3]}  # fmt: skip
+        assert found[place] == min(means, key=means.__getitem__)
+    assert len(set(found[6:]) - set(found[:3])) > 0  # and then whatever is expected to help

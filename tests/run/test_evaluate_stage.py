@@ -1,0 +1,103 @@
+"""The evaluate stage of a run, with its measurements played: what is measured when, and what it has cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nni_hypens.errors import InputError
+from nni_hypens.run import evaluate_stage as stage
+from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.settings import Settings
+from nni_hypens.utils.files import write_arrays, write_json
+from nni_hypens.utils.progress import Progress
+
+SECONDS = {"c00": 2.0, "c01": 4.0, "c02": 0.5}
+"""Of the trainings; the last was stopped."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run whose choice is made."""
+    folder = RunFolder(tmp_path)
+    folder.write_candidates([Candidate(name, None, 0, "draw", 1.0, {}, (), "") for name in [*SECONDS, "c03"]])
+    for name, seconds in SECONDS.items():
+        status = "stopped" if name == "c02" else "trained"
+        write_json(folder.candidate(name).metrics, {"status": status, "seconds": seconds})
+        if status == "trained":
+            write_arrays(folder.candidate(name).predictions, dict.fromkeys(("val", "test"), np.full((4, 2), 0.5)))
+    members = [{"id": "c01", "weight": 0.75}, {"id": "c00", "weight": 0.25}]
+    own = [{"temperature": 1.5}, {}]
+    write_json(folder.ensemble_index, {"members": [{**a, **b} for a, b in zip(members, own, strict=True)],
+                                       "temperature": 0.5})  # fmt: skip
+    write_json(folder.selection, {"seconds": 7.0})
+    write_json(folder.search.summary, {"n_edges": 2, "base_edges": 2, "dial": [], "base_search_s": 3.0, "search_s": 5})
+    write_json(folder.search.ranking, {"seconds": 1.0})
+    return folder
+
+
+@pytest.fixture
+def played(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What the measurements were asked, by name."""
+    asked: dict[str, Any] = {}
+
+    def pool(pool: Any, validation: Any, test: Any, weights: Any, temperatures: Any, *rest: Any) -> dict[str, Any]:
+        asked.update(pool=sorted(pool), weights=weights, temperatures=temperatures)
+        members = [{"id": "c01", "own_temperature": 1.5}, {"id": "c00", "own_temperature": 2.5}]
+        return {"members": members, "best_member": {"id": "c00"}, "ranking": {}}
+
+    def robustness(ensemble: Any, data: Any, **options: Any) -> dict[str, Any]:
+        assert not folder.results.exists() and folder.examples.exists()
+        asked.update(best=(options["best"], options["best_temperature"]))
+        return {"corruptions": []}
+
+    monkeypatch.setattr(stage, "evaluate_pool", pool)
+    monkeypatch.setattr(stage, "measure_robustness", robustness)
+    monkeypatch.setattr(stage, "collect_examples", lambda test, ensemble, data, ids: {"members": ids})
+    monkeypatch.setattr(stage, "fronts", lambda *arguments: {})
+    monkeypatch.setattr(stage, "versions", dict)
+    monkeypatch.setattr(stage.Ensemble, "load", lambda path, space: SimpleNamespace())
+    yield asked
+
+
+def evaluate(folder: RunFolder) -> None:
+    data = SimpleNamespace(labels=lambda split: np.zeros(4, dtype=int), describe=lambda: {"name": "played"})
+    plan: Any = SimpleNamespace(settings=Settings(stress_images=0), data=data, space=None, ranking="promising")
+    stage.evaluate_stage(plan, folder, Progress(quiet=True))
+
+
+def test_what_is_measured_and_what_it_has_cost(folder: RunFolder, played: dict[str, Any]) -> None:
+    evaluate(folder)
+    assert played["pool"] == ["c00", "c01"] and played["weights"] == [("c01", 0.75), ("c00", 0.25)]
+    assert (played["temperatures"].ensemble, played["temperatures"].members) == (0.5, (1.5, 1.0))
+    assert played["best"] == ("c00", 2.5)
+    results = folder.read_results()
+    cost = results["cost"]
+    assert cost["training_s"] == 6.5 and cost["training_wall_s"] is None  # what was stopped has cost as well
+    names = ("base_search_s", "search_s", "ranking_s", "selection_s")
+    assert [cost[name] for name in names] == [3.0, 5.0, 1.0, 7.0]
+    assert results["ranking"] == {"method": "promising"} and results["selection"] == {"seconds": 7.0}
+
+
+def test_a_finished_stage_measures_nothing(folder: RunFolder, played: dict[str, Any]) -> None:
+    write_json(folder.results, {"kept": 1})
+    evaluate(folder)
+    assert not played and folder.read_results() == {"kept": 1}
+
+
+def test_a_damaged_ensemble_leaves_no_file(
+    folder: RunFolder, played: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(path: Path, space: Any) -> None:
+        raise InputError("ensemble", "weights.safetensors", "an intact file")
+
+    monkeypatch.setattr(stage.Ensemble, "load", damaged)
+    with pytest.raises(InputError, match="^ensemble"):
+        evaluate(folder)
+    assert not folder.results.exists() and not folder.examples.exists()

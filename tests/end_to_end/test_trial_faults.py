@@ -16,7 +16,7 @@ from tests.support.commands import ENVIRONMENT, SETTINGS, Ended, command, outcom
 from tests.support.faulty_cell import SEED
 from tests.support.loaded import PATIENCE
 
-FAULTY = [*SETTINGS, "--space=faulty_cell:FaultyCell", f"--seed={SEED}", "--quiet"]
+FAULTY = [*SETTINGS, "--space=tests.support.faulty_cell:FaultyCell", f"--seed={SEED}", "--quiet"]
 
 
 def faults(folder: Path, text: str) -> dict[str, str]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.trials.training import network_seed
+from nni_hypens.utils.files import read_json
+from nni_hypens.utils.seeds import SEED_BITS
 from search_spaces import OneCell
 
 SEED = 1
-"""Of the runs: trials are told from the search, and from one another, by the seed they were given."""
+"""Seed of the runs. The seed of a trial tells which candidate it trains."""
 
 
 class FaultyCell(OneCell):
@@ -24,8 +29,21 @@ class FaultyCell(OneCell):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         output = super().forward(images)
         faults = dict(item.split("=") for item in os.environ.get("FAULTS", "").split(",") if item)
-        fault = faults.get(str(int(os.environ.get("PL_GLOBAL_SEED", "0")) - 10_000 * SEED))
-        return fail(fault, output) if fault and self.training else output
+        fault = faults.get(candidate_number(os.environ.get("PL_GLOBAL_SEED", ""))) if faults and self.training else None
+        return fail(fault, output) if fault else output
+
+
+@lru_cache
+def candidate_number(seed: str) -> str:
+    """Number of the candidate whose network has this seed; empty in the search, before there are candidates."""
+    path = Path(os.environ["TRIED"]).parent / "run" / "candidates.json"
+    if not path.exists():
+        return ""
+    with torch.random.fork_rng(devices=[]):  # building the space draws weights, and the training must not notice
+        structure = EdgeStructure.from_space(OneCell(channels=2, in_channels=1))
+    keys = [structure.key(record["architecture"]) for record in read_json(path)]
+    seeds = [str(network_seed(SEED, key, 0) >> (SEED_BITS - 32)) for key in keys]  # Lightning keeps the upper 32 bits
+    return str(seeds.index(seed)) if seed in seeds else ""
 
 
 def fail(fault: str, output: torch.Tensor) -> torch.Tensor:

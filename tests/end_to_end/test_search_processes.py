@@ -23,7 +23,7 @@ from torch import nn
 
 from nni_hypens import EdgeNES, ImageData, image_evaluator
 from search_spaces import OneCell
-from tests.support.forked import Forked
+from tests.support.forked import ROOT, Forked
 from tests.support.loaded import PATIENCE
 
 EPOCHS = 10
@@ -208,7 +208,7 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
     """The same global batches on one process and on two (gloo): the same architectures, the same numbers up to rounding
     (sums are taken in another order)."""
     command = [sys.executable, "-W", "ignore", __file__, str(tmp_path)]  # Lightning forks no process that was forked
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -153,4 +153,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # trial processes import Shapes by the name of its module, which must not be __main__
+    from examples.own_data import main as run
+
+    run()

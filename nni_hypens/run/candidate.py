@@ -87,7 +87,7 @@ class Candidate:
         return cls(**fields, adaptive="expected_gain" in fields)
 
     def trial(self, seed: int, warm_start: bool = False, until: int | None = None) -> TrialSpec:
-        """What a trial is told of it.
+        """What a trial needs to train it.
 
         Args:
             seed: Seed of its training.

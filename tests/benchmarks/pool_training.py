@@ -179,7 +179,7 @@ def training_seed(cell: Cell, architecture: int, replica: int) -> int:
 
 
 def augment(images: torch.Tensor, shift: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Move and mirror each image of `B x C x H x W` by a draw of its own; what comes in from outside is zero."""
+    """Move and mirror each image of `B x C x H x W` by a separate draw, and fill the borders with zeros."""
     n, _, height, width = images.shape
     if shift:
         down, right = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)

@@ -1,8 +1,13 @@
-"""Errors that the commands show in one line: bad input, a failed command, a refusal of the operating system."""
+"""Errors, and how any exception becomes one line that a terminal can show."""
 
 from __future__ import annotations
 
 import errno
+import os
+import traceback
+
+TRACEBACK = "NNI_HYPENS_TRACEBACK"
+"""Environment variable; if it is set and not empty, commands show the whole traceback of an error."""
 
 _REMEDIES = {
     errno.ENOSPC: "free some space",
@@ -29,7 +34,7 @@ class InputError(ValueError):
         self.field = field
         self.got = got
         self.expected = expected
-        super().__init__(" ".join(f"{field}: got {got}; expected {expected}".split()))
+        super().__init__(printable(f"{field}: got {got}; expected {expected}"))
 
 
 class CommandError(RuntimeError):
@@ -45,18 +50,81 @@ class CommandError(RuntimeError):
         self.code = code
 
 
-def explain(error: OSError | MemoryError, goes_on: str = "") -> str:
-    """Explain in one line what the operating system refused, and what the user can do.
+def printable(text: object) -> str:
+    r"""Text in one line that no terminal or page takes for a command, and that UTF-8 can hold.
+
+    White space of any kind becomes one space. Control characters (such as the escape that begins a terminal's
+    commands), marks that change the direction of writing, and lone surrogates become their Python escapes.
+
+    Examples:
+        >>> print(printable("a\n  b \x1b[2J \ud800"))
+        a b \x1b[2J \ud800
+    """
+    line = " ".join(str(text).split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def reason(error: BaseException, limit: int = 200) -> str:
+    r"""The text of any exception in one line that is not empty: an exception without text gives the name of its type.
+
+    Args:
+        error: The exception. Code of users may have raised it, so its text may be anything, or fail.
+        limit: Most characters.
+
+    Examples:
+        >>> reason(ValueError("\nno table\n  of this name")), reason(KeyError())
+        ('no table of this name', 'KeyError')
+    """
+    try:
+        text = printable(str(error))
+    except Exception:  # the exception's own code runs here
+        text = ""
+    text = text or type(error).__name__
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def raised(error: BaseException, limit: int = 200) -> str:
+    r"""`reason` after the name of the exception's type.
+
+    Examples:
+        >>> raised(ValueError("\nno table")), raised(KeyError())
+        ('ValueError: no table', 'KeyError')
+    """
+    name, text = type(error).__name__, reason(error, limit)
+    return name if text == name else f"{name}: {text}"
+
+
+def explain(error: BaseException, goes_on: str = "") -> str:
+    """Explain any error in one line: what happened and what the user can do.
 
     Args:
         error: The error.
         goes_on: The command that continues the work. If it is given, the line adds that finished work is kept.
     """
+    if isinstance(error, InputError):
+        return str(error)
+    remedy = ""
     if isinstance(error, MemoryError):
         what, remedy = "out of memory", _REMEDIES[errno.ENOMEM]
-    else:
-        what = error.strerror or str(error) or type(error).__name__
+    elif isinstance(error, OSError):
+        what = error.strerror or reason(error)
         what = f"{error.filename}: {what}" if error.filename is not None else what
         remedy = _REMEDIES.get(error.errno or 0, "")
+    else:
+        ours = type(error) is RuntimeError or type(error).__module__.partition(".")[0] == "nni_hypens"
+        what = reason(error, 500) if ours else raised(error, 500)
+        remedy = "" if os.environ.get(TRACEBACK) else f"{TRACEBACK}=1 shows the traceback"
     kept = f"finished work is kept; continue with: {goes_on}" if goes_on else ""
-    return " ".join("; ".join(part for part in (what, remedy, kept) if part).split())
+    return printable("; ".join(part for part in (what, remedy, kept) if part))
+
+
+def whole_traceback(error: BaseException) -> str:
+    """The traceback of an error and of all that led to it, if the user wants to see it (`TRACEBACK`); else empty."""
+    if not os.environ.get(TRACEBACK):
+        return ""
+    earlier: BaseException | None = error
+    while earlier is not None:  # `from None` hides from a line what a traceback should show
+        earlier.__suppress_context__ = False
+        earlier = earlier.__cause__ or earlier.__context__
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return "".join(f"{line[: len(line) - len(line.lstrip(' '))]}{printable(line)}\n" for line in lines)

@@ -25,6 +25,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from nni_hypens.errors import raised
+
 OK, NOTE, FAILS = "ok", "note", "FAILS"
 LEAST_DISK, LEAST_MEMORY = 100 * 2**20, 2 * 2**30  # bytes: a default run keeps about 1 MB, NNI's logs more
 EXAMPLES = """`note`: works, with a limit to know about. `FAILS`: a default run would not work; the exit code is then 1.
@@ -98,8 +100,7 @@ def examine() -> list[Check]:
         try:
             checks += function()
         except Exception as error:  # noqa: BLE001 - the doctor reports every error
-            reason = (str(error).splitlines() or [""])[0]
-            checks.append(Check(function.__name__.strip("_"), FAILS, f"{type(error).__name__}: {reason}"))
+            checks.append(Check(function.__name__.strip("_"), FAILS, raised(error)))
     return checks
 
 

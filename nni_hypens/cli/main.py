@@ -6,6 +6,8 @@ Nothing heavy is imported here: help, the version and a mistyped flag answer wit
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 from nni_hypens import __version__
 from nni_hypens.cli import compare, doctor, ensemble, run, watch
 from nni_hypens.cli.parser import EXIT_INPUT, Parser
-from nni_hypens.errors import CommandError, InputError, explain
+from nni_hypens.errors import CommandError, InputError, explain, whole_traceback
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.run_files import RunFiles
 
@@ -64,28 +66,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         print(parser.short_help(), end="")
         return EXIT_DONE
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a label need not exist in the encoding of the terminal
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = parser.parse_all(words)
     try:
         return arguments.call(arguments) or EXIT_DONE
-    except InputError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_INPUT
     except CommandError as error:
         return error.code
     except KeyboardInterrupt:
         command = resuming_command(arguments)
         print(f"\n{parser.prog}: interrupted{f'; go on with: {command}' if command else ''}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (OSError, MemoryError) as error:
-        print(f"{parser.prog}: {explain(error, resuming_command(arguments))}", file=sys.stderr)
-        return EXIT_FAILED
-    except RuntimeError as error:
-        print(f"{parser.prog}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", file=sys.stderr)
-        return EXIT_FAILED
+    except Exception as error:  # of this package, of a library, or of the user's own code
+        print(f"{whole_traceback(error)}{parser.prog}: {explain(error, resuming_command(arguments))}", file=sys.stderr)
+        return EXIT_INPUT if isinstance(error, InputError) else EXIT_FAILED
 
 
 def resuming_command(arguments: argparse.Namespace) -> str:
     """The command that continues the run, or empty if no run was begun."""
     out = getattr(arguments, "out", None)
-    begun = arguments.command not in ensemble.COMMANDS and out is not None and RunFiles(out).config.exists()
+    begun = arguments.command not in ensemble.COMMANDS and out is not None and os.path.exists(RunFiles(out).config)
     return f"nni-hypens run --out {shlex.quote(str(out))} --resume" if begun else ""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from nni_hypens.errors import printable
 from nni_hypens.utils.checks import nearest
 
 EXIT_INPUT = 2
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             names = [name for name in self.commands if name not in self.hidden]
             message = f"command: got {wrong[1]!r}; expected one of {', '.join(names)}{nearest(wrong[1], names)}"
-        self.exit(EXIT_INPUT, f"{self.prog}: {message}\n")
+        self.exit(EXIT_INPUT, f"{self.prog}: {printable(message)}\n")
 
     def short_help(self) -> str:
         """The help without the examples."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.run.settings import Runtime, Settings
 from nni_hypens.utils.run_files import RunFiles
 
@@ -192,6 +192,5 @@ def pairs(items: Sequence[str]) -> dict[str, Any]:
         try:
             result[name.replace("-", "_")] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError("space_args", repr(item), f"NAME=VALUE, with a value in YAML ({reason})") from None
+            raise InputError("space_args", repr(item), f"NAME=VALUE, with a value in YAML ({reason(error)})") from None
     return result

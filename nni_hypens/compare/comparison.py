@@ -24,7 +24,7 @@ from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.methods import METHODS, method_of, method_order
 from nni_hypens.compare.outcomes import add_supernet_truth, outcome
 from nni_hypens.compare.searches import check_installed
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, raised
 from nni_hypens.run.plan import evaluator_for, make_plan
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import read_json, write_json, write_text
@@ -188,7 +188,7 @@ def run_comparison(
                 except InputError:
                     raise
                 except Exception as error:  # run the other cells anyway
-                    failed[waiting[done]] = f"{type(error).__name__}: {error}"
+                    failed[waiting[done]] = raised(error)
                 progress.step()
                 write_results(folder)
         except BaseException:

@@ -19,7 +19,7 @@ import numpy as np
 
 from nni_hypens.data.arrays import read_idx, stratified_subset
 from nni_hypens.data.names import SOURCE_NAMES
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, raised, reason
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 FASHION_CLASSES = (
@@ -268,8 +268,8 @@ class FromCallable:
             arrays = self._callable()()
         except InputError:
             raise
-        except Exception as error:  # the user's code runs here
-            got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
+        except (Exception, SystemExit) as error:  # the user's code runs here
+            got = f"{type(error).__name__} from {self.name} ({reason(error)})"
             raise InputError("data", got, f"a dict of {', '.join(_ARRAY_KEYS)}") from error
         if not isinstance(arrays, Mapping):
             raise InputError("data", f"{type(arrays).__name__} from {self.name}", f"a dict of {', '.join(_ARRAY_KEYS)}")
@@ -279,21 +279,23 @@ class FromCallable:
     def _array(self, arrays: Mapping[str, Any], key: str) -> np.ndarray:
         try:
             values = arrays[key]
-        except Exception as error:  # the user's mapping may read files on access
-            got = f"{type(error).__name__} from {self.name} ({error!s:.200})"
+        except (Exception, SystemExit) as error:  # the user's mapping may read files on access
+            got = f"{type(error).__name__} from {self.name} ({reason(error)})"
             raise InputError(f"data.{key}", got, "an array of numbers") from error
         try:
             return np.asarray(values)
         except (ValueError, TypeError) as error:
-            raise InputError(f"data.{key}", f"{type(values).__name__} ({error})", "an array of numbers") from error
+            raise InputError(
+                f"data.{key}", f"{type(values).__name__} ({reason(error)})", "an array of numbers"
+            ) from error
 
     def _callable(self) -> Any:
         module_name, _, attribute = self.name.partition(":")
         expected = "module:callable, importable from here"
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:  # the module's code runs here
-            raise InputError("data", f"{self.name!r} ({type(error).__name__}: {error!s:.200})", expected) from error
+        except (Exception, SystemExit) as error:  # the module's code runs here
+            raise InputError("data", f"{self.name!r} ({raised(error)})", expected) from error
         function = getattr(module, attribute, None)
         if not callable(function):
             raise InputError("data", f"{self.name!r}, where {attribute!r} is no callable of the module", expected)
@@ -324,5 +326,5 @@ def _download(name: str, download: Any) -> None:
     try:
         download()
     except Exception as error:  # torchvision does not catch what its network and archive libraries raise
-        got = f"{name}, which could not be downloaded ({type(error).__name__}: {error})"
+        got = f"{name}, which could not be downloaded ({raised(error)})"
         raise InputError("data", got, "a network connection, or root=a folder that already holds the files") from error

@@ -31,7 +31,7 @@ from nni_hypens.ensemble.folder import encode, installed_versions
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.names import FORMATS
 from nni_hypens.ensemble.rewrites import optimise
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, raised
 from nni_hypens.utils.files import replacing
 from nni_hypens.utils.images import normalise
 
@@ -175,8 +175,7 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
             folded = optimise(graph)
             program = torch.export.export(graph, example, **sizes)
         except Exception as error:  # torch may raise anything for a network that it cannot trace
-            lines = str(error).strip().splitlines() or [""]
-            raise RuntimeError(f"torch.export cannot trace the ensemble: {type(error).__name__}: {lines[0]}") from error
+            raise RuntimeError(f"torch.export cannot trace the ensemble: {raised(error)}") from error
     for node in program.graph.nodes:  # remove paths of this machine and names of NNI's classes
         for key in ("stack_trace", "nn_module_stack", "from_node", "source_fn_stack"):
             node.meta.pop(key, None)

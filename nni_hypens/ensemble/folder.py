@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.utils.checks import NONE, NUMBER, brief, require
 from nni_hypens.utils.tensors import check_weights, load_weights
 
@@ -146,7 +146,7 @@ def file_in(folder: Path, name: str) -> Path:
     except FileNotFoundError:
         return path  # the reader reports that the file is missing
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(str(path), error, "a file") from error
+        raise InputError(str(path), reason(error), "a file") from error
     if target.parent != folder.resolve():
         raise InputError(str(path), f"a link to {target}", "a file in the same folder")
     if not stat.S_ISREG(mode):
@@ -167,7 +167,7 @@ def _read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(str(path), "no file", "a folder that holds a saved ensemble") from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(str(path), f"{error!s:.200}", "a readable JSON file") from error
+        raise InputError(str(path), reason(error), "a readable JSON file") from error
     return index
 
 
@@ -222,7 +222,7 @@ def trusted_class(name: str) -> Callable[..., nn.Module]:
         space = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         expected = "an installed model space; or pass space= the class"
-        raise InputError("space.class", f"{name!r} ({error})", expected) from error
+        raise InputError("space.class", f"{name!r} ({reason(error)})", expected) from error
     if not (isinstance(space, type) and issubclass(space, ModelSpace) and _is_trusted(space.__module__)):
         raise InputError("space.class", repr(name), "a model space defined in that module; or pass space= the class")
     return space
@@ -243,7 +243,7 @@ def build_network(
         with torch.random.fork_rng(devices=[]), model_context(architecture):
             return build(**args)
     except Exception as error:  # a space may raise anything for arguments or choices that it does not know
-        got = f"{type(error).__name__} from the model space ({error!s:.300})"
+        got = f"{type(error).__name__} from the model space ({reason(error, 300)})"
         raise InputError(field, got, "an architecture and space.args that the space accepts") from error
 
 
@@ -291,7 +291,7 @@ def _check_output(skeleton: nn.Module, spec: dict[str, Any], labels: Sequence[st
     except (RuntimeError, ValueError, TypeError) as error:
         if "meta" in str(error) or isinstance(error, NotImplementedError):
             return  # the network needs values; the first prediction will show whether it fits
-        got = f"{shape[1]} x {shape[2]} x {shape[3]} ({str(error).splitlines()[0]:.200})"
+        got = f"{shape[1]} x {shape[2]} x {shape[3]} ({reason(error)})"
         raise InputError("input", got, "channels, height and width that the network takes") from error
     if tuple(output.shape) != (2, len(labels)):
         classes = output.shape[-1] if output.ndim == 2 else f"outputs of shape {tuple(output.shape)}"

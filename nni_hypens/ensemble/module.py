@@ -30,7 +30,7 @@ from nni_hypens.ensemble.folder import (
     trusted_class,
 )
 from nni_hypens.ensemble.info import EnsembleInfo
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
 from nni_hypens.utils.files import write_text
 from nni_hypens.utils.images import normalise
@@ -187,7 +187,7 @@ class Ensemble(nn.Module):
         try:
             text = json.dumps(index, indent=2, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
-            raise InputError("info", error, "finite numbers, strings, lists and dictionaries") from error
+            raise InputError("info", reason(error), "finite numbers, strings, lists and dictionaries") from error
         folder.mkdir(parents=True, exist_ok=True)
         names = [member["file"] for member in index["members"]]
         staged = [folder / f".{name}.{os.getpid()}.tmp" for name in names]

@@ -24,7 +24,7 @@ from torch import nn
 from nni_hypens.ensemble.export import EXPORT_VERSION, METADATA_FILE, quiet
 from nni_hypens.ensemble.folder import INDEX_FILE, check_input_spec
 from nni_hypens.ensemble.module import Ensemble
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, raised, reason
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
 from nni_hypens.utils.checks import brief, require
 from nni_hypens.utils.images import normalise
@@ -162,7 +162,7 @@ def _open_onnx(path: Path) -> Predictor:
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a different exception for each kind of damage
-        raise InputError("model", f"{path} ({str(error).splitlines()[0]:.200})", "a readable ONNX file") from error
+        raise InputError("model", f"{path} ({reason(error)})", "a readable ONNX file") from error
     texts = session.get_modelmeta().custom_metadata_map
     metadata = _check_metadata({key: texts[key] for key in _METADATA_TYPES if key in texts}, path)
     return _of_file(metadata, lambda images: session.run(["probabilities"], {"images": images})[0])
@@ -174,8 +174,7 @@ def _open_pt2(path: Path) -> Predictor:
         with path.open("rb") as file, _no_pickles(), quiet():
             program = torch.export.load(file, extra_files=extra)
     except Exception as error:
-        got = f"{path} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''!s:.200})"
-        raise InputError("model", got, "a PT2 file that `nni-hypens export` wrote") from error
+        raise InputError("model", f"{path} ({raised(error)})", "a PT2 file that `nni-hypens export` wrote") from error
     try:
         texts = {key: json.dumps(value) for key, value in json.loads(extra[METADATA_FILE]).items()}
     except (ValueError, AttributeError):
@@ -209,7 +208,7 @@ def _check_metadata(texts: dict[str, str], path: Path) -> dict[str, Any]:
     try:
         metadata = {key: json.loads(text) for key, text in texts.items()}
     except (ValueError, RecursionError) as error:
-        raise InputError("model", f"{path} ({error})", "metadata that `nni-hypens export` wrote") from error
+        raise InputError("model", f"{path} ({reason(error)})", "metadata that `nni-hypens export` wrote") from error
     if "format_version" not in metadata:
         raise InputError("model", f"{path} without metadata", "a file that `nni-hypens export` wrote")
     require(metadata, _METADATA_TYPES, path.name)
@@ -232,7 +231,7 @@ def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[np.float32]],
         try:
             probabilities = function(images)
         except Exception as error:  # of onnxruntime or torch: the graph does not fit its metadata
-            raise InputError("model", str(error).splitlines()[0][:200], "a graph that fits its metadata") from error
+            raise InputError("model", raised(error), "a graph that fits its metadata") from error
         if probabilities.shape != (len(images), len(labels)):
             got = f"outputs of shape {probabilities.shape}"
             raise InputError("model", got, f"a probability for each of {len(labels)} classes")
@@ -304,7 +303,7 @@ def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
     except (OSError, ValueError, EOFError, KeyError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError("images", f"{path} ({error!s:.200})", "an array of numbers") from error
+        raise InputError("images", f"{path} ({reason(error)})", "an array of numbers") from error
     wanted = (spec["height"], spec["width"], spec["channels"])
     shape = content.shape
     if spec["channels"] == 1 and content.shape[-2:] == wanted[:2] and content.ndim in (2, 3):
@@ -338,6 +337,6 @@ def _read_picture(path: Path, spec: dict[str, Any], resize: bool) -> NDArray[np.
     except InputError:
         raise
     except Exception as error:  # a decoder may raise anything
-        raise InputError("images", f"{path} ({error!s:.200})", f"{', '.join(IMAGE_FORMATS)}, .npy or .npz") from error
+        raise InputError("images", f"{path} ({reason(error)})", f"{', '.join(IMAGE_FORMATS)}, .npy or .npz") from error
     pixels = np.asarray(picture, dtype=np.float32).reshape(1, spec["height"], spec["width"], spec["channels"])
     return pixels if spec["scale"] == 255 else pixels * np.float32(spec["scale"] / 255)

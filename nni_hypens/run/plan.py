@@ -15,7 +15,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni_hypens.data.module import ImageData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.data.protocols import LabelledData
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.run.settings import Settings
 from nni_hypens.search.jensen_shannon import JensenShannon
 from nni_hypens.search.names import DIVERSITY_NAMES
@@ -264,7 +264,7 @@ def _try_space(plan: Plan, structure: EdgeStructure) -> None:
         raise InputError(
             "space",
             f"{type(plan.space).__name__} on images of shape {shape[1:]}",
-            f"a space that takes them ({str(error).splitlines()[0]})",
+            f"a space that takes them ({reason(error)})",
         ) from None
     if tuple(output.shape) != (2, classes):
         raise InputError(

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from nni_hypens._nni import quiet_logging
-from nni_hypens.errors import CommandError, InputError
+from nni_hypens.errors import CommandError, InputError, reason
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.settings import LOGGER_NAMES
 from nni_hypens.search.sampler import ArchitectureSampler
@@ -107,8 +107,7 @@ def drop_broken(files: SearchFiles, progress: Progress) -> None:
     try:
         torch.load(last, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises another for each kind of damage
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        progress.warn(f"{last} cannot be read ({reason:.100}); the search starts again")
+        progress.warn(f"{last} cannot be read ({reason(error, 100)}); the search starts again")
         shutil.rmtree(files.checkpoints)
 
 

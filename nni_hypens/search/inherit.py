@@ -20,7 +20,7 @@ from nni.nas.oneshot.pytorch.supermodule.sampling import PathSamplingCell
 from nni.nas.space import ModelStatus, RawFormatModelSpace
 from torch import nn
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.search.hooks import NASNET, LooseEndCell, LooseEnds, hub_class
 from nni_hypens.space.architecture import Sample
 
@@ -42,7 +42,7 @@ class Inheritance:
         try:
             self.template = copy.deepcopy(space)
         except (RuntimeError, TypeError) as error:  # tensors with a history, locks, open files
-            self.reason = str(error)
+            self.reason = reason(error)
 
     def network(self, sample: Sample) -> nn.Module:
         """The stand-alone network of an architecture, on the CPU, with the weights and buffers of its path.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from nni_hypens._nni import LIVE, TrialLink, trial_name
+from nni_hypens.errors import raised
 from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.space.draws import ChoiceLayout
@@ -161,7 +162,7 @@ class LiveReports:
             self.link.send(kind, metric)
         except OSError as error:  # the manager is gone; the process that started it decides about the search
             self._broken = True
-            warnings.warn(f"the live view of the search has ended: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(f"the live view of the search has ended: {raised(error)}", stacklevel=2)
 
 
 @contextmanager

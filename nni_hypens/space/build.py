@@ -11,7 +11,7 @@ import torch
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import model_context
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, raised
 from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.checks import nearest
 
@@ -42,9 +42,8 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
     module_name, attribute = path.split(":", 1)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs the module's code
-        raised = f"{type(error).__name__}: {error!s:.200}"
-        raise InputError(field_name, repr(name), f"an importable module ({raised})") from None
+    except (Exception, SystemExit) as error:  # importing runs the module's code
+        raise InputError(field_name, repr(name), f"an importable module ({raised(error)})") from None
     if not hasattr(module, attribute):
         raise InputError(field_name, repr(name), f"a name in {module_name}{nearest(attribute, dir(module))}")
     return getattr(module, attribute)
@@ -97,10 +96,9 @@ def build_named_space(name: str, arguments: Mapping[str, Any], in_channels: int,
         space = factory(**{**{size: value for size, value in sizes.items() if size in accepted}, **arguments})
     except InputError as error:
         raise InputError(f"space_args.{error.field}", error.got, error.expected) from None
-    except Exception as error:  # a user's space may raise anything
+    except (Exception, SystemExit) as error:  # a user's space may raise anything
         field, got = ("space_args", str(dict(arguments))) if arguments else ("space", name)
-        raised = f"{type(error).__name__}: {error!s:.200}"
-        raise InputError(field, got, f"a space, and arguments that it takes ({raised})") from None
+        raise InputError(field, got, f"a space, and arguments that it takes ({raised(error)})") from None
     if not isinstance(space, ModelSpace):
         raise InputError("space", f"{name}, a {type(space).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
     return space

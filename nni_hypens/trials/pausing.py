@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from nni_hypens._nni import draw_epoch_data_anew
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.utils.files import read_json, replacing, write_json
 
 RUNG = "rung.json"
@@ -156,8 +156,8 @@ def check_plain(path: Path) -> None:
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle.UnpicklingError, or any error of a broken file
-        text = str(error).splitlines()[0]
-        raise InputError("halving", f"an evaluator whose checkpoint is no plain data ({text})", "false") from None
+        got = f"an evaluator whose checkpoint is no plain data ({reason(error)})"
+        raise InputError("halving", got, "false") from None
 
 
 def write_rung(directory: Path, record: Mapping[str, Any]) -> None:

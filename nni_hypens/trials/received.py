@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.trials.machine import FetchError
 from nni_hypens.utils.checks import require
 from nni_hypens.utils.files import read_arrays
@@ -65,7 +65,7 @@ class Expected:
             _check_predictions(files.predictions, self.classes, self.rows)
             return self._metrics(files.metrics)
         except (InputError, OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
-            raise FetchError(f"{self.spec['id']}: {' '.join(str(error).split())[:300]}") from None
+            raise FetchError(f"{self.spec['id']}: {reason(error, 300)}") from None
 
     def _metrics(self, path: Path) -> dict[str, Any]:
         record = json.loads(path.read_bytes().decode("utf-8"))

@@ -20,7 +20,7 @@ import yaml
 from nni.experiment.config.training_service import TrainingServiceConfig
 
 from nni_hypens._nni import canonical_service, load_service, service_fields
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 
 PLATFORMS = ("local", "remote", "kubeflow", "frameworkcontroller", "openpai", "aml", "dlc")
 MAX_UPLOAD_FILES, MAX_UPLOAD_BYTES = 2000, 300 * 2**20
@@ -119,7 +119,9 @@ def check_service(config: TrainingServiceConfig | None) -> Service:
         line = traceback.extract_tb(error.__traceback__)[-1].line
         raise InputError("service", f"what NNI refuses by `{line}`", "what that line asks for") from None
     except (ValueError, TypeError) as error:
-        raise InputError("service", f"what NNI refuses: {error}", f"the fields of {type(config).__name__}") from None
+        raise InputError(
+            "service", f"what NNI refuses: {reason(error)}", f"the fields of {type(config).__name__}"
+        ) from None
     if canonical.platform == "remote":
         _check_upload(Path(canonical.trial_code_directory))
     return Service(canonical)

@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from nni_hypens import metrics
 from nni_hypens._nni import TrialReports, quiet_training
 from nni_hypens.data.protocols import Loaders
+from nni_hypens.errors import raised
 from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
 from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung
@@ -101,8 +102,8 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
                 last = self._train(model, spec)
             except Exception as error:
                 first_error = first_error or error
-                text = f"{type(error).__name__}: {error}"[:500]
-                nni.report_intermediate_result({"default": 0.0, "candidate": spec["id"], "error": text})
+                told = {"default": 0.0, "candidate": spec["id"], "error": raised(error, 500)}
+                nni.report_intermediate_result(told)
         if last is not None:
             nni.report_final_result(last)
         if first_error is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(str(path), "no file", AS_WRITTEN) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(str(path), f"invalid JSON ({error!s:.200})", AS_WRITTEN) from None
+        raise InputError(str(path), f"invalid JSON ({reason(error)})", AS_WRITTEN) from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -102,7 +102,7 @@ def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
     except FileNotFoundError:
         raise InputError(str(path), "no file", AS_WRITTEN) from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, TypeError) as error:
-        raise InputError(str(path), f"no readable arrays ({error!s:.200})", AS_WRITTEN) from None
+        raise InputError(str(path), f"no readable arrays ({reason(error)})", AS_WRITTEN) from None
 
 
 def check_place(path: Path, field: str, expected: str) -> None:
@@ -127,7 +127,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError("config", str(path), f"a readable YAML file ({error.strerror})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError("config", str(path), f"valid YAML ({str(error).splitlines()[0]})") from None
+        raise InputError("config", str(path), f"valid YAML ({reason(error)})") from None
     if content is not None and not isinstance(content, dict):
         raise InputError("config", f"{path} holding {type(content).__name__}", "a mapping from settings to values")
     return content or {}

@@ -12,6 +12,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
+from nni_hypens.errors import printable
+
 
 class Progress:
     """Shows the progress bars and messages of one run.
@@ -27,11 +29,11 @@ class Progress:
     def say(self, text: str) -> None:
         """Print one line, unless ``quiet``."""
         if not self.quiet:
-            tqdm.write(text, file=sys.stderr)
+            tqdm.write(printable(text), file=sys.stderr)
 
     def warn(self, text: str) -> None:
         """Print a warning, even if ``quiet``."""
-        tqdm.write(f"warning: {text}", file=sys.stderr)
+        tqdm.write(f"warning: {printable(text)}", file=sys.stderr)
 
     def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
         """Begin the bar of a stage with ``total`` steps; ``done`` of them were finished before."""
@@ -93,7 +95,8 @@ class _BesideBars(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = re.sub(r"\$\{\w+\}", "", record.getMessage())  # NNI's placeholders for colours, such as ${GREEN}
-        tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)
+        lines = "\n".join(map(printable, text.splitlines()))
+        tqdm.write(f"{record.levelname.lower()}: {lines}", file=sys.stderr)
 
 
 def logs_beside_progress() -> None:

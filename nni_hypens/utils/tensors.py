@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save as save_tensors
 from torch import nn
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.utils.files import AS_WRITTEN, write_bytes
 
 MAX_HEADER_BYTES = 8 * 2**20
@@ -65,7 +65,7 @@ def _read_weights(network: nn.Module, path: Path, header_only: bool = False) -> 
     except InputError:
         raise
     except (OSError, SafetensorError, ValueError, OverflowError) as error:
-        got = f"not a safetensors file ({error!s:.200})"
+        got = f"not a safetensors file ({reason(error)})"
         raise InputError(str(path), got, "a safetensors file with weights") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -121,4 +121,4 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise InputError(str(path), "no file", AS_WRITTEN) from None
     except SafetensorError as error:
-        raise InputError(str(path), f"no readable weights ({error!s:.200})", AS_WRITTEN) from None
+        raise InputError(str(path), f"no readable weights ({reason(error)})", AS_WRITTEN) from None

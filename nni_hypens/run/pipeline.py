@@ -60,13 +60,11 @@ class Run:
         runtime = runtime or Runtime(concurrency=1)
         runtime.check()
         check_logger(runtime.logger)
-        self.logger = runtime.logger
-        self.plan = plan
+        self.plan, self.runtime = plan, runtime
         self.folder = RunFolder(out)
-        self.port = runtime.port
-        self.concurrency, self.per_trial = runtime.concurrency, runtime.per_trial
         self.progress = Progress(runtime.quiet)
-        self.live = runtime.live
+        if runtime.runner == "local" and training_service is not None:
+            raise InputError("training_service", "one with runner=local", "runner=nni: local workers are here only")
         self.service = check_service(training_service)
 
     # ---- the folder -----------------------------------------------------------------------------------------------
@@ -88,8 +86,8 @@ class Run:
         if self.folder.manager.exists():
             with self.locked():  # it is no orphan while the run that started it goes on
                 stop_orphan(self.out)
-        if self.port is not None:
-            free_port(self.port, self.service.ports)
+        if self.runtime.port is not None:
+            free_port(self.runtime.port, self.service.ports)
         self._check_service()
         self.folder.claim(self.plan.identity, self.plan.command)
 
@@ -135,10 +133,10 @@ class Run:
 
     def search(self) -> None:
         """Search base and hypernetwork."""
-        if self.live:
-            live_search_stage(self.plan, self.out, self.port, self.progress, self.logger)
+        if self.runtime.live:
+            live_search_stage(self.plan, self.out, self.runtime.port, self.progress, self.runtime.logger)
         else:
-            search_stage(self.plan, self.out, self.progress, self.logger)
+            search_stage(self.plan, self.out, self.progress, self.runtime.logger)
 
     def sample(self, more: int = 0) -> None:
         """Draw candidates, rank them on the supernet, keep the wanted number.
@@ -163,12 +161,11 @@ class Run:
         self.folder.write_candidates([*known, *drawn])
 
     def train(self) -> None:
-        """Train what is not trained yet, as NNI trials; what fails is tried once more, in a second experiment."""
+        """Train what is not trained yet, by NNI trials or local workers; what fails is tried once more."""
         candidates = self.folder.read_candidates()
         damaged = self._forget_damaged(candidates)
         if damaged or not self.folder.done("select"):
-            at_once = (self.concurrency, self.per_trial)
-            TrainStage(self.plan, self.folder, self.port, *at_once, self.progress, self.service).run(candidates)
+            TrainStage(self.plan, self.folder, self.runtime, self.progress, self.service).run(candidates)
 
     def _forget_damaged(self, candidates: Sequence[Candidate]) -> bool:
         """Whether files of finished candidates are missing or cut off, and still needed: those train anew."""

@@ -30,6 +30,7 @@ MIN_DRAWN = 2
 """Fewest candidates that are trained before adaptive training, which learns from them."""
 DEFAULT_DRAWN = 3
 """Candidates drawn before adaptive training begins, unless `adaptive` says otherwise."""
+RUNNERS = ("nni", "local")
 LOGGER_NAMES = ("csv", "tensorboard")
 
 
@@ -287,6 +288,12 @@ class Settings:
 class Runtime:
     """How a run is carried out. These options do not change results and are not in the run folder's `config.yaml`."""
 
+    runner: str = setting(
+        "nni",
+        "what trains candidates: nni (trials with a web UI, here or on other machines) or local (worker processes of "
+        "this machine without a manager or a port, for batch systems and notebooks)",
+        choices=RUNNERS,
+    )
     port: int | None = setting(None, "port of NNI's web UI, on loopback (default: first free from 8080)")
     concurrency: int = setting(min(2, os.cpu_count() or 1), "trials at once", at_least=1, metavar="N")
     per_trial: int = setting(
@@ -320,6 +327,12 @@ class Runtime:
         """Check ranges and names.
 
         Raises:
-            InputError: An option is wrong; the error names it.
+            InputError: An option is wrong, or means nothing without NNI's manager; the error names it.
         """
         check_fields(self)
+        if self.runner != "local":
+            return
+        for name in ("port", "per_trial", "service", "live"):
+            given, default = getattr(self, name), type(self).__dataclass_fields__[name].default
+            if given != default:
+                raise InputError(name, f"{given} with runner=local", "runner=nni: the local runner has no NNI manager")

@@ -1,4 +1,4 @@
-"""Candidates trained as NNI trials: each to its end, or by rungs at which the worse half stops."""
+"""Candidates trained by NNI trials or local workers: each to its end, or by rungs at which the worse half stops."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.sample_stage import write_initial_weights
+from nni_hypens.run.settings import Runtime
 from nni_hypens.selection.costs import cheapest, check_affordable
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fresh
 from nni_hypens.trials import halving
 from nni_hypens.trials.experiment import run_trials
+from nni_hypens.trials.local import LocalTraining
 from nni_hypens.trials.pausing import forget_rung, read_rung
 from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
@@ -38,9 +40,7 @@ class TrainStage:
     Args:
         plan: What the run does.
         folder: The run folder.
-        port: Port of NNI's web UI; None for the first free one.
-        concurrency: Trials at once.
-        per_trial: Candidates that one trial trains, one after the other.
+        runtime: What trains candidates, how many at once, and the port of NNI's web UI.
         progress: Where progress is shown.
         service: Where trials run.
     """
@@ -49,14 +49,11 @@ class TrainStage:
         self,
         plan: Plan,
         folder: RunFolder,
-        port: int | None,
-        concurrency: int,
-        per_trial: int,
+        runtime: Runtime,
         progress: Progress,
         service: Service,
     ) -> None:
-        self.plan, self.folder = plan, folder
-        self.port, self.concurrency, self.per_trial = port, concurrency, per_trial
+        self.plan, self.folder, self.runtime = plan, folder, runtime
         self.progress, self.service = progress, service
         self.candidates: list[Candidate] = []
 
@@ -76,7 +73,7 @@ class TrainStage:
         least = 1 if self.plan.settings.selection == "greedy_with_replacement" else self.plan.settings.members
         check_affordable([candidate.costs for candidate in candidates], self.plan.limits, least)
         waiting = [candidate for candidate in candidates if not self._settled(candidate)]
-        more = AdaptiveStage(self.plan, self.folder, self.candidates, self.concurrency, self._trial)
+        more = AdaptiveStage(self.plan, self.folder, self.candidates, self.runtime.concurrency, self._trial)
         failed = self._by_rungs(waiting) if self.plan.settings.halving else self._round(waiting, None, more)
         for name, error in failed.items():
             write_json(self.folder.candidate(name).metrics, {"id": name, "status": "failed", "error": error})
@@ -151,7 +148,7 @@ class TrainStage:
             missing = [one for one in wanted if not self._reached(one.id, until)]
             left, before = (more.left if more else 0), len(self.candidates)
             if missing or left:  # a candidate that kills its trial must not take others with it again
-                per_trial = self.per_trial if attempt == 0 else 1
+                per_trial = self.runtime.per_trial if attempt == 0 else 1
                 failed = self._experiment(missing, until, len(wanted) + left, per_trial, more if left else None)
             wanted += self.candidates[before:]
         return failed
@@ -164,32 +161,67 @@ class TrainStage:
         per_trial: int,
         more: AdaptiveStage | None = None,
     ) -> dict[str, str]:
-        """One NNI experiment; id -> error of those that failed in it."""
+        """One NNI experiment, or one use of local workers; id -> error of those that failed in it."""
         plan = self.plan
         specs = [self._trial(candidate, until) for candidate in candidates]
         if plan.settings.warm_start:
             new = [one for one in candidates if read_rung(self.folder.candidate(one.id).folder) is None]
             write_initial_weights(plan, self.folder, new)
-        goal = "" if until is None else f" to epoch {until}"
         extra = more.left if more else 0
+        what = f"training {len(specs) + extra} candidates{'' if until is None else f' to epoch {until}'}"
+        done = of - len(specs) - extra
         start = time.perf_counter()
-        strategy = self._strategy(specs, per_trial, more)
-        with held_port(self.port, self.service.ports) as port:
-            self.progress.say(f"training {len(specs) + extra} candidates{goal}; NNI's web UI: http://127.0.0.1:{port}")
-            self.progress.start("train", of, "candidate", of - len(specs) - extra)
+        local = self.runtime.runner == "local"
+        training = self._local(specs, more, what, done) if local else self._nni(specs, per_trial, more, what, done)
+        wall = self.folder.training_time
+        before = read_json(wall)["seconds"] if wall.exists() else 0.0
+        write_json(wall, {"seconds": before + time.perf_counter() - start})
+        for spec in training.candidates:
+            if spec.id not in training.failed and not self._reached(spec.id, until):
+                out, platform = self.folder.out.resolve(), self.service.platform
+                where = f"not in {out}: trials of {platform} must see it at that path"
+                training.failed[spec.id] = f"its trial ended, and its files are {where}"
+        return training.failed
+
+    def _nni(
+        self, specs: Sequence[TrialSpec], per_trial: int, more: AdaptiveStage | None, what: str, done: int
+    ) -> CandidateTraining:
+        """Train by NNI trials. `what` is shown, and the bar begins with `done` candidates."""
+        plan, strategy = self.plan, self._strategy(specs, per_trial, more)
+        with held_port(self.runtime.port, self.service.ports) as port:
+            self.progress.say(f"{what}; NNI's web UI: http://127.0.0.1:{port}")
+            self._start(specs, more, done)
             try:
                 run_trials(fresh(plan.space), plan.evaluator, strategy, self.folder.out, port, self.service)
             finally:
                 self.progress.stop()
-        wall = self.folder.training_time
-        before = read_json(wall)["seconds"] if wall.exists() else 0.0
-        write_json(wall, {"seconds": before + time.perf_counter() - start})
-        for spec in strategy.candidates:
-            if spec.id not in strategy.failed and not self._reached(spec.id, until):
-                out, platform = self.folder.out.resolve(), self.service.platform
-                where = f"not in {out}: trials of {platform} must see it at that path"
-                strategy.failed[spec.id] = f"its trial ended, and its files are {where}"
-        return strategy.failed
+        return strategy
+
+    def _local(self, specs: Sequence[TrialSpec], more: AdaptiveStage | None, what: str, done: int) -> LocalTraining:
+        """Train by local workers, as `_nni` does by trials."""
+        plan, workers = self.plan, self.runtime.concurrency
+        training = LocalTraining(
+            plan.space,
+            specs,
+            plan.evaluator,
+            plan.data,
+            self.folder.candidates_folder,
+            self.folder.workers,
+            workers,
+            plan.settings.threads,
+            on_progress=self._on_trial,
+            proposals=more,
+        )
+        self.progress.say(f"{what} in {workers} worker process{'es' if workers > 1 else ''}")
+        self._start(specs, more, done)
+        try:
+            training.run()
+        finally:
+            self.progress.stop()
+        return training
+
+    def _start(self, specs: Sequence[TrialSpec], more: AdaptiveStage | None, done: int) -> None:
+        self.progress.start("train", done + len(specs) + (more.left if more else 0), "candidate", done)
 
     def _trial(self, candidate: Candidate, until: int | None = None) -> TrialSpec:
         return candidate.trial(self._seed(candidate), self.plan.settings.warm_start, until)
@@ -213,7 +245,7 @@ class TrainStage:
             plan.evaluator,
             plan.data,
             self.folder.candidates_folder,
-            self.concurrency,
+            self.runtime.concurrency,
             per_trial,
             plan.settings.threads,
             on_progress=self._on_trial,

@@ -14,6 +14,18 @@ import threading
 ENTRY = ["-m", "nni.nas.execution.training_service", "trial"]
 
 
+def import_for_training() -> None:
+    """Import what training needs, without the garbage collector, which later ignores what is there now."""
+    gc.disable()
+    from nni_hypens.trials import training  # noqa: F401 - imported while the collector is disabled
+
+    # isort: split
+    import nni.nas.execution.training_service  # noqa: F401 - must follow nni_hypens, see nni_hypens/_nni.py
+
+    gc.enable()
+    gc.freeze()
+
+
 def main(arguments: list[str]) -> None:
     """Run a trial and end this process; an error in the trial is raised.
 
@@ -25,15 +37,11 @@ def main(arguments: list[str]) -> None:
     """
     if arguments != ENTRY:
         sys.exit(f"usage: python -m nni_hypens.trials.process {' '.join(ENTRY)}")
-    gc.disable()
-    from nni_hypens import _nni  # noqa: F401 - imported for trials while the collector is disabled
-    from nni_hypens.trials import training  # noqa: F401 - imported for trials while the collector is disabled
-
-    # isort: split
+    import_for_training()
     from nni.nas.execution.training_service import trial_entry
 
-    gc.enable()
-    gc.freeze()
+    from nni_hypens import _nni
+
     try:
         trial_entry()
     finally:

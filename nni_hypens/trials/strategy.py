@@ -41,6 +41,18 @@ class Proposals(Protocol):
         """The next candidate."""
 
 
+def check_trial_parts(evaluator: Evaluator, data: Loaders) -> None:
+    """Check that another process can rebuild an evaluator and its data.
+
+    Raises:
+        InputError: One of them is not wrapped by ``nni.trace``.
+    """
+    for name, part in (("evaluator", evaluator), ("data", data)):
+        if not is_traceable(part):
+            expected = "an object of a class wrapped by nni.trace, so that trials can rebuild it"
+            raise InputError(name, type(part).__name__, expected)
+
+
 class CandidateTraining(Strategy):  # type: ignore[misc]
     """NNI strategy that trains a list of candidates, each with the user's evaluator.
 
@@ -80,13 +92,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         for name, value in (("concurrency", concurrency), ("per_trial", per_trial)):
             if value < 1:
                 raise InputError(name, value, "a whole number of at least 1")
-        for name, part in (("evaluator", evaluator), ("data", data)):
-            if not is_traceable(part):
-                raise InputError(
-                    name,
-                    type(part).__name__,
-                    "an object of a class wrapped by nni.trace, so that trials can rebuild it",
-                )
+        check_trial_parts(evaluator, data)
         self.candidates = list(candidates)
         self.evaluator, self.data = evaluator, data
         self.directory = Path(directory).resolve()

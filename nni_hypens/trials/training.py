@@ -110,6 +110,13 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
             raise first_error
         return last
 
+    def train_alone(self, model: ExecutableModelSpace) -> dict[str, Any]:
+        """Train the only candidate in a worker process, which passes on reports itself; returns the last report."""
+        torch.set_num_threads(self.threads)
+        quiet_training()
+        (spec,) = self.candidates
+        return self._train(model, spec)
+
     def _train(self, model: ExecutableModelSpace, spec: dict[str, Any]) -> dict[str, Any]:
         # seed before the network is built, so that its initial weights depend on the seed
         seed_everything(spec["seed"])

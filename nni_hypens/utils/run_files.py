@@ -166,6 +166,11 @@ class RunFiles:
         return self.out / "nni"
 
     @property
+    def workers(self) -> Path:
+        """Folder of what worker processes write to standard error."""
+        return self.out / "workers"
+
+    @property
     def manager(self) -> Path:
         """NNI's manager that is running, if any."""
         return self.nni / "manager.json"

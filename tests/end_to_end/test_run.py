@@ -268,15 +268,27 @@ def test_ctrl_c_and_resume(reference: dict[str, Any], tmp_path: Path) -> None:
     assert outcome(folder) == outcome(reference["folder"])
 
 
-def test_stages_are_commands(reference: dict[str, Any], tmp_path: Path) -> None:
+def test_stages_are_commands_and_local_workers_train_the_same(reference: dict[str, Any], tmp_path: Path) -> None:
+    """Killed in training, too: no worker is left, and the weights are those of NNI's trials to the last bit."""
     folder = tmp_path / "run"
     finish(start("search", *SETTINGS, "--out", str(folder)))
     assert not (folder / "candidates.json").exists()
     _, errors = finish(start("select", "--out", str(folder)), code=2)
     assert "nni-hypens sample" in errors
-    for stage in ("sample", "train", "select", "evaluate", "report"):
+    finish(start("sample", "--out", str(folder)))
+    train = ("train", "--out", str(folder), "--runner", "local", "--concurrency", "1")
+    process = start(*train)
+    wait_for(lambda: (folder / "candidates" / "c00" / "metrics.json").exists(), process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    kill(process)
+    assert workers and not psutil.wait_procs(workers, timeout=PATIENCE)[1]
+    finish(start(*train))
+    for stage in ("select", "evaluate", "report"):
         finish(start(stage, "--out", str(folder)))
     assert outcome(folder) == outcome(reference["folder"])
+    for weights in folder.glob("candidates/*/weights.safetensors"):
+        same = reference["folder"] / "candidates" / weights.parent.name / weights.name
+        assert weights.read_bytes() == same.read_bytes()
 
 
 def test_candidates_are_added_to_a_finished_run(reference: dict[str, Any], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
-from nni_hypens.run.settings import Settings
+from nni_hypens.run.settings import Runtime, Settings
 from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.trials.pausing import read_rung, write_rung
 from nni_hypens.trials.services import check_service
@@ -32,7 +32,7 @@ class Played(TrainStage):
             limits={},
             adaptive=0,
         )
-        super().__init__(plan, RunFolder(out), None, 1, 1, SimpleNamespace(warn=print), check_service(None))  # type: ignore[arg-type]
+        super().__init__(plan, RunFolder(out), Runtime(concurrency=1), SimpleNamespace(warn=print), check_service(None))  # type: ignore[arg-type]
         self.scores, self.epochs, self.fails = scores, epochs, {}
         self.log: list[tuple[str, int | None]] = []
         self.dies_after: int | None = None

@@ -1,0 +1,121 @@
+"""Local workers, with a stand-in that speaks their protocol; real ones are in tests/end_to_end/test_run.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nni_hypens import ImageData, InputError, image_evaluator
+from nni_hypens.run.settings import Runtime
+from nni_hypens.trials import local
+from nni_hypens.trials.local import LocalTraining
+from nni_hypens.trials.training import TrialSpec
+from tests.support.loaded import PATIENCE
+from tests.support.trials import space, specs
+
+STAND_IN = r"""
+import json, os, re, sys
+for line in sys.stdin:
+    name = re.search(r'"id": "(c\d+)"', line).group(1)
+    print(name, file=sys.stderr)
+    if name == "c01":
+        print(json.dumps({"error": "RuntimeError: too hot"}), flush=True)
+    elif name == "c02":
+        os._exit(7)
+    else:
+        print(json.dumps({"candidate": name, "default": 0.25}), flush=True)
+        print(json.dumps({"report": {"default": 0.5, "candidate": name}}), flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "COMMAND", (sys.executable, "-c", STAND_IN))
+
+
+def training(folder: Path, candidates: list[TrialSpec], **options: Any) -> LocalTraining:
+    data = ImageData("digits")
+    evaluator = image_evaluator(data, 10, 1)
+    return LocalTraining(space(), candidates, evaluator, data, folder / "candidates", folder / "workers", **options)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 5])
+def test_each_candidate_is_trained_or_has_failed_with_its_error(concurrency: int, tmp_path: Path) -> None:
+    told: list[tuple[str, float | None, bool]] = []
+    trainer = training(tmp_path, specs(4), concurrency=concurrency, on_progress=lambda *call: told.append(call))
+    trainer.run()
+    assert set(trainer.results) == {"c00", "c03"}
+    assert trainer.failed["c01"] == "RuntimeError: too hot"
+    assert "exit code 7" in trainer.failed["c02"]
+    assert str(tmp_path / "workers") in trainer.failed["c02"]
+    assert {("c00", 0.25, False), ("c00", 0.5, True), ("c01", None, True), ("c02", None, True)} <= set(told)
+    assert sum(done for _, _, done in told) == 4
+    logs = sorted((tmp_path / "workers").iterdir())
+    assert sorted("".join(log.read_text() for log in logs).split()) == ["c00", "c01", "c02", "c03"]
+    if concurrency == 1:
+        assert len(logs) == 1, "one worker at a time writes one log"
+
+
+def test_candidates_are_chosen_when_the_results_that_they_need_are_there(tmp_path: Path) -> None:
+    every = specs(5)
+
+    class More:
+        """Two more candidates: the first needs two results, the second needs three."""
+
+        def __init__(self) -> None:
+            self.left, self.known = 2, list[set[str]]()
+
+        def ready(self, done: Set[str]) -> bool:
+            return len(done) >= 4 - self.left
+
+        def propose(self) -> TrialSpec:
+            self.known.append(set(trainer.results) | set(trainer.failed))
+            self.left -= 1
+            return every[4 - self.left]
+
+    more = More()
+    trainer = training(tmp_path, every[:3], concurrency=2, proposals=more)
+    trainer.run()
+    assert set(trainer.results) | set(trainer.failed) == {one.id for one in every}
+    assert [one.id for one in trainer.candidates] == ["c00", "c01", "c02", "c03", "c04"]
+    assert len(more.known[0]) >= 2
+    assert len(more.known[1]) >= 3
+
+
+def test_workers_end_when_training_is_interrupted(tmp_path: Path) -> None:
+    found: list[local.Worker] = []
+
+    def interrupt(*call: Any) -> None:
+        found.extend(trainer._workers)
+        raise KeyboardInterrupt
+
+    trainer = training(tmp_path, specs(1), on_progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert [worker._process.poll() for worker in found] == [-9]
+
+
+def test_a_worker_ends_when_the_process_that_started_it_does() -> None:
+    command = [sys.executable, "-m", "nni_hypens.trials.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdin is not None
+        worker.stdin.close()
+        assert worker.wait(PATIENCE) == 0
+
+
+def test_what_cannot_be_rebuilt_is_refused(tmp_path: Path) -> None:
+    data = ImageData("digits")
+    with pytest.raises(InputError, match=r"^data: .*nni\.trace"):
+        LocalTraining(space(), specs(1), image_evaluator(data, 10, 1), object(), tmp_path, tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", [{"port": 8080}, {"per_trial": 2}, {"service": "a.yaml"}, {"live": True}])
+def test_options_of_the_manager_are_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"^{next(iter(option))}: .*runner=nni"):
+        Runtime(runner="local", **option).check()
+    Runtime(**option).check()

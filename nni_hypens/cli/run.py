@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def make_run(arguments: argparse.Namespace, even_if_finished: bool = False) -> A
     given = settings_of(arguments) if with_settings else folder_settings(arguments.out)
     settings = with_absolute_paths(Settings.from_mapping(given))
     settings.check()
-    arguments.out = arguments.out or default_folder(settings)
+    arguments.out = arguments.out or default_folder(settings, runtime.quiet)
     load_libraries(runtime.quiet)
     find_user_modules()
     from nni_hypens.run.folder import RunFolder
@@ -165,10 +166,24 @@ def make_run(arguments: argparse.Namespace, even_if_finished: bool = False) -> A
     return run
 
 
-def default_folder(settings: Settings) -> Path:
-    """Run folder of settings without `--out`."""
+def default_folder(settings: Settings, quiet: bool = False) -> Path:
+    """Run folder of settings without `--out`: the first of DATA-SPACE-SEED, DATA-SPACE-SEED-2, ... without another run.
+
+    So the same settings find their run again, and other settings get a folder of their own, which is then printed.
+    """
+    from nni_hypens.run.folder import RunFolder
+
     data = Path(settings.data.rsplit(":", 1)[-1]).stem
-    return Path("runs") / f"{data}-{settings.space.rsplit(':', 1)[-1]}-{settings.seed}"
+    first = Path("runs") / f"{data}-{settings.space.rsplit(':', 1)[-1]}-{settings.seed}"
+    folder, difference = first, None
+    for number in count(2):
+        found = RunFolder(folder).difference(settings.to_mapping())
+        if found is None:
+            break
+        folder, difference = first.with_name(f"{first.name}-{number}"), difference or found
+    if difference is not None and not quiet:
+        print(f"run folder: {folder} ({first} is another run: {difference})", file=sys.stderr)
+    return folder
 
 
 def show_results(results: dict[str, Any], out: Path, as_json: bool) -> None:

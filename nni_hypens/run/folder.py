@@ -66,15 +66,29 @@ class RunFolder(RunFiles):
             if out.exists() and not all(any(map(path.match, ours)) for path in out.iterdir()):
                 raise InputError("out", f"{out}, which holds other files", "an empty or new folder, or a run folder")
             return
-        theirs = read_yaml(self.config)
+        difference = self.difference(identity)
+        if difference is not None:
+            raise InputError(
+                "out",
+                f"{out} of another run ({difference})",
+                "the same settings, or another --out; to go on with that run: "
+                f"nni-hypens run --out {shlex.quote(str(out))} --resume",
+            )
+
+    def difference(self, identity: Mapping[str, Any]) -> str | None:
+        """The first setting in which the run of this folder differs; None if there is none, or no run.
+
+        Args:
+            identity: The settings of a run.
+
+        Raises:
+            InputError: ``config.yaml`` is not a mapping.
+        """
+        theirs = read_yaml(self.config) if self.config.exists() else identity
         for name, value in identity.items():
             if theirs.get(name) != value:
-                raise InputError(
-                    "out",
-                    f"{out} of another run ({name}: {theirs.get(name)!r} there, {value!r} here)",
-                    "the same settings, or another --out; to go on with that run: "
-                    f"nni-hypens run --out {shlex.quote(str(out))} --resume",
-                )
+                return f"{name}: {theirs.get(name)!r} there, {value!r} here"
+        return None
 
     def claim(self, identity: Mapping[str, Any], command: str) -> None:
         """Write ``config.yaml`` if it is not there.

@@ -9,12 +9,14 @@ import pytest
 
 from nni_hypens.cli import main as cli
 from nni_hypens.cli.run import default_folder
+from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import write_json, write_text
 from tests.cli.test_output import RESULTS
 
 
-def test_the_default_folder_names_data_space_and_seed() -> None:
+def test_the_default_folder_names_data_space_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     assert default_folder(Settings()) == Path("runs/digits-one_cell-0")
     mine = Settings(data="/there/my.npz", space="spaces:Mine", seed=3)
     assert default_folder(mine) == Path("runs/my-Mine-3")
@@ -30,3 +32,26 @@ def test_a_finished_run_is_shown_and_not_changed(tmp_path: Path, capsys: pytest.
     shown = capsys.readouterr()
     assert json.loads(shown.out) == {"out": str(tmp_path), **RESULTS} and "nothing was changed" in shown.err
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_other_settings_get_the_next_folder_and_the_same_find_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    every = [Settings(), Settings(epochs=3), Settings(epochs=4)]
+    for number, settings in enumerate(every, 1):
+        folder = default_folder(settings)
+        assert folder == Path("runs", "digits-one_cell-0" + f"-{number}" * (number > 1))
+        shown = capsys.readouterr().err
+        assert (str(folder) in shown and f"epochs: {Settings().epochs} there, {settings.epochs} here" in shown) == (
+            number > 1
+        )
+        RunFolder(folder).claim(settings.to_mapping(), "")
+    assert [default_folder(settings).name for settings in every] == [
+        "digits-one_cell-0",
+        "digits-one_cell-0-2",
+        "digits-one_cell-0-3",
+    ]
+    capsys.readouterr()
+    default_folder(Settings(epochs=5), quiet=True)
+    assert not capsys.readouterr().err

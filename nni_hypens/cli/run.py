@@ -206,5 +206,7 @@ def search_in_trial(arguments: argparse.Namespace) -> None:
     from nni_hypens.utils.progress import Progress
 
     settings = Settings.from_mapping(folder_settings(arguments.out))
-    RunFolder(arguments.out).check(settings.to_mapping())
-    search_stage(make_plan(settings), arguments.out, Progress(arguments.quiet), arguments.logger)
+    folder, plan = RunFolder(arguments.out), make_plan(settings)
+    folder.check(plan.identity)
+    folder.check_fingerprint(plan.fingerprint)
+    search_stage(plan, arguments.out, Progress(arguments.quiet), arguments.logger)

@@ -30,6 +30,7 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import versions
+from nni_hypens.utils.seeds import SEED_SCHEME
 
 IGNORED_SETTINGS = ("data", "seed", "ranking", "adaptive")
 """Settings that do not affect whether results can share a folder. `data` and `seed` are lists in a comparison; how
@@ -170,9 +171,11 @@ def run_comparison(
         RuntimeError: Some cells failed; the others are done and kept.
     """
     progress = progress or Progress()
+    checksums = {}
     for data in comparison.data_sets:  # find errors of data and space before any work
-        make_plan(replace(comparison.settings, data=data))
+        checksums[data] = make_plan(replace(comparison.settings, data=data)).fingerprint["data_checksum"]
     check_folder(comparison, folder, command)
+    check_same_data(checksums, folder)
     progress.start("compare", len(comparison.cells), "cell")
     failed: dict[str, str] = {}
     context = multiprocessing.get_context("spawn")
@@ -210,18 +213,42 @@ def check_folder(comparison: Comparison, folder: Path, command: str = "") -> Non
         command: How to repeat the comparison. The first command is kept; later ones may add methods, seeds or data.
 
     Raises:
-        InputError: It holds another comparison, or other files.
+        InputError: It holds another comparison, one whose seeds are derived otherwise, or other files.
     """
     path, identity = folder / "comparison.json", comparison.identity()
     if path.exists():
         recorded = read_json(path)
+        if recorded.get("seed_scheme") != SEED_SCHEME:
+            version = (recorded.get("versions") or {}).get("nni_hypens", "unknown")
+            got = f"{folder}, begun with a version of nni_hypens ({version}) that seeds networks otherwise"
+            raise InputError("out", got, "another folder; the results and the page of this one stay as they are")
         for name, value in identity.items():
             if recorded.get(name) != value:
                 raise InputError(name, value, f"{recorded.get(name)}, as in {folder}, or another folder")
         return
     if folder.exists() and any(folder.iterdir()):
         raise InputError("out", f"{folder}, which holds other files", "an empty or new folder")
-    write_json(path, identity | {"versions": versions(), "command": command})
+    write_json(path, identity | {"seed_scheme": SEED_SCHEME, "versions": versions(), "command": command})
+
+
+def check_same_data(checksums: dict[str, str], folder: Path) -> None:
+    """Check that the data sets are those with which the folder was begun, and note new ones.
+
+    Args:
+        checksums: Data set -> checksum of its images and labels.
+        folder: Folder of the comparison.
+
+    Raises:
+        InputError: Images or labels of a data set have changed: methods would be compared on different data.
+    """
+    path = folder / "data.json"
+    known = read_json(path) if path.exists() else {}
+    for data, value in checksums.items():
+        if known.get(data, value) != value:
+            got = f"{data} with other images or labels than when {folder} was begun"
+            raise InputError("data", got, "the same data, or another folder")
+    if known.keys() != known.keys() | checksums.keys():
+        write_json(path, {**known, **checksums})
 
 
 def write_results(folder: Path) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from nni_hypens.data.arrays import channel_statistics, check_arrays, stratified_subset
 from nni_hypens.data.batches import AUGMENTATIONS, Batch, ImageBatches, as_batch
+from nni_hypens.data.checks import checksum
 from nni_hypens.data.sources import Source, open_source
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_whole
@@ -52,6 +53,7 @@ class _Prepared:
     input_spec: dict[str, Any]
     splits: dict[str, _Split] = field(default_factory=dict)
     test_count: int | None = None
+    checksums: dict[str, str] = field(default_factory=dict)
 
 
 @nni.trace
@@ -192,10 +194,21 @@ class ImageData(pl.LightningDataModule):
         """
         self._read_test()
 
+    def checksum(self) -> str:
+        """Checksum of all images and labels of the source, as they came: it changes if one of them does.
+
+        It reads the test arrays, but does not keep them.
+        """
+        ready = self._ready()
+        if "test" not in ready.checksums:
+            self._read_test()
+        return "".join(ready.checksums[part][:32] for part in ("train", "test"))
+
     def _ready(self) -> _Prepared:
         if self._prepared is None:
             source = open_source(self.source, self.root)
             images, labels = check_arrays(*source.load("train"), "train")
+            checksums = {"train": checksum(images, labels)}
             classes, labels = np.unique(labels, return_inverse=True)
             _check_classes(classes, labels)
             validation, train = self._divide(labels)
@@ -205,7 +218,7 @@ class ImageData(pl.LightningDataModule):
             spec = {"channels": channels, "height": height, "width": width, "scale": scale, "mean": mean, "std": std}
             known = source.class_names
             names = [known[c] if known and c < len(known) else str(c) for c in classes.tolist()]
-            prepared = _Prepared(source, classes, names, spec)
+            prepared = _Prepared(source, classes, names, spec, checksums=checksums)
             for split, rows in (("train", train), ("validation", validation)):
                 prepared.splits[split] = _make_split(images, labels, rows, spec)
             self._prepared = prepared
@@ -252,6 +265,7 @@ class ImageData(pl.LightningDataModule):
                 raise InputError("data.test_size", self.test_size, f"1 to {len(labels)}, the images in the test part")
             rows = stratified_subset(labels, self.test_size, seed_words(self.split_seed, Purpose.TEST_SUBSET))
         ready.test_count = len(rows)
+        ready.checksums["test"] = checksum(images, labels)
         return images, np.searchsorted(ready.classes, labels), rows
 
     def _split(self, split: str) -> _Split:

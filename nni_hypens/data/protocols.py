@@ -18,7 +18,11 @@ class Loaders(Protocol):
 
 
 class LabelledData(Loaders, Protocol):
-    """A data module for classification as runs use it; `ImageData` is one."""
+    """A data module for classification as runs use it; `ImageData` is one.
+
+    Each time they are read, the validation and test loaders give all images of their split, in the order of `labels`
+    and without random augmentation. `nni_hypens.data.checks.check_data` checks this before a run.
+    """
 
     @property
     def input_spec(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from nni_hypens.report.html import Columns, Folded, Section, make_section, pairs
 from nni_hypens.report.text import number
 
 _MAIN_SETTINGS = ("data", "space", "members", "candidates", "seed")
-_SHOWN_ELSEWHERE = ("versions", "command")
+_SHOWN_ELSEWHERE = ("seed_scheme", "data_checksum", "versions", "command")
 _RANKINGS = {
     "spread": "spread: the best on the supernet in each part of the dial",
     "ensemble": "ensemble: greedily, by the NLL of the ensemble on the supernet",

@@ -90,6 +90,32 @@ class RunFolder(RunFiles):
                 return f"{name}: {theirs.get(name)!r} there, {value!r} here"
         return None
 
+    def check_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
+        """Check that the run of this folder, if there is one, can go on: its data and seeds are still the same.
+
+        Args:
+            fingerprint: `Plan.fingerprint` of what would be done now.
+
+        Raises:
+            InputError: Candidates of the same ensemble would be trained on other images, labels, splits or seeds.
+        """
+        if not self.config.exists():
+            return
+        theirs = read_yaml(self.config)
+        if theirs.get("seed_scheme") != fingerprint["seed_scheme"]:
+            version = (theirs.get("versions") or {}).get("nni_hypens", "unknown")
+            raise InputError(
+                "out",
+                f"{self.out}, begun with a version of nni_hypens ({version}) with other splits and seeds",
+                "another --out for more training; reports, exports and predictions of the folder still work",
+            )
+        if theirs.get("data_checksum") != fingerprint["data_checksum"]:
+            raise InputError(
+                "data",
+                f"other images or labels than when {self.out} was begun",
+                "the same data, or another --out: what is trained on different data cannot be compared",
+            )
+
     def claim(self, identity: Mapping[str, Any], command: str) -> None:
         """Write ``config.yaml`` if it is not there.
 

@@ -1,8 +1,8 @@
 """All stages of a run in one folder: search, sample, train, select, evaluate, report; each can be resumed.
 
 `nni_hypens.run.folder` says what makes a stage done. What an interrupted stage left is taken up: the search from its
-last epoch, training from the candidates that finished. Validation data chooses; only ``evaluate`` reads the labels of
-test data.
+last epoch, training from the candidates that finished. Validation data chooses; only ``evaluate`` measures on test
+data.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ class Run:
             InputError: Naming what is wrong; the folder holds another run, or something else.
         """
         self.folder.check(self.plan.identity)
+        if not self.folder.done("evaluate"):  # only the report is left otherwise, and it reads files alone
+            self.folder.check_fingerprint(self.plan.fingerprint)
         if self.finished:
             return
         if self.folder.manager.exists():
@@ -89,7 +91,7 @@ class Run:
         if self.runtime.port is not None:
             free_port(self.runtime.port, self.service.ports)
         self._check_service()
-        self.folder.claim(self.plan.identity, self.plan.command)
+        self.folder.claim({**self.plan.identity, **self.plan.fingerprint}, self.plan.command)
 
     def _check_service(self) -> None:
         """Check that trials could run on the training service, as far as this machine can tell."""
@@ -146,13 +148,15 @@ class Run:
                 then; what was trained stays.
 
         Raises:
-            InputError: No more different architectures could be found.
+            InputError: No more different architectures could be found, or the data or seeds are no longer those of the
+                run.
         """
         known: list[Candidate] = []
         number = self.plan.settings.candidates - self.plan.adaptive
         if self.folder.done("sample"):
             if not more:
                 return
+            self.folder.check_fingerprint(self.plan.fingerprint)
             known, number = self.folder.read_candidates(), more
         search = self.folder.require("search").parent
         drawn = draw_candidates(self.plan, search, number, known, self.progress)

@@ -12,6 +12,7 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
+from nni_hypens.data.checks import check_data
 from nni_hypens.data.module import ImageData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.data.protocols import LabelledData
@@ -31,6 +32,7 @@ from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.space.known_results import KnownResults
 from nni_hypens.trials.evaluators import image_evaluator
 from nni_hypens.trials.halving import epochs_of
+from nni_hypens.utils.seeds import SEED_SCHEME
 
 DIVERSITIES: dict[str, Callable[[], Diversity]] = dict(zip(DIVERSITY_NAMES, (SharedEdges, JensenShannon), strict=True))
 """Regularisers by the names that settings use."""
@@ -71,7 +73,9 @@ class Plan:
         evaluator: Trains one candidate, in a trial.
         search_evaluator: Trains the supernet; its epochs are the epochs of the search.
         data: Data module of both, traced by NNI.
-        identity: Plain data that two runs share exactly if they have the same result; kept in `config.yaml`.
+        identity: The settings as plain data; kept in `config.yaml`. Two runs with the same settings and the same
+            fingerprint have the same result.
+        fingerprint: What else determines the result: the checksum of the data and the version of the seeds.
         lam_range: Lowest and highest lam requested from candidates, in shared edges.
         ranking: How the supernet chooses what is trained: `spread`, `ensemble` or `promising`.
         adaptive: How many of the candidates are chosen during training; the others are drawn before it.
@@ -90,6 +94,7 @@ class Plan:
     search_evaluator: Lightning
     data: LabelledData
     identity: Mapping[str, Any]
+    fingerprint: Mapping[str, Any]
     lam_range: tuple[float, float]
     ranking: str
     adaptive: int
@@ -144,6 +149,8 @@ def make_plan(
         epochs_of(objects.evaluator, settings.members, settings.candidates)
     check_ood(settings.ood, getattr(objects.data, "source", None))
     structure = EdgeStructure.from_space(objects.space)
+    if hasattr(objects.data, "check"):
+        objects.data.check()
     plan = Plan(
         settings=settings,
         space=objects.space,
@@ -151,6 +158,7 @@ def make_plan(
         search_evaluator=objects.search_evaluator,
         data=objects.data,
         identity=settings.to_mapping() if identity is None else identity,
+        fingerprint={"seed_scheme": SEED_SCHEME, "data_checksum": check_data(objects.data)},
         lam_range=resolve_lam_range(settings, structure.n_edges),
         ranking=settings.resolved_ranking,
         adaptive=settings.adaptive_count,
@@ -162,8 +170,6 @@ def make_plan(
         known=None if settings.known_results is None else KnownResults.read(settings.known_results, objects.space),
         command=command,
     )
-    if hasattr(objects.data, "check"):
-        objects.data.check()
     _try_space(plan, structure)
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=settings.seed, **plan.strategy)
     if plan.strategy["supernet"] is not None:  # the weights must fit this space

@@ -32,6 +32,8 @@ DEFAULT_DRAWN = 3
 """Candidates drawn before adaptive training begins, unless `adaptive` says otherwise."""
 RUNNERS = ("nni", "local")
 LOGGER_NAMES = ("csv", "tensorboard")
+NOT_SETTINGS = ("seed_scheme", "data_checksum", "versions", "command")
+"""What a run folder's `config.yaml` holds besides the settings."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,7 @@ class Settings:
             InputError: The file is missing, or is not a mapping.
         """
         content = read_yaml(path)
-        # a run folder's config.yaml also holds the versions and the command that made it
-        return {name: value for name, value in content.items() if name not in ("versions", "command")}
+        return {name: value for name, value in content.items() if name not in NOT_SETTINGS}
 
     def to_mapping(self) -> dict[str, Any]:
         """All settings as plain data."""

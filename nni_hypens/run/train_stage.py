@@ -250,6 +250,7 @@ class TrainStage:
             plan.settings.threads,
             on_progress=self._on_trial,
             proposals=more,
+            checksum=plan.fingerprint["data_checksum"],
             **options,
         )
 

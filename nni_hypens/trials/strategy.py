@@ -15,7 +15,7 @@ from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, M
 from nni.nas.space import ExecutableModelSpace, ModelStatus
 from nni.nas.strategy.base import Strategy
 
-from nni_hypens.data.protocols import Loaders
+from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
 from nni_hypens.utils.files import write_json
@@ -71,6 +71,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         on_progress: Called after each epoch and at each candidate's end with (candidate id, validation accuracy or
             None, whether it is done).
         proposals: Further candidates to train afterwards, one trial for each.
+        checksum: Checksum of the data, which each trial compares with what it reads; None for no check.
 
     Raises:
         InputError: A part that a trial process could not rebuild.
@@ -80,13 +81,14 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         self,
         candidates: Sequence[TrialSpec],
         evaluator: Evaluator,
-        data: Loaders,
+        data: LabelledData,
         directory: str | Path,
         concurrency: int = 1,
         per_trial: int = 1,
         threads: int = 1,
         on_progress: Callable[[str, float | None, bool], None] | None = None,
         proposals: Proposals | None = None,
+        checksum: str | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("concurrency", concurrency), ("per_trial", per_trial)):
@@ -94,7 +96,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
                 raise InputError(name, value, "a whole number of at least 1")
         check_trial_parts(evaluator, data)
         self.candidates = list(candidates)
-        self.evaluator, self.data = evaluator, data
+        self.evaluator, self.data, self.checksum = evaluator, data, checksum
         self.directory = Path(directory).resolve()
         self.concurrency, self.per_trial = concurrency, per_trial
         self.threads, self.on_progress, self.proposals = threads, on_progress, proposals
@@ -149,7 +151,9 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
             write_json(CandidateFiles(self.directory / spec.id).architecture, spec.architecture)
         model = self.model_space.freeze(specs[0].architecture)
         about = [asdict(spec) for spec in specs]
-        model.evaluator = CandidateEvaluator(self.evaluator, self.data, about, self.trial_directory, self.threads)
+        model.evaluator = CandidateEvaluator(
+            self.evaluator, self.data, about, self.trial_directory, self.threads, self.checksum
+        )
         self._models.update({spec.id: model for spec in specs})
         self.engine.submit_models(model)
 

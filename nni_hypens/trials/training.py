@@ -24,7 +24,8 @@ from safetensors.torch import load_file
 
 from nni_hypens import metrics
 from nni_hypens._nni import TrialReports, quiet_training
-from nni_hypens.data.protocols import Loaders
+from nni_hypens.data.checks import check_data
+from nni_hypens.data.protocols import LabelledData, Loaders
 from nni_hypens.errors import raised
 from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
@@ -74,17 +75,21 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
         directory: Absolute path of the folder that holds a folder for each candidate; None for the trial's output
             folder, if the run folder is not visible. Reports then contain its path as ``place``.
         threads: Threads of torch in the trial; fixed, because the last digits of results depend on it.
+        checksum: Checksum of the data of the run, by `nni_hypens.data.checks.check_data`. A trial reads the data
+            itself: on another machine, or after a file has changed, they may be others. None for no check.
     """
 
     def __init__(
         self,
         evaluator: Evaluator,
-        data: Loaders,
+        data: LabelledData,
         candidates: list[dict[str, Any]],
         directory: str | None,
         threads: int = 1,
+        checksum: str | None = None,
     ) -> None:
         self.evaluator = evaluator
+        self.checksum = checksum
         self.data = data
         self.candidates = candidates
         self.directory = directory
@@ -94,11 +99,16 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
         torch.set_num_threads(self.threads)
         quiet_training()
         last, first_error = None, None
+        found = self.checksum
         for spec in self.candidates:
             try:
                 if last is not None:  # NNI takes one final metric from a trial: report the others as intermediate
                     nni.report_intermediate_result({**last, "finished": 1})
                 last = None
+                if self.checksum is not None and spec is self.candidates[0]:
+                    found = check_data(self.data)
+                if found != self.checksum:
+                    raise RuntimeError("data: got other images or labels in the trial than at the start of the run")
                 last = self._train(model, spec)
             except Exception as error:
                 first_error = first_error or error

@@ -15,6 +15,10 @@ import numpy as np
 
 from nni_hypens.errors import InputError
 
+SEED_SCHEME = 1
+"""Version of the rule below and of how it is used. It is part of every run folder: one that was begun with another
+version, or before there were versions, has other splits and networks, so nothing may be trained further in it. Raise it
+with every change that gives an existing stream another seed."""
 SEED_BITS = 63
 """Bits of a derived seed: a million streams collide with a probability below 1e-7. Python, numpy and CUDA use all of
 them. torch's generator on the CPU keeps the lower 32: among the ten thousand steps of a search, two get the same noise

@@ -21,10 +21,12 @@ from nni_hypens.compare.comparison import (
     Comparison,
     cell_name,
     check_folder,
+    check_same_data,
     run_cell,
     run_comparison,
     write_results,
 )
+from nni_hypens.utils.files import write_json
 from nni_hypens.utils.progress import Progress
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, remember_sizes
 
@@ -101,6 +103,20 @@ def test_a_folder_belongs_to_one_comparison(tmp_path: Path) -> None:
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="^out: got"):
         check_folder(compared(), tmp_path / "other")
+
+
+def test_changed_data_or_seeds_do_not_enter_a_comparison(tmp_path: Path) -> None:
+    check_folder(compared(), tmp_path)
+    check_same_data({"digits": "a"}, tmp_path)
+    check_same_data({"digits": "a", "fashion_mnist": "b"}, tmp_path)  # may be added
+    check_same_data({"digits": "a"}, tmp_path)
+    with pytest.raises(InputError, match="^data: got fashion_mnist with other images or labels"):
+        check_same_data({"digits": "a", "fashion_mnist": "c"}, tmp_path)
+    about = json.loads((tmp_path / "comparison.json").read_text())
+    del about["seed_scheme"]  # as earlier versions wrote it
+    write_json(tmp_path / "comparison.json", about)
+    with pytest.raises(InputError, match="^out: got .* seeds networks otherwise"):
+        check_folder(compared(), tmp_path)
 
 
 def test_cells_of_different_files_have_different_folders() -> None:

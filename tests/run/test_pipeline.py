@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from nni_hypens.errors import InputError
 from nni_hypens.run import pipeline
@@ -25,7 +26,10 @@ def candidates(n: int, first: int = 0) -> list[Candidate]:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     settings = Settings(candidates=8, members=2)
-    plan: Any = SimpleNamespace(settings=settings, adaptive=5, identity={"seed": 0}, command="nni-hypens run")
+    same = {"seed_scheme": 1, "data_checksum": "abc"}
+    plan: Any = SimpleNamespace(
+        settings=settings, adaptive=5, identity={"seed": 0}, fingerprint=same, command="nni-hypens run"
+    )
     return Run(plan, tmp_path, Runtime(concurrency=1, quiet=True))
 
 
@@ -56,6 +60,27 @@ def test_a_folder_is_claimed_once_and_a_finished_run_checks_nothing_more(run: Ru
     run.service = None  # type: ignore[assignment]  # a finished run does not ask for it
     run.prepare()
     assert run.finished
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("data_checksum", "^data: got other images or labels"), ("seed_scheme", "^out: .*seeds")]
+)
+def test_a_run_goes_on_only_with_its_data_and_seeds_but_can_always_report(run: Run, name: str, message: str) -> None:
+    run.prepare()
+    run.prepare()
+    touch(run.folder.search.base, run.folder.ensemble_index)
+    run.folder.write_candidates(candidates(3))
+    for changed in ({**run.plan.fingerprint, name: 2}, {}):  # folders of earlier versions have neither
+        content = {"seed": 0, "versions": {"nni_hypens": "0.9"}, **changed}
+        run.folder.config.write_text(yaml.safe_dump(content))
+        with pytest.raises(InputError, match=message if changed else "^out: .*0.9"):
+            run.prepare()
+        touch(run.folder.results)
+        run.prepare()
+        with pytest.raises(InputError, match=message if changed else "^out: .*0.9"):
+            run.sample(more=1)
+        assert run.folder.results.exists() and len(run.folder.read_candidates()) == 3
+        run.folder.results.unlink()
 
 
 def test_as_many_are_drawn_as_adaptive_training_does_not_propose(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from nni_hypens import ImageData, image_evaluator
 from nni_hypens.errors import InputError
 from nni_hypens.run.plan import Plan, RunObjects, make_plan
 from nni_hypens.run.settings import Settings
+from nni_hypens.utils.seeds import SEED_SCHEME
 from search_spaces import OneCell
 
 
@@ -39,6 +40,18 @@ def test_a_plan_from_settings_alone_is_that_of_the_same_objects(data: ImageData)
     for name in ("lam_range", "ranking", "adaptive", "selection_options", "limits", "strategy"):
         assert getattr(made, name) == getattr(again, name), name
     assert made.identity == settings.to_mapping() and made.search_evaluator.trainer.max_epochs == 9
+
+
+def test_a_shuffled_loader_is_refused_and_changed_data_have_another_fingerprint(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = plan(data).fingerprint
+    assert known == plan(data).fingerprint and known["seed_scheme"] == SEED_SCHEME
+    assert known["data_checksum"] == data.checksum()
+    loader = data.train_dataloader()
+    monkeypatch.setattr(data, "val_dataloader", lambda: loader)  # shuffles
+    with pytest.raises(InputError, match="^data.val_dataloader"):
+        plan(data)
 
 
 def test_what_does_not_fit_is_named(data: ImageData) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from nni_hypens import ImageData, image_evaluator
 from nni_hypens._nni import TrialReports
+from nni_hypens.data.checks import check_data
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Budget
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, predict
@@ -117,6 +118,22 @@ def test_one_that_fails_does_not_stop_those_behind_it(
         ("PERIODICAL", {"default": 0.0, "candidate": "c01", "error": "ValueError: too hot"}),
         ("FINAL", {"default": 0.5, "candidate": "c02"}),
     ]
+
+
+def test_a_trial_that_reads_other_data_than_the_run_fails(data: ImageData, tmp_path: Path, channel: Channel) -> None:
+    about = [asdict(spec) for spec in specs(2)]
+
+    def trial(known: str) -> None:
+        model = SimplifiedModelSpace.from_model(space()).freeze(about[0]["architecture"])
+        model.evaluator = CandidateEvaluator(image_evaluator(data, 10, 1), data, about, str(tmp_path), checksum=known)
+        nni.load(nni.dump(model)).execute()
+
+    with pytest.raises(RuntimeError, match="other images or labels"):
+        trial("0" * 64)
+    assert ["other images" in value["error"] for _, value in channel.sent] == [True, True]
+    assert not list(tmp_path.rglob("metrics.json"))
+    trial(check_data(data))
+    assert len(list(tmp_path.rglob("metrics.json"))) == 2
 
 
 def test_divergence_is_a_failure(data: ImageData, tmp_path: Path, channel: Channel) -> None:

@@ -99,7 +99,7 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
         torch.set_num_threads(self.threads)
         quiet_training()
         last, first_error = None, None
-        found = self.checksum
+        found = None
         for spec in self.candidates:
             try:
                 if last is not None:  # NNI takes one final metric from a trial: report the others as intermediate

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from nni_hypens.errors import printable
 from nni_hypens.utils.checks import nearest
 
 EXIT_INPUT = 2
+
+
+class ShowAll(argparse.Action):
+    """Print the help of every flag, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, values: object, flag: object = None) -> None:
+        assert isinstance(parser, Parser)
+        parser.shown = frozenset()
+        parser.print_help()
+        parser.exit()
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,6 +36,36 @@ class Parser(argparse.ArgumentParser):
         super().__init__(epilog=examples or None, allow_abbrev=False, **options)
         self.commands: dict[str, Parser] = {}
         self.hidden: tuple[str, ...] = ()
+        self.shown: frozenset[str] = frozenset()
+
+    def show_first(self, flags: Iterable[str]) -> None:
+        """Let `--help` show these flags only, and a new flag `--help-all` every one."""
+        self.add_argument("--help-all", action=ShowAll, nargs=0, help="show every flag, and exit")
+        self.shown = frozenset((*flags, "--help", "--help-all"))
+
+    @property
+    def list_flag(self) -> str:
+        """The flag that lists every flag."""
+        return "--help-all" if self.shown else "--help"
+
+    def format_help(self) -> str:
+        """The help: of every flag, or of those that `show_first` was given."""
+        more = [action for action in self._actions if action.option_strings and not self._shown(action)]
+        if not more:
+            return super().format_help()
+        texts, examples = [action.help for action in more], self.epilog
+        for action in more:
+            action.help = argparse.SUPPRESS
+        self.epilog = f"{len(more)} more flags: {self.prog} --help-all\n\n{examples or ''}"
+        try:
+            return super().format_help()
+        finally:
+            self.epilog = examples
+            for action, kept in zip(more, texts, strict=True):
+                action.help = kept
+
+    def _shown(self, action: argparse.Action) -> bool:
+        return not self.shown or not self.shown.isdisjoint(action.option_strings)
 
     def parse_all(self, words: Sequence[str] | None = None) -> argparse.Namespace:
         """Parse all words; an unknown flag ends the program with exit code 2 and names the nearest flag."""
@@ -36,11 +76,12 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, words: Sequence[str]) -> NoReturn:
         """End the program because this command has no such arguments."""
+        listed = f"`{self.prog} {self.list_flag}` lists"
         flags = [word.partition("=")[0] for word in words if word.startswith("-")]
         if not flags:
-            self.error(f"got {' '.join(words)} beyond what `{self.prog} --help` lists")
+            self.error(f"got {' '.join(words)} beyond what {listed}")
         known = [flag for action in self._actions for flag in action.option_strings]
-        expected = f"expected a flag that `{self.prog} --help` lists{nearest(flags[0], known)}"
+        expected = f"expected a flag that {listed}{nearest(flags[0], known)}"
         self.error(f"{flags[0]}: got an unknown flag; {expected}")
 
     def error(self, message: str) -> NoReturn:

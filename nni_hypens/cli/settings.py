@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nni_hypens.cli.parser import Parser
 from nni_hypens.errors import InputError, reason
 from nni_hypens.run.settings import Runtime, Settings
 from nni_hypens.utils.run_files import RunFiles
@@ -23,7 +24,7 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def add_settings(parser: argparse.ArgumentParser, runtime: bool = True) -> None:
+def add_settings(parser: Parser, runtime: bool = True) -> None:
     """Add a flag for each setting of a run, and a file of settings.
 
     Args:
@@ -40,6 +41,8 @@ def add_settings(parser: argparse.ArgumentParser, runtime: bool = True) -> None:
         add_flag(group, entry)
     if runtime:
         add_runtime(parser, out_required=False)
+        both = (*dataclasses.fields(Settings), *dataclasses.fields(Runtime))
+        parser.show_first(["--out", "--resume", *(flag_of(entry.name) for entry in both if entry.metadata["common"])])
 
 
 def add_flag(group: Any, entry: dataclasses.Field[Any]) -> None:

@@ -26,6 +26,7 @@ def setting(
     above: float | None = None,
     at_most: float | None = None,
     metavar: str | None = None,
+    common: bool = False,
 ) -> Any:
     """Declare a setting.
 
@@ -39,6 +40,7 @@ def setting(
         above: What a number must exceed.
         at_most: Highest allowed number.
         metavar: Placeholder in the help; by default the last word of the name.
+        common: Whether `--help` shows it; `--help-all` shows every setting.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most}
     metadata = {
@@ -48,6 +50,7 @@ def setting(
         "choices": choices,
         "limits": {name: limit for name, limit in limits.items() if limit is not None},
         "metavar": metavar,
+        "common": common,
     }
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)

@@ -49,6 +49,7 @@ class Settings:
         "digits, fashion_mnist, cifar10, cifar100, a path to an .npz, or module:callable",
         group="data",
         carried_by="data",
+        common=True,
     )
     root: str | None = setting(
         None, "folder that already holds the files of fashion_mnist, cifar10 or cifar100", carried_by="data"
@@ -68,6 +69,7 @@ class Settings:
         "one_cell, darts, a space of nni.nas.hub.pytorch such as NasBench201, or module:Class",
         group="space and search",
         carried_by="space",
+        common=True,
     )
     space_args: dict[str, Any] = setting({}, "arguments of the space, such as channels=8", carried_by="space")
     base: str | None = setting(None, "JSON file with the base architecture (searched first when not given)")
@@ -78,8 +80,8 @@ class Settings:
         None, "largest number of FLOPs of a sampled network for one image (a multiply-add counts as two)", above=0
     )
     diversity: str = setting("shared_edges", f"regulariser: {' or '.join(DIVERSITY_NAMES)}", choices=DIVERSITY_NAMES)
-    members: int = setting(3, "members of the ensemble", group="ensemble and candidates", at_least=1)
-    candidates: int = setting(8, "architectures to train", at_least=1)
+    members: int = setting(3, "members of the ensemble", group="ensemble and candidates", at_least=1, common=True)
+    candidates: int = setting(8, "architectures to train", at_least=1, common=True)
     adaptive: int | None = setting(
         None,
         "candidates to choose during training instead of before it: new seeds of the best so far and, from the "
@@ -107,7 +109,7 @@ class Settings:
     base_epochs: int | None = setting(
         None, "of these, epochs of the base search (three tenths; 0: choose by the supernet)", at_least=0
     )
-    epochs: int = setting(20, "epochs of training per candidate", carried_by="evaluator", at_least=1)
+    epochs: int = setting(20, "epochs of training per candidate", carried_by="evaluator", at_least=1, common=True)
     budget: int | None = setting(
         None,
         "training epochs of all candidates together; replaces epochs by budget // candidates",
@@ -166,7 +168,7 @@ class Settings:
         "threads of torch in the search and in each trial (more help large networks, and stall on busy cores)",
         at_least=1,
     )
-    seed: int = setting(0, "seed of every random draw", at_least=0, at_most=MAX_SEED)
+    seed: int = setting(0, "seed of every random draw", at_least=0, at_most=MAX_SEED, common=True)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], source: str = "config") -> Settings:
@@ -294,9 +296,10 @@ class Runtime:
         "what trains candidates: nni (trials with a web UI, here or on other machines) or local (worker processes of "
         "this machine without a manager or a port, for batch systems and notebooks)",
         choices=RUNNERS,
+        common=True,
     )
     port: int | None = setting(None, "port of NNI's web UI, on loopback (default: first free from 8080)")
-    concurrency: int = setting(min(2, os.cpu_count() or 1), "trials at once", at_least=1, metavar="N")
+    concurrency: int = setting(min(2, os.cpu_count() or 1), "trials at once", at_least=1, metavar="N", common=True)
     per_trial: int = setting(
         1, "candidates that each trial trains (starting a trial takes seconds)", at_least=1, metavar="N"
     )

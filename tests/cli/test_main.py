@@ -15,7 +15,7 @@ from nni_hypens.errors import TRACEBACK, InputError
 
 
 def test_help_and_version(capsys) -> None:
-    for arguments in (["--help"], ["run", "--help"], ["search", "--help"], ["select", "--help"]):
+    for arguments in (["--help"], ["run", "--help"], ["search", "--help-all"], ["select", "--help"]):
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)
         assert stop.value.code == 0

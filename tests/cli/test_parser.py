@@ -56,3 +56,18 @@ def test_nearest() -> None:
 def test_short_help_has_no_examples() -> None:
     whole = parser()
     assert "examples:" not in whole.short_help() and "examples:" in whole.format_help()
+
+
+def test_help_shows_the_common_flags_and_help_all_every_one(capsys: pytest.CaptureFixture[str]) -> None:
+    command = Parser(prog="p run", examples="examples:\n  p run\n")
+    command.add_argument("--often", help="of ten")
+    command.add_argument("--seldom", help="of a hundred")
+    command.show_first(["--often"])
+    first = command.format_help()
+    assert "--often" in first and "--seldom" not in first and "1 more flags: p run --help-all" in first
+    assert command.format_help() == first
+    with pytest.raises(SystemExit) as ended:
+        command.parse_all(["--help-all"])
+    assert ended.value.code == 0
+    every = capsys.readouterr().out
+    assert "of ten" in every and "of a hundred" in every and "more flags" not in every

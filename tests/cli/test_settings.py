@@ -48,8 +48,13 @@ def test_a_file_holds_settings_alone(tmp_path: Path, capsys) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_every_setting_and_option_has_a_flag() -> None:
-    text = cli.build_parser().commands["run"].format_help()
+def test_help_shows_ten_flags_and_help_all_every_setting_and_option(capsys: pytest.CaptureFixture[str]) -> None:
+    command = cli.build_parser().commands["run"]
+    shown = command.format_help()
+    assert sum(f"  {flag}" in shown for action in command._actions for flag in action.option_strings[:1]) <= 12
+    with pytest.raises(SystemExit):
+        command.parse_all(["--help-all"])
+    text = capsys.readouterr().out
     for entry in (*dataclasses.fields(Settings), *dataclasses.fields(Runtime)):
         assert f"--{entry.name.replace('_', '-')}" in text, entry.name
 

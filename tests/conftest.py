@@ -70,7 +70,7 @@ def nni_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def digits() -> ImageData:
     """A few of scikit-learn's digits: 256 for training, 128 for validation."""
-    return ImageData("digits", train_size=256, validation_size=128)
+    return ImageData("digits", train_size=256, validation_size=128, batch_size=64)
 
 
 @pytest.fixture

@@ -11,6 +11,27 @@ from torch.utils.data import Dataset
 from nni_hypens.data.names import AUGMENTATION_NAMES
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+BATCH_SIZE = 64
+"""Images per training batch, if there are enough of them."""
+LEAST_BATCHES = 8
+"""Batches of an epoch below which smaller ones are taken."""
+SMALLEST = 8
+"""Images of the smallest batch that is chosen: the statistics of smaller ones are too noisy for batch normalisation."""
+
+
+def fitting_batch_size(images: int) -> int:
+    """The largest of 64, 32, 16 and 8 that gives an epoch at least 8 full batches; 8 if none does.
+
+    With 64 images per batch, 126 images are one update in an epoch: too few to learn anything.
+
+    Examples:
+        >>> [fitting_batch_size(images) for images in (1000, 512, 256, 126, 10)]
+        [64, 64, 32, 8, 8]
+    """
+    size = BATCH_SIZE
+    while size > SMALLEST and images // size < LEAST_BATCHES:
+        size //= 2
+    return size
 
 
 class ImageBatches(Dataset[Batch]):

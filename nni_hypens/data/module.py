@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from nni_hypens.data.arrays import channel_statistics, check_arrays, stratified_subset
-from nni_hypens.data.batches import AUGMENTATIONS, Batch, ImageBatches, as_batch
+from nni_hypens.data.batches import AUGMENTATIONS, Batch, ImageBatches, as_batch, fitting_batch_size
 from nni_hypens.data.checks import checksum
 from nni_hypens.data.sources import Source, open_source
 from nni_hypens.errors import InputError
@@ -72,7 +72,8 @@ class ImageData(pl.LightningDataModule):
         validation_size: Size of the validation split, taken from the source's training part: a share (float between 0
             and 1) or a number of images (int).
         test_size: How many test images to use; None for all.
-        batch_size: Images per training batch; a last incomplete batch is dropped unless it is the only one.
+        batch_size: Images per training batch; None for 64, or fewer if an epoch would have less than 8 batches. A last
+            incomplete batch is dropped unless it is the only one.
         eval_batch_size: Images per validation or test batch.
         augment: `none`, `crop` or `crop_flip`; training batches only.
         split_seed: Seed of the splits, 0..2^32-1. The splits are stratified by label.
@@ -97,7 +98,7 @@ class ImageData(pl.LightningDataModule):
         train_size: int | None = None,
         validation_size: int | float = 0.2,
         test_size: int | None = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         eval_batch_size: int = 256,
         augment: str = "none",
         split_seed: int = 0,
@@ -109,7 +110,7 @@ class ImageData(pl.LightningDataModule):
         self.train_size = None if train_size is None else check_whole("data.train_size", train_size)
         self.validation_size = _share_or_number("validation_size", validation_size)
         self.test_size = None if test_size is None else check_whole("data.test_size", test_size)
-        self.batch_size = check_whole("data.batch_size", batch_size)
+        self.batch_size = None if batch_size is None else check_whole("data.batch_size", batch_size)
         self.eval_batch_size = check_whole("data.eval_batch_size", eval_batch_size)
         if not isinstance(augment, str) or augment not in AUGMENTATIONS:
             raise InputError("data.augment", repr(augment), f"one of {', '.join(AUGMENTATIONS)}")
@@ -289,7 +290,8 @@ class ImageData(pl.LightningDataModule):
         """Shuffled batches `(B x C x H x W float32, B int64)` of the train split, augmented if asked."""
         split = self._split("train")
         dataset = ImageBatches(split.images, torch.from_numpy(split.labels), AUGMENTATIONS[self.augment])
-        return _loader(dataset, self.batch_size, shuffle=True, drop_last=len(dataset) >= self.batch_size)
+        size = self.batch_size or fitting_batch_size(len(dataset))
+        return _loader(dataset, size, shuffle=True, drop_last=len(dataset) >= size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split, in the order of `indices`."""

@@ -19,7 +19,8 @@ class Verdict(NamedTuple):
     """The ensemble against its best member on test data.
 
     Attributes:
-        outcome: "better", "worse", "equal" or "mixed" over accuracy and NLL together.
+        outcome: "better", "worse", "equal" or "mixed" over accuracy and NLL together; "chance" if the ensemble is not
+            measurably more accurate than always the most frequent class.
         sentence: The numbers in words, with their uncertainty if it was measured.
         chance: Those of accuracy and NLL that differ, but with an interval that includes zero.
         differs: Those of accuracy and NLL that differ.
@@ -43,6 +44,9 @@ def verdict(results: Mapping[str, Any], n_test: int | None) -> Verdict:
     gain, loss = ours["accuracy"] - best["accuracy"], ours["nll"] - best["nll"]
     signs = {value > 0 for value in (gain, -loss) if value}
     outcome = "equal" if not signs else "mixed" if len(signs) > 1 else "better" if signs == {True} else "worse"
+    chance = chance_accuracy(results)
+    if chance is not None and is_chance(results, n_test):
+        outcome = "chance"
     model = f"best member ({results['best_member'].get('id')})"
     intervals = {key: row for key in _NAMES if (row := _difference(results, model, key)) is not None}
     name = interval_name(results.get("intervals") or {})
@@ -61,10 +65,40 @@ def verdict(results: Mapping[str, Any], n_test: int | None) -> Verdict:
         f"{'but' if outcome == 'mixed' else 'and'} has {nll} NLL "
         f"({ours['nll']:.4f} against {best['nll']:.4f}{change}{ends.get('nll', '')})."
     )
+    if outcome == "chance":
+        sentence += (
+            f" But it is not measurably more accurate than always answering the most frequent class ({chance:.2%}): it "
+            "has learned nothing that these test images can show. More updates or more images are needed."
+        )
     differs = tuple(key for key, value in (("accuracy", gain), ("nll", loss)) if value)
     return Verdict(
         outcome, sentence, tuple(key for key in differs if key in intervals and not intervals[key].sign), differs
     )
+
+
+def chance_accuracy(results: Mapping[str, Any]) -> float | None:
+    """Accuracy of always answering the most frequent class of the test images.
+
+    Results of earlier versions do not contain it; for them it is that of classes of equal size.
+    """
+    known = number((results.get("chance") or {}).get("accuracy"))
+    classes = number((results.get("data") or {}).get("num_classes"))
+    return 1 / classes if known is None and classes else known
+
+
+def is_chance(results: Mapping[str, Any], n_test: int | None) -> bool:
+    """Whether the ensemble's accuracy is within two standard errors of `chance_accuracy`, or below.
+
+    Examples:
+        >>> results = {"ensemble": {"accuracy": 0.33}, "chance": {"accuracy": 0.25}}
+        >>> is_chance(results, 60), is_chance(results, 600)
+        (True, False)
+    """
+    chance = chance_accuracy(results)
+    if chance is None:
+        return False
+    error = (chance * (1 - chance) / n_test) ** 0.5 if n_test else 0.0
+    return bool(results["ensemble"]["accuracy"] <= chance + 2 * error)
 
 
 def _difference(results: Mapping[str, Any], model: str, key: str) -> Difference | None:
@@ -76,7 +110,9 @@ def verdict_block(run: RunContent) -> Callout:
     """The verdict in a frame, with what a reader must know to judge it."""
     found = verdict(run.results, run.n_test)
     head, look = found.outcome.capitalize(), found.outcome
-    if found.chance and found.chance == found.differs:
+    if found.outcome == "chance":
+        head, look = "No better than chance", "worse"
+    elif found.chance and found.chance == found.differs:
         head, look = f"{head}, but it may be chance", "equal"
     elif found.chance:
         head += f", though the difference in {_NAMES[found.chance[0]]} may be chance"

@@ -9,6 +9,7 @@ import numpy as np
 
 from nni_hypens.ensemble.calibration import Temperatures, combine
 from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.report.verdict import is_chance
 from nni_hypens.run.evaluation import Predictions, evaluate_pool
 from nni_hypens.run.examples import collect_examples
 from nni_hypens.run.folder import RunFolder
@@ -61,6 +62,11 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     }
     results["data"] = plan.data.describe()
     results["versions"] = versions()
+    if is_chance(results, len(labels[1])):
+        level = results["chance"]["accuracy"]
+        progress.warn(
+            f"the ensemble's accuracy of {results['ensemble']['accuracy']:.2%} is no better than chance ({level:.2%})"
+        )
     write_json(folder.results, results)
 
 

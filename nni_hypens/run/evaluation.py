@@ -78,6 +78,7 @@ def evaluate_pool(
     scores = {name: image_scores(probs, test_labels) for name, probs in models.items()}
     return {
         "ensemble": metrics.summary(calibrated, test_labels),
+        "chance": {"accuracy": float(np.bincount(test_labels).max() / len(test_labels))},
         "ensemble_uncalibrated": metrics.summary(np.tensordot(weights, test, axes=1), test_labels),
         "temperature": temperatures.ensemble,
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},

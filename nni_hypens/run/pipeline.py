@@ -26,6 +26,7 @@ from nni_hypens.run.search_stage import check_logger, live_search_stage, search_
 from nni_hypens.run.select_stage import select_stage
 from nni_hypens.run.settings import Runtime
 from nni_hypens.run.train_stage import TrainStage
+from nni_hypens.run.updates import FEW_UPDATES
 from nni_hypens.trials.experiment import stop_orphan
 from nni_hypens.trials.remote import Machines
 from nni_hypens.trials.services import check_service
@@ -92,6 +93,17 @@ class Run:
             free_port(self.runtime.port, self.service.ports)
         self._check_service()
         self.folder.claim({**self.plan.identity, **self.plan.fingerprint}, self.plan.command)
+        self._say_updates()
+
+    def _say_updates(self) -> None:
+        """Say how much each candidate will be trained, before anything is."""
+        updates = self.plan.updates
+        if updates is None or self.folder.done("select"):
+            return
+        if updates.total is not None and updates.total < FEW_UPDATES:
+            self.progress.warn(f"{updates}; that is hardly enough to learn: give more epochs, or a smaller batch size")
+        else:
+            self.progress.say(str(updates))
 
     def _check_service(self) -> None:
         """Check that trials could run on the training service, as far as this machine can tell."""

@@ -18,6 +18,7 @@ from nni_hypens.data.ood import check_ood
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError, reason
 from nni_hypens.run.settings import Settings
+from nni_hypens.run.updates import Updates, count_updates
 from nni_hypens.search.jensen_shannon import JensenShannon
 from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.regularizers import Diversity
@@ -85,6 +86,7 @@ class Plan:
         diversity: The regulariser.
         strategy: More arguments of `nni_hypens.search.EdgeNES`.
         known: The table of known results, or None.
+        updates: How many updates a candidate gets, or None if that is not known.
         command: How to repeat the run.
     """
 
@@ -104,6 +106,7 @@ class Plan:
     diversity: Diversity
     strategy: Mapping[str, Any]
     known: KnownResults | None = None
+    updates: Updates | None = None
     command: str = ""
 
     @property
@@ -168,6 +171,7 @@ def make_plan(
         diversity=objects.diversity or DIVERSITIES[settings.diversity](),
         strategy={**_strategy_arguments(settings, image_shape(objects.data)), **objects.strategy},
         known=None if settings.known_results is None else KnownResults.read(settings.known_results, objects.space),
+        updates=count_updates(objects.data, objects.evaluator),
         command=command,
     )
     _try_space(plan, structure)

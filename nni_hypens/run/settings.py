@@ -63,7 +63,12 @@ class Settings:
         carried_by="data",
         choices=AUGMENTATION_NAMES,
     )
-    batch_size: int = setting(64, "images per training batch", carried_by="data", at_least=1)
+    batch_size: int | None = setting(
+        None,
+        "images per training batch (64; with fewer than 512 training images 32, 16 or 8)",
+        carried_by="data",
+        at_least=1,
+    )
     space: str = setting(
         "one_cell",
         "one_cell, darts, a space of nni.nas.hub.pytorch such as NasBench201, or module:Class",

@@ -41,7 +41,7 @@ class Proposals(Protocol):
         """The next candidate."""
 
 
-def check_trial_parts(evaluator: Evaluator, data: Loaders) -> None:
+def check_trial_parts(evaluator: Evaluator, data: LabelledData) -> None:
     """Check that another process can rebuild an evaluator and its data.
 
     Raises:

@@ -388,6 +388,8 @@ def test_an_epoch_has_every_example_once(npz: str) -> None:
 
 def test_last_batch(npz: str) -> None:
     assert [len(labels) for _, labels in ImageData(npz, batch_size=20).train_dataloader()] == [20, 20]
+    assert [len(labels) for _, labels in ImageData(npz).train_dataloader()] == [8] * 6  # unless told
+    assert len(ImageData("digits", validation_size=0.3).train_dataloader()) == 943 // 64
     assert [len(labels) for _, labels in ImageData(npz, batch_size=100).train_dataloader()] == [48]
     assert [len(labels) for _, labels in ImageData(npz, eval_batch_size=8).val_dataloader()] == [8, 4]
 
@@ -543,7 +545,7 @@ def test_one_shot_strategy_of_nni(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.out(self.choice(x).flatten(1))
 
-    data = ImageData("digits", train_size=256, validation_size=256, augment="crop")
+    data = ImageData("digits", train_size=256, validation_size=256, augment="crop", batch_size=64)
     options = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False, "logger": False}
     quiet = {"enable_checkpointing": False, "default_root_dir": str(tmp_path)}
     strategy = DARTS()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.end_to_end
 
 SETTINGS = (
     "--space-args channels=2 --search-epochs 4 --epochs 1 --candidates 4 --adaptive 1 --members 2 --train-size 200 "
-    "--validation-size 100 --test-size 60 --ood none --stress-images 0"
+    "--batch-size 64 --validation-size 100 --test-size 60 --ood none --stress-images 0"
 ).split()
 
 

@@ -40,6 +40,8 @@ SETTINGS = [
     "2",
     "--train-size",
     "300",
+    "--batch-size",
+    "64",
     "--validation-size",
     "200",
     "--test-size",

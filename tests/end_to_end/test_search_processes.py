@@ -52,7 +52,7 @@ def save(strategy: EdgeNES, folder: Path) -> None:
 
 def search_and_save(folder: Path) -> None:
     """As a child does it; also writes the seconds it computed, which do not depend on what else the machine does."""
-    save(search_cell(ImageData("digits", train_size=256, validation_size=128), folder), folder)
+    save(search_cell(ImageData("digits", train_size=256, validation_size=128, batch_size=64), folder), folder)
     (folder / "seconds").write_text(str(time.process_time()))
 
 

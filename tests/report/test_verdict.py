@@ -32,6 +32,30 @@ def test_verdict(ours: tuple[float, float], best: tuple[float, float], outcome: 
         assert word in sentence
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "more", "n_test", "outcome"),
+    [
+        (0.33, {"chance": {"accuracy": 0.25}}, 60, "chance"),
+        (0.33, {"chance": {"accuracy": 0.25}}, 600, "better"),
+        (0.9, {"chance": {"accuracy": 0.9}}, 600, "chance"),  # always the most frequent of two classes
+        (0.33, {"data": {"num_classes": 4}}, 60, "chance"),  # results of earlier versions
+        (0.2, {"chance": {"accuracy": 0.25}}, None, "chance"),
+        (0.33, {}, 60, "better"),
+    ],
+)
+def test_an_ensemble_at_chance_is_not_better(
+    accuracy: float, more: dict[str, Any], n_test: int | None, outcome: str
+) -> None:
+    results = {"ensemble": {"accuracy": accuracy, "nll": 1.3}, "best_member": {"accuracy": 0.1, "nll": 1.4}, **more}
+    found, sentence, *_ = verdict(results, n_test)
+    assert found == outcome and ("has learned nothing" in sentence) == (outcome == "chance")
+
+
+def test_a_report_at_chance_says_so_first(run: RunContent) -> None:
+    block = verdict_block(with_results(run, chance={"accuracy": run.part("ensemble")["accuracy"]}))
+    assert block.head == "No better than chance" and block.look == "worse"
+
+
 def against_best(run: RunContent, accuracy: list[float], nll: list[float]) -> Callout:
     """The verdict, with other intervals of the ensemble's difference from its best member."""
     rows = [

@@ -16,6 +16,7 @@ from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.pipeline import STAGES, Run
 from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.run.updates import Updates
 from nni_hypens.utils.files import write_json
 
 
@@ -28,7 +29,7 @@ def run(tmp_path: Path) -> Run:
     settings = Settings(candidates=8, members=2)
     same = {"seed_scheme": 1, "data_checksum": "abc"}
     plan: Any = SimpleNamespace(
-        settings=settings, adaptive=5, identity={"seed": 0}, fingerprint=same, command="nni-hypens run"
+        settings=settings, adaptive=5, identity={"seed": 0}, fingerprint=same, updates=None, command="nni-hypens run"
     )
     return Run(plan, tmp_path, Runtime(concurrency=1, quiet=True))
 
@@ -81,6 +82,23 @@ def test_a_run_goes_on_only_with_its_data_and_seeds_but_can_always_report(run: R
             run.sample(more=1)
         assert run.folder.results.exists() and len(run.folder.read_candidates()) == 3
         run.folder.results.unlink()
+
+
+def test_the_updates_of_a_candidate_are_said_before_a_run(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    run.plan.updates = Updates(epochs=20, each=1, batch=64, images=126)  # type: ignore[misc]
+    run.prepare()
+    told = capfd.readouterr().err
+    assert "warning: " in told and " 20 updates" in told and "leaves out 62 images" in told
+    run.plan.updates = Updates(epochs=20, each=15, batch=64, images=1006)  # type: ignore[misc]
+    run.prepare()
+    assert not capfd.readouterr().err  # quiet
+    run.progress.quiet = False
+    run.prepare()
+    told = capfd.readouterr().err
+    assert "warning" not in told and " 300 updates" in told and "46 images" in told
+    touch(run.folder.ensemble_index)
+    run.prepare()
+    assert not capfd.readouterr().err  # nothing is trained any more
 
 
 def test_as_many_are_drawn_as_adaptive_training_does_not_propose(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

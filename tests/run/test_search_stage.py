@@ -20,7 +20,14 @@ from nni_hypens.utils.progress import Progress
 
 def test_the_six_quantities_are_logged(tmp_path: Path) -> None:
     config = Settings.from_mapping(
-        {"train_size": 128, "search_epochs": 3, "warmup_epochs": 1, "base_epochs": 1, "space_args": {"channels": 2}}
+        {
+            "train_size": 128,
+            "batch_size": 64,
+            "search_epochs": 3,
+            "warmup_epochs": 1,
+            "base_epochs": 1,
+            "space_args": {"channels": 2},
+        }
     )
     for name, logger in (("logged", "csv"), ("silent", None)):
         plan = make_plan(config)

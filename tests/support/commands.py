@@ -33,7 +33,7 @@ from nni_hypens.run import pipeline, train_stage  # noqa: F401 - imported here, 
 from tests.support.forked import Forked
 
 SETTINGS = (
-    "--space-args=channels=2 --search-epochs=4 --epochs=1 --candidates=3 --members=2 --train-size=200 "
+    "--space-args=channels=2 --search-epochs=4 --epochs=1 --candidates=3 --members=2 --train-size=200 --batch-size=64 "
     "--validation-size=100 --test-size=60 --stress-images=20 --ood=noise"
 ).split()
 

@@ -27,7 +27,7 @@ from nni_hypens.utils.files import write_json
 
 SETTINGS = Settings(
     data="digits", train_size=100, validation_size=100, test_size=100, epochs=1, search_epochs=2, warmup_epochs=1,
-    base_epochs=0, space_args={"channels": 2},
+    base_epochs=0, batch_size=64, space_args={"channels": 2},
 )  # fmt: skip
 SEARCH_SECONDS = 3.0
 """Of each of NNI's searches, where they are simulated."""

@@ -23,7 +23,7 @@ from tests.support.trials import Channel
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
-    return ImageData("digits", train_size=128, validation_size=64, test_size=32)
+    return ImageData("digits", train_size=128, validation_size=64, test_size=32, batch_size=64)
 
 
 @pytest.fixture

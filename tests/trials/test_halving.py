@@ -49,7 +49,7 @@ def test_the_better_half_goes_on_but_never_too_few() -> None:
 @pytest.fixture(scope="module")
 def data() -> ImageData:
     """With augmentation: every epoch draws the order and the shifts of its images."""
-    return ImageData("digits", train_size=128, validation_size=64, test_size=32, augment="crop")
+    return ImageData("digits", train_size=128, validation_size=64, test_size=32, batch_size=64, augment="crop")
 
 
 @nni.trace

@@ -211,6 +211,7 @@ class TrainStage:
             plan.settings.threads,
             on_progress=self._on_trial,
             proposals=more,
+            checksum=plan.fingerprint["data_checksum"],
         )
         self.progress.say(f"{what} in {workers} worker process{'es' if workers > 1 else ''}")
         self._start(specs, more, done)

@@ -64,7 +64,7 @@ def count_updates(data: LabelledData, evaluator: Any) -> Updates | None:
         >>> updates.total, updates.unused
         (20, 62)
     """
-    loader = getattr(data, "train_dataloader", lambda: None)()
+    loader: Any = getattr(data, "train_dataloader", lambda: None)()
     try:
         each = len(loader)
     except TypeError:  # several loaders, or one of unknown length
@@ -82,6 +82,7 @@ def count_updates(data: LabelledData, evaluator: Any) -> Updates | None:
 
 
 def _length(dataset: Any) -> int | None:
+    """Number of images of a dataset, or None if it has none."""
     try:
         return len(dataset)
     except TypeError:

@@ -24,7 +24,7 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import SimplifiedModelSpace
 
-from nni_hypens.data.protocols import Loaders
+from nni_hypens.data.protocols import LabelledData
 from nni_hypens.trials.strategy import Proposals, check_trial_parts
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec
 from nni_hypens.utils.files import write_json
@@ -101,6 +101,7 @@ class LocalTraining:
         on_progress: Called after each epoch and at each candidate's end with (candidate id, validation accuracy or
             None, whether it is done).
         proposals: Further candidates to train afterwards.
+        checksum: Checksum of the data, which each worker compares with what it reads; None for no check.
 
     Raises:
         InputError: A part that a worker process could not rebuild.
@@ -111,17 +112,18 @@ class LocalTraining:
         space: ModelSpace,
         candidates: Sequence[TrialSpec],
         evaluator: Evaluator,
-        data: Loaders,
+        data: LabelledData,
         directory: str | Path,
         logs: Path,
         concurrency: int = 1,
         threads: int = 1,
         on_progress: Callable[[str, float | None, bool], None] | None = None,
         proposals: Proposals | None = None,
+        checksum: str | None = None,
     ) -> None:
         check_trial_parts(evaluator, data)
         self.candidates = list(candidates)
-        self.evaluator, self.data = evaluator, data
+        self.evaluator, self.data, self.checksum = evaluator, data, checksum
         self.directory, self.logs = Path(directory).resolve(), logs.resolve()
         self.concurrency, self.threads = concurrency, threads
         self.on_progress, self.proposals = on_progress, proposals
@@ -172,7 +174,7 @@ class LocalTraining:
             self._workers.append(worker)
             self._idle.append(worker)
         model = self._space.freeze(spec.architecture)
-        arguments = (self.evaluator, self.data, [asdict(spec)], str(self.directory), self.threads)
+        arguments = (self.evaluator, self.data, [asdict(spec)], str(self.directory), self.threads, self.checksum)
         model.evaluator = CandidateEvaluator(*arguments)
         self._idle.pop().train(spec.id, nni.dump(model))
 

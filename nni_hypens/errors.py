@@ -37,6 +37,10 @@ class InputError(ValueError):
         super().__init__(printable(f"{field}: got {got}; expected {expected}"))
 
 
+class InputWarning(UserWarning):
+    """Input that can be used, but is probably not what the user means. The commands show it in one line."""
+
+
 class CommandError(RuntimeError):
     """A command that this package started has failed. It has already printed the reason.
 

@@ -16,11 +16,12 @@ def load_libraries(quiet: bool) -> None:
     if not quiet and "torch" not in sys.modules:
         print("loading torch and NNI ...", file=sys.stderr, flush=True)
     from nni_hypens._nni import quiet_logging, quiet_training
-    from nni_hypens.utils.progress import logs_beside_progress
+    from nni_hypens.utils.progress import logs_beside_progress, warnings_beside_progress
 
     quiet_training()
     quiet_logging()
     logs_beside_progress()
+    warnings_beside_progress()
     logging.raiseExceptions = False  # a log that cannot be written to a full disk needs no page of tracebacks
 
 

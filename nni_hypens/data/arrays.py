@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gzip
 import math
+import warnings
 import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, InputWarning
 from nni_hypens.utils.images import chunks
+from nni_hypens.utils.ranges import DECLARED
 
 MIN_SIDE = 8
+DARK = 1 / 4
+"""Images of unsigned integers whose highest value is below this share of white are probably not of the full range."""
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -108,6 +112,25 @@ def stratified_subset(labels: np.ndarray, size: int, seed: tuple[int, int]) -> n
     take[np.argsort(-remainders, kind="stable")[: size - take.sum()]] += 1
     chosen = [rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def warn_about_values(images: np.ndarray, split: str, stated: bool) -> None:
+    """Warn if the images of a part are all the same, or are much darker than their dtype allows.
+
+    Args:
+        images: `N x H x W x C`.
+        split: "train" or "test", for the messages.
+        stated: Whether the source states the values of black and white, so that dark images are meant.
+    """
+    if len(images) > 1 and all((image == images[0]).all() for image in images[1:]):
+        warnings.warn(f"data.x_{split}: all {len(images)} images are identical", InputWarning, stacklevel=2)
+    if not stated and images.dtype in DECLARED:
+        high = DECLARED[images.dtype][1]
+        lowest, highest = int(images.min()), int(images.max())
+        if lowest < highest < DARK * high:
+            text = f"data.x_{split}: values from {lowest} to {highest} of type {images.dtype} count as nearly black"
+            text += f", as white is {high:g}; if it is another number, add range=[low, high] to the arrays"
+            warnings.warn(text, InputWarning, stacklevel=2)
 
 
 def _is_finite(image: np.ndarray) -> bool:

@@ -18,13 +18,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from nni_hypens.data.arrays import channel_statistics, check_arrays, stratified_subset
+from nni_hypens.data.arrays import channel_statistics, check_arrays, stratified_subset, warn_about_values
 from nni_hypens.data.batches import AUGMENTATIONS, Batch, ImageBatches, as_batch, fitting_batch_size
 from nni_hypens.data.checks import checksum
 from nni_hypens.data.sources import Source, open_source
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_whole
 from nni_hypens.utils.images import normalise
+from nni_hypens.utils.ranges import NARROW, check_values, largest, training_range
 from nni_hypens.utils.seeds import Purpose, seed_words
 
 SPLITS = ("train", "validation", "test")
@@ -45,12 +46,13 @@ class _Split:
 
 @dataclass
 class _Prepared:
-    """Result of `prepare`; `classes` are the source's labels in ascending order."""
+    """Result of `prepare`; `classes` are the labels in ascending order, `extremes` the least and greatest value."""
 
     source: Source
     classes: np.ndarray
     class_names: list[str]
     input_spec: dict[str, Any]
+    extremes: tuple[float, float]
     splits: dict[str, _Split] = field(default_factory=dict)
     test_count: int | None = None
     checksums: dict[str, str] = field(default_factory=dict)
@@ -65,7 +67,8 @@ class ImageData(pl.LightningDataModule):
 
     Args:
         source: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, a path ending in `.npz`, or `module:callable`. The
-            last two give `x_train, y_train, x_test, y_test`; images are `N x H x W` or `N x H x W x C`.
+            last two give `x_train, y_train, x_test, y_test`; images are `N x H x W` or `N x H x W x C`. They may give
+            `range`, the values `[low, high]` of black and white.
         root: Folder that already holds the files of `fashion_mnist`, `cifar10` or `cifar100`; None looks in the
             system's folder and the cache, and downloads missing files.
         train_size: How many training images to use; None for all that are not in the validation split.
@@ -120,9 +123,12 @@ class ImageData(pl.LightningDataModule):
 
     @property
     def input_spec(self) -> dict[str, Any]:
-        """What networks expect: `channels, height, width, scale, mean, std`.
+        """What networks expect: `channels, height, width, range, scale, mean, std`.
 
-        Pixel values are divided by `scale`, then normalised by the `mean` and `std` of each channel on the train split.
+        `range` are the values of black and white in the source: as the source states them, or as
+        `nni_hypens.utils.ranges.training_range` infers them from the training part. Pixel values are divided by
+        `scale`, the larger absolute value of the two, then normalised by the `mean` and `std` of each channel on the
+        train split.
         """
         return self._ready().input_spec
 
@@ -213,13 +219,18 @@ class ImageData(pl.LightningDataModule):
             classes, labels = np.unique(labels, return_inverse=True)
             _check_classes(classes, labels)
             validation, train = self._divide(labels)
-            scale = source.scale or (255.0 if images.dtype == np.uint8 else 1.0)
+            low, high = source.value_range or training_range(images)
+            scale = largest(low, high)
             mean, std = channel_statistics(images, train, scale)
             height, width, channels = (int(size) for size in images.shape[1:])
-            spec = {"channels": channels, "height": height, "width": width, "scale": scale, "mean": mean, "std": std}
+            spec = {"channels": channels, "height": height, "width": width, "range": [low, high], "scale": scale}
+            spec |= {"mean": mean, "std": std}
+            check_values(images, spec, "data.x_train")
+            warn_about_values(images, "train", source.value_range is not None)
             known = source.class_names
             names = [known[c] if known and c < len(known) else str(c) for c in classes.tolist()]
-            prepared = _Prepared(source, classes, names, spec, checksums=checksums)
+            extremes = (float(images.min()), float(images.max()))
+            prepared = _Prepared(source, classes, names, spec, extremes, checksums=checksums)
             for split, rows in (("train", train), ("validation", validation)):
                 prepared.splits[split] = _make_split(images, labels, rows, spec)
             self._prepared = prepared
@@ -257,6 +268,7 @@ class ImageData(pl.LightningDataModule):
         shape = tuple(spec[key] for key in ("height", "width", "channels"))
         if images.shape[1:] != shape:
             raise InputError("data.x_test", f"images of shape {images.shape[1:]}", f"{shape}, as in x_train")
+        _check_test_values(images, ready)
         unseen = np.setdiff1d(labels, ready.classes)
         if len(unseen):
             raise InputError("data.y_test", f"class(es) {unseen[:5].tolist()}", "classes that y_train has too")
@@ -334,6 +346,17 @@ class ImageData(pl.LightningDataModule):
 
 def _make_split(images: np.ndarray, labels: np.ndarray, rows: np.ndarray, input_spec: dict[str, Any]) -> _Split:
     return _Split(rows, torch.from_numpy(normalise(images, input_spec, rows)), labels[rows])
+
+
+def _check_test_values(images: np.ndarray, ready: _Prepared) -> None:
+    """Refuse test images that are scaled otherwise than training images, for example 0..1 instead of 0..255."""
+    check_values(images, ready.input_spec, "data.x_test", warn=False)
+    lowest, highest = float(images.min()), float(images.max())
+    low, high = ready.extremes
+    if 0 < highest - lowest < NARROW * (high - low):
+        expected = f"values like those of x_train, {low:g} to {high:g}"
+        raise InputError("data.x_test", f"values from {lowest:g} to {highest:g}", expected)
+    warn_about_values(images, "test", ready.source.value_range is not None)
 
 
 def _share_or_number(name: str, value: Any) -> int | float:

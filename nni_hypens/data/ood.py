@@ -16,6 +16,7 @@ from nni_hypens.data.arrays import check_arrays
 from nni_hypens.data.names import ood_names
 from nni_hypens.data.sources import DEBIAN_FASHION_MNIST, Digits, FashionMnist, cache_folder
 from nni_hypens.errors import InputError
+from nni_hypens.utils.ranges import training_range
 from nni_hypens.utils.seeds import Purpose, seed_words
 
 
@@ -37,7 +38,7 @@ def read_ood(name: str) -> np.ndarray:
         name: `digits`, `fashion_mnist` or the path of an .npz file with `x_test` (`N x H x W` or `N x H x W x C`).
 
     Returns:
-        `N x H x W x C` float32 in [0, 1]: uint8 divided by 255, other values rescaled from their own range.
+        `N x H x W x C` float32 in [0, 1], rescaled from their own range, which `training_range` infers.
 
     Raises:
         InputError: If it is not on this computer, or not of that form.
@@ -57,7 +58,7 @@ def read_ood(name: str) -> np.ndarray:
     except InputError as error:
         raise InputError("ood", f"{path} with {error.got}", error.expected) from None
     values = images.astype(np.float32)
-    low, high = (0.0, 255.0) if images.dtype == np.uint8 else (min(0.0, values.min()), max(1.0, values.max()))
+    low, high = training_range(images)
     return (values - low) / (high - low)
 
 

@@ -26,7 +26,10 @@ class LabelledData(Loaders, Protocol):
 
     @property
     def input_spec(self) -> dict[str, Any]:
-        """What networks expect: `channels, height, width, scale, mean, std`."""
+        """What networks expect: `channels, height, width, scale, mean, std`, and better also `range`.
+
+        See `nni_hypens.ensemble.EnsembleInfo` for their meaning.
+        """
 
     @property
     def num_classes(self) -> int:

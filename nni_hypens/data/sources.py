@@ -20,6 +20,7 @@ import numpy as np
 from nni_hypens.data.arrays import read_idx, stratified_subset
 from nni_hypens.data.names import SOURCE_NAMES
 from nni_hypens.errors import InputError, raised, reason
+from nni_hypens.utils.ranges import check_range
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 FASHION_CLASSES = (
@@ -35,11 +36,11 @@ class Source(Protocol):
     """One readable source of images.
 
     Attributes:
-        scale: Divide pixel values by this; None means 255 for uint8 and 1 for anything else.
+        value_range: Values of black and white; None if the source does not state them. Known after `load`.
         class_names: Name of label 0, 1, ...; None uses the label as the name.
     """
 
-    scale: float | None
+    value_range: tuple[float, float] | None
     class_names: tuple[str, ...] | None
 
     def fetch(self) -> None:
@@ -88,7 +89,7 @@ def open_source(source: str, root: str | None = None) -> Source:
 class Digits:
     """scikit-learn's handwritten digits: 8x8 pixels, one channel, values 0..16; a quarter of them is the test part."""
 
-    scale: float | None = 16.0
+    value_range: tuple[float, float] | None = (0.0, 16.0)
     class_names: tuple[str, ...] | None = tuple(str(digit) for digit in range(10))
 
     def fetch(self) -> None:
@@ -111,7 +112,7 @@ class FashionMnist:
         folder: Where the files are; None means Debian's folder, then the cache, then a download into the cache.
     """
 
-    scale: float | None = 255.0
+    value_range: tuple[float, float] | None = (0.0, 255.0)
     class_names: tuple[str, ...] | None = FASHION_CLASSES
 
     def __init__(self, folder: Path | None) -> None:
@@ -156,7 +157,7 @@ class Cifar:
         folder: Folder that holds the extracted `cifar-10-batches-py` or `cifar-100-python`; None means the cache.
     """
 
-    scale: float | None = 255.0
+    value_range: tuple[float, float] | None = (0.0, 255.0)
     class_names: tuple[str, ...] | None = None
 
     def __init__(self, name: str, folder: Path | None) -> None:
@@ -200,13 +201,13 @@ class Cifar:
 
 
 class Npz:
-    """A NumPy archive with `x_train, y_train, x_test, y_test`.
+    """A NumPy archive with `x_train, y_train, x_test, y_test`, and `range` if it states the values of black and white.
 
     Args:
         path: The file.
     """
 
-    scale: float | None = None
+    value_range: tuple[float, float] | None = None
     class_names: tuple[str, ...] | None = None
 
     def __init__(self, path: Path) -> None:
@@ -224,6 +225,8 @@ class Npz:
         with self.path.open("rb") as file:
             archive = self._archive(file)
             _check_keys(archive, str(self.path))
+            if "range" in archive:
+                self.value_range = check_range(self._read(archive, "range"), "data.range")
             return self._read(archive, f"x_{split}"), self._read(archive, f"y_{split}")
 
     def _archive(self, file: BinaryIO) -> np.lib.npyio.NpzFile:
@@ -244,7 +247,7 @@ class Npz:
 
 
 class FromCallable:
-    """Arrays from the user's function: `module:callable` returns a mapping with the four arrays.
+    """Arrays from the user's function: `module:callable` returns a mapping with the four arrays, and maybe `range`.
 
     Each part calls the function again. If the mapping reads arrays on access, training never reads the test arrays.
 
@@ -252,7 +255,7 @@ class FromCallable:
         name: `module:callable`.
     """
 
-    scale: float | None = None
+    value_range: tuple[float, float] | None = None
     class_names: tuple[str, ...] | None = None
 
     def __init__(self, name: str) -> None:
@@ -274,6 +277,8 @@ class FromCallable:
         if not isinstance(arrays, Mapping):
             raise InputError("data", f"{type(arrays).__name__} from {self.name}", f"a dict of {', '.join(_ARRAY_KEYS)}")
         _check_keys(arrays, self.name)
+        if "range" in arrays:
+            self.value_range = check_range(self._array(arrays, "range"), "data.range")
         return self._array(arrays, f"x_{split}"), self._array(arrays, f"y_{split}")
 
     def _array(self, arrays: Mapping[str, Any], key: str) -> np.ndarray:

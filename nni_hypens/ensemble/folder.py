@@ -23,6 +23,7 @@ from torch import nn
 
 from nni_hypens.errors import InputError, reason
 from nni_hypens.utils.checks import NONE, NUMBER, brief, require
+from nni_hypens.utils.ranges import check_range
 from nni_hypens.utils.tensors import check_weights, load_weights
 
 FORMAT_VERSION = 2
@@ -55,6 +56,8 @@ _MEMBER_TYPES = {
 
 def check_input_spec(spec: dict[str, Any]) -> None:
     require(spec, _INPUT_TYPES, "input")
+    if "range" in spec:
+        check_range(spec["range"], "input.range")
     for key in ("channels", "height", "width", "scale"):
         if not (spec[key] > 0 and math.isfinite(spec[key])):
             raise InputError(f"input.{key}", spec[key], "a positive number")

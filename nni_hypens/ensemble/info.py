@@ -21,7 +21,8 @@ class EnsembleInfo:
         shared_edges: Shared edges with the base, or None.
         labels: Class names, one per class.
         input_spec: `channels`, `height`, `width`, `scale` (raw values are divided by it), `mean` and `std` (lists, one
-            number per channel, of scaled values).
+            number per channel, of scaled values), and `range` (`[low, high]`, the raw values of black and white in
+            training images). Without `range`, it is `0..scale`, or unknown if `scale` is 1.
         space: `class` ("module:Class") and `args` (its keyword arguments).
 
     Examples:

@@ -34,6 +34,7 @@ from nni_hypens.errors import InputError, reason
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
 from nni_hypens.utils.files import write_text
 from nni_hypens.utils.images import normalise
+from nni_hypens.utils.ranges import check_values
 from nni_hypens.utils.tensors import write_tensors
 
 EXPORTED_FILES = ("model.onnx", "model.pt2")
@@ -302,4 +303,5 @@ def _normalised(images: NDArray[Any], spec: dict[str, Any]) -> NDArray[np.float3
         raise InputError("images", f"dtype {batch.dtype}", "integer or floating-point images")
     if not np.isfinite(batch).all():
         raise InputError("images", "NaN or infinite values", "finite values")
+    check_values(batch, spec, "images")
     return normalise(batch, spec)

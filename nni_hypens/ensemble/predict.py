@@ -24,13 +24,14 @@ from torch import nn
 from nni_hypens.ensemble.export import EXPORT_VERSION, METADATA_FILE, quiet
 from nni_hypens.ensemble.folder import INDEX_FILE, check_input_spec
 from nni_hypens.ensemble.module import Ensemble
-from nni_hypens.errors import InputError, raised, reason
+from nni_hypens.errors import InputError, InputWarning, raised, reason
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
 from nni_hypens.utils.checks import brief, require
 from nni_hypens.utils.images import normalise
+from nni_hypens.utils.pictures import read_picture
+from nni_hypens.utils.ranges import check_values, from_picture
 
 BATCH = 256
-IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _METADATA_TYPES = {
     "format_version": int,
     "class_names": list,
@@ -67,7 +68,11 @@ class Predictor:
             Mappings with `image`, `label`, `probability`, `probabilities` (label -> number), their `entropy` in nats,
             and `epistemic`, the part of the entropy that comes from the members' disagreement: the mutual information
             of class and member in nats, before the temperature; None if the members are not known.
+
+        Raises:
+            InputError: Values are far outside the range of the training images.
         """
+        check_values(images, self.input_spec, "images", warn=False)
         parts = [self.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
         probabilities = np.concatenate([part[0] for part in parts]).astype(np.float64)
         epistemic: list[float | None] = [None] * len(images)
@@ -146,6 +151,11 @@ def _of_ensemble(ensemble: Ensemble) -> Predictor:
     weights = ensemble.weights.numpy().astype(np.float64)
 
     def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)  # about single batches; whoever read the images has warned
+            return both(images)
+
+    def both(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         members = ensemble.predict_members(images).astype(np.float64)
         average = np.tensordot(weights, members, axes=1)
         mean_entropy = np.tensordot(weights, _entropy(members), axes=1)
@@ -249,9 +259,9 @@ def read_images(
     """Read images from files, as raw values.
 
     Args:
-        paths: Image files, whose values 0..255 are rescaled to 0..scale, the range of the data's source; `.npy` with
-            raw values `H x W`, `H x W x C_in`, `N x H x W` or `N x H x W x C_in`; `.npz` with `images`, `x_test` or a
-            single array.
+        paths: Image files, which are brought to the range of the training images (see `nni_hypens.utils.ranges`);
+            `.npy` with raw values `H x W`, `H x W x C_in`, `N x H x W` or `N x H x W x C_in`; `.npz` with `images`,
+            `x_test` or a single array.
         spec: The input spec.
         resize: Whether to resize image files of another size; otherwise they are an error.
 
@@ -259,7 +269,7 @@ def read_images(
         Names, and float32 `N x H x W x C_in`.
 
     Raises:
-        InputError: A file is missing, unreadable or of another size.
+        InputError: A file is missing, unreadable, of another size, or has values far outside the training images'.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -281,7 +291,8 @@ def read_images(
             batch = _read_arrays(path, spec)
             names += [f"{path}[{i}]" for i in range(len(batch))] if len(batch) > 1 else [str(path)]
         else:
-            batch = _read_picture(path, spec, resize)
+            pixels = read_picture(path, spec["channels"], (spec["height"], spec["width"]), resize)
+            batch = from_picture(pixels[None], spec)
             names.append(str(path))
         images.append(batch)
     return names, np.concatenate(images)
@@ -313,30 +324,6 @@ def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
         raise InputError("images", f"{path} of shape {shape}", f"images of {_size(spec)}; arrays are not resized")
     if content.dtype.kind not in "uif" or not np.isfinite(content).all():
         raise InputError("images", f"{path} of type {content.dtype}", "finite numbers")
+    check_values(content, spec, "images", str(path))
     images: NDArray[np.float32] = content.astype(np.float32)
     return images
-
-
-def _read_picture(path: Path, spec: dict[str, Any], resize: bool) -> NDArray[np.float32]:
-    """A picture as `1 x H x W x C_in`; its range 0..255 becomes 0..scale, the range of the data's source."""
-    from PIL import Image
-
-    modes = {1: "L", 3: "RGB"}
-    if spec["channels"] not in modes:
-        raise InputError("images", str(path), f".npy or .npz, as the model takes {spec['channels']} channels")
-    wanted = (spec["width"], spec["height"])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=IMAGE_FORMATS) as image:
-                if image.size != wanted and not resize:
-                    got = f"{path} of {image.height} x {image.width}"
-                    raise InputError("images", got, f"{wanted[1]} x {wanted[0]} (height x width), or --resize")
-                picture = image.convert(modes[spec["channels"]])
-                picture = picture if image.size == wanted else picture.resize(wanted, Image.Resampling.BICUBIC)
-    except InputError:
-        raise
-    except Exception as error:  # a decoder may raise anything
-        raise InputError("images", f"{path} ({reason(error)})", f"{', '.join(IMAGE_FORMATS)}, .npy or .npz") from error
-    pixels = np.asarray(picture, dtype=np.float32).reshape(1, spec["height"], spec["width"], spec["channels"])
-    return pixels if spec["scale"] == 255 else pixels * np.float32(spec["scale"] / 255)

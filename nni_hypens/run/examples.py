@@ -14,6 +14,7 @@ from scipy.special import entr
 
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.metrics.inputs import FloatArray, check_labels, check_probabilities
+from nni_hypens.utils.ranges import known_range, training_range
 
 UNCERTAIN, WRONG, PER_MEMBER = 8, 12, 4
 """Maximum number of images of each kind."""
@@ -81,7 +82,7 @@ def collect_examples(
     skipped = None
     if hasattr(data, "raw"):
         raw = cast(Any, data).raw("test", np.array(rows, dtype=np.int64))
-        pictures = list(as_pngs(raw, float(data.input_spec["scale"])))
+        pictures = list(as_pngs(raw, *(known_range(data.input_spec) or training_range(raw))))
     else:
         skipped = f"{type(data).__name__} has no raw(split, indices) to take images from"
     return {
@@ -108,22 +109,22 @@ def _prediction(probabilities: FloatArray) -> list[float]:
     return [top, float(probabilities[top])]
 
 
-def as_pngs(images: np.ndarray, scale: float) -> list[str]:
+def as_pngs(images: np.ndarray, low: float, high: float) -> list[str]:
     """Small pictures in base64.
 
     Args:
         images: `N x H x W x C` as in the source; three or four channels are taken as red, green and blue, any other
             number is averaged to grey.
-        scale: Value of white. Values below 0 or above it stretch the range of all images.
+        low: Value of black. Values below it or above `high` stretch the range of all images.
+        high: Value of white.
 
     Returns:
         A PNG for each, at most `MAX_SIDE` pixels wide and high.
     """
     if not len(images):
         return []
-    unit = images.astype(np.float32) / scale
-    low, high = min(0.0, float(unit.min())), max(1.0, float(unit.max()))
-    unit = (unit - low) / (high - low)
+    low, high = min(low, float(images.min())), max(high, float(images.max()))
+    unit = (images.astype(np.float32) - low) / (high - low)
     unit = unit[..., :3] if unit.shape[3] in (3, 4) else unit.mean(axis=3)
     found = []
     for pixels in (255 * unit).round().astype(np.uint8):

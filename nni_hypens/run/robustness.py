@@ -18,6 +18,7 @@ from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, com
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.uncertainty import entropy_split, ood_auroc, ood_scores
+from nni_hypens.utils.ranges import known_range, training_range
 from nni_hypens.utils.seeds import Purpose, seed_words
 
 STEPS = len(CORRUPTIONS) * len(SEVERITIES)
@@ -49,15 +50,16 @@ class Bench:
         labels = data.labels("test")
         rows = stratified_subset(labels, min(images, len(labels)), seed_words(seed, Purpose.STRESS_IMAGES))
         self.labels = labels[rows]
-        raw = cast(Any, data).raw("test", rows).astype(np.float32) / data.input_spec["scale"]
-        # [0, 1] for ordinary images; data that was standardised before has another range
-        self.low, self.high = min(0.0, float(raw.min())), max(1.0, float(raw.max()))
+        raw = cast(Any, data).raw("test", rows).astype(np.float32)
+        low, high = known_range(data.input_spec) or training_range(raw)
+        # Test images may leave the range a little, which [0, 1] must not cut off.
+        self.low, self.high = min(low, float(raw.min())), max(high, float(raw.max()))
         unit = ((raw - self.low) / (self.high - self.low)).clip(0, 1)
         self.images = torch.from_numpy(np.ascontiguousarray(unit.transpose(0, 3, 1, 2)))
 
     def members(self, images: torch.Tensor) -> np.ndarray:
         """Probabilities of each member, `M x N x C` float64, for `N x C_in x H x W` images in [0, 1]."""
-        raw = (images * (self.high - self.low) + self.low) * self.ensemble.info.input_spec["scale"]
+        raw = images * (self.high - self.low) + self.low
         return self.ensemble.predict_members(raw.permute(0, 2, 3, 1).numpy()).astype(np.float64)
 
     def models(self, members: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import warnings
 from typing import Any, cast
 
 import nni
@@ -12,7 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
-from nni_hypens.errors import printable
+from nni_hypens.errors import InputWarning, printable
 
 
 class Progress:
@@ -97,6 +98,20 @@ class _BesideBars(logging.Handler):
         text = re.sub(r"\$\{\w+\}", "", record.getMessage())  # NNI's placeholders for colours, such as ${GREEN}
         lines = "\n".join(map(printable, text.splitlines()))
         tqdm.write(f"{record.levelname.lower()}: {lines}", file=sys.stderr)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    if issubclass(category, InputWarning):
+        tqdm.write(f"warning: {printable(str(message))}", file=sys.stderr)
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+def warnings_beside_progress() -> None:
+    """Print warnings about input as one line on standard error, above the bar, without the place in the code."""
+    warnings.showwarning = _show_warning
 
 
 def logs_beside_progress() -> None:

@@ -19,9 +19,12 @@ import pytorch_lightning as pl
 import torch
 from hypothesis import given, settings, strategies as st
 from nni.nas.evaluator.pytorch import Classification
+from PIL import Image
 
 from nni_hypens.data.module import ImageData
-from nni_hypens.errors import InputError
+from nni_hypens.ensemble.predict import read_images
+from nni_hypens.errors import InputError, InputWarning
+from nni_hypens.utils.images import normalise
 from tests.support.loaded import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,14 +194,12 @@ def test_statistics_do_not_see_validation_images(tmp_path: Path, arrays: dict[st
     assert ImageData(save(tmp_path, **arrays)).input_spec == spec
 
 
-def test_float_images_are_not_rescaled_and_constant_channels_become_zero(
-    tmp_path: Path, arrays: dict[str, np.ndarray]
-) -> None:
+def test_constant_channels_become_zero(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
     for key in ("x_train", "x_test"):
         arrays[key] = arrays[key] / 7
         arrays[key][..., 1] = 0.1
     data = ImageData(save(tmp_path, **arrays))
-    assert data.input_spec["scale"] == 1.0 and data.input_spec["std"][1] == 1.0
+    assert data.input_spec["range"] == [0.0, 255 / 7] and data.input_spec["std"][1] == 1.0
     images, _ = next(iter(data.val_dataloader()))
     assert images[:, 1].abs().max() < 1e-6 and images[:, 0].std() > 0.5
 
@@ -220,6 +221,72 @@ def test_describe_is_json(npz: str) -> None:
     assert text["sizes"] == {"train": 48, "validation": 12, "test": None}
     data.check()
     assert data.describe()["sizes"]["test"] == 30
+
+
+# -- the range of values ---------------------------------------------------------------------------------------------
+
+SCALES: dict[str, Any] = {
+    "uint8": lambda x: x,
+    "uint16": lambda x: x.astype(np.uint16) * 257,
+    "int64": lambda x: x.astype(np.int64),
+    "float32 0..255": lambda x: x.astype(np.float32),
+    "float 0..16": lambda x: x / 255 * 16,
+    "float -1..1": lambda x: x / 127.5 - 1,
+    "float 0..1": lambda x: x / 255,
+    "standardised": lambda x: (x - 120.0) / 60,
+}
+
+
+@pytest.mark.parametrize("change", SCALES.values(), ids=SCALES)
+def test_a_picture_of_a_training_image_is_that_image(tmp_path: Path, change: Any) -> None:
+    """To the networks, whatever range the arrays have: `predict` on a PNG sees what training saw."""
+    arrays = make_arrays(channels=3)
+    pixels = arrays["x_train"].copy()
+    pixels[0, 0, 0], pixels[0, 0, 1] = 0, 255
+    arrays |= {"x_train": change(pixels), "x_test": change(arrays["x_test"])}
+    data = ImageData(save(tmp_path, **arrays))
+    row = int(data.indices("validation")[0])
+    Image.fromarray(pixels[row]).save(tmp_path / "a.png")
+    _, found = read_images([tmp_path / "a.png"], data.input_spec)
+    wanted = next(iter(data.val_dataloader()))[0][0]
+    np.testing.assert_allclose(normalise(found, data.input_spec)[0], wanted, atol=1e-4)
+
+
+def test_a_source_may_state_its_range(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    arrays = {key: array // 16 if key[0] == "x" else array for key, array in arrays.items()}
+    data = ImageData(save(tmp_path, **arrays, range=np.array([0, 15])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.check()
+    assert data.input_spec["range"] == [0.0, 15.0]
+    with pytest.warns(InputWarning, match="values from 0 to 15 of type uint8 count as nearly black, as white is 255"):
+        ImageData(save(tmp_path, **arrays)).prepare()
+    with pytest.raises(InputError, match=r"data.range: got \[3, 1\]; expected \[low, high\]"):
+        ImageData(save(tmp_path, **arrays, range=np.array([3, 1]))).prepare()
+    with pytest.raises(InputError, match=r"data.x_train: got values from 0 to 15; expected values in 0..1"):
+        ImageData(save(tmp_path, **arrays, range=np.array([0, 1]))).prepare()
+
+
+@pytest.mark.parametrize(
+    "train, test, text",
+    [
+        (1, 1 / 255, "data.x_test: got values from 0 to 1; expected values like those of x_train, 0 to 255"),
+        (1 / 255, 1, r"data.x_test: got values from 0 to 255; expected values in 0..1, the range"),
+    ],
+)
+def test_test_images_of_another_range(
+    tmp_path: Path, arrays: dict[str, np.ndarray], train: float, test: float, text: str
+) -> None:
+    arrays |= {"x_train": arrays["x_train"] * train, "x_test": arrays["x_test"] * test}
+    with pytest.raises(InputError, match=text):
+        ImageData(save(tmp_path, **arrays)).check()
+
+
+def test_identical_images_are_named(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    arrays["x_test"][:] = arrays["x_test"][0]
+    with pytest.warns(InputWarning, match="data.x_test: all 30 images are identical") as caught:
+        ImageData(save(tmp_path, **arrays)).check()
+    assert len(caught) == 1
 
 
 # -- the test arrays stay closed ------------------------------------------------------------------------------------

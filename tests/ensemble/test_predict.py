@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from nni_hypens.cli import main as cli
 from nni_hypens.ensemble import export as export_module
 from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.errors import InputWarning
 from tests.support.deployed import random_ensemble
 
 pytest.importorskip("onnx")
@@ -79,6 +81,24 @@ def test_table_and_resize(folder: Path, capsys) -> None:
     error = refused(capsys, "predict", folder, folder / "large.png")
     assert "large.png of 10 x 20; expected 8 x 8 (height x width), or --resize" in error
     assert len(answers(capsys, folder, folder / "large.png", "--resize")) == 1
+
+
+def test_values_far_from_the_training_images_are_refused(folder: Path, tmp_path: Path, capsys) -> None:
+    """By every model, for arrays; 16-bit pictures are rescaled, not cut off."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    np.save(tmp_path / "deep.npy", pixels.astype(np.uint16) * 257)
+    np.save(tmp_path / "unit.npy", pixels / 255)
+    np.save(tmp_path / "eight.npy", pixels)
+    Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for model in (folder, folder / "ensemble/model.onnx", folder / "plain.onnx"):
+        error = refused(capsys, "predict", model, tmp_path / "deep.npy")
+        assert "deep.npy with values from" in error and "expected values in 0..255, the range of the training" in error
+    rows = answers(capsys, folder, tmp_path / "eight.npy", tmp_path / "deep.png")
+    assert rows[0]["probabilities"] == pytest.approx(rows[1]["probabilities"], abs=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", InputWarning)
+        assert cli.main(["predict", str(folder), str(tmp_path / "unit.npy")]) == 0
+    assert "unit.npy with values from" in (error := capsys.readouterr().err) and len(error.splitlines()) == 1
 
 
 def test_bad_input(folder: Path, tmp_path: Path, capsys) -> None:

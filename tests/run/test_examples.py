@@ -85,7 +85,7 @@ def test_data_without_raw_images_have_no_pictures() -> None:
 @pytest.mark.parametrize(("channels", "shape"), [(1, (9, 8)), (2, (9, 8)), (3, (9, 8, 3)), (4, (9, 8, 3)), (5, (9, 8))])
 def test_channels(channels: int, shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 9, 8, channels)).astype(np.uint8)
-    pixels = decoded(as_pngs(images, 255.0)[1])
+    pixels = decoded(as_pngs(images, 0.0, 255.0)[1])
     assert pixels.shape == shape
     if channels in (1, 3):
         np.testing.assert_array_equal(pixels, images[1].squeeze())
@@ -94,7 +94,7 @@ def test_channels(channels: int, shape: tuple[int, ...]) -> None:
 def test_range_and_size() -> None:
     images = np.zeros((2, 200, 100, 1), dtype=np.float32)
     images[0], images[1] = -2.0, 2.0  # somebody's own range, stretched for all images alike
-    dark, bright = map(decoded, as_pngs(images, 1.0))
+    dark, bright = map(decoded, as_pngs(images, 0.0, 1.0))
     assert dark.shape == (MAX_SIDE, MAX_SIDE // 2) and dark.max() == 0 and bright.min() == 255
-    assert decoded(as_pngs(np.full((1, 8, 8, 1), 0.5), 1.0)[0]).max() in (127, 128)
-    assert as_pngs(images[:0], 1.0) == []
+    assert decoded(as_pngs(np.full((1, 8, 8, 1), 0.5), 0.0, 1.0)[0]).max() in (127, 128)
+    assert as_pngs(images[:0], 0.0, 1.0) == []

@@ -5,6 +5,10 @@ from .calibration import (
     combine as combine,
     fit_temperature as fit_temperature,
 )
+from .conformal import (
+    Conformal as Conformal,
+    fit_conformal as fit_conformal,
+)
 from .export import (
     Exported as Exported,
     export_ensemble as export_ensemble,

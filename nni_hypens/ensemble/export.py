@@ -191,7 +191,8 @@ def describe(ensemble: Ensemble, preprocess: bool) -> dict[str, Any]:
 
     Returns:
         `format_version`, `class_names`, `input` (the input spec), `input_layout` ("NHWC" or "NCHW"), `input_values`
-        ("raw" or "normalised"), `members` (ids), `weights`, `temperature`, `versions`.
+        ("raw" or "normalised"), `members` (ids), `weights`, `temperature`, `versions`,
+        and `conformal`, what prediction sets need, if the ensemble has it.
     """
     return {
         "format_version": EXPORT_VERSION,
@@ -203,6 +204,7 @@ def describe(ensemble: Ensemble, preprocess: bool) -> dict[str, Any]:
         "weights": ensemble.weights.tolist(),
         "temperature": ensemble.temperature.tolist(),
         "versions": installed_versions(),
+        **({} if ensemble.info.conformal is None else {"conformal": ensemble.info.conformal.to_json()}),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nni_hypens.ensemble.conformal import Conformal
 from nni_hypens.ensemble.folder import PLAIN_NAME, SPACE_TYPES, check_input_spec
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import brief, require
@@ -24,6 +25,7 @@ class EnsembleInfo:
             number per channel, of scaled values), and `range` (`[low, high]`, the raw values of black and white in
             training images). Without `range`, it is `0..scale`, or unknown if `scale` is 1.
         space: `class` ("module:Class") and `args` (its keyword arguments).
+        conformal: What prediction sets need, from `fit_conformal`; None for an ensemble without them.
 
     Examples:
         >>> info = EnsembleInfo(
@@ -42,6 +44,7 @@ class EnsembleInfo:
     labels: list[str]
     input_spec: dict[str, Any]
     space: dict[str, Any]
+    conformal: Conformal | None = None
 
     def check(self, members: int) -> None:
         """Check every field.

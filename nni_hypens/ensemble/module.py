@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from nni_hypens.ensemble.calibration import check_temperature
+from nni_hypens.ensemble.conformal import read_conformal
 from nni_hypens.ensemble.folder import (
     FORMAT_VERSION,
     INDEX_FILE,
@@ -232,6 +233,8 @@ class Ensemble(nn.Module):
             "input": encode(info.input_spec),
             "space": {"class": info.space["class"], "args": encode(info.space["args"])},
             "versions": installed_versions(),
+            # Programs that do not know prediction sets pass over this key.
+            **({} if info.conformal is None else {"conformal": info.conformal.to_json()}),
         }
 
     @classmethod
@@ -261,6 +264,7 @@ class Ensemble(nn.Module):
             labels=index["labels"],
             input_spec=index["input"],
             space=index["space"],
+            conformal=read_conformal(index.get("conformal"), INDEX_FILE),
         )
         info.check(len(entries))
         build = space if space is not None else trusted_class(info.space["class"])

@@ -20,6 +20,7 @@ from .scores import (
     nll_of_each as nll_of_each,
     reliability as reliability,
     summary as summary,
+    top_k as top_k,
 )
 from .statistics import (
     image_scores as image_scores,

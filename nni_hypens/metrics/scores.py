@@ -1,4 +1,4 @@
-"""Scores of predicted probabilities: accuracy, NLL, Brier score, ECE and AURC.
+"""Scores of predicted probabilities: accuracy, top-k accuracy, NLL, Brier score, ECE and AURC.
 
 Pure functions of numpy arrays. torchmetrics computes what it has (accuracy, calibration error); the rest is written
 out here with its formula. `N` is the number of examples, `C` of classes, `P` of networks.
@@ -15,6 +15,9 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, FloatArray, IntArray, check_predictions
 from nni_hypens.utils.checks import check_whole
+
+TOP_K = 5
+"""The largest k of the top-k accuracies that results carry."""
 
 
 class Reliability(NamedTuple):
@@ -49,6 +52,33 @@ def accuracy(probs: ArrayLike, labels: ArrayLike) -> float:
         0.5
     """
     return _accuracy(*check_predictions(probs, labels))
+
+
+def top_k(probs: ArrayLike, labels: ArrayLike, largest: int = TOP_K) -> dict[str, float]:
+    """Top-k accuracy: share of examples whose label is among the k most probable classes.
+
+    Of classes with equal probability the first counts as more probable, so that k = 1 is `accuracy`.
+
+    Args:
+        probs: `N x C` probabilities.
+        labels: `N` integers in 0..C-1.
+        largest: Largest k, at least 2.
+
+    Returns:
+        `top_k_2` and so on, up to `largest` or C - 1, as all labels are among C classes; empty for two classes.
+
+    Raises:
+        InputError: If an argument is not of that form.
+
+    Examples:
+        >>> top_k([[0.5, 0.3, 0.1, 0.1], [0.5, 0.1, 0.3, 0.1]], [1, 1])
+        {'top_k_2': 0.5, 'top_k_3': 1.0}
+    """
+    p, y = check_predictions(probs, labels)
+    check_whole("largest", largest, 2)
+    own = p[np.arange(len(y)), y][:, None]
+    before = ((p > own) | ((p == own) & (np.arange(p.shape[1]) < y[:, None]))).sum(axis=1)
+    return {f"top_k_{k}": float((before < k).mean()) for k in range(2, min(largest, p.shape[1] - 1) + 1)}
 
 
 def nll(probs: ArrayLike, labels: ArrayLike) -> float:

@@ -17,6 +17,7 @@ from nni_hypens.ensemble.calibration import (
     combine,
     fit_temperature,
 )
+from nni_hypens.ensemble.conformal import SCORE, fit_conformal, measure
 from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.metrics import uncertainty
 from nni_hypens.metrics.diversity import contributions
@@ -85,6 +86,10 @@ def evaluate_pool(
         "members": _members(pool, validation_labels, test_labels, members, candidates, own),
         "candidates": [_candidate(one, trials.get(one.id), pool, ids, test_labels) for one in candidates],
         "ranking": supernet_ranking(candidates, validation_nll),
+        "top_k": _top_k(models, test_labels),
+        "prediction_sets": _prediction_sets(
+            combine(validation, weights, temperatures), validation_labels, calibrated, test_labels
+        ),
         "diversity": _diversity(test, test_labels, [by_id[name].shared_edges for name in ids]),
         "reliability": {
             "ensemble": _reliability(calibrated, test_labels),
@@ -162,6 +167,20 @@ def _variants(
             }
         )
     return rows
+
+
+def _top_k(models: dict[str, np.ndarray], labels: np.ndarray) -> list[dict[str, Any]]:
+    """Top-k accuracy of each model; nothing for two classes."""
+    rows = {name: metrics.top_k(probs, labels) for name, probs in models.items()}
+    return [{"name": name, **found} for name, found in rows.items() if found]
+
+
+def _prediction_sets(
+    validation: np.ndarray, validation_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
+) -> dict[str, Any]:
+    """The prediction sets of the ensemble, fitted as the select stage has, and what they hold on test data."""
+    fitted = fit_conformal(validation, validation_labels)
+    return {"score": SCORE, "images": fitted.images, "rows": measure(fitted, test, test_labels)}
 
 
 def _diversity(test: np.ndarray, labels: np.ndarray, shared_edges: list[int | None]) -> dict[str, Any]:

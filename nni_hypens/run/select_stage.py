@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nni_hypens.ensemble.calibration import Temperatures, calibrate
+from nni_hypens.ensemble.calibration import Temperatures, calibrate, combine
+from nni_hypens.ensemble.conformal import Conformal, fit_conformal
 from nni_hypens.ensemble.info import EnsembleInfo
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
@@ -22,7 +23,9 @@ from nni_hypens.utils.tensors import read_tensors
 
 
 def select_stage(plan: Plan, folder: RunFolder) -> None:
-    """Choose members among the trained candidates, fit temperatures, save the ensemble; ``ensemble.json`` comes last.
+    """Choose members among the trained candidates, fit temperatures and prediction sets, and save the ensemble.
+
+    ``ensemble.json`` comes last.
 
     Args:
         plan: What the run does.
@@ -46,9 +49,11 @@ def select_stage(plan: Plan, folder: RunFolder) -> None:
     options = {"size": plan.settings.members, **plan.selection_options}
     trials = [folder.metrics(name) or {} for name in ids]
     chosen = choose(plan.settings.selection, probabilities, labels, trials, plan.limits, **options)
-    temperatures = calibrate(plan.settings.calibration, probabilities[list(chosen.members)], chosen.weights, labels)
+    members = probabilities[list(chosen.members)]
+    temperatures = calibrate(plan.settings.calibration, members, chosen.weights, labels)
+    conformal = fit_conformal(combine(members, chosen.weights, temperatures), labels)
     names, weights = [ids[index] for index in chosen.members], chosen.weights.tolist()
-    ensemble = build_ensemble(plan, folder, names, weights, temperatures)
+    ensemble = build_ensemble(plan, folder, names, weights, temperatures, conformal)
     objective = _name(options.get("objective", "nll"))
     write_json(
         folder.selection,
@@ -68,7 +73,12 @@ def select_stage(plan: Plan, folder: RunFolder) -> None:
 
 
 def build_ensemble(
-    plan: Plan, folder: RunFolder, names: Sequence[str], weights: Sequence[float], temperatures: Temperatures
+    plan: Plan,
+    folder: RunFolder,
+    names: Sequence[str],
+    weights: Sequence[float],
+    temperatures: Temperatures,
+    conformal: Conformal,
 ) -> Ensemble:
     """The ensemble of trained candidates.
 
@@ -78,6 +88,7 @@ def build_ensemble(
         names: Ids of the members.
         weights: Weight of each.
         temperatures: Of the ensemble and its members.
+        conformal: What prediction sets need.
     """
     by_id = {candidate.id: candidate for candidate in folder.read_candidates()}
     members = [by_id[name] for name in names]
@@ -89,6 +100,7 @@ def build_ensemble(
         labels=list(plan.data.class_names),
         input_spec=plan.data.input_spec,
         space=describe_space(plan.space),
+        conformal=conformal,
     )
     networks = [_trained_network(plan, folder, member) for member in members]
     return Ensemble(networks, list(weights), temperatures.ensemble, info=info, member_temperatures=temperatures.members)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, combine, fit_temperature
+from nni_hypens.ensemble.conformal import fit_conformal
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from tests.support.tiny_ensemble import TinySpace, make
@@ -221,6 +222,23 @@ def test_the_index_is_the_contract(saved: Path) -> None:
     assert sorted(path.name for path in saved.iterdir()) == ["ensemble.json"] + [
         f"member-c{i}.safetensors" for i in range(3)
     ]
+
+
+def test_prediction_sets_are_kept_in_the_index(tmp_path: Path, images: np.ndarray) -> None:
+    """No data is needed later; an ensemble without them, as earlier versions wrote, still loads."""
+    ensemble = make()
+    ensemble.save(tmp_path)
+    assert "conformal" not in json.loads((tmp_path / "ensemble.json").read_text())
+    assert Ensemble.load(tmp_path, space=TinySpace).info.conformal is None
+    ensemble.info.conformal = fit_conformal(ensemble.predict(images), np.arange(len(images)) % 3)
+    ensemble.save(tmp_path)
+    loaded = Ensemble.load(tmp_path, space=TinySpace)
+    assert loaded.info.conformal == ensemble.info.conformal and loaded.info.conformal.images == len(images)
+    index = json.loads((tmp_path / "ensemble.json").read_text())
+    index["conformal"]["probabilities"][0] = 2
+    (tmp_path / "ensemble.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="^ensemble.json.conformal.probabilities: got"):
+        Ensemble.load(tmp_path, space=TinySpace)
 
 
 def test_json_keeps_every_kind_of_choice(tmp_path: Path) -> None:

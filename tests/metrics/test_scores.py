@@ -66,6 +66,20 @@ def test_extremes_are_hand_worked() -> None:
     assert metrics.ece(wrong, labels) == pytest.approx(1.0)
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), c=st.integers(2, 8))
+def test_top_k_matches_a_plain_sort(seed: int, n: int, c: int) -> None:
+    """Ranks of a stable sort, with ties, which coarse probabilities have."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 4, (n, c))
+    probs, labels = counts / counts.sum(1, keepdims=True), rng.integers(0, c, n)
+    ranks = [sorted(range(c), key=lambda k: -row[k]).index(label) for row, label in zip(counts, labels, strict=True)]
+    wanted = {f"top_k_{k}": np.mean([rank < k for rank in ranks]) for k in range(2, min(5, c - 1) + 1)}
+    assert metrics.top_k(probs, labels) == pytest.approx(wanted)
+    assert np.mean([rank < 1 for rank in ranks]) == pytest.approx(metrics.accuracy(probs, labels))
+    assert list(metrics.top_k(probs, labels, largest=2)) == (["top_k_2"] if c > 2 else [])
+
+
 def test_rounding_above_one_is_not_taken_for_logits() -> None:
     probs = np.array([[1.0000002, 0.0], [0.0, 1.0]], dtype=np.float32)
     assert metrics.ece(probs, np.array([0, 1])) == pytest.approx(0.0, abs=1e-6)
@@ -122,7 +136,8 @@ LABELS = np.array([0, 1, 0])
     ],
 )
 @pytest.mark.parametrize(
-    "function", [metrics.accuracy, metrics.nll, metrics.ece, metrics.brier, metrics.summary, metrics.reliability]
+    "function",
+    [metrics.accuracy, metrics.nll, metrics.ece, metrics.brier, metrics.summary, metrics.reliability, metrics.top_k],
 )
 def test_bad_input_is_named(function, probs, labels, message: str) -> None:
     with pytest.raises(InputError, match=message):

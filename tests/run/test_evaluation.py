@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, fit_temperature
+from nni_hypens.ensemble.conformal import fit_conformal, measure
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.evaluation import evaluate_pool
 
@@ -57,6 +58,7 @@ def test_every_number_is_what_it_says() -> None:
         (pool["c01"][1].argmax(1) != pool["c03"][1].argmax(1)).mean()
     )
     assert results["diversity"]["base_shared_edges"] == [1, 3]
+    assert results["top_k"][0] == {"name": "ensemble", "top_k_2": metrics.top_k(average, test)["top_k_2"]}
     assert results["uncertainty"]["rows"][0]["count"] == 40
     assert [row["count"] for row in results["uncertainty"]["rows"][1:]] == [
         round(results["ensemble"]["accuracy"] * 40), 40 - round(results["ensemble"]["accuracy"] * 40)
@@ -64,6 +66,18 @@ def test_every_number_is_what_it_says() -> None:
     failed = results["candidates"][-1]
     assert failed["status"] == "failed" and failed["error"] == "killed" and "test" not in failed
     assert [row["is_member"] for row in results["candidates"][:-1]] == [False, True, False, True]
+
+
+def test_prediction_sets_are_fitted_on_validation_data_and_measured_on_test_data() -> None:
+    pool, validation, test, records, trials = make()
+    found = evaluate_pool(pool, validation, test, [("c01", 0.75), ("c03", 0.25)], 1.7, records, trials)
+    fitted_on, measured_on = (
+        apply_temperature(0.75 * pool["c01"][part] + 0.25 * pool["c03"][part], 1.7) for part in (0, 1)
+    )
+    wanted = measure(fit_conformal(fitted_on, validation), measured_on, test)
+    assert found["prediction_sets"] == {"score": "lac", "images": 30, "rows": wanted} and len(wanted) == 3
+    other = evaluate_pool(pool, (validation + 1) % 3, test, [("c01", 1.0)], 1.0, records, trials)["prediction_sets"]
+    assert [row["threshold"] for row in other["rows"]] != [row["threshold"] for row in wanted]
 
 
 def test_a_stopped_candidate_is_said_to_be_one() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from nni_hypens import InputError, metrics
-from nni_hypens.ensemble.calibration import Temperatures, fit_temperature
+from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, fit_temperature
+from nni_hypens.ensemble.conformal import Conformal, fit_conformal
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.select_stage import select_stage
@@ -35,9 +36,14 @@ def stage(
         write_json(folder.candidate(name).metrics, {"status": "trained", **costs})
 
     def build(
-        plan: Any, folder: RunFolder, members: list[str], weights: list[float], temperatures: Temperatures
+        plan: Any,
+        folder: RunFolder,
+        members: list[str],
+        weights: list[float],
+        temperatures: Temperatures,
+        conformal: Conformal,
     ) -> SimpleNamespace:
-        made.update(members=members, weights=weights, temperature=temperatures.ensemble)
+        made.update(members=members, weights=weights, temperature=temperatures.ensemble, conformal=conformal)
         return SimpleNamespace(save=lambda folder: made.update(folder=folder))
 
     plan: Any = SimpleNamespace(
@@ -65,6 +71,8 @@ def test_every_method_and_objective(tmp_path: Path, method: str, objective: str)
     assert made["members"] == [f"c{i}" for i in chosen.members] and made["weights"] == chosen.weights.tolist()
     average = np.tensordot(chosen.weights, probs[list(chosen.members)], axes=1)
     assert made["temperature"] == fit_temperature(average, labels)
+    calibrated = apply_temperature(average, made["temperature"])  # prediction sets are of what the ensemble says
+    assert made["conformal"] == fit_conformal(calibrated, labels) != fit_conformal(average, labels)
     written = json.loads((tmp_path / "ensemble" / "selection.json").read_text())
     assert written["method"] == method and written["objective"] == objective
     assert written["weights"] == chosen.weights.tolist() and written["members"] == made["members"]

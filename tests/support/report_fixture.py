@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from nni_hypens.ensemble.conformal import fit_conformal, measure
+from nni_hypens.metrics.scores import top_k
 from nni_hypens.metrics.statistics import image_scores, paired_intervals
 from nni_hypens.run.examples import collect_examples
 
@@ -194,6 +196,9 @@ def make_run_folder(
                      "shared_edges": row["shared_edges"], "validation_nll": row["validation"]["nll"],
                      **_contribution(index, len(chosen) == 1)} for index, row in enumerate(chosen)],
         "candidates": rows,
+        "top_k": [{"name": name, **top_k(probs, truth)} for name, probs in models.items()],
+        "prediction_sets": {"score": "lac", "images": _N_VALIDATION,
+                            "rows": measure(fit_conformal(sharp, truth), sharp, truth)},
         "diversity": {"disagreement": float(np.mean(off)) if off else 0.0, "pairwise": pairwise,
                       "oracle_accuracy": float((stack.argmax(2) == truth).any(0).mean()),
                       "base_shared_edges": [row["shared_edges"] for row in chosen]},

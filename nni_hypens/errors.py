@@ -20,6 +20,9 @@ _REMEDIES = {
     errno.ENOMEM: "free some memory, or choose smaller batches",
 }
 
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
+"""Characters without a width that Persian words and emoji need; Python does not call them printable."""
+
 
 class InputError(ValueError):
     """Bad user input, found before any long work.
@@ -34,7 +37,7 @@ class InputError(ValueError):
         self.field = field
         self.got = got
         self.expected = expected
-        super().__init__(printable(f"{field}: got {got}; expected {expected}"))
+        super().__init__(one_line(f"{field}: got {got}; expected {expected}"))
 
 
 class InputWarning(UserWarning):
@@ -55,17 +58,34 @@ class CommandError(RuntimeError):
 
 
 def printable(text: object) -> str:
-    r"""Text in one line that no terminal or page takes for a command, and that UTF-8 can hold.
+    r"""Text that no terminal or page takes for a command, and that UTF-8 can hold.
 
-    White space of any kind becomes one space. Control characters (such as the escape that begins a terminal's
-    commands), marks that change the direction of writing, and lone surrogates become their Python escapes.
+    White space becomes a space. Control characters (such as the escape that begins a terminal's commands), marks that
+    change the direction of writing, and lone surrogates become their Python escapes.
 
     Examples:
-        >>> print(printable("a\n  b \x1b[2J \ud800"))
+        >>> print(printable("a\tb \x1b[2J \ud800"))
         a b \x1b[2J \ud800
     """
-    line = " ".join(str(text).split())
-    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    shown = str(text)
+    if is_printable(shown):
+        return shown
+    return "".join(c if is_printable(c) else " " if c.isspace() else ascii(c)[1:-1] for c in shown)
+
+
+def is_printable(text: str) -> bool:
+    """Whether `printable` leaves a text as it is."""
+    return text.translate(_JOINERS).isprintable()
+
+
+def one_line(text: object) -> str:
+    r"""`printable` in one line, with one space for white space of any length.
+
+    Examples:
+        >>> one_line("\na\n  b")
+        'a b'
+    """
+    return " ".join(printable(text).split())
 
 
 def reason(error: BaseException, limit: int = 200) -> str:
@@ -80,7 +100,7 @@ def reason(error: BaseException, limit: int = 200) -> str:
         ('no table of this name', 'KeyError')
     """
     try:
-        text = printable(str(error))
+        text = one_line(error)
     except Exception:  # the exception's own code runs here
         text = ""
     text = text or type(error).__name__
@@ -119,7 +139,7 @@ def explain(error: BaseException, goes_on: str = "") -> str:
         what = reason(error, 500) if ours else raised(error, 500)
         remedy = "" if os.environ.get(TRACEBACK) else f"{TRACEBACK}=1 shows the traceback"
     kept = f"finished work is kept; continue with: {goes_on}" if goes_on else ""
-    return printable("; ".join(part for part in (what, remedy, kept) if part))
+    return one_line("; ".join(part for part in (what, remedy, kept) if part))
 
 
 def whole_traceback(error: BaseException) -> str:
@@ -131,4 +151,4 @@ def whole_traceback(error: BaseException) -> str:
         earlier.__suppress_context__ = False
         earlier = earlier.__cause__ or earlier.__context__
     lines = "".join(traceback.format_exception(error)).splitlines()
-    return "".join(f"{line[: len(line) - len(line.lstrip(' '))]}{printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)

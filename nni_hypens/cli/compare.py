@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.cli.loading import find_user_modules, load_libraries
+from nni_hypens.cli.output import show
 from nni_hypens.cli.settings import absolute, add_settings, settings_of
 from nni_hypens.errors import InputError
 from nni_hypens.run.settings import Settings
@@ -102,8 +103,8 @@ def run_command(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(results.to_json(orient="records"))
         return
-    print(text_tables(results, arguments.ours))
-    print(f"results: {arguments.out / 'results.csv'}\npage:    {page}")
+    show(text_tables(results, arguments.ours))
+    show(f"results: {arguments.out / 'results.csv'}\npage:    {page}")
 
 
 def settings_and_data(arguments: argparse.Namespace) -> tuple[Settings, list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -25,6 +24,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from nni_hypens.cli.output import show, show_json
 from nni_hypens.errors import raised
 
 OK, NOTE, FAILS = "ok", "note", "FAILS"
@@ -78,9 +78,9 @@ def examine_machine(arguments: argparse.Namespace) -> int:
     works = abilities(checks)
     if arguments.json:
         summary = {"ok": works["default run"], "seconds": round(time.monotonic() - begun, 2), "versions": versions()}
-        print(json.dumps({**summary, "checks": [asdict(check) for check in checks], "works": works}))
+        show_json({**summary, "checks": [asdict(check) for check in checks], "works": works})
     else:
-        print(table(checks, works))
+        show(table(checks, works))
     return 0 if works["default run"] else 1
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nni_hypens.cli.loading import find_user_modules, load_libraries
-from nni_hypens.errors import InputError
+from nni_hypens.cli.output import show, show_json
+from nni_hypens.errors import InputError, printable
 from nni_hypens.utils.files import check_place
 
 COMMANDS = ("export", "predict")
@@ -49,13 +49,16 @@ def add_commands(commands: Any) -> None:
         "predict",
         help="predict images with an ensemble",
         description="Labels, probabilities and uncertainty in nats: entropy, and `epistemic`, the disagreement of the "
-        "members before any temperature. Open a PT2 file only if you trust who wrote it.",
+        "members before any temperature. A PT2 file can run code when it is opened, so it needs --trust-pt2.",
         examples=PREDICT_EXAMPLES,
     )
     predict_parser.add_argument(
         "model", type=Path, metavar="MODEL", help="run folder, ensemble's folder, .onnx or .pt2"
     )
     predict_parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, .npy or .npz")
+    predict_parser.add_argument(
+        "--trust-pt2", action="store_true", help="open a PT2 file, though it can run code: you trust who wrote it"
+    )
     predict_parser.add_argument("--resize", action="store_true", help="resize image files of another size")
     export_parser.set_defaults(call=export)
     predict_parser.set_defaults(call=predict)
@@ -112,10 +115,10 @@ def export(arguments: argparse.Namespace) -> None:
     made = export_ensemble(Ensemble.load(folder, space=space), path, arguments.format, arguments.preprocess)
     size = path.stat().st_size
     if arguments.json:
-        print(json.dumps({"path": str(path), "bytes": size, "folded": made.folded, "difference": made.difference}))
+        show_json({"path": str(path), "bytes": size, "folded": made.folded, "difference": made.difference})
         return
     checked = "not run, as onnxruntime is missing" if made.difference is None else f"{made.difference:.1e}"
-    print(f"{path}: {size / 2**20:.1f} MB, {made.folded} BatchNorms folded; difference from the ensemble: {checked}")
+    show(f"{path}: {size / 2**20:.1f} MB, {made.folded} BatchNorms folded; difference from the ensemble: {checked}")
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -127,10 +130,13 @@ def predict(arguments: argparse.Namespace) -> None:
     space = load_space(arguments.space)
     from nni_hypens.ensemble.predict import open_model, read_images
 
-    model = open_model(arguments.model, space)
+    model = open_model(arguments.model, space, arguments.trust_pt2)
     names, images = read_images(arguments.images, model.input_spec, arguments.resize)
     rows = model.rows(names, images)
-    print(json.dumps(rows) if arguments.json else table(rows))
+    if arguments.json:
+        show_json(rows)
+    else:
+        show(table(rows))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -140,7 +146,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [header]
     for row in rows:
         numbers = [row[name] for name in header[2:]]
-        lines.append([row["image"], row["label"], *(f"{number:.4f}" for number in numbers)])
+        lines.append([printable(row["image"]), printable(row["label"]), *(f"{number:.4f}" for number in numbers)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     pad = [str.ljust, str.ljust, *[str.rjust] * (len(header) - 2)]
     return "\n".join("  ".join(pad[i](line[i], widths[i]) for i in range(len(header))).rstrip() for line in lines)

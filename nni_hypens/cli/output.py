@@ -5,8 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.utils.files import read_json
+from nni_hypens.errors import printable
+from nni_hypens.utils.files import json_text, read_json
 from nni_hypens.utils.run_files import RunFiles
+
+
+def show(text: str) -> None:
+    """Print a text of several lines. Names in it may come from anybody's files, so a terminal must not obey them."""
+    print("\n".join(map(printable, text.split("\n"))))
+
+
+def show_json(content: Any) -> None:
+    """Print standard JSON in one line."""
+    print(json_text(content))
 
 
 def summary_table(results: dict[str, Any]) -> str:
@@ -95,7 +106,7 @@ _SUMMARIES = {
 
 def _table(head: Any, rows: list[list[Any]]) -> str:
     """Columns for the terminal: the first to the left, the others to the right."""
-    lines = [list(map(str, head)), *([_cell(value) for value in row] for row in rows)]
+    lines = [list(map(printable, head)), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     widths[0] += 1
     pad = [str.ljust, *[str.rjust] * (len(widths) - 1)]
@@ -103,4 +114,4 @@ def _table(head: Any, rows: list[list[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else printable(value)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from nni_hypens.errors import printable
+from nni_hypens.errors import one_line
 from nni_hypens.utils.checks import nearest
 
 EXIT_INPUT = 2
@@ -90,7 +90,7 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             names = [name for name in self.commands if name not in self.hidden]
             message = f"command: got {wrong[1]!r}; expected one of {', '.join(names)}{nearest(wrong[1], names)}"
-        self.exit(EXIT_INPUT, f"{self.prog}: {printable(message)}\n")
+        self.exit(EXIT_INPUT, f"{self.prog}: {one_line(message)}\n")
 
     def short_help(self) -> str:
         """The help without the examples."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from itertools import count
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.cli.loading import find_user_modules, load_libraries
-from nni_hypens.cli.output import stage_summary, summary_table
+from nni_hypens.cli.output import show, show_json, stage_summary, summary_table
 from nni_hypens.cli.settings import (
     add_runtime,
     add_settings,
@@ -21,6 +20,7 @@ from nni_hypens.cli.settings import (
     settings_text,
     with_absolute_paths,
 )
+from nni_hypens.errors import printable
 from nni_hypens.run.settings import Settings
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.checks import check_range
@@ -110,7 +110,7 @@ def run_all(arguments: argparse.Namespace) -> None:
     run = make_run(arguments)
     if run is None:
         results = read_json(RunFiles(arguments.out).results)  # fail before the message if it is unreadable
-        print(f"{arguments.out} is finished; nothing was changed", file=sys.stderr)
+        print(printable(f"{arguments.out} is finished; nothing was changed"), file=sys.stderr)
     else:
         results = run.run()
     show_results(results, arguments.out, arguments.json)
@@ -128,9 +128,9 @@ def run_stage(arguments: argparse.Namespace) -> None:
         getattr(run, arguments.command)(**more)
     found, text = stage_summary(arguments.command, arguments.out)
     if arguments.json:
-        print(json.dumps(found))
+        show_json(found)
     elif not arguments.quiet:
-        print(text)
+        show(text)
 
 
 def make_run(arguments: argparse.Namespace, even_if_finished: bool = False) -> Any:
@@ -189,11 +189,11 @@ def default_folder(settings: Settings, quiet: bool = False) -> Path:
 def show_results(results: dict[str, Any], out: Path, as_json: bool) -> None:
     """Print the results of a finished run: a table for people, or JSON for programs."""
     if as_json:
-        print(json.dumps({"out": str(out), **results}))
+        show_json({"out": str(out), **results})
         return
     print(f"test data, {results['data']['sizes']['test']} images")
-    print(summary_table(results))
-    print(f"report:   {RunFiles(out).report}\nensemble: {RunFiles(out).ensemble}")
+    show(summary_table(results))
+    show(f"report:   {RunFiles(out).report}\nensemble: {RunFiles(out).ensemble}")
 
 
 def search_in_trial(arguments: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ from nni_hypens.data.checks import checksum
 from nni_hypens.data.sources import Source, open_source
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_whole
-from nni_hypens.utils.images import normalise
+from nni_hypens.utils.images import check_normalisation, normalise
 from nni_hypens.utils.ranges import NARROW, check_values, largest, training_range
 from nni_hypens.utils.seeds import Purpose, seed_words
 
@@ -225,6 +225,7 @@ class ImageData(pl.LightningDataModule):
             height, width, channels = (int(size) for size in images.shape[1:])
             spec = {"channels": channels, "height": height, "width": width, "range": [low, high], "scale": scale}
             spec |= {"mean": mean, "std": std}
+            check_normalisation(spec, "data.x_train")
             check_values(images, spec, "data.x_train")
             warn_about_values(images, "train", source.value_range is not None)
             known = source.class_names

@@ -16,6 +16,8 @@ from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_predictions, chec
 from nni_hypens.utils.checks import one_of
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+"""What is fitted."""
+_LEAST, _MOST = 1e-3, 1e3  # what is accepted: float32 can hold ln(1e-12) divided by it
 
 
 class Temperatures(NamedTuple):
@@ -35,7 +37,7 @@ def apply_temperature(probs: ArrayLike, temperature: float) -> NDArray[np.float6
 
     Args:
         probs: `N x C` probabilities.
-        temperature: T > 0; 1 changes nothing.
+        temperature: T in 0.001..1000; 1 changes nothing.
 
     Returns:
         `N x C` probabilities.
@@ -116,13 +118,13 @@ def _log(probs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_temperature(temperature: float) -> None:
-    """Check that a temperature is a finite number above 0.
+    """Check that a temperature is a number in 0.001..1000.
 
     Raises:
         InputError: It is not.
     """
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError("temperature", temperature, "a finite number above 0")
+    if not _LEAST <= temperature <= _MOST:
+        raise InputError("temperature", temperature, f"a number in {_LEAST}..{_MOST:g}")
 
 
 def calibrate(method: str, probs: ArrayLike, weights: ArrayLike, labels: ArrayLike) -> Temperatures:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import json
 import logging
 import math
 import os
@@ -32,7 +31,7 @@ from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.names import FORMATS
 from nni_hypens.ensemble.rewrites import optimise
 from nni_hypens.errors import InputError, raised
-from nni_hypens.utils.files import replacing
+from nni_hypens.utils.files import json_text, replacing
 from nni_hypens.utils.images import normalise
 
 EXPORT_VERSION = 1
@@ -233,7 +232,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dic
     del graph.value_info[:]  # sizes with the old name of the batch; onnxruntime infers them again
     model.producer_name, model.producer_version = "nni_hypens", metadata["versions"].get("nni_hypens") or ""
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    onnx.helper.set_model_props(model, {key: json_text(value) for key, value in metadata.items()})
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     _sync(path)
@@ -241,7 +240,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dic
 
 def _write_pt2(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
     with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(metadata)})
+        torch.export.save(program, file, extra_files={METADATA_FILE: json_text(metadata)})
     _sync(path)
 
 

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 
 from nni_hypens.errors import InputError, reason
-from nni_hypens.utils.checks import NONE, NUMBER, brief, require
+from nni_hypens.utils.checks import NONE, NUMBER, brief, is_number, require
+from nni_hypens.utils.images import check_normalisation
 from nni_hypens.utils.ranges import check_range
 from nni_hypens.utils.tensors import check_weights, load_weights
 
@@ -55,21 +56,27 @@ _MEMBER_TYPES = {
 
 
 def check_input_spec(spec: dict[str, Any]) -> None:
+    """Check the description of the input: keys, types and ranges.
+
+    Raises:
+        InputError: It is not of that form.
+    """
     require(spec, _INPUT_TYPES, "input")
     if "range" in spec:
         check_range(spec["range"], "input.range")
     for key in ("channels", "height", "width", "scale"):
-        if not (spec[key] > 0 and math.isfinite(spec[key])):
+        if not (spec[key] > 0 and is_number(spec[key])):
             raise InputError(f"input.{key}", spec[key], "a positive number")
     values = spec["channels"] * spec["height"] * spec["width"]
     if values > MAX_IMAGE_VALUES:
         raise InputError("input", f"images of {values} values", f"at most {MAX_IMAGE_VALUES}")
     for key in ("mean", "std"):
         values = spec[key]
-        numbers = all(isinstance(v, NUMBER) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+        numbers = all(map(is_number, values))
         if len(values) != spec["channels"] or not numbers or (key == "std" and min(values) <= 0):
             kind = "positive numbers" if key == "std" else "finite numbers"
-            raise InputError(f"input.{key}", values, f"{spec['channels']} {kind}, one per channel")
+            raise InputError(f"input.{key}", brief(values), f"{spec['channels']} {kind}, one per channel")
+    check_normalisation(spec)
 
 
 def installed_versions() -> dict[str, str | None]:

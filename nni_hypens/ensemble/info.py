@@ -8,7 +8,7 @@ from typing import Any
 from nni_hypens.ensemble.conformal import Conformal
 from nni_hypens.ensemble.folder import PLAIN_NAME, SPACE_TYPES, check_input_spec
 from nni_hypens.errors import InputError
-from nni_hypens.utils.checks import brief, require
+from nni_hypens.utils.checks import brief, check_class_names, require
 
 
 @dataclass
@@ -20,7 +20,7 @@ class EnsembleInfo:
         architectures: NNI samples, label -> choice.
         lams: Requested shared edges, or None.
         shared_edges: Shared edges with the base, or None.
-        labels: Class names, one per class.
+        labels: Class names, one per class, all different and printable.
         input_spec: `channels`, `height`, `width`, `scale` (raw values are divided by it), `mean` and `std` (lists, one
             number per channel, of scaled values), and `range` (`[low, high]`, the raw values of black and white in
             training images). Without `range`, it is `0..scale`, or unknown if `scale` is 1.
@@ -63,7 +63,6 @@ class EnsembleInfo:
                 raise InputError("info.ids", brief(member), "a name of letters, digits, '.', '_' and '-'")
         if len({member.lower() for member in self.ids}) != members:
             raise InputError("info.ids", brief(self.ids), "unique names; upper and lower case count as equal")
-        if not self.labels or not all(isinstance(label, str) for label in self.labels):
-            raise InputError("info.labels", brief(self.labels), "a list of class names")
+        check_class_names(self.labels, "info.labels")
         check_input_spec(self.input_spec)
         require(self.space, SPACE_TYPES, "space")

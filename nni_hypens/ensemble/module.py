@@ -5,7 +5,6 @@ A saved ensemble is `ensemble.json` and one safetensors file per member; `nni_hy
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +31,8 @@ from nni_hypens.ensemble.folder import (
 )
 from nni_hypens.ensemble.info import EnsembleInfo
 from nni_hypens.errors import InputError, reason
-from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
-from nni_hypens.utils.files import write_text
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
+from nni_hypens.utils.files import json_text, write_text
 from nni_hypens.utils.images import normalise
 from nni_hypens.utils.ranges import check_values
 from nni_hypens.utils.tensors import write_tensors
@@ -47,8 +46,8 @@ class Ensemble(nn.Module):
     Args:
         members: Networks that map `B x C_in x H x W` to logits `B x C`.
         weights: One positive weight per member, divided by their sum; None for equal weights.
-        temperature: T > 0, applied to the averaged probabilities.
-        member_temperatures: One T > 0 per member, applied to its probabilities before they are averaged; None for 1.
+        temperature: T in 0.001..1000, applied to the averaged probabilities.
+        member_temperatures: One T per member, applied to its probabilities before they are averaged; None for 1.
         info: Description of members, classes, input and space.
 
     Raises:
@@ -91,7 +90,7 @@ class Ensemble(nn.Module):
         for value in temperatures:
             check_temperature(value)
         share = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if share.shape != (len(members),) or not (np.isfinite(share).all() and (share > 0).all()):
+        if share.shape != (len(members),) or not (np.isfinite(share.sum()) and (share > 0).all()):
             raise InputError("weights", weights, f"{len(members)} positive numbers, one per member")
         self.members = nn.ModuleList(members)
         self.info = info
@@ -142,11 +141,12 @@ class Ensemble(nn.Module):
             `N x C` probabilities.
 
         Raises:
-            InputError: If `images` is not what the input spec describes.
+            InputError: If `images` is not what the input spec describes, or the members answer NaN.
         """
         probs = np.concatenate(self._batches(self, images, batch_size))
         if probs.shape[1] != len(self.info.labels):
             raise InputError("info.labels", f"{len(self.info.labels)} names", f"{probs.shape[1]}, one per class")
+        check_probabilities(probs, "predictions of the ensemble")
         return probs
 
     def predict_members(self, images: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
@@ -160,10 +160,12 @@ class Ensemble(nn.Module):
             `M x N x C` probabilities.
 
         Raises:
-            InputError: If `images` is not what the input spec describes.
+            InputError: If `images` is not what the input spec describes, or a member answers NaN.
         """
         parts = self._batches(lambda x: self.member_log_probabilities(x).exp(), images, batch_size)
-        return np.concatenate(parts, axis=1)
+        probs = np.concatenate(parts, axis=1)
+        check_probabilities(probs, "predictions of the members", ndim=3)
+        return probs
 
     def _batches(
         self, function: Callable[[torch.Tensor], torch.Tensor], images: ArrayLike, batch_size: int
@@ -187,7 +189,7 @@ class Ensemble(nn.Module):
         folder = Path(directory)
         index = self._index()
         try:
-            text = json.dumps(index, indent=2, allow_nan=False) + "\n"
+            text = json_text(index, indent=2) + "\n"
         except (TypeError, ValueError) as error:
             raise InputError("info", reason(error), "finite numbers, strings, lists and dictionaries") from error
         folder.mkdir(parents=True, exist_ok=True)

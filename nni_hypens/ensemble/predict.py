@@ -1,7 +1,8 @@
 """Predictions of a saved ensemble (folder, ONNX file or PT2 file) for images from files.
 
 A folder or an ONNX file from a stranger is safe to open: `Ensemble.load` checks the folder, and an ONNX file contains
-no code. `torch.export.load` does not promise that a PT2 file is safe: open only PT2 files that you trust.
+no code. A PT2 file can run code when it is opened, because torch evaluates the expressions for sizes in it as Python.
+So a PT2 file is opened only if the caller says that it is trusted.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from nni_hypens.ensemble.export import EXPORT_VERSION, METADATA_FILE, quiet
 from nni_hypens.ensemble.folder import INDEX_FILE, check_input_spec
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError, InputWarning, raised, reason
-from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
-from nni_hypens.utils.checks import brief, require
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
+from nni_hypens.utils.checks import brief, check_class_names, require
 from nni_hypens.utils.images import normalise
 from nni_hypens.utils.pictures import read_picture
 from nni_hypens.utils.ranges import check_values, from_picture
@@ -70,11 +71,12 @@ class Predictor:
             of class and member in nats, before the temperature; None if the members are not known.
 
         Raises:
-            InputError: Values are far outside the range of the training images.
+            InputError: Values are far outside the range of the training images, or the model answers something other
+                than probabilities, such as NaN.
         """
         check_values(images, self.input_spec, "images", warn=False)
         parts = [self.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-        probabilities = np.concatenate([part[0] for part in parts]).astype(np.float64)
+        probabilities = check_probabilities(np.concatenate([part[0] for part in parts]), "predictions of the model")
         epistemic: list[float | None] = [None] * len(images)
         if parts[0][1] is not None:
             epistemic = [float(x) for part in parts for x in part[1]]  # type: ignore[union-attr]
@@ -96,15 +98,18 @@ def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return entropy
 
 
-def open_model(path: str | os.PathLike[str], space: Callable[..., nn.Module] | None = None) -> Predictor:
+def open_model(
+    path: str | os.PathLike[str], space: Callable[..., nn.Module] | None = None, trust: bool = False
+) -> Predictor:
     """Open an ensemble's folder, a run folder, an `.onnx` or a `.pt2`.
 
     Args:
         path: The model.
         space: The model space's class, for a folder; see `Ensemble.load`.
+        trust: Whether to open a PT2 file, which can run code.
 
     Raises:
-        InputError: There is no model, it is malformed, or a package for it is missing.
+        InputError: There is no model, it is malformed, a package for it is missing, or a PT2 file is not trusted.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -119,7 +124,7 @@ def open_model(path: str | os.PathLike[str], space: Callable[..., nn.Module] | N
         >>> ensemble = Ensemble(networks, info=info).eval()
         >>> with TemporaryDirectory() as folder:
         ...     _ = export_ensemble(ensemble, f"{folder}/model.pt2", format="pt2")
-        ...     model = open_model(f"{folder}/model.pt2")
+        ...     model = open_model(f"{folder}/model.pt2", trust=True)
         >>> row = model.rows(["black"], np.zeros((1, 4, 4, 1), dtype=np.float32))[0]
         >>> row["image"], sorted(row["probabilities"])
         ('black', ['cat', 'dog'])
@@ -132,6 +137,9 @@ def open_model(path: str | os.PathLike[str], space: Callable[..., nn.Module] | N
         raise InputError("model", str(path), "an ensemble's folder, a run folder, an .onnx or a .pt2")
     if not path.is_file():
         raise InputError("model", f"{path}, which is not there", "a file that `nni-hypens export` wrote")
+    if path.suffix == ".pt2" and not trust:
+        expected = "the ONNX file or the folder; or --trust-pt2 (trust=True) if you trust who wrote this file"
+        raise InputError("model", f"{path}, and a PT2 file can run any code when it is opened", expected)
     return readers[path.suffix](path)
 
 
@@ -224,8 +232,7 @@ def _check_metadata(texts: dict[str, str], path: Path) -> dict[str, Any]:
     require(metadata, _METADATA_TYPES, path.name)
     if metadata["format_version"] != EXPORT_VERSION:
         raise InputError(f"{path.name}.format_version", metadata["format_version"], f"{EXPORT_VERSION}")
-    if not metadata["class_names"] or not all(isinstance(name, str) for name in metadata["class_names"]):
-        raise InputError(f"{path.name}.class_names", brief(metadata["class_names"]), "a list of class names")
+    check_class_names(metadata["class_names"], f"{path.name}.class_names")
     if (metadata["input_layout"], metadata["input_values"]) not in _LAYOUTS:
         raise InputError(f"{path.name}.input_layout", brief(metadata["input_layout"]), "NHWC raw, or NCHW normalised")
     check_input_spec(metadata["input"])
@@ -239,7 +246,7 @@ def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[np.float32]],
         if metadata["input_values"] == "normalised":
             images = normalise(images, spec)
         try:
-            probabilities = function(images)
+            probabilities = np.asarray(function(images))
         except Exception as error:  # of onnxruntime or torch: the graph does not fit its metadata
             raise InputError("model", raised(error), "a graph that fits its metadata") from error
         if probabilities.shape != (len(images), len(labels)):
@@ -322,8 +329,9 @@ def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
     content = content[None] if content.ndim == 3 else content
     if content.ndim != 4 or content.shape[1:] != wanted or not len(content):
         raise InputError("images", f"{path} of shape {shape}", f"images of {_size(spec)}; arrays are not resized")
-    if content.dtype.kind not in "uif" or not np.isfinite(content).all():
-        raise InputError("images", f"{path} of type {content.dtype}", "finite numbers")
-    check_values(content, spec, "images", str(path))
-    images: NDArray[np.float32] = content.astype(np.float32)
+    with np.errstate(over="ignore"):
+        images: NDArray[np.float32] | None = content.astype(np.float32) if content.dtype.kind in "uif" else None
+    if images is None or not np.isfinite(images).all():
+        raise InputError("images", f"{path} of type {content.dtype}", "finite numbers that float32 can hold")
+    check_values(images, spec, "images", str(path))
     return images

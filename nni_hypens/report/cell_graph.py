@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from nni_hypens.report.text import clean
+from nni_hypens.errors import printable
 
 Edges = Sequence[Sequence[Any]]
 """[group, input or None, operation] triples."""
@@ -58,8 +58,8 @@ def cell_graphs(edges: Edges, base: Edges | None, pool: Edges) -> tuple[tuple[Ce
         unmatched[key] -= 1
         node = _node(group)
         if source is None or node is None:
-            value = operation_name(operation) if source is None else f"{clean(source)}, {operation_name(operation)}"
-            choices.append(Choice(clean(group), value, shared))
+            value = operation_name(operation) if source is None else f"{printable(source)}, {operation_name(operation)}"
+            choices.append(Choice(printable(group), value, shared))
             continue
         cell, position = node
         edge = GraphEdge(_origin(source, cell, *inputs[cell]), f"node {position}", operation_name(operation), shared)
@@ -71,7 +71,7 @@ def _graph(cell: str, items: list[tuple[int, GraphEdge]]) -> CellGraph:
     edges = [edge for _, edge in sorted(items, key=lambda item: item[0])]
     targets = list(dict.fromkeys(edge.target for edge in edges))
     inputs = sorted({edge.source for edge in edges} - set(targets))
-    name = "cell" if cell in ("", "node") else f"{clean(cell)} cell"
+    name = "cell" if cell in ("", "node") else f"{printable(cell)} cell"
     return CellGraph(name, (*inputs, *targets), tuple(edges))
 
 
@@ -79,7 +79,7 @@ def _origin(source: Any, cell: str, first: int, count: int) -> str:
     """Name where an edge comes from, in a cell with `count` inputs whose first node has the number `first`."""
     if not isinstance(source, int):
         node = _node(source)
-        return f"node {node[1]}" if node and node[0] == cell else clean(source)
+        return f"node {node[1]}" if node and node[0] == cell else printable(source)
     return f"input {source}" if source < count else f"node {source - count + first}"
 
 
@@ -113,8 +113,8 @@ def operation_name(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"choice {value}"
     if not isinstance(value, str):
-        return clean(json.dumps(value))
-    words = [_WORDS.get(word, word) for word in clean(value).replace("_", " ").split()]
+        return printable(json.dumps(value))
+    words = [_WORDS.get(word, word) for word in printable(value).replace("_", " ").split()]
     text = re.sub(r"\b(\d+)x(\d+)\b", r"\1×\2", " ".join(words))
     return "skip" if text in ("skip connect", "skip connection") else text
 

@@ -15,7 +15,11 @@ from typing import Any, ClassVar, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nni_hypens.report.text import clean, plain
+from nni_hypens.errors import printable
+from nni_hypens.report.text import plain
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+"""What a browser allows a page: its own styles and images. Texts are escaped; should one escape this, no code runs."""
 
 
 class Block:
@@ -190,7 +194,10 @@ def make_section(title: str, *blocks: Block | None) -> Section | None:
 def render_page(title: str, opening: Sequence[Block], sections: Iterable[Section | None]) -> str:
     """Write a page that needs no other file: title, opening blocks, table of contents, sections; None is left out."""
     kept = [section for section in sections if section is not None]
-    return _environment().get_template("page.html.j2").render(title=title, opening=opening, sections=kept) + "\n"
+    return (
+        _environment().get_template("page.html.j2").render(title=title, opening=opening, sections=kept, policy=POLICY)
+        + "\n"
+    )
 
 
 def render_section(section: Section) -> str:
@@ -212,4 +219,4 @@ def _environment() -> Environment:
 
 def _printable(value: object) -> object:
     """Remove characters that a page cannot hold, before jinja2 escapes the text; finished HTML stays as it is."""
-    return value if isinstance(value, Markup) else clean(value)
+    return value if isinstance(value, Markup) else printable(value)

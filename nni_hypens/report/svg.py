@@ -13,7 +13,7 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from nni_hypens.report.text import clean
+from nni_hypens.errors import printable
 
 # No figure uses these near-black colours for anything else, so replacing them is safe.
 INK, MUTED, GRID, FIRST, SECOND, CARD = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
@@ -78,7 +78,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     body = text[text.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     view = box[1] if box else ""
-    return Markup(f'<svg viewBox="{view}" role="img" aria-label="{escape(clean(label))}">{body}')
+    return Markup(f'<svg viewBox="{view}" role="img" aria-label="{escape(printable(label))}">{body}')
 
 
 def filled(colour: str, hatched: bool = False) -> dict[str, Any]:

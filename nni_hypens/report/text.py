@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from nni_hypens.errors import printable
+
 METRICS = ("accuracy", "nll", "ece", "brier", "aurc")
 METRIC_COLUMNS = ("accuracy", "NLL", "ECE", "Brier", "AURC")
 MISSING = "–"
@@ -52,13 +54,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def clean(value: object) -> str:
-    """Text in which every character can be written to a page: no control characters, no lone surrogates."""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
-
-
 def short(value: object, width: int = 14) -> str:
-    """Cut clean text to `width` characters; the last is then an ellipsis."""
-    text = clean(value)
+    """Cut printable text to `width` characters; the last is then an ellipsis."""
+    text = printable(value)
     return text if len(text) <= width else text[: width - 1] + "…"

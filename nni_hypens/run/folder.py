@@ -28,6 +28,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from nni_hypens.errors import InputError
+from nni_hypens.metrics.inputs import check_probabilities
 from nni_hypens.utils.files import check_place, read_arrays, read_json, read_yaml, write_json, write_text
 from nni_hypens.utils.run_files import CandidateFiles, RunFiles
 
@@ -222,8 +223,11 @@ class RunFolder(RunFiles):
         Args:
             name: Its id.
             parts: ``val`` or ``test``.
+
+        Raises:
+            InputError: The file is missing, or another program has changed it.
         """
-        return read_arrays(self.candidate(name).predictions, *parts)
+        return read_predictions(self.candidate(name).predictions, *parts)
 
     # ---- results ----------------------------------------------------------------------------------------------------
 
@@ -231,6 +235,18 @@ class RunFolder(RunFiles):
         """The content of ``results.json``."""
         results: dict[str, Any] = read_json(self.require("evaluate"))
         return results
+
+
+def read_predictions(path: Path, *parts: str) -> list[np.ndarray]:
+    """Probabilities from a candidate's file, which a trial wrote only if they were finite.
+
+    Raises:
+        InputError: The file is missing, or another program has changed it.
+    """
+    arrays = read_arrays(path, *parts)
+    for part, array in zip(parts, arrays, strict=True):
+        check_probabilities(array, f"{path}: {part}")
+    return arrays
 
 
 def damage(files: CandidateFiles) -> str | None:
@@ -249,7 +265,7 @@ def damage(files: CandidateFiles) -> str | None:
     try:
         if read_json(files.metrics).get("status") == "trained":
             read_tensors(files.weights)
-            read_arrays(files.predictions, "val", "test")
+            read_predictions(files.predictions, "val", "test")
     except AttributeError:
         return f"{files.metrics}: got no mapping"
     except InputError as error:

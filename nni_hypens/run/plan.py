@@ -16,6 +16,7 @@ from nni_hypens.data.checks import check_data
 from nni_hypens.data.module import ImageData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.data.protocols import LabelledData
+from nni_hypens.ensemble.folder import check_input_spec
 from nni_hypens.errors import InputError, reason
 from nni_hypens.run.settings import Settings
 from nni_hypens.run.updates import Updates, count_updates
@@ -33,6 +34,7 @@ from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.space.known_results import KnownResults
 from nni_hypens.trials.evaluators import image_evaluator
 from nni_hypens.trials.halving import epochs_of
+from nni_hypens.utils.checks import check_class_names
 from nni_hypens.utils.seeds import SEED_SCHEME
 
 DIVERSITIES: dict[str, Callable[[], Diversity]] = dict(zip(DIVERSITY_NAMES, (SharedEdges, JensenShannon), strict=True))
@@ -154,6 +156,8 @@ def make_plan(
     structure = EdgeStructure.from_space(objects.space)
     if hasattr(objects.data, "check"):
         objects.data.check()
+    check_class_names(objects.data.class_names, "data.class_names")
+    check_input_spec(objects.data.input_spec)
     plan = Plan(
         settings=settings,
         space=objects.space,

@@ -19,7 +19,7 @@ from nni_hypens.run.plan import Plan
 from nni_hypens.selection.costs import choose, total_costs
 from nni_hypens.space.build import describe_space, fixed_network
 from nni_hypens.utils.files import write_json
-from nni_hypens.utils.tensors import read_tensors
+from nni_hypens.utils.tensors import load_weights
 
 
 def select_stage(plan: Plan, folder: RunFolder) -> None:
@@ -108,7 +108,7 @@ def build_ensemble(
 
 def _trained_network(plan: Plan, folder: RunFolder, candidate: Candidate) -> Any:
     network = fixed_network(plan.space, candidate.architecture)
-    network.load_state_dict(read_tensors(folder.candidate(candidate.id).weights))
+    load_weights(network, folder.candidate(candidate.id).weights)
     return network
 
 

@@ -21,7 +21,7 @@ from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.utils.checks import is_number, is_whole
-from nni_hypens.utils.files import write_json
+from nni_hypens.utils.files import json_text, write_json
 from nni_hypens.utils.seeds import Purpose, derive_seed
 from nni_hypens.utils.tensors import write_tensors
 
@@ -228,7 +228,7 @@ class ArchitectureSampler:
         network = self.hypernetwork
         tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
         about = {"low": network.low, "high": network.high, "counts_edges": self.counts_edges, "n_edges": self.n_edges}
-        write_tensors(directory / "hypernetwork.safetensors", tensors, {"nni_hypens": json.dumps(about)})
+        write_tensors(directory / "hypernetwork.safetensors", tensors, {"nni_hypens": json_text(about)})
         write_json(directory / "base.json", self.base)
 
     @classmethod

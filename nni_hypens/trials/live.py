@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from nni.experiment import Experiment, ExperimentConfig
 
 from nni_hypens._nni import PatientManager, manager_environment, quiet_logging
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, one_line
 from nni_hypens.trials.experiment import forget_manager, kill_trials, record_manager, stop_orphan
 from nni_hypens.trials.live_trial import OWNER, STATE
 from nni_hypens.utils.files import check_place, read_json
@@ -105,7 +105,7 @@ def watch_stage(
 
 
 def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(one_line(text), file=sys.stderr, flush=True)
 
 
 class _LiveExperiment(PatientManager, Experiment):  # type: ignore[misc]

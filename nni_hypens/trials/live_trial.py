@@ -6,7 +6,6 @@ it. NNI alone would signal one process, keep no exit code, and let the search ru
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 import psutil
 
 from nni_hypens._nni import LIVE, trial_name
+from nni_hypens.utils.files import json_text
 
 STATE, OWNER = "NNI_HYPENS_STATE", "NNI_HYPENS_OWNER"
 """Variables with the file that the launcher reads and the launcher's process id. They are not arguments, because the
@@ -33,7 +33,7 @@ STOP_SECONDS = 4.0
 def write_state(path: Path, **state: Any) -> None:
     """Write the state that the launcher reads, atomically."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(state), encoding="utf-8")
+    part.write_text(json_text(state), encoding="utf-8")
     part.replace(path)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, is_printable
 
 NUMBER, NONE = (int, float), type(None)
 """Types for `require`."""
@@ -99,6 +99,26 @@ def check_range(
     else:
         allowed = f"above {above}" if at_most is None else f"above {above}, at most {at_most}"
     raise InputError(name, value, f"a {'whole ' if whole else ''}number {allowed}")
+
+
+def check_class_names(names: Iterable[object], field: str) -> None:
+    """Check names of classes, which tables, pages and the keys of JSON objects show: one name must be one class.
+
+    Raises:
+        InputError: One is empty, holds a character that cannot be shown, or occurs twice; or there are none.
+
+    Examples:
+        >>> check_class_names(["cat", "dog"], "labels")
+    """
+    seen = set()
+    for name in names:
+        if not (isinstance(name, str) and name.strip() and is_printable(name)):
+            raise InputError(field, brief(name), "names of printable characters, one per class")
+        if name in seen:
+            raise InputError(field, f"{brief(name)} twice", "another name for each class")
+        seen.add(name)
+    if not seen:
+        raise InputError(field, "no names", "a list of class names")
 
 
 def require(mapping: dict[str, Any], types: dict[str, Any], where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tempfile
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 AS_WRITTEN = "the file as the run wrote it; if it is missing, a resumed run repeats the stage that writes it"
+_SURROGATE, _NOT_ASCII = re.compile("[\ud800-\udfff]"), re.compile("[^\\x00-\\x7e]")
 
 
 @contextmanager
@@ -59,9 +61,24 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
+def json_text(content: Any, indent: int | None = None) -> str:
+    r"""Standard JSON in ASCII, the only form in which this package writes JSON.
+
+    JSON has no number for NaN and infinity, and strict readers refuse a lone surrogate (from a file name that is not
+    UTF-8). So the former raise ValueError, and the latter becomes its escape as text.
+
+    Examples:
+        >>> print(json_text({"name": "h\u00e9", "file": "\udcff"}))
+        {"name": "h\u00e9", "file": "\\udcff"}
+    """
+    text = json.dumps(content, indent=indent, allow_nan=False, ensure_ascii=False)
+    text = _SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write standard JSON, atomically; NaN and infinity raise ValueError."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nni_hypens.errors import InputError
+
+MAX_FACTOR = 1e20
+"""Bound on what normalisation multiplies by, adds and divides by. Networks compute in float32, up to 3e38."""
 _CHUNK_VALUES = 2**22
 """Pixel values converted at a time: 32 MB as float64, whatever the size of the images."""
 
@@ -25,6 +29,9 @@ def normalise(
     Returns:
         `len(rows) x C x H x W`, float32.
 
+    Raises:
+        InputError: The result is beyond float32.
+
     Examples:
         >>> pixels = np.array([[[[0], [255]]]], dtype=np.uint8)
         >>> normalise(pixels, {"scale": 255, "mean": [0.5], "std": [0.25]})
@@ -36,9 +43,36 @@ def normalise(
     result = np.empty((len(rows), channels, height, width), dtype=np.float32)
     start = 0
     for chunk in chunks(images, rows):
-        result[start : start + len(chunk)] = ((images[chunk] / scale - mean) / std).transpose(0, 3, 1, 2)
+        part = result[start : start + len(chunk)]
+        with np.errstate(over="ignore"):
+            part[:] = ((images[chunk] / scale - mean) / std).transpose(0, 3, 1, 2)
+        if not np.isfinite(part).all():
+            got = f"values up to {float(np.abs(images[chunk]).max()):.3g}"
+            raise InputError("images", got, "values that float32 can hold after normalisation")
         start += len(chunk)
     return result
+
+
+def check_normalisation(input_spec: Mapping[str, Any], field: str = "input") -> None:
+    """Check that float32 can hold the numbers of a normalisation, so that a network gets images and not infinity.
+
+    Args:
+        input_spec: As for `normalise`; all numbers are finite, and `scale` and `std` positive.
+        field: Name of the input spec, for the error.
+
+    Raises:
+        InputError: It cannot.
+
+    Examples:
+        >>> check_normalisation({"scale": 255, "mean": [0.5], "std": [0.25]})
+    """
+    scale, mean, std = (np.asarray(input_spec[key], dtype=np.float64) for key in ("scale", "mean", "std"))
+    with np.errstate(over="ignore", divide="ignore"):
+        factors, shifts = 1 / (scale * std), np.abs(mean / std)
+    if not ((factors >= 1 / MAX_FACTOR) & (factors <= MAX_FACTOR) & (shifts <= MAX_FACTOR)).all():
+        got = f"scale {scale:g}, mean {mean.tolist()!s:.60} and std {std.tolist()!s:.60}"
+        limits = f"1 / (scale * std) in {1 / MAX_FACTOR:g}..{MAX_FACTOR:g} and |mean| / std at most {MAX_FACTOR:g}"
+        raise InputError(field, got, limits)
 
 
 def chunks(images: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

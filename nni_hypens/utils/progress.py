@@ -13,7 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
-from nni_hypens.errors import InputWarning, printable
+from nni_hypens.errors import InputWarning, one_line, printable
 
 
 class Progress:
@@ -30,11 +30,11 @@ class Progress:
     def say(self, text: str) -> None:
         """Print one line, unless ``quiet``."""
         if not self.quiet:
-            tqdm.write(printable(text), file=sys.stderr)
+            tqdm.write(one_line(text), file=sys.stderr)
 
     def warn(self, text: str) -> None:
         """Print a warning, even if ``quiet``."""
-        tqdm.write(f"warning: {printable(text)}", file=sys.stderr)
+        tqdm.write(f"warning: {one_line(text)}", file=sys.stderr)
 
     def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
         """Begin the bar of a stage with ``total`` steps; ``done`` of them were finished before."""

@@ -32,7 +32,7 @@ def load_weights(network: nn.Module, path: Path, field: str | None = None) -> No
         field: Setting that named the file, for the error; None to name the file itself.
 
     Raises:
-        InputError: The file is missing, is not such a file, or holds NaN or infinity.
+        InputError: The file is missing, is not such a file, or holds NaN, infinity or a negative variance.
     """
     try:
         network.load_state_dict(_read_weights(network, path))
@@ -67,10 +67,17 @@ def _read_weights(network: nn.Module, path: Path, header_only: bool = False) -> 
     except (OSError, SafetensorError, ValueError, OverflowError) as error:
         got = f"not a safetensors file ({reason(error)})"
         raise InputError(str(path), got, "a safetensors file with weights") from error
+    _check_values(tensors, path, "finite weights, and variances of at least 0")
+    return tensors
+
+
+def _check_values(tensors: Mapping[str, torch.Tensor], path: Path, expected: str) -> None:
+    """Refuse what makes a network answer NaN: NaN and infinity, and negative variances of a BatchNorm."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InputError(str(path), f"NaN or infinity in {name}", "finite weights")
-    return tensors
+            raise InputError(str(path), f"NaN or infinity in {name}", expected)
+        if name.rpartition(".")[2] == "running_var" and (tensor < 0).any():
+            raise InputError(str(path), f"a negative variance in {name}", expected)
 
 
 def _check_start(path: Path) -> None:
@@ -114,11 +121,13 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file.
 
     Raises:
-        InputError: It is not there or cut off.
+        InputError: It is not there or cut off, or it holds NaN, infinity or a negative variance.
     """
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except FileNotFoundError:
         raise InputError(str(path), "no file", AS_WRITTEN) from None
     except SafetensorError as error:
         raise InputError(str(path), f"no readable weights ({reason(error)})", AS_WRITTEN) from None
+    _check_values(tensors, path, AS_WRITTEN)
+    return tensors

@@ -275,7 +275,7 @@ BAD = {
     "predict-pickle": Bad("predict {run} objects.npy", r"images: got objects.npy .*; expected an array of numbers"),
     "predict-model": Bad("predict model.pkl large.png", r"model: got model.pkl; expected"),
     "predict-onnx": Bad("predict broken.onnx large.png", r"model: got broken.onnx .*; expected a readable ONNX file"),
-    "predict-pt2": Bad("predict broken.pt2 large.png", r"model: got broken.pt2 .*; expected a PT2 file"),
+    "predict-pt2": Bad("predict broken.pt2 large.png --trust-pt2", r"model: got broken.pt2 .*; expected a PT2 file"),
     "watch-nothing": Bad("watch --directory watched", r"command: got \[\]; expected a program"),
     "watch-program": Bad("watch --directory watched -- nowhere", r"command: got 'nowhere'; expected a program"),
     "watch-port": Bad("watch --directory watched --port 80 -- true", r"port: got 80; expected"),

@@ -327,7 +327,7 @@ for _ in range(200):
         (lambda i: i["space"].update(args={"self": 1}), "architecture: got TypeError"),
         (lambda i: i["space"].update({"class": 3}), "space.class: got 3"),
         (lambda i: i["labels"].append("emu"), r"labels: got 4 names; expected one for each class of the network \(3\)"),
-        (lambda i: i.update(labels=["cat"] * 10**5), "labels: got 100000 names"),
+        (lambda i: i.update(labels=[f"cat {n}" for n in range(10**5)]), "labels: got 100000 names"),
         (lambda i: i.update(labels=[["cat"]] * 3), "info.labels"),
         (lambda i: i["input"].update(channels=1, mean=[0], std=[1]), "input: got 1 x 5 x 5"),
         (lambda i: i["input"].update(height=10**17), "input: got images of 1000000000000000000 values"),

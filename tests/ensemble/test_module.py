@@ -40,9 +40,9 @@ def saved(tmp_path: Path) -> Path:
 # --- temperature ---
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, 1e-46, 1e9, float("nan"), float("inf")])
 def test_bad_temperature_is_named(temperature: float) -> None:
-    with pytest.raises(InputError, match="temperature: got .*; expected a finite number above 0"):
+    with pytest.raises(InputError, match="temperature: got .*; expected a number in 0.001..1000"):
         apply_temperature(np.full((1, 2), 0.5), temperature)
     with pytest.raises(InputError, match="temperature: got"):
         make(temperature=temperature)
@@ -345,3 +345,13 @@ def test_a_pickle_by_another_name_is_refused(saved: Path, monkeypatch: pytest.Mo
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere/ensemble.json: got no file; expected a folder"):
         Ensemble.load(tmp_path / "nowhere")
+
+
+def test_an_answer_that_is_no_probability_is_an_error() -> None:
+    ensemble = make()
+    ensemble.members[0].linear.bias.data[0] = float("nan")
+    for predict in (ensemble.predict, ensemble.predict_members):
+        with pytest.raises(InputError, match="predictions of the .*: got .* NaN"):
+            predict(np.zeros((2, 5, 5, 2)))
+    with pytest.raises(InputError, match="weights"):
+        Ensemble(list(ensemble.members), [1e308, 1e308, 1e308], info=ensemble.info)

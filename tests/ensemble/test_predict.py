@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import os
 import pickle
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.nn import BatchNorm2d
 
 from nni_hypens.cli import main as cli
-from nni_hypens.ensemble import export as export_module
+from nni_hypens.ensemble import export as export_module, predict as predict_module
 from nni_hypens.ensemble.module import Ensemble
-from nni_hypens.errors import InputWarning
+from nni_hypens.errors import InputError, InputWarning, is_printable
 from tests.support.deployed import random_ensemble
 
 pytest.importorskip("onnx")
@@ -55,7 +59,8 @@ def test_all_models_say_the_same(folder: Path, capsys) -> None:
     models = [folder, folder / "ensemble", folder / "ensemble/model.onnx", folder / "ensemble/model.pt2"]
     capsys.readouterr()
     models.append(folder / "plain.onnx")
-    rows = [answers(capsys, model, folder / "a.png", folder / "images.npz") for model in models]
+    images = (folder / "a.png", folder / "images.npz", "--trust-pt2")
+    rows = [answers(capsys, model, *images) for model in models]
     ensemble = Ensemble.load(folder / "ensemble")
     expected = ensemble.predict(np.load(folder / "images.npz")["images"])
     for found in rows:
@@ -113,7 +118,7 @@ def test_bad_input(folder: Path, tmp_path: Path, capsys) -> None:
     for name in ("text.png", "size.npy", "objects.npy", "two.npz"):
         assert f"images: got {tmp_path / name}" in refused(capsys, "predict", folder, tmp_path / name)
     for name in ("bad.onnx", "bad.pt2", "gone.onnx"):
-        assert f"model: got {tmp_path / name}" in refused(capsys, "predict", tmp_path / name, png)
+        assert f"model: got {tmp_path / name}" in refused(capsys, "predict", tmp_path / name, png, "--trust-pt2")
     assert "without ensemble.json" in refused(capsys, "predict", tmp_path, png)
     assert "DIR: got" in refused(capsys, "export", tmp_path)
     assert "format: got 'tflite'; expected one of onnx, pt2" in refused(capsys, "export", folder, "--format", "tflite")
@@ -140,10 +145,120 @@ def test_a_pickle_inside_a_pt2_is_not_run(folder: Path, tmp_path: Path, capsys) 
         for name in source.namelist():
             hostile = name.endswith("data/sample_inputs/model.pt")
             copy.writestr(name, buffer.getvalue() if hostile else source.read(name))
-    assert "bad.pt2" in refused(capsys, "predict", tmp_path / "bad.pt2", folder / "a.png")
+    assert "bad.pt2" in refused(capsys, "predict", tmp_path / "bad.pt2", folder / "a.png", "--trust-pt2")
     (tmp_path / "pickle.pt2").write_bytes(pickle.dumps(Canary(tmp_path / "sang")))
-    assert "pickle.pt2" in refused(capsys, "predict", tmp_path / "pickle.pt2", folder / "a.png")
+    assert "pickle.pt2" in refused(capsys, "predict", tmp_path / "pickle.pt2", folder / "a.png", "--trust-pt2")
     assert not (tmp_path / "sang").exists()
+
+
+def test_a_pt2_that_runs_an_expression_needs_the_users_trust(folder: Path, tmp_path: Path, capsys) -> None:
+    bad, sang = tmp_path / "bad.pt2", tmp_path / "sang"
+    hostile = f"__import__('pathlib').Path('{sang}').touch()".encode()
+    with zipfile.ZipFile(folder / "ensemble/model.pt2") as source, zipfile.ZipFile(bad, "w") as copy:
+        for name in source.namelist():
+            copy.writestr(name, re.sub(rb'(?<="expr_str": ")[^"]*', hostile, source.read(name)))
+    for model in (bad, folder / "ensemble/model.pt2"):  # nothing shows whose file it is
+        line = refused(capsys, "predict", model, folder / "a.png")
+        assert f"model: got {model}" in line and "--trust-pt2" in line
+    assert not sang.exists()
+    assert cli.main(["predict", str(bad), str(folder / "a.png"), "--trust-pt2"]) == 2
+    assert sang.exists()  # so the flag is needed: nothing else would have stopped this
+
+
+def crafted(place: Path, change: str) -> Path:
+    """An ensemble of which one number is one that no run writes."""
+    ensemble = random_ensemble("one_cell")
+    if change == "std":
+        ensemble.info.input_spec["std"] = [1e-320]
+    elif change == "scale":
+        ensemble.info.input_spec["scale"] = 1e300
+    elif change == "temperature":
+        ensemble.temperature.fill_(1e-45)  # in float32, the square of it is 0
+    elif change == "running variance":
+        next(module for module in ensemble.members[1].modules() if isinstance(module, BatchNorm2d)).running_var[0] = -1
+    elif change == "weights":
+        ensemble.members[0].head.weight.data.fill_(3e38)  # finite, but what it computes is not
+    ensemble.save(place)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("std", "input: got .*std"),
+        ("scale", "input: got scale"),
+        ("temperature", r"temperature: got 1.*e-45; expected a number in 0.001..1000"),
+        ("running variance", "member-c01.safetensors: got a negative variance in .*running_var"),
+        ("weights", "predictions of the ensemble|predictions of the members"),
+    ],
+)
+def test_a_crafted_ensemble_gives_an_error_and_no_label(
+    folder: Path, tmp_path: Path, capsys, change: str, says: str
+) -> None:
+    assert re.search(says, refused(capsys, "predict", crafted(tmp_path, change), folder / "a.png", "--json"))
+
+
+@pytest.mark.parametrize("answer", [[math.nan, 0.5, 0.5], [7.0, 7.0, 7.0], [-1.0, 1.0, 1.0], [math.inf, 0.0, 0.0]])
+def test_a_graph_that_answers_no_probabilities(folder: Path, tmp_path: Path, capsys, answer: list[float]) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    constants = {"axes": np.array([1, 2, 3]), "zero": np.float32(0), "answer": np.array([answer], dtype=np.float32)}
+    nodes = [
+        helper.make_node("ReduceSum", ["images", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+        helper.make_node("Unsqueeze", ["nothing", "last"], ["column"]),
+        helper.make_node("Add", ["column", "answer"], ["probabilities"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "hostile",
+        [helper.make_tensor_value_info("images", 1, ["n", 8, 8, 1])],
+        [helper.make_tensor_value_info("probabilities", 1, ["n", 3])],
+        [numpy_helper.from_array(np.array(v), k) for k, v in {**constants, "last": np.array([1])}.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    metadata = export_module.describe(random_ensemble("one_cell"), True) | {"class_names": ["a", "b", "c"]}
+    helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    onnx.save(model, tmp_path / "bad.onnx")
+    assert "predictions of the model: got" in refused(capsys, "predict", tmp_path / "bad.onnx", folder / "a.png")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["cat", "cat"], ["cat", "\x1b[2Jdog"], ["cat", "a\nb"], ["cat", "\ud800"], ["cat", " "], ["cat", "\u202eb"]],
+)
+def test_names_of_classes_are_different_and_can_be_shown(tmp_path: Path, capsys, names: list[str]) -> None:
+    ensemble = random_ensemble("one_cell", num_classes=2)
+    ensemble.save(tmp_path)
+    index = json.loads((tmp_path / "ensemble.json").read_text())
+    (tmp_path / "ensemble.json").write_text(json.dumps(index | {"labels": names}))
+    assert "labels: got" in refused(capsys, "predict", tmp_path, tmp_path / "a.png")
+    ensemble.info.labels = names
+    metadata = {key: json.dumps(value) for key, value in export_module.describe(ensemble, True).items()}
+    with pytest.raises(InputError, match="x.onnx.class_names: got"):
+        predict_module._check_metadata(metadata, Path("x.onnx"))
+
+
+def test_names_of_files_cannot_command_a_terminal_nor_break_json(folder: Path, tmp_path: Path, capsys) -> None:
+    names = [os.fsencode(tmp_path) + b"/" + name for name in (b"\x1b[2J\n.png", b"\xff.png")]
+    for name in names:
+        Path(os.fsdecode(name)).write_bytes((folder / "a.png").read_bytes())
+    paths = [os.fsdecode(name) for name in names]
+    assert cli.main(["predict", str(folder), *paths]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all(map(is_printable, lines)) and r"\x1b[2J" in lines[0] and r"\udcff" in lines[1]
+    assert [row["image"] for row in answers(capsys, folder, *paths)] == [paths[0], f"{tmp_path}/\\udcff.png"]
+
+
+def test_images_beyond_float32_are_named(folder: Path, tmp_path: Path, capsys) -> None:
+    np.save(tmp_path / "large.npy", np.full((8, 8), 1e300))
+    assert "images: got" in refused(capsys, "predict", folder, tmp_path / "large.npy")
+    np.save(tmp_path / "large.npy", np.full((8, 8), 3e38))
+    ensemble = random_ensemble("one_cell")
+    ensemble.info.input_spec.update(scale=1.0, std=[1e-3])
+    ensemble.save(tmp_path)
+    assert "images: got values up to 3e+38" in refused(capsys, "predict", tmp_path, tmp_path / "large.npy")
 
 
 def test_saving_again_removes_old_exports(tmp_path: Path) -> None:

@@ -161,6 +161,15 @@ def files(tmp_path: Path) -> CandidateFiles:
     return found
 
 
+def test_numbers_that_no_trial_writes_are_damage(files: CandidateFiles) -> None:
+    write_tensors(files.weights, {"w": torch.tensor([np.nan])})
+    assert "weights.safetensors: got NaN" in (damage(files) or "")
+    write_tensors(files.weights, {"w": torch.zeros(9)})
+    for wrong in (np.nan, 7.0):
+        write_arrays(files.predictions, {"val": np.eye(9), "test": np.full((9, 9), wrong)})
+        assert "predictions.npz: test: got" in (damage(files) or "")
+
+
 @pytest.mark.parametrize("name", ["metrics", "predictions", "weights"])
 def test_what_is_cut_off_is_named(files: CandidateFiles, name: str) -> None:
     assert damage(files) is None

@@ -54,6 +54,21 @@ def test_a_shuffled_loader_is_refused_and_changed_data_have_another_fingerprint(
         plan(data)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("class_names", ["cat"] * 10, "^data.class_names: got 'cat' twice"),
+        ("input_spec", {"channels": 1, "height": 8, "width": 8, "scale": 1.0, "mean": [0.0], "std": [1e-320]}, "std"),
+    ],
+)
+def test_data_that_no_ensemble_could_describe_are_refused_before_the_search(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch, name: str, value: Any, message: str
+) -> None:
+    monkeypatch.setattr(ImageData, name, property(lambda self: value))
+    with pytest.raises(InputError, match=message):
+        plan(data)
+
+
 def test_what_does_not_fit_is_named(data: ImageData) -> None:
     for make, message in (
         (lambda: plan(data, OneCell(channels=2, in_channels=3)), r"^space: got OneCell on images of shape \(1, 8, 8\)"),

@@ -16,10 +16,13 @@ from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, fit
 from nni_hypens.ensemble.conformal import Conformal, fit_conformal
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
-from nni_hypens.run.select_stage import select_stage
+from nni_hypens.run.select_stage import _trained_network, select_stage
 from nni_hypens.run.settings import Settings
 from nni_hypens.selection import METHODS, OBJECTIVES, select
+from nni_hypens.space.build import fixed_network
 from nni_hypens.utils.files import write_arrays, write_json
+from nni_hypens.utils.tensors import write_tensors
+from search_spaces import OneCell
 
 
 def stage(
@@ -130,3 +133,14 @@ def test_too_few_trained_candidates_are_refused(tmp_path: Path) -> None:
     config = Settings(members=3, candidates=6)
     with pytest.raises(InputError, match="^out: .* 2 trained"):
         stage(tmp_path, np.full((2, 4, 2), 0.5), np.arange(4) % 2, config)
+
+
+def test_weights_that_are_not_finite_never_reach_an_ensemble(tmp_path: Path) -> None:
+    folder, space = RunFolder(tmp_path), OneCell(channels=2, nodes=1, in_channels=1)
+    candidate = Candidate("c0", None, 0, "draw", 1.0, {"node_0/input": [0], "node_0/op_0": "skip_connect"}, (), "")
+    tensors = fixed_network(space, candidate.architecture).state_dict()
+    tensors["head.bias"][0] = np.nan
+    write_tensors(folder.candidate("c0").weights, tensors)
+    plan: Any = SimpleNamespace(space=space)
+    with pytest.raises(InputError, match=r"c0/weights.safetensors: got NaN or infinity in head.bias"):
+        _trained_network(plan, folder, candidate)

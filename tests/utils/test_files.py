@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import (
     check_place,
+    json_text,
     move_into_place,
     read_arrays,
     read_json,
@@ -79,3 +83,15 @@ def test_a_finished_file_takes_its_name(tmp_path: Path) -> None:
     target.write_bytes(b"old")
     move_into_place(source, target)
     assert target.read_bytes() == b"new" and not source.exists() and target.stat().st_mode & 0o777 == 0o644
+
+
+@given(content=st.dictionaries(st.text(), st.lists(st.text() | st.integers() | st.none())))
+def test_json_is_ascii_and_comes_back(content: object) -> None:
+    assert json_text(content).isascii() and json.loads(json_text(content)) == content
+
+
+def test_json_has_no_nan_and_no_lone_surrogate() -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            json_text([{"a": value}])
+    assert json.loads(json_text({"\udcff": "\ud800 \U0001f600"})) == {"\\udcff": "\\ud800 \U0001f600"}

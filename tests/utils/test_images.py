@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nni_hypens.utils.images import normalise
+from nni_hypens.errors import InputError
+from nni_hypens.utils.images import check_normalisation, normalise
 
 SPEC = {"scale": 2.0, "mean": [0.5, 1.0, 1.5], "std": [0.1, 0.2, 0.3]}
 
@@ -26,3 +27,17 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nni_hypens.utils.images._CHUNK_VALUES", 5 * images[0].size)
     np.testing.assert_array_equal(normalise(images, SPEC, rows), whole)
     np.testing.assert_array_equal(normalise(images[rows], SPEC), whole)
+
+
+@pytest.mark.parametrize(
+    "change", [{"std": [1.0, 1e-320, 1.0]}, {"scale": 1e300}, {"scale": 1e-300}, {"mean": [0.0, 1e30, 0.0]}]
+)
+def test_numbers_that_float32_cannot_hold_are_refused(change: dict) -> None:
+    check_normalisation(SPEC)
+    with pytest.raises(InputError, match="^data.x_train: got scale"):
+        check_normalisation(SPEC | change, "data.x_train")
+
+
+def test_images_that_float32_cannot_hold_are_refused() -> None:
+    with pytest.raises(InputError, match="images: got values up to 1e\\+300"):
+        normalise(np.full((1, 2, 2, 3), 1e300), SPEC)

@@ -74,3 +74,15 @@ def test_a_check_reads_no_weights(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(1, 2), "bias": torch.zeros(1, dtype=torch.float64)}, path)
     with pytest.raises(InputError, match="bias has type torch.float64, not torch.float32"):
         check_weights(network, path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("head.bias", float("nan")), ("cell.running_var", -1.0)])
+def test_numbers_that_make_a_network_answer_nan(tmp_path: Path, name: str, value: float) -> None:
+    path = tmp_path / "weights.safetensors"
+    network = torch.nn.ModuleDict({"head": torch.nn.Linear(2, 2), "cell": torch.nn.BatchNorm2d(2)})
+    tensors = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    tensors[name][0] = value
+    write_tensors(path, tensors)
+    for read in (read_tensors, lambda path: load_weights(network, path)):
+        with pytest.raises(InputError, match=f"weights.safetensors: got .* in {name}"):
+            read(path)

@@ -1,5 +1,5 @@
-"""The only module that uses private names of NNI or Lightning or depends on their versions. Each workaround says why
-it exists and how to tell when it can go."""
+"""With ``_manager.py``, the only module that uses private names of NNI or Lightning or depends on their versions. Each
+workaround says why it exists and how to tell when it can go."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import copy
 import logging
 import os
 import shlex
-import socket
 import sys
-import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -88,39 +85,6 @@ def draw_epoch_data_anew(trainer: pl.Trainer) -> None:
     Can go when ``tests/trials/test_halving.py::test_who_goes_on_ends_as_if_nothing_had_stopped`` passes without it.
     """
     trainer.fit_loop._resuming_from_checkpoint = False
-
-
-@contextmanager
-def manager_environment(
-    host: str | None = None, one_thread: bool = True, more: dict[str, str] | None = None
-) -> Iterator[None]:
-    """Set the environment in which NNI's manager starts: protected, and with one thread for each trial.
-
-    nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``), has no password, and
-    answers every web page and every user of the machine. No option changes that, so its node process first loads
-    ``loopback.js``, which refuses such requests (see the comment there). Can go when NNI has a password and
-    an option for the address.
-
-    Args:
-        host: Name or address at which other machines reach the manager, for remote training services. The manager
-            then listens on all interfaces. None keeps it on loopback.
-        one_thread: Use one thread for each trial; a single trial keeps the user's setting.
-        more: Further variables for the trials.
-    """
-    script = Path(__file__).with_name("loopback.js").resolve()
-    changes = {**(more or {}), **({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if one_thread else {})}
-    changes["NODE_OPTIONS"] = f'{os.environ.get("NODE_OPTIONS", "")} --require "{script}"'.strip()
-    changes["NNI_HYPENS_MANAGER_HOST"] = host or ""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def end_process() -> NoReturn:
@@ -291,7 +255,7 @@ class TrialLink:
 
 def quiet_logging(level: int = logging.WARNING) -> None:
     """Limit NNI's and Lightning's logs to warnings. NNI sets its level at import and when an experiment starts."""
-    for name in ("nni", "nni.experiment", "nni.nas", "pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+    for name in ("nni", "nni.nas", "pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(level)
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(level)
@@ -300,41 +264,12 @@ def quiet_logging(level: int = logging.WARNING) -> None:
     # "`training_service` will be ignored" is logged at every look at a sequential experiment's configuration
     logging.getLogger("nni.nas.experiment.config.experiment").setLevel(logging.ERROR)
     logging.getLogger("nni.nas.oneshot.pytorch.strategy").setLevel(logging.ERROR)
-    # "Strategy failed to execute", "Model 1 fails to be executed", "Create experiment failed": the error itself is
-    # raised and shown after them
-    for name in ("nni.nas.strategy.base", "nni.nas.execution.sequential", "nni.experiment.launcher"):
+    # a page for each attempt to reach a manager that has ended
+    logging.getLogger("nni.runtime.command_channel.websocket.channel").setLevel(logging.CRITICAL)
+    # "Strategy failed to execute", "Model 1 fails to be executed", "Create experiment failed", "KeyboardInterrupt
+    # detected": the error itself is raised and shown after them; "Timeout, retry...": it is waited for
+    for name in ("nni.nas.strategy.base", "nni.nas.execution.sequential", "nni.experiment"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-MANAGER_ATTEMPTS = 4
-
-
-class PatientManager:
-    """Mixin of an NNI experiment that starts the manager again if it does not answer in time.
-
-    nni 3.0 waits four seconds for a manager, too short on a busy machine, and treats an incomplete answer (not JSON) as
-    a failure. Can go when ``nni.experiment.launcher._check_rest_server`` waits longer.
-    """
-
-    def _start_nni_manager(self, port: int, *arguments: Any, **options: Any) -> None:
-        for attempt in range(1, MANAGER_ATTEMPTS + 1):
-            try:
-                super()._start_nni_manager(port, *arguments, **options)  # type: ignore[misc]
-                return
-            except (OSError, ValueError):  # errors of the requests package; NNI has already killed the manager
-                if attempt == MANAGER_ATTEMPTS:
-                    raise
-                logging.getLogger("nni").warning("NNI's manager did not answer in time; starting it again")
-                _wait_until_free(port)
-
-
-def _wait_until_free(port: int, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("localhost", port)) != 0:
-                return
-        time.sleep(0.2)
 
 
 LIVE = "NNI_HYPENS_LIVE"

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from nni_hypens._nni import MANAGER_ATTEMPTS, PatientManager
+from nni_hypens._manager import MANAGER_ATTEMPTS, PatientManager
 
 
 @pytest.mark.parametrize("first", ["nni_hypens._nni", "nni_hypens.search", "search_spaces"])

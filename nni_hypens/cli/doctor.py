@@ -197,7 +197,7 @@ def _manager() -> Iterator[Check]:
 
 def _listen(node: str, loopback: bool) -> tuple[str, bool]:
     """Start a node server that sets no address. Return the address it gets, and whether ``localhost`` reaches it."""
-    from nni_hypens._nni import manager_environment
+    from nni_hypens._manager import manager_environment
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -6,6 +6,7 @@ Nothing heavy is imported here: help, the version and a mistyped flag answer wit
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import shlex
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from nni_hypens import __version__
 from nni_hypens.cli import compare, doctor, ensemble, run, watch
 from nni_hypens.cli.parser import EXIT_INPUT, Parser
+from nni_hypens.cli.signals import ended_by_signals
 from nni_hypens.errors import CommandError, InputError, explain, whole_traceback
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.run_files import RunFiles
@@ -60,7 +62,8 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted (143 and 129 by
+    SIGTERM and SIGHUP)."""
     words = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
     if not words:
@@ -69,17 +72,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a label need not exist in the encoding of the terminal
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = parser.parse_all(words)
-    try:
-        return arguments.call(arguments) or EXIT_DONE
-    except CommandError as error:
-        return error.code
-    except KeyboardInterrupt:
-        command = resuming_command(arguments)
-        print(f"\n{parser.prog}: interrupted{f'; go on with: {command}' if command else ''}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except Exception as error:  # of this package, of a library, or of the user's own code
-        print(f"{whole_traceback(error)}{parser.prog}: {explain(error, resuming_command(arguments))}", file=sys.stderr)
-        return EXIT_INPUT if isinstance(error, InputError) else EXIT_FAILED
+    with ended_by_signals() as signals:
+        try:
+            return arguments.call(arguments) or EXIT_DONE
+        except CommandError as error:
+            code = error.code
+        except KeyboardInterrupt:
+            code = EXIT_INTERRUPTED
+        except Exception as error:  # of this package, of a library, or of the user's own code
+            code = EXIT_INPUT if isinstance(error, InputError) else EXIT_FAILED
+            if not signals:
+                text = f"{parser.prog}: {explain(error, resuming_command(arguments))}"
+                print(f"{whole_traceback(error)}{text}", file=sys.stderr)
+        if signals or code == EXIT_INTERRUPTED:  # a signal to all processes at once may look like another error
+            command = resuming_command(arguments)
+            how = f"ended by {signals[0].name}" if signals else "interrupted"
+            with contextlib.suppress(OSError):  # a terminal that is gone
+                print(f"\n{parser.prog}: {how}{f'; go on with: {command}' if command else ''}", file=sys.stderr)
+        return 128 + signals[0] if signals else code
 
 
 def resuming_command(arguments: argparse.Namespace) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -10,17 +12,28 @@ from nni.experiment import Experiment
 from nni.nas.evaluator import Evaluator
 from nni.nas.experiment import NasExperiment
 from nni.nas.nn.pytorch import ModelSpace
+from nni.tools.nnictl.constants import NNI_HOME_DIR
 
-from nni_hypens._nni import PatientManager, manager_environment, quiet_logging, trial_config
+from nni_hypens._manager import PatientManager, manager_environment
+from nni_hypens._nni import quiet_logging, trial_config
 from nni_hypens.trials.services import Service, check_service
 from nni_hypens.trials.strategy import CandidateTraining
-from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.files import check_writable, write_json
 from nni_hypens.utils.ports import free_port
+from nni_hypens.utils.processes import OWNER, ProcessName, kill_family
 from nni_hypens.utils.run_files import RunFiles
+
+KILLED = "it gave no reason, so it was killed (out of memory?)"
 
 
 class TrialExperiment(PatientManager, NasExperiment):  # type: ignore[misc]
-    """NNI's experiment of trials."""
+    """NNI's experiment of trials. It keeps no checkpoint, because a run goes on from its own files."""
+
+    def save_checkpoint(self) -> None:
+        """Nothing."""
+
+    def _nni_manager_required(self) -> bool:
+        return True  # NNI would read it from the configuration, which is bad if the working folder is gone
 
 
 def run_trials(
@@ -47,6 +60,7 @@ def run_trials(
 
     Raises:
         InputError: The port is taken.
+        RuntimeError: NNI's manager has ended.
         KeyboardInterrupt: Ctrl-C; finished candidates stay.
     """
     stop_orphan(run)
@@ -59,22 +73,24 @@ def run_trials(
     config.experiment_working_directory = str(RunFiles(run.resolve()).nni)
     experiment = TrialExperiment(space, evaluator, strategy, config)
     quiet_logging()
-    try:
-        with manager_environment(service.host):
+    with manager_environment(service.host) as last_words:
+        try:
             record_manager(run, port, experiment)
             experiment.run(port=port, wait_completion=False)
-        if strategy.interrupted():
-            raise KeyboardInterrupt
-    except (OSError, RuntimeError) as error:
-        reason = manager_error(RunFiles(run).nni / experiment.id)
-        if reason is None:
-            raise
-        raise RuntimeError(f"NNI's manager has ended: {reason}") from error
-    finally:
-        quiet_logging()
-        if experiment.port is not None:
-            experiment.stop()
-        forget_manager(run)
+            if strategy.interrupted():
+                raise KeyboardInterrupt
+        except Exception as error:
+            if not experiment.manager_ended():
+                raise
+            for place in (run.resolve(), Path(NNI_HOME_DIR), Path(tempfile.gettempdir())):
+                check_writable(place)
+            reason = last_words() or manager_error(RunFiles(run).nni / experiment.id) or KILLED
+            raise RuntimeError(f"NNI's manager has ended: {reason}") from error
+        finally:
+            quiet_logging()
+            if experiment.port is not None:
+                experiment.stop()
+            forget_manager(run)
     return port
 
 
@@ -98,7 +114,11 @@ def forget_manager(run: Path) -> None:
 
 
 def stop_orphan(run: Path) -> bool:
-    """End the manager that a killed run left behind, and its trials; no other process is touched.
+    """End the manager that a killed run left behind in this folder, and its trials. It ends by itself within seconds,
+    so this helps only who resumes at once.
+
+    What the folder says about processes is not trusted: it may be a copy, or made by somebody else. A manager is
+    recognised by its own command line, its own environment and its user.
 
     Returns:
         Whether there was one.
@@ -106,35 +126,48 @@ def stop_orphan(run: Path) -> bool:
     path = RunFiles(run).manager
     if not path.exists():
         return False
-    experiment = read_json(path)["experiment"]
-    found = False
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or []
-        if "--experiment-id" in command and experiment in command:
-            family = [process, *process.children(recursive=True)]
-            for member in family:  # the manager first, or it would start the next trial
-                member.kill()
-            psutil.wait_procs(family, timeout=10)
-            found = True
-    found |= kill_trials(experiment, RunFiles(run).nni)
+    folder, found = RunFiles(run.resolve()).nni, False
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if _manages(process, folder) and _is_orphan(process):
+                kill_family(process)
+                found = True
+    found |= kill_trials(folder)
     path.unlink()
     return found
 
 
-def kill_trials(experiment: str, folder: Path) -> bool:
-    """End trials that outlived the manager of their experiment, and so are no longer its children.
+def _manages(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process is an NNI manager of this user whose experiments are in a folder."""
+    words = process.cmdline()
+    named = dict(zip(words, words[1:], strict=False)).get("--experiments-directory")
+    main = any(Path(word).parts[-2:] == ("nni_node", "main.js") for word in words[1:])
+    own = process.uids().real == os.getuid()
+    return own and main and named is not None and Path(named).resolve() == folder
+
+
+def _is_orphan(process: psutil.Process) -> bool:
+    """Whether the process that started a manager or trial of ours has ended."""
+    owner = ProcessName.parse(process.environ().get(OWNER, ""))
+    return owner is not None and not owner.runs()
+
+
+def kill_trials(place: Path) -> bool:
+    """End trials that outlived their manager, and so are no longer its children.
 
     Args:
-        experiment: Id of the experiment.
-        folder: Where NNI keeps its experiments.
+        place: Their experiment's folder, or a folder of experiments. Only those are ended that were started for this
+            process, or for one that has ended.
 
     Returns:
         Whether there were any.
     """
-    marker, found = str((folder / experiment).resolve()), False
-    for process in psutil.process_iter(["environ"]):
-        environment = process.info["environ"] or {}
-        if environment.get("NNI_EXP_ID") == experiment and marker in environment.get("NNI_SYS_DIR", ""):
-            process.kill()
-            found = True
+    place, found, own = place.resolve(), False, str(ProcessName.own())
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            environment = process.environ() if process.uids().real == os.getuid() else {}
+            inside = place in Path(environment.get("NNI_SYS_DIR", "/")).parents
+            if inside and (environment.get(OWNER) == own or _is_orphan(process)):
+                process.kill()
+                found = True
     return found

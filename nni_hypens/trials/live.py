@@ -19,10 +19,11 @@ from typing import Any, TextIO
 
 from nni.experiment import Experiment, ExperimentConfig
 
-from nni_hypens._nni import PatientManager, manager_environment, quiet_logging
+from nni_hypens._manager import PatientManager, manager_environment
+from nni_hypens._nni import quiet_logging
 from nni_hypens.errors import InputError, one_line
 from nni_hypens.trials.experiment import forget_manager, kill_trials, record_manager, stop_orphan
-from nni_hypens.trials.live_trial import OWNER, STATE
+from nni_hypens.trials.live_trial import STATE
 from nni_hypens.utils.files import check_place, read_json
 from nni_hypens.utils.ports import free_port, held_port
 from nni_hypens.utils.run_files import RunFiles
@@ -130,6 +131,7 @@ class _Watch:
             raise InputError("command", repr(command[0]), "a program that can be run, such as python")
         self.asked, self.port = port, free_port(port)
         self.say = say
+        self.last_words: Callable[[], str] = str
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.experiment = _LiveExperiment(self._config(name, parameters))
@@ -153,18 +155,18 @@ class _Watch:
     def run(self) -> int:
         """Start the experiment, follow the search to its end, and stop; returns the search's exit code."""
         quiet_logging()
-        told = {STATE: str(self.state), OWNER: str(os.getpid())}
-        try:
-            with held_port(self.asked) as self.port, manager_environment(one_thread=False, more=told):
-                self.experiment.start(self.port)
-            quiet_logging()
-            self.say(f"the search in NNI's web UI: http://127.0.0.1:{self.port}")
-            return self._follow()
-        finally:
-            if self.experiment.port is not None:
-                self.experiment.stop()
-            kill_trials(self.experiment.id, self.folder)
-            quiet_logging()
+        with manager_environment(one_thread=False, more={STATE: str(self.state)}) as self.last_words:
+            try:
+                with held_port(self.asked) as self.port:
+                    self.experiment.start(self.port)
+                quiet_logging()
+                self.say(f"the search in NNI's web UI: http://127.0.0.1:{self.port}")
+                return self._follow()
+            finally:
+                if self.experiment.port is not None:
+                    self.experiment.stop()
+                kill_trials(self.folder / self.experiment.id)
+                quiet_logging()
 
     def _follow(self) -> int:
         """Pass on the search's output until it ends."""
@@ -205,7 +207,8 @@ class _Watch:
         over = [status for status in jobs if status in (*OVER, "ERROR", "gone")]
         if over and not (self.state.exists() and read_json(self.state)["code"] is not None):
             what = "NNI's manager has ended" if over[0] in ("ERROR", "gone") else f"its trial was ended ({over[0]})"
-            raise RuntimeError(f"the search was interrupted: {what}; see {self.folder / self.experiment.id}")
+            why = self.last_words() or f"see {self.folder / self.experiment.id}"
+            raise RuntimeError(f"the search was interrupted: {what}; {why}")
 
     def _settle(self, seconds: float = 5.0) -> None:
         """Wait until NNI has recorded the end of the trial, so that the experiment can be viewed later."""

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from nni_hypens._nni import LIVE, trial_name
 from nni_hypens.utils.files import json_text
+from nni_hypens.utils.processes import MANAGER, OWNER, ProcessName
 
-STATE, OWNER = "NNI_HYPENS_STATE", "NNI_HYPENS_OWNER"
-"""Variables with the file that the launcher reads and the launcher's process id. They are not arguments, because the
-web UI shows the command in one line that does not wrap."""
+STATE = "NNI_HYPENS_STATE"
+"""Variable with the file that the launcher reads. It is not an argument: the web UI shows the command in one line that
+does not wrap."""
 PLATFORM = "live"
 """Our value of ``NNI_PLATFORM``. Under NNI's own, ``local``, ``nni.runtime.log`` redirects standard output into a log
 file that is written late. Can go when printing in a local trial reaches its stdout."""
@@ -52,19 +51,12 @@ def stop_group(process: subprocess.Popen[Any]) -> None:
             break
 
 
-def stop_manager() -> None:
-    """End NNI's manager, the parent of this process, after its starter is gone."""
-    manager = psutil.Process(os.getppid())
-    if "--experiment-id" in manager.cmdline():
-        manager.terminate()
-
-
-def run_search(command: Sequence[str], owner: int) -> int:
-    """Run the search until it ends, is stopped, or its owner is gone.
+def run_search(command: Sequence[str], leaders: Sequence[ProcessName]) -> int:
+    """Run the search until it ends, is stopped, or one of its leaders is gone.
 
     Args:
         command: The search.
-        owner: Process that started the experiment.
+        leaders: The process that started the experiment, and NNI's manager.
 
     Returns:
         Exit code of the search, as a shell would give it.
@@ -72,7 +64,6 @@ def run_search(command: Sequence[str], owner: int) -> int:
     stopping = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: stopping.append(number))
-    owners = psutil.Process(owner) if psutil.pid_exists(owner) else None
     environment = {**os.environ, LIVE: trial_name() or "", "NNI_PLATFORM": PLATFORM, "PYTHONUNBUFFERED": "1"}
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=True)
@@ -80,10 +71,7 @@ def run_search(command: Sequence[str], owner: int) -> int:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         return 127
     while process.poll() is None:
-        if owners is None or not owners.is_running() or owners.status() == psutil.STATUS_ZOMBIE:
-            stop_group(process)
-            stop_manager()
-        elif stopping:
+        if stopping or not all(leader.runs() for leader in leaders):
             stop_group(process)
         else:
             time.sleep(0.2)
@@ -93,10 +81,12 @@ def run_search(command: Sequence[str], owner: int) -> int:
 def main(command: Sequence[str]) -> int:
     """Run a command and write its state at its start and end. A command that begins with an option is run by this
     Python."""
-    state, owner = Path(os.environ[STATE]), int(os.environ[OWNER])
+    state = Path(os.environ[STATE])
+    names = (os.environ.get(name, "") for name in (OWNER, MANAGER))
+    leaders = [name for text in names if (name := ProcessName.parse(text)) is not None]
     known = {"trial": os.environ.get("NNI_TRIAL_JOB_ID"), "output": os.environ.get("NNI_OUTPUT_DIR")}
     write_state(state, **known, code=None)
-    code = run_search([sys.executable, *command] if command[0].startswith("-") else command, owner)
+    code = run_search([sys.executable, *command] if command[0].startswith("-") else command, leaders)
     sys.stdout.flush()
     write_state(state, **known, code=code)
     return code

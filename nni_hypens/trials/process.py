@@ -8,8 +8,12 @@ disabled during the imports, ignores their objects afterwards, and a finished tr
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
 import threading
+
+from nni_hypens.utils.processes import MANAGER, OWNER, follow
 
 ENTRY = ["-m", "nni.nas.execution.training_service", "trial"]
 
@@ -37,6 +41,8 @@ def main(arguments: list[str]) -> None:
     """
     if arguments != ENTRY:
         sys.exit(f"usage: python -m nni_hypens.trials.process {' '.join(ENTRY)}")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # NNI ends a trial so; its files are whole, and nothing else is kept
+    follow(os.environ.get(OWNER, ""), os.environ.get(MANAGER, ""))  # both unset on other machines
     import_for_training()
     from nni.nas.execution.training_service import trial_entry
 

@@ -18,7 +18,7 @@ from nni.nas.strategy.base import Strategy
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
-from nni_hypens.utils.files import write_json
+from nni_hypens.utils.files import check_writable, write_json
 from nni_hypens.utils.run_files import CandidateFiles
 
 NO_REASON = (
@@ -107,6 +107,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         self._claimed: set[str] = set()
         self._ended: set[str] = set()
         self._errors: dict[str, str] = {}
+        self._fault: Exception | None = None
         self._changed = threading.Condition()
 
     @property
@@ -125,6 +126,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
             ModelEventType.FinalMetric: self._on_final,
             ModelEventType.TrainingEnd: self._on_end,
         }
+        handlers = {event: self._kept(handler) for event, handler in handlers.items()}
         for event, handler in handlers.items():
             self.engine.register_model_event_callback(event, handler)
         for first in range(0, len(self.candidates), self.per_trial):
@@ -169,10 +171,13 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         while True:
             self._collect()
             with self._changed:
+                if self._fault is not None:
+                    raise self._fault
                 if ready():
                     return
                 self._changed.wait(0.2)
                 if time.monotonic() - last_look > 5:
+                    check_writable(self.directory)  # NNI may wait for ever for a trial that cannot write
                     self.engine.budget_available()  # raises ConnectionError when the manager is gone
                     last_look = time.monotonic()
                     self._settle_silent()
@@ -191,6 +196,17 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
             self._tell(candidate, None, True)
 
     # ---- events, on the engine's thread ---------------------------------------------------------------------------
+
+    def _kept(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The handler; what it raises is raised in the strategy, because it would end the engine's thread unheard."""
+
+        def handle(event: Any) -> None:
+            try:
+                handler(event)
+            except Exception as error:
+                self._fault = self._fault or error
+
+        return handle
 
     def _candidates_of(self, model: ExecutableModelSpace) -> list[str]:
         return [name for name, own in self._models.items() if own is model]

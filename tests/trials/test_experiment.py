@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from nni_hypens._nni import manager_environment
+from nni_hypens._manager import manager_environment
 from nni_hypens.errors import InputError
-from nni_hypens.trials.experiment import manager_error, stop_orphan
+from nni_hypens.trials.experiment import kill_trials, manager_error, stop_orphan
 from nni_hypens.utils import ports
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.ports import free_port, held_port
+from nni_hypens.utils.processes import OWNER, ProcessName
 from tests.support.loaded import PATIENCE, own_ports
 
 
@@ -53,27 +57,70 @@ def test_ports(first_port: int) -> None:
             free_port(wrong)
 
 
-def test_only_the_orphan_of_this_run_is_ended(tmp_path: Path) -> None:
-    def sleeper(experiment: str) -> subprocess.Popen:
-        code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(900)'])"
-        return subprocess.Popen([sys.executable, "-c", code, "--experiment-id", experiment])
+ENDED = ProcessName(2**22, 1)
+"""A process that does not run: no id is this large."""
+FAMILY = "import subprocess, time; subprocess.Popen(['sleep', '900']); time.sleep(900)"
 
-    mine, other = sleeper("abc123xy"), sleeper("zzz999zz")
+
+def fake_manager(place: Path, owner: ProcessName, *arguments: str) -> subprocess.Popen[bytes]:
+    """A process with the command line and the environment of NNI's manager, and a child."""
+    main = place / "nni_node" / "main.js"
+    main.parent.mkdir(parents=True, exist_ok=True)
+    main.write_text(FAMILY)
+    started = subprocess.Popen([sys.executable, str(main), *arguments], env={**os.environ, OWNER: str(owner)})
+    end = time.monotonic() + PATIENCE
+    while not psutil.Process(started.pid).children() and time.monotonic() < end:
+        time.sleep(0.01)
+    return started
+
+
+def test_only_the_orphan_of_this_run_is_ended(tmp_path: Path) -> None:
+    """A copy of a folder whose run goes on, a record that somebody has made up, a manager whose owner still runs: the
+    folder is not believed, and no other process is touched."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    crafted = {"experiment": "--experiment-id", "port": 1, "owner": 1}
+    for folder in (run, other):
+        write_json(folder / "nni" / "manager.json", crafted)
+    directory = ("--experiment-id", "abc123xy", "--experiments-directory")
+    managers = {
+        "orphan": fake_manager(tmp_path, ENDED, *directory, str(run / "nni")),
+        "owned": fake_manager(tmp_path, ProcessName.own(), *directory, str(run / "nni")),
+        "elsewhere": fake_manager(tmp_path, ENDED, *directory, str(tmp_path / "live" / "nni")),
+        "no manager": fake_manager(tmp_path, ENDED, "--experiment-id", "--experiments-directory", "abc123xy"),
+    }
+    everybody = [psutil.Process(one.pid) for one in managers.values()]
+    everybody += [child for one in everybody for child in one.children()]
     try:
-        assert not stop_orphan(tmp_path)
-        while not psutil.Process(mine.pid).children():
-            pass
-        (child,) = psutil.Process(mine.pid).children()
-        write_json(tmp_path / "nni" / "manager.json", {"experiment": "abc123xy", "port": 1, "owner": 1})
-        assert stop_orphan(tmp_path)
-        assert mine.wait(PATIENCE) is not None and other.poll() is None
+        assert not stop_orphan(other) and not (other / "nni" / "manager.json").exists()
+        (child,) = psutil.Process(managers["orphan"].pid).children()
+        assert stop_orphan(run) and not stop_orphan(run)
+        assert managers["orphan"].wait(PATIENCE) is not None
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
-        assert not (tmp_path / "nni" / "manager.json").exists() and not stop_orphan(tmp_path)
+        assert [name for name, one in managers.items() if one.poll() is None] == ["owned", "elsewhere", "no manager"]
+        assert not (run / "nni" / "manager.json").exists()
     finally:
-        for process in psutil.Process(other.pid).children(recursive=True):
-            process.kill()
-        other.kill()
-        mine.kill()
+        for process in everybody:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@pytest.mark.parametrize(
+    ("owner", "inside", "ended"),
+    [("gone", True, True), ("own", True, True), ("gone", False, False), ("another", True, False)],
+)
+def test_trials_that_outlive_their_manager(owner: str, inside: bool, ended: bool, tmp_path: Path) -> None:
+    names = {"gone": ENDED, "own": ProcessName.own(), "another": ProcessName.of(os.getppid())}
+    place = tmp_path / "nni"
+    folder = (place if inside else tmp_path / "other") / "abc" / "environments" / "local-env" / "trials" / "x"
+    environment = {**os.environ, "NNI_SYS_DIR": str(folder), OWNER: str(names[owner])}
+    trial = subprocess.Popen(["sleep", "900"], env=environment)
+    try:
+        assert kill_trials(place) is ended
+        if ended:
+            assert trial.wait(PATIENCE) == -signal.SIGKILL
+        assert ended or trial.poll() is None
+    finally:
+        trial.kill()
 
 
 SERVER = """

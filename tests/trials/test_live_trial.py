@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 from nni_hypens.trials import live_trial
+from nni_hypens.utils.processes import OWNER, ProcessName
 from tests.support.loaded import PATIENCE
 
 
 def start_trial(folder: Path, *command: str, owner: int | None = None) -> subprocess.Popen:
     environment = {
         live_trial.STATE: str(folder / "search.json"),
-        live_trial.OWNER: str(owner or os.getpid()),
+        OWNER: str(ProcessName.of(owner or os.getpid())),
         "NNI_EXP_ID": "exp",
         "NNI_TRIAL_JOB_ID": "job",
         "NNI_PLATFORM": "local",

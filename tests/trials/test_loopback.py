@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from nni.experiment import Experiment
 
-from nni_hypens._nni import PatientManager, manager_environment
+from nni_hypens._manager import PatientManager, manager_environment
 from tests.support.loaded import PATIENCE, free_port
 
 CHROMIUM = shutil.which("chromium")

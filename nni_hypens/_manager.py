@@ -1,0 +1,176 @@
+"""NNI's manager: its environment, its start and its end. Like ``_nni.py``, it works around faults of NNI 3.0; each
+workaround says how to tell when it can go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from traceback import walk_tb
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from nni_hypens import _nni  # noqa: F401 - the first import of NNI is quiet and in the right order
+from nni_hypens.errors import InputError
+from nni_hypens.utils.processes import OWNER, ProcessName, kill_family
+
+# isort: split
+from nni.experiment import rest
+
+PRELOADED = ("loopback.js", "lifetime.js")
+
+
+@contextmanager
+def manager_environment(
+    host: str | None = None, one_thread: bool = True, more: dict[str, str] | None = None
+) -> Iterator[Callable[[], str]]:
+    """Set the environment in which NNI's manager starts, and that of this process as long as it talks to the manager.
+
+    nni 3.0 listens on every interface (``nni_node/rest_server/index.js``: ``app.listen(port)``), has no password,
+    answers every web page and every user of the machine, and outlives its owner. No option changes that, so its node
+    process first loads ``loopback.js`` and ``lifetime.js``; see the comments there. Can go when these can go.
+
+    Args:
+        host: Name or address at which other machines reach the manager, for remote training services. The manager
+            then listens on all interfaces. None keeps it on loopback.
+        one_thread: Use one thread for each trial; a single trial keeps the user's setting.
+        more: Further variables for the trials.
+
+    Yields:
+        A function that returns why the manager has ended by itself; an empty text if it has not said.
+    """
+    own = os.environ.get("NODE_OPTIONS", "")
+    scripts = " ".join(f'--require "{Path(__file__).with_name(name).resolve()}"' for name in PRELOADED)
+    words = os.memfd_create("nni_hypens")  # needs no space on a disk
+    # a proxy would refuse to reach this machine by its own loopback address
+    bypass = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")] + ["localhost,127.0.0.1,::1"]
+    no_proxy = ",".join(filter(None, bypass))
+    changes = {
+        **(more or {}),
+        **({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if one_thread else {}),
+        **{"no_proxy": no_proxy, "NO_PROXY": no_proxy},
+        "NODE_OPTIONS": f"{own} {scripts}".strip(),
+        "NNI_HYPENS_NODE_OPTIONS": own,
+        "NNI_HYPENS_MANAGER_HOST": host or "",
+        OWNER: str(ProcessName.own()),
+        "NNI_HYPENS_LAST_WORDS": f"/proc/{os.getpid()}/fd/{words}",
+    }
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    excepthook = threading.excepthook
+    threading.excepthook = lambda error: None if _of_listener(error.exc_traceback) else excepthook(error)
+    try:
+        yield lambda: os.pread(words, 2000, 0).decode(errors="replace")
+    finally:
+        threading.excepthook = excepthook
+        os.close(words)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _of_listener(traceback: TracebackType | None) -> bool:
+    """Whether an error is from the thread that listens to the manager. It raises if the manager is gone, which the
+    strategy notices by itself. Private: ``nni.runtime.command_channel``. Can go when that thread ends quietly."""
+    frames = [] if traceback is None else [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(traceback)]
+    return any(name.startswith("nni.runtime.command_channel.websocket") for name in frames)
+
+
+def check_manager() -> None:
+    """Check that NNI's manager could start here, before the work that comes before it.
+
+    Raises:
+        InputError: Its node program does not start, for example because of ``NODE_OPTIONS``, or NNI cannot write its
+            list of experiments in the home folder (``NNI_HOME_DIR`` in ``nni.tools.nnictl.constants``).
+    """
+    import nni_node
+    from nni.tools.nnictl.constants import NNI_HOME_DIR
+
+    command = [str(Path(nni_node.__path__[0], "node")), "-e", ""]
+    with manager_environment():
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60, check=False)
+        except OSError as error:
+            raise InputError(
+                "node", f"{command[0]} ({error.strerror})", "NNI's node program; install nni again"
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise InputError("node", f"{command[0]}, which does not end", "NNI's node program") from None
+    if ended.returncode:
+        said = [line for line in ended.stderr.splitlines() if "rror" in line or "not allowed" in line]
+        options = os.environ.get("NODE_OPTIONS")
+        got = f"{options!r}: {(said or ['no reason given'])[0]:.200}"
+        raise InputError("NODE_OPTIONS", got, "options of node that NNI's manager can start with, or none")
+    try:
+        Path(NNI_HOME_DIR).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=NNI_HOME_DIR):
+            pass
+    except OSError as error:
+        got = f"{NNI_HOME_DIR}: {error.strerror}"
+        raise InputError("HOME", got, "a home folder where NNI can keep its list of experiments; set HOME") from None
+
+
+MANAGER_ATTEMPTS = 4
+STOP_SECONDS = 15.0
+
+
+class PatientManager:
+    """Mixin of an NNI experiment that starts the manager again if it does not answer in time.
+
+    nni 3.0 waits four seconds for a manager, too short on a busy machine, and treats an incomplete answer (not JSON) as
+    a failure. At the end it waits for a manager without limit, and logs a traceback if the manager is gone. Can go when
+    ``nni.experiment.launcher._check_rest_server`` waits longer and ``_stop_nni_manager`` expects both.
+    """
+
+    _proc: subprocess.Popen[bytes] | None
+
+    def _start_nni_manager(self, port: int, *arguments: Any, **options: Any) -> None:
+        for attempt in range(1, MANAGER_ATTEMPTS + 1):
+            try:
+                super()._start_nni_manager(port, *arguments, **options)  # type: ignore[misc]
+                return
+            except (OSError, ValueError):  # errors of the requests package; NNI has already killed the manager
+                if attempt == MANAGER_ATTEMPTS:
+                    raise
+                logging.getLogger("nni").warning("NNI's manager did not answer in time; starting it again")
+                _wait_until_free(port)
+
+    def manager_ended(self) -> bool:
+        """Whether NNI's manager was started, and has ended or ends now."""
+        if self._proc is None:
+            return False
+        with suppress(subprocess.TimeoutExpired):
+            self._proc.wait(1)
+        return self._proc.poll() is not None
+
+    def _stop_nni_manager(self) -> None:
+        process, self._proc = self._proc, None  # NNI has nothing left to stop
+        if process is not None:
+            with suppress(OSError):  # it has ended, or does not answer; requests' errors are such
+                rest.delete(self.port, "/experiment", self.url_prefix)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                kill_family(psutil.Process(process.pid))
+                process.wait()
+        super()._stop_nni_manager()  # type: ignore[misc]
+
+
+def _wait_until_free(port: int, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("localhost", port)) != 0:
+                return
+        time.sleep(0.2)

@@ -94,7 +94,7 @@ def check_manager() -> None:
         InputError: Its node program does not start, for example because of ``NODE_OPTIONS``, or NNI cannot write its
             list of experiments in the home folder (``NNI_HOME_DIR`` in ``nni.tools.nnictl.constants``).
     """
-    import nni_node
+    import nni_node  # type: ignore[import-untyped]
     from nni.tools.nnictl.constants import NNI_HOME_DIR
 
     command = [str(Path(nni_node.__path__[0], "node")), "-e", ""]
@@ -134,6 +134,8 @@ class PatientManager:
     """
 
     _proc: subprocess.Popen[bytes] | None
+    port: int | None
+    url_prefix: str | None
 
     def _start_nni_manager(self, port: int, *arguments: Any, **options: Any) -> None:
         for attempt in range(1, MANAGER_ATTEMPTS + 1):

@@ -122,11 +122,10 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
 
     def _run(self) -> None:
         handlers = {
-            ModelEventType.IntermediateMetric: self._on_intermediate,
-            ModelEventType.FinalMetric: self._on_final,
-            ModelEventType.TrainingEnd: self._on_end,
+            ModelEventType.IntermediateMetric: self._kept(self._on_intermediate),
+            ModelEventType.FinalMetric: self._kept(self._on_final),
+            ModelEventType.TrainingEnd: self._kept(self._on_end),
         }
-        handlers = {event: self._kept(handler) for event, handler in handlers.items()}
         for event, handler in handlers.items():
             self.engine.register_model_event_callback(event, handler)
         for first in range(0, len(self.candidates), self.per_trial):

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 MAX_BYTES = 4 * 2**20
 MAX_PIXELS = 4096 * 4096  # a small file can decode to gigabytes
@@ -42,10 +42,14 @@ class Model:
     def __init__(self, path: str) -> None:
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         about = {key: json.loads(text) for key, text in self.session.get_modelmeta().custom_metadata_map.items()}
-        if about.get("input_layout") != "NHWC" or about.get("input_values") != "raw":
+        if about.get("input_values") not in ("raw", "uint8"):
             raise SystemExit(f"{path}: got a file without preprocessing; expected one written by nni-hypens export")
+        if not about.get("input_range"):
+            raise SystemExit(f"{path}: got a file without input_range; expected a new export, best with --uint8")
         self.names: list[str] = about["class_names"]
         self.input: dict[str, float] = about["input"]
+        self.low, self.high = about["input_range"]
+        self.type = np.uint8 if about["input_values"] == "uint8" else np.float32
 
     def classify(self, content: bytes) -> dict[str, object]:
         """Return label and probabilities of one image file."""
@@ -54,7 +58,7 @@ class Model:
         return {"label": self.names[int(probs.argmax())], "probabilities": by_name}
 
     def pixels(self, content: bytes) -> np.ndarray:
-        """Decode an image to `H x W x C` float32, with the size and range of the training data."""
+        """Decode an image to `H x W x C` with the size and range of the training data; `predict` does the same."""
         channels, width, height = (int(self.input[key]) for key in ("channels", "width", "height"))
         if channels not in (1, 3):
             raise RefusedError(501, f"the model wants {channels} channels; image files have 1 or 3")
@@ -62,12 +66,19 @@ class Model:
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise RefusedError(413, f"{image.width} x {image.height} pixels; at most {MAX_PIXELS} in all")
-                picture = image.convert("L" if channels == 1 else "RGB")
-                small = picture.resize((width, height), Image.Resampling.BILINEAR)
+                if image.mode.startswith(("I", "F")):
+                    raise RefusedError(415, f"pixels of mode {image.mode}; only 8 bits per channel are read here")
+                picture = ImageOps.exif_transpose(image)
+                if image.has_transparency_data:  # laid over white, as in training and in nni-hypens predict
+                    colours = picture.convert("RGBA")
+                    picture = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+                small = picture.convert("L" if channels == 1 else "RGB")
+                if small.size != (width, height):
+                    small = small.resize((width, height), Image.Resampling.BICUBIC)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise RefusedError(415, f"not a readable PNG or JPEG ({type(error).__name__})") from error
         values = np.asarray(small, dtype=np.float32).reshape(height, width, channels)
-        return values * np.float32(self.input["scale"] / 255)
+        return (self.low + values * ((self.high - self.low) / 255)).astype(self.type)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -16,6 +16,7 @@ COMMANDS = ("export", "predict")
 EXPORT_EXAMPLES = """examples:
   nni-hypens export runs/my                                runs/my/ensemble/model.onnx
   nni-hypens export runs/my --format pt2 --out digits.pt2
+  nni-hypens export runs/my --uint8                        for pixels 0..255, whatever the training images had
   nni-hypens export runs/my --no-preprocess                for images that are already scaled and normalised
 """
 PREDICT_EXAMPLES = """examples:
@@ -31,7 +32,8 @@ def add_commands(commands: Any) -> None:
         "export",
         help="write the ensemble as one ONNX or PT2 file",
         description="Write an ensemble as one file that needs neither NNI nor nni_hypens. Input `images`, float32: raw "
-        "values N x H x W x C, or with --no-preprocess N x C x H x W, scaled and normalised. Output `probabilities`.",
+        "values N x H x W x C in the range of the training images (0..255 of type uint8 with --uint8), or with "
+        "--no-preprocess N x C x H x W, scaled and normalised. Output `probabilities`.",
         examples=EXPORT_EXAMPLES,
     )
     export_parser.add_argument("folder", type=Path, metavar="DIR", help="run folder, or an ensemble's folder")
@@ -41,6 +43,9 @@ def add_commands(commands: Any) -> None:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="scale and normalise inside the file (default: yes)",
+    )
+    export_parser.add_argument(
+        "--uint8", action="store_true", help="the file takes uint8 images, 0..255, and brings them to the right range"
     )
     export_parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the file (default: model.onnx or model.pt2 beside the members)"
@@ -103,6 +108,8 @@ def export(arguments: argparse.Namespace) -> None:
 
     if arguments.format not in FORMATS:
         raise InputError("format", repr(arguments.format), f"one of {', '.join(FORMATS)}")
+    if arguments.uint8 and not arguments.preprocess:
+        raise InputError("uint8", "--uint8 with --no-preprocess", "one of the two")
     if arguments.format == "onnx":
         check_onnx()
     folder = ensemble_folder(arguments.folder, "DIR")
@@ -112,7 +119,8 @@ def export(arguments: argparse.Namespace) -> None:
     if path.is_dir():
         raise InputError("out", f"{path}, which is a folder", "a file")
     check_place(path, "out", "a place in a folder")
-    made = export_ensemble(Ensemble.load(folder, space=space), path, arguments.format, arguments.preprocess)
+    ensemble = Ensemble.load(folder, space=space)
+    made = export_ensemble(ensemble, path, arguments.format, arguments.preprocess, arguments.uint8)
     size = path.stat().st_size
     if arguments.json:
         show_json({"path": str(path), "bytes": size, "folded": made.folded, "difference": made.difference})

@@ -5,6 +5,8 @@ convolutions before it. The input is `images`, float32, the output `probabilitie
 
 - With preprocessing, the default: raw images `N x H x W x C_in` with the values of the data's source, as
   `Ensemble.predict` takes them (uint8 converted to float32). The file scales and normalises.
+- With `uint8`: the same, but pixels 0..255 of type uint8, whatever values the data's source has. The file also brings
+  them to the range of the training images.
 - Without: `N x C_in x H x W`, scaled and normalised by the caller, as `Ensemble.forward` takes them.
 """
 
@@ -33,6 +35,7 @@ from nni_hypens.ensemble.rewrites import optimise
 from nni_hypens.errors import InputError, raised
 from nni_hypens.utils.files import json_text, replacing
 from nni_hypens.utils.images import normalise
+from nni_hypens.utils.ranges import from_picture, known_range, picture_range
 
 EXPORT_VERSION = 1
 METADATA_FILE = "nni_hypens.json"
@@ -65,24 +68,35 @@ class _Deployed(nn.Module):
     factor: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, ensemble: Ensemble, preprocess: bool) -> None:
+    def __init__(self, ensemble: Ensemble, values: str) -> None:
         super().__init__()
         self.ensemble = ensemble
-        self.preprocess = preprocess
+        self.values = values
         spec = ensemble.info.input_spec
+        low, width = 0.0, 1.0
+        if values == "uint8":
+            low, high = picture_range(spec, "uint8")
+            width = (high - low) / 255
         mean, std = np.asarray(spec["mean"], dtype=np.float64), np.asarray(spec["std"], dtype=np.float64)
-        for name, values in (("factor", 1 / (spec["scale"] * std)), ("shift", -mean / std)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1))
+        for name, numbers in (
+            ("factor", width / (spec["scale"] * std)),
+            ("shift", (low / spec["scale"] - mean) / std),
+        ):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.preprocess:
-            images = images.permute(0, 3, 1, 2) * self.factor + self.shift
+        if self.values != "normalised":
+            images = images.to(torch.float32).permute(0, 3, 1, 2) * self.factor + self.shift
         probabilities: torch.Tensor = self.ensemble(images)
         return probabilities
 
 
 def export_ensemble(
-    ensemble: Ensemble, path: str | os.PathLike[str], format: str = "onnx", preprocess: bool = True
+    ensemble: Ensemble,
+    path: str | os.PathLike[str],
+    format: str = "onnx",
+    preprocess: bool = True,
+    uint8: bool = False,
 ) -> Exported:
     """Write an ensemble as one file and compare its output with the ensemble's. An error leaves no partial file.
 
@@ -91,6 +105,7 @@ def export_ensemble(
         path: The file.
         format: "onnx", or "pt2" for `torch.export.load` of plain torch.
         preprocess: Whether the file scales and normalises; see above for the layouts.
+        uint8: Whether the file takes pixels 0..255 of type uint8; needs `preprocess`.
 
     Returns:
         Path, BatchNorms folded, and the largest difference on random images.
@@ -117,17 +132,19 @@ def export_ensemble(
     """
     if format not in FORMATS:
         raise InputError("format", repr(format), f"one of {', '.join(FORMATS)}")
-    path = Path(path)
+    if uint8 and not preprocess:
+        raise InputError("uint8", "True without preprocessing", "preprocess=True, as normalised values are no uint8")
+    path, values = Path(path), "uint8" if uint8 else "raw" if preprocess else "normalised"
     if format == "onnx":
         check_onnx(ensemble)
-    program, folded = export_program(ensemble, preprocess)
-    metadata = describe(ensemble, preprocess)
+    program, folded = export_program(ensemble, values)
+    metadata = describe(ensemble, values)
     with replacing(path) as temporary:
         if format == "onnx":
             _write_onnx(program, temporary, metadata)
         else:
             _write_pt2(program, temporary, metadata)
-        difference = _difference(ensemble, preprocess, temporary, format)
+        difference = _difference(ensemble, values, temporary, format)
         if difference is not None and not difference <= TOLERANCE:
             raise RuntimeError(f"the exported file differs from the ensemble by {difference:.1e}; nothing was written")
     return Exported(path, folded, difference)
@@ -150,12 +167,12 @@ def check_onnx(ensemble: Ensemble | None = None) -> None:
             raise InputError("format", got, "at most 2 GB, what one ONNX file can hold; or --format pt2")
 
 
-def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.export.ExportedProgram, int]:
+def export_program(ensemble: Ensemble, values: str = "raw") -> tuple[torch.export.ExportedProgram, int]:
     """The graph of an ensemble on the CPU, in evaluation mode, with BatchNorm folded.
 
     Args:
         ensemble: The ensemble; it is not changed.
-        preprocess: As for `export_ensemble`.
+        values: What the graph takes: "raw" or "uint8" for NHWC images, "normalised" for NCHW.
 
     Returns:
         The program, and the number of BatchNorms that were folded.
@@ -163,10 +180,10 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
     Raises:
         RuntimeError: torch cannot trace a member.
     """
-    module = _Deployed(copy.deepcopy(ensemble).cpu(), preprocess).eval()
+    module = _Deployed(copy.deepcopy(ensemble).cpu(), values).eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
-    example = (torch.zeros(2, *_shape(ensemble, preprocess)),)
+    example = (torch.zeros(2, *_shape(ensemble, values), dtype=torch.uint8 if values == "uint8" else torch.float32),)
     sizes: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
     with quiet():
         try:
@@ -181,24 +198,27 @@ def export_program(ensemble: Ensemble, preprocess: bool = True) -> tuple[torch.e
     return program, folded
 
 
-def describe(ensemble: Ensemble, preprocess: bool) -> dict[str, Any]:
+def describe(ensemble: Ensemble, values: str) -> dict[str, Any]:
     """Metadata of the file: one JSON text for each key in ONNX, one JSON file in PT2.
 
     Args:
         ensemble: The ensemble.
-        preprocess: As for `export_ensemble`.
+        values: As for `export_program`.
 
     Returns:
         `format_version`, `class_names`, `input` (the input spec), `input_layout` ("NHWC" or "NCHW"), `input_values`
-        ("raw" or "normalised"), `members` (ids), `weights`, `temperature`, `versions`,
+        ("raw", "uint8" or "normalised"), `input_range` (the values of black and white in `images`; None if they are
+        normalised, or if the ensemble does not state it), `members` (ids), `weights`, `temperature`, `versions`,
         and `conformal`, what prediction sets need, if the ensemble has it.
     """
+    known = {"raw": known_range(ensemble.info.input_spec), "uint8": (0.0, 255.0)}.get(values)
     return {
         "format_version": EXPORT_VERSION,
         "class_names": list(ensemble.info.labels),
         "input": encode(ensemble.info.input_spec),
-        "input_layout": "NHWC" if preprocess else "NCHW",
-        "input_values": "raw" if preprocess else "normalised",
+        "input_layout": "NCHW" if values == "normalised" else "NHWC",
+        "input_values": values,
+        "input_range": None if known is None else list(known),
         "members": list(ensemble.info.ids),
         "weights": ensemble.weights.tolist(),
         "temperature": ensemble.temperature.tolist(),
@@ -207,10 +227,10 @@ def describe(ensemble: Ensemble, preprocess: bool) -> dict[str, Any]:
     }
 
 
-def _shape(ensemble: Ensemble, preprocess: bool) -> tuple[int, ...]:
+def _shape(ensemble: Ensemble, values: str) -> tuple[int, ...]:
     spec = ensemble.info.input_spec
     height, width, channels = spec["height"], spec["width"], spec["channels"]
-    return (height, width, channels) if preprocess else (channels, height, width)
+    return (channels, height, width) if values == "normalised" else (height, width, channels)
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
@@ -249,16 +269,22 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _difference(ensemble: Ensemble, preprocess: bool, path: Path, format: str) -> float | None:
+def _difference(ensemble: Ensemble, values: str, path: Path, format: str) -> float | None:
     """Largest difference between the file and the ensemble on random images; None if onnxruntime is missing."""
     spec = ensemble.info.input_spec
-    generator, shape = np.random.default_rng(0), _shape(ensemble, True)
+    generator, shape = np.random.default_rng(0), _shape(ensemble, "raw")
     level = generator.normal(size=(_CHECKED_IMAGES, 1, 1, shape[2]))  # otherwise all images look alike to a network
     noise = level + generator.normal(size=(_CHECKED_IMAGES, *shape))
     normal = noise * np.asarray(spec["std"]) + np.asarray(spec["mean"])
-    raw = np.clip(np.rint(normal * spec["scale"]), 0, 255) if spec["scale"] == 255 else normal * spec["scale"]
-    raw = raw.astype(np.float32)
-    images = raw if preprocess else normalise(raw, spec)
+    raw = (normal * spec["scale"]).astype(np.float32)
+    known = picture_range(spec) if values == "uint8" else known_range(spec)
+    if known is not None:
+        low, high = known
+        pixels = np.rint(np.clip((raw - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+        raw = from_picture(pixels, spec)
+    images: Any = raw
+    if values != "raw":
+        images = pixels if values == "uint8" else normalise(raw, spec)
     if format == "pt2":
         with path.open("rb") as file:
             result = torch.export.load(file).module()(torch.from_numpy(images)).detach().numpy()

@@ -40,7 +40,7 @@ _METADATA_TYPES = {
     "input_layout": str,
     "input_values": str,
 }
-_LAYOUTS = {("NHWC", "raw"), ("NCHW", "normalised")}
+_LAYOUTS = {("NHWC", "raw"), ("NHWC", "uint8"), ("NCHW", "normalised")}
 
 
 @dataclass
@@ -199,7 +199,7 @@ def _open_pt2(path: Path) -> Predictor:
         texts = {}
     module = program.module()
 
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(images: NDArray[Any]) -> NDArray[np.float32]:
         with torch.no_grad():
             probabilities: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
             return probabilities
@@ -234,19 +234,26 @@ def _check_metadata(texts: dict[str, str], path: Path) -> dict[str, Any]:
         raise InputError(f"{path.name}.format_version", metadata["format_version"], f"{EXPORT_VERSION}")
     check_class_names(metadata["class_names"], f"{path.name}.class_names")
     if (metadata["input_layout"], metadata["input_values"]) not in _LAYOUTS:
-        raise InputError(f"{path.name}.input_layout", brief(metadata["input_layout"]), "NHWC raw, or NCHW normalised")
+        got = brief((metadata["input_layout"], metadata["input_values"]))
+        raise InputError(f"{path.name}.input_layout", got, "NHWC raw, NHWC uint8, or NCHW normalised")
     check_input_spec(metadata["input"])
     return metadata
 
 
-def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Predictor:
-    spec, labels = metadata["input"], metadata["class_names"]
+def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[Any]], NDArray[np.float32]]) -> Predictor:
+    spec, labels, values = metadata["input"], metadata["class_names"], metadata["input_values"]
+    if values == "uint8":
+        spec = {**spec, "range": [0, 255]}
 
     def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
-        if metadata["input_values"] == "normalised":
-            images = normalise(images, spec)
+        given: NDArray[Any] = normalise(images, spec) if values == "normalised" else images
+        if values == "uint8":
+            if images.min() < 0 or images.max() > 255:
+                got = f"values from {images.min():g} to {images.max():g}"
+                raise InputError("images", got, "values in 0..255, as the model takes uint8")
+            given = np.rint(images).astype(np.uint8)
         try:
-            probabilities = np.asarray(function(images))
+            probabilities = np.asarray(function(given))
         except Exception as error:  # of onnxruntime or torch: the graph does not fit its metadata
             raise InputError("model", raised(error), "a graph that fits its metadata") from error
         if probabilities.shape != (len(images), len(labels)):

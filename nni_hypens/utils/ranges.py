@@ -90,8 +90,12 @@ def _fits_unit(spec: Mapping[str, Any]) -> bool:
     return all(0 <= value <= 1 for value in means) and all(value <= 0.5 or value == 1 for value in deviations)
 
 
-def picture_range(spec: Mapping[str, Any]) -> tuple[float, float]:
+def picture_range(spec: Mapping[str, Any], field: str = "images") -> tuple[float, float]:
     """The range to which a picture from a file is brought.
+
+    Args:
+        spec: The input spec.
+        field: Name for the error.
 
     Raises:
         InputError: The spec does not tell it.
@@ -106,9 +110,9 @@ def picture_range(spec: Mapping[str, Any]) -> tuple[float, float]:
         text = "the model does not state the range of its training images; 0..1 is assumed. If it is another, add"
         warnings.warn(f'{text} "range": [low, high] to "input" in ensemble.json', InputWarning, stacklevel=2)
         return 0.0, 1.0
-    got = "a picture, for a model that does not state the range of its training images"
-    expected = 'arrays (.npy or .npz) as in training, or "range": [low, high] in "input" of ensemble.json'
-    raise InputError("images", got, expected)
+    got = "pixels 0..255, for a model that does not state the range of its training images"
+    expected = 'raw values as in training (arrays), or "range": [low, high] in "input" of ensemble.json'
+    raise InputError(field, got, expected)
 
 
 def from_picture(pixels: NDArray[Any], spec: Mapping[str, Any]) -> NDArray[np.float32]:

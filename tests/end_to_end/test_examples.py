@@ -42,7 +42,7 @@ def example(name: str, *arguments: str | Path, seconds: float = PATIENCE) -> str
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ensemble, Path]:
     ensemble = random_ensemble("one_cell")
-    ensemble.info.input_spec["scale"] = 16.0  # as digits are: image files must be brought to this range
+    ensemble.info.input_spec |= {"scale": 16.0, "range": [-2.0, 14.0]}  # image files must be brought to it
     path = tmp_path_factory.mktemp("serve") / "model.onnx"
     export_ensemble(ensemble, path)
     return ensemble, path
@@ -89,7 +89,7 @@ def test_serving_needs_neither_nni_nor_torch(exported: tuple[Ensemble, Path], po
     """The answer over HTTP is that of the ensemble in torch."""
     pixels = np.random.default_rng(1).integers(0, 256, (8, 8), np.uint8)
     status, found = ask(port, png(pixels))
-    expected = exported[0].predict(pixels[None, :, :, None].astype(np.float32) * 16 / 255)[0]
+    expected = exported[0].predict(pixels[None, :, :, None].astype(np.float32) * 16 / 255 - 2)[0]
     assert status == 200 and list(found["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-5)
     assert found["label"] == exported[0].info.labels[int(expected.argmax())]
     status, about = ask(port, None)
@@ -102,6 +102,7 @@ def test_serving_refuses(port: int) -> None:
     assert ask(port, image[: len(image) // 2])[0] == 415
     assert ask(port, b"GIF89a, or nearly")[0] == 415
     assert ask(port, png(np.zeros((8, 8), np.uint8), "BMP"))[0] == 415  # only what it says it reads
+    assert ask(port, png(np.zeros((8, 8), np.uint16)))[0] == 415  # 16 bits
     assert ask(port, png(np.zeros((1, 4096 * 4096 + 1), np.uint8)))[0] == 413
     for length, status in (("", 411), ("-1", 411), ("0", 413), (str(2**40), 413), ("9" * 5000, 413)):
         assert ask(port, b"x", Content_Length=length)[0] == status, length

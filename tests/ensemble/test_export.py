@@ -17,6 +17,7 @@ from nni_hypens import InputError
 from nni_hypens.ensemble import export as module
 from nni_hypens.ensemble.export import METADATA_FILE, export_ensemble
 from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.predict import open_model, read_images
 from tests.support.deployed import SPACES, random_ensemble
 from tests.support.loaded import PATIENCE
 
@@ -90,6 +91,42 @@ def test_without_preprocessing(format: str, tmp_path: Path) -> None:
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+@pytest.mark.parametrize("low, high", [(0.0, 255.0), (-1.0, 1.0), (0.0, 16.0)])
+def test_uint8_input_whatever_the_range_of_the_training_images(
+    format: str, low: float, high: float, tmp_path: Path
+) -> None:
+    ensemble = random_ensemble("one_cell")
+    ensemble.info.input_spec |= {"range": [low, high], "scale": high, "mean": [0.1], "std": [0.6]}
+    made = export_ensemble(ensemble, tmp_path / f"model.{format}", format, uint8=True)
+    assert made.difference < 1e-5
+    pixels = raw_images(ensemble, 4)
+    expected = ensemble.predict(low + pixels.astype(np.float64) * (high - low) / 255)
+    if format == "onnx":
+        session = ort.InferenceSession(str(made.path))
+        assert json.loads(session.get_modelmeta().custom_metadata_map["input_range"]) == [0, 255]
+        found = session.run(None, {"images": pixels})[0]
+    else:
+        found = torch.export.load(made.path).module()(torch.from_numpy(pixels)).detach().numpy()
+    assert found == pytest.approx(expected, abs=1e-5)
+    model = open_model(made.path)
+    np.save(tmp_path / "a.npy", pixels)
+    names, images = read_images([tmp_path / "a.npy"], model.input_spec)
+    assert [row["probability"] for row in model.rows(names, images)] == pytest.approx(expected.max(axis=1), abs=1e-5)
+    with pytest.raises(InputError, match="images: got values from 1 to 256; expected values in 0..255, as the model"):
+        model.rows(["a"], np.linspace(1, 256, 64, dtype=np.float32).reshape(1, 8, 8, 1))
+
+
+def test_uint8_without_preprocessing_or_without_a_range(tmp_path: Path) -> None:
+    ensemble = random_ensemble("one_cell")
+    with pytest.raises(InputError, match="uint8: got True without preprocessing"):
+        export_ensemble(ensemble, tmp_path / "model.pt2", "pt2", preprocess=False, uint8=True)
+    ensemble.info.input_spec |= {"scale": 1.0, "mean": [120.0], "std": [60.0]}  # of an older version: floats 0..255
+    with pytest.raises(InputError, match="uint8: got pixels 0..255, for a model that does not state the range"):
+        export_ensemble(ensemble, tmp_path / "model.pt2", "pt2", uint8=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_metadata_is_in_both_and_no_path_of_this_machine(tmp_path: Path) -> None:
     ensemble = random_ensemble("one_cell")
     found = []
@@ -112,6 +149,7 @@ def test_metadata_is_in_both_and_no_path_of_this_machine(tmp_path: Path) -> None
     assert found[0] == found[1]
     assert found[0]["class_names"] == ensemble.info.labels and found[0]["input"] == ensemble.info.input_spec
     assert (found[0]["input_layout"], found[0]["format_version"]) == ("NHWC", 1)
+    assert (found[0]["input_values"], found[0]["input_range"]) == ("raw", [0.0, 255.0])
     assert found[0]["versions"]["torch"] == torch.__version__
 
 

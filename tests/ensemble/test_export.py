@@ -109,7 +109,7 @@ def test_uint8_input_whatever_the_range_of_the_training_images(
     else:
         found = torch.export.load(made.path).module()(torch.from_numpy(pixels)).detach().numpy()
     assert found == pytest.approx(expected, abs=1e-5)
-    model = open_model(made.path)
+    model = open_model(made.path, trust=True)
     np.save(tmp_path / "a.npy", pixels)
     names, images = read_images([tmp_path / "a.npy"], model.input_spec)
     assert [row["probability"] for row in model.rows(names, images)] == pytest.approx(expected.max(axis=1), abs=1e-5)

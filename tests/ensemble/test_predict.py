@@ -218,7 +218,7 @@ def test_a_graph_that_answers_no_probabilities(folder: Path, tmp_path: Path, cap
         [numpy_helper.from_array(np.array(v), k) for k, v in {**constants, "last": np.array([1])}.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    metadata = export_module.describe(random_ensemble("one_cell"), True) | {"class_names": ["a", "b", "c"]}
+    metadata = export_module.describe(random_ensemble("one_cell"), "raw") | {"class_names": ["a", "b", "c"]}
     helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
     onnx.save(model, tmp_path / "bad.onnx")
     assert "predictions of the model: got" in refused(capsys, "predict", tmp_path / "bad.onnx", folder / "a.png")
@@ -235,7 +235,7 @@ def test_names_of_classes_are_different_and_can_be_shown(tmp_path: Path, capsys,
     (tmp_path / "ensemble.json").write_text(json.dumps(index | {"labels": names}))
     assert "labels: got" in refused(capsys, "predict", tmp_path, tmp_path / "a.png")
     ensemble.info.labels = names
-    metadata = {key: json.dumps(value) for key, value in export_module.describe(ensemble, True).items()}
+    metadata = {key: json.dumps(value) for key, value in export_module.describe(ensemble, "raw").items()}
     with pytest.raises(InputError, match="x.onnx.class_names: got"):
         predict_module._check_metadata(metadata, Path("x.onnx"))
 

@@ -71,6 +71,11 @@ class DartsSpace(DARTS):  # type: ignore[misc]
             self.num_labels = num_classes
             self.classifier = nn.Linear(self.classifier.in_features, num_classes)
 
+    def auxiliary_source(self) -> tuple[nn.Module, int]:
+        """Where DARTS puts its auxiliary head in training: the first cell of the last stage, and its channels."""
+        first: nn.Module = self.stages[2][0]
+        return first, self.classifier.in_features
+
     def freeze(self, sample: dict[str, Any]) -> nn.Module:
         """A fixed network with new weights: stages depend on one another, so the network is built anew, as in NNI."""
         with model_context(sample):

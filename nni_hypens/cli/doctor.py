@@ -245,7 +245,9 @@ def _machine() -> Iterator[Check]:
     yield Check("threads", OK, f"{usual}; --threads is 1 by default; set OMP_NUM_THREADS=1 in your scripts")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
-    yield Check("gpu", OK if count else NOTE, names or "none: everything runs on the processor")
+    yield Check("gpu", OK if count else NOTE, names or "none that torch sees")
+    used = f"the first of {count} GPUs for the search, one for each trial" if count else "the processor"
+    yield Check("used", OK, f"{used}, in 32 bits; --accelerator, --devices and --precision change that")
 
 
 def _traps() -> Iterator[Check]:

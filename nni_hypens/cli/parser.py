@@ -11,6 +11,15 @@ from nni_hypens.errors import one_line
 from nni_hypens.utils.checks import nearest
 
 EXIT_INPUT = 2
+MEANT = {
+    "--device": "--accelerator gpu (or cpu), and --devices 0 for the first GPU",
+    "--gpu": "--accelerator gpu, and --devices 0 for the first GPU",
+    "--gpus": "--accelerator gpu, and --devices 2 for two GPUs",
+    "--cuda": "--accelerator gpu",
+    "--lr": "--learning-rate",
+    "--workers": "--concurrency, the number of trials at once",
+}
+"""Flags of other tools, and what does the same here."""
 
 
 class ShowAll(argparse.Action):
@@ -80,6 +89,8 @@ class Parser(argparse.ArgumentParser):
         flags = [word.partition("=")[0] for word in words if word.startswith("-")]
         if not flags:
             self.error(f"got {' '.join(words)} beyond what {listed}")
+        if flags[0] in MEANT:
+            self.error(f"{flags[0]}: got an unknown flag; expected {MEANT[flags[0]]}")
         known = [flag for action in self._actions for flag in action.option_strings]
         expected = f"expected a flag that {listed}{nearest(flags[0], known)}"
         self.error(f"{flags[0]}: got an unknown flag; {expected}")

@@ -24,6 +24,7 @@ from nni_hypens.errors import printable
 from nni_hypens.run.settings import Settings
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.checks import check_range
+from nni_hypens.utils.devices import chosen_gpus, show_only
 from nni_hypens.utils.files import read_json
 from nni_hypens.utils.run_files import RunFiles
 
@@ -148,6 +149,7 @@ def make_run(arguments: argparse.Namespace, even_if_finished: bool = False) -> A
     settings = with_absolute_paths(Settings.from_mapping(given))
     settings.check()
     arguments.out = arguments.out or default_folder(settings, runtime.quiet)
+    show_only(chosen_gpus(runtime.devices))
     load_libraries(runtime.quiet)
     find_user_modules()
     from nni_hypens.run.folder import RunFolder

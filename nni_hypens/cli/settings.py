@@ -10,7 +10,8 @@ from typing import Any
 
 from nni_hypens.cli.parser import Parser
 from nni_hypens.errors import InputError, reason
-from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.run.runtime import Runtime
+from nni_hypens.run.settings import Settings
 from nni_hypens.utils.run_files import RunFiles
 
 SEARCH_ONLY = ("live", "logger")
@@ -93,8 +94,9 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         for entry in dataclasses.fields(Settings)
         if hasattr(arguments, entry.name)
     }
-    if "space_args" in given:
-        given["space_args"] = pairs(given["space_args"])
+    for name in ("space_args", "train_space_args"):
+        if name in given:
+            given[name] = pairs(name, given[name])
     if getattr(arguments, "resume", False):
         if arguments.out is None:
             raise InputError("resume", "no --out", "--out DIR of the run to continue")
@@ -179,8 +181,8 @@ def folder_settings(out: Path) -> dict[str, Any]:
     return Settings.read(RunFiles(out).config)
 
 
-def pairs(items: Sequence[str]) -> dict[str, Any]:
-    """`name=value` texts as a mapping; values are read as YAML.
+def pairs(setting: str, items: Sequence[str]) -> dict[str, Any]:
+    """`name=value` texts of a setting as a mapping; values are read as YAML.
 
     Raises:
         InputError: Another form.
@@ -191,9 +193,9 @@ def pairs(items: Sequence[str]) -> dict[str, Any]:
     for item in items:
         name, separator, value = item.partition("=")
         if not separator or not name:
-            raise InputError("space_args", repr(item), "NAME=VALUE, such as channels=8")
+            raise InputError(setting, repr(item), "NAME=VALUE, such as channels=8")
         try:
             result[name.replace("-", "_")] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError) as error:
-            raise InputError("space_args", repr(item), f"NAME=VALUE, with a value in YAML ({reason(error)})") from None
+            raise InputError(setting, repr(item), f"NAME=VALUE, with a value in YAML ({reason(error)})") from None
     return result

@@ -169,7 +169,7 @@ class Workbench:
         with torch_threads(self.plan.settings.threads):
             with clock.running():
                 seed_everything(seed)
-                model = fixed_network(self.plan.space, sample)
+                model = fixed_network(self.plan.train_space, sample)
                 evaluator = nni.load(nni.dump(self.plan.evaluator))  # a trainer can be used once
                 evaluator.datamodule = data
                 evaluator.evaluate(model)

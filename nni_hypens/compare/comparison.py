@@ -25,7 +25,7 @@ from nni_hypens.compare.methods import METHODS, method_of, method_order
 from nni_hypens.compare.outcomes import add_supernet_truth, outcome
 from nni_hypens.compare.searches import check_installed
 from nni_hypens.errors import InputError, raised
-from nni_hypens.run.plan import evaluator_for, make_plan
+from nni_hypens.run.plan import candidate_evaluator, make_plan, search_evaluator
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.progress import Progress
@@ -120,10 +120,10 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
     plan = make_plan(settings, split_seed=seed)
 
     def trains(factor: int) -> Lightning:
-        return evaluator_for(settings, plan.data, factor * settings.epochs_each)
+        return candidate_evaluator(settings, plan.data, factor * settings.epochs_each)
 
     epochs = comparison.nni_epochs
-    nni_evaluator = None if epochs is None else evaluator_for(settings, plan.data, epochs)
+    nni_evaluator = None if epochs is None else search_evaluator(settings, plan.data, epochs)
     bench = Workbench(plan, folder / cell_name(data, seed), nni_evaluator, trains)
     outcomes = []
     for size in comparison.sizes:

@@ -1,14 +1,11 @@
-"""Batches of images in memory, and their augmentation."""
+"""Batches of images in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch.utils.data import Dataset
-
-from nni_hypens.data.names import AUGMENTATION_NAMES
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 BATCH_SIZE = 64
@@ -69,35 +66,3 @@ class ImageBatches(Dataset[Batch]):
 def as_batch(batch: Batch) -> Batch:
     """Collate function for `ImageBatches`, whose batches need no collating."""
     return batch
-
-
-def random_crop(images: torch.Tensor, flip: bool = False) -> torch.Tensor:
-    """Shift each image at random over a border of zeros, and mirror every second one if asked.
-
-    The border is 4 pixels as usual for CIFAR (He et al. 2016, section 4.2), less for images below 32 pixels: an
-    eighth of the height, at least 1. Zero is the mean of normalised images. Draws come from torch's global generator.
-
-    Args:
-        images: `B x C x H x W`.
-        flip: Whether to mirror each image left to right with probability 1/2.
-
-    Returns:
-        A new tensor of the same shape.
-    """
-    n, channels, height, width = images.shape
-    border = max(1, min(4, height // 8))
-    padded = torch.nn.functional.pad(images, (border, border, border, border))
-    top, left = torch.randint(0, 2 * border + 1, (2, n, 1))
-    rows = top + torch.arange(height)
-    columns = torch.arange(width).expand(n, width)
-    if flip:
-        columns = torch.where(torch.rand(n, 1) < 0.5, width - 1 - columns, columns)
-    columns = left + columns
-    picture = torch.arange(n)[:, None, None, None]
-    channel = torch.arange(channels)[None, :, None, None]
-    return padded[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
-
-
-AUGMENTATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = dict(
-    zip(AUGMENTATION_NAMES, (None, random_crop, partial(random_crop, flip=True)), strict=True)
-)

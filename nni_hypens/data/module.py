@@ -19,8 +19,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from nni_hypens.data.arrays import channel_statistics, check_arrays, stratified_subset, warn_about_values
-from nni_hypens.data.batches import AUGMENTATIONS, Batch, ImageBatches, as_batch, fitting_batch_size
+from nni_hypens.data.augment import augmentation
+from nni_hypens.data.batches import Batch, ImageBatches, as_batch, fitting_batch_size
 from nni_hypens.data.checks import checksum
+from nni_hypens.data.names import AUGMENTATION_NAMES, augmentation_names
 from nni_hypens.data.sources import Source, open_source
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_whole
@@ -78,7 +80,8 @@ class ImageData(pl.LightningDataModule):
         batch_size: Images per training batch; None for 64, or fewer if an epoch would have less than 8 batches. A last
             incomplete batch is dropped unless it is the only one.
         eval_batch_size: Images per validation or test batch.
-        augment: `none`, `crop` or `crop_flip`; training batches only.
+        augment: `none`, or some of `crop`, `crop_flip`, `trivial_augment` and `cutout`, separated by commas and applied
+            in this order; training batches only.
         split_seed: Seed of the splits, 0..2^32-1. The splits are stratified by label.
 
     Raises:
@@ -115,8 +118,9 @@ class ImageData(pl.LightningDataModule):
         self.test_size = None if test_size is None else check_whole("data.test_size", test_size)
         self.batch_size = None if batch_size is None else check_whole("data.batch_size", batch_size)
         self.eval_batch_size = check_whole("data.eval_batch_size", eval_batch_size)
-        if not isinstance(augment, str) or augment not in AUGMENTATIONS:
-            raise InputError("data.augment", repr(augment), f"one of {', '.join(AUGMENTATIONS)}")
+        if not isinstance(augment, str):
+            raise InputError("data.augment", repr(augment), f"none, or some of {', '.join(AUGMENTATION_NAMES)}")
+        augmentation_names(augment, "data.augment")
         self.augment = augment
         self.split_seed = check_whole("data.split_seed", split_seed, 0, 2**32 - 1)
         self._prepared: _Prepared | None = None
@@ -302,7 +306,8 @@ class ImageData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches `(B x C x H x W float32, B int64)` of the train split, augmented if asked."""
         split = self._split("train")
-        dataset = ImageBatches(split.images, torch.from_numpy(split.labels), AUGMENTATIONS[self.augment])
+        augment = augmentation(self.augment, self.input_spec)
+        dataset = ImageBatches(split.images, torch.from_numpy(split.labels), augment)
         size = self.batch_size or fitting_batch_size(len(dataset))
         return _loader(dataset, size, shuffle=True, drop_last=len(dataset) >= size)
 

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import nearest
 
 SOURCE_NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100")
-AUGMENTATION_NAMES = ("none", "crop", "crop_flip")
+AUGMENTATION_NAMES = ("crop", "crop_flip", "trivial_augment", "cutout")
 NAMED_SETS = ("digits", "fashion_mnist", "noise")
 """Out-of-distribution sets that have a name; any other set is an .npz file."""
 _AUTO_OOD = {"digits": "fashion_mnist", "fashion_mnist": "digits"}
+
+
+def augmentation_names(setting: str, field: str = "augment") -> list[str]:
+    """Augmentations that a setting selects, in their order.
+
+    Args:
+        setting: `none`, or a comma-separated list of `AUGMENTATION_NAMES`.
+        field: Where it comes from, for errors.
+
+    Raises:
+        InputError: An unknown name.
+
+    Examples:
+        >>> augmentation_names("crop_flip, cutout")
+        ['crop_flip', 'cutout']
+    """
+    if setting == "none":
+        return []
+    names = [name.strip() for name in setting.split(",")]
+    for name in names:
+        if name not in AUGMENTATION_NAMES:
+            expected = f"none, or names separated by commas: {', '.join(AUGMENTATION_NAMES)}"
+            raise InputError(field, repr(name), f"{expected}{nearest(name, AUGMENTATION_NAMES)}")
+    return names
 
 
 def ood_names(setting: str, source: str | None) -> list[str]:

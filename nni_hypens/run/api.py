@@ -22,7 +22,8 @@ from nni_hypens.errors import InputError
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.plan import RunObjects, make_plan
-from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.run.runtime import Runtime
+from nni_hypens.run.settings import Settings
 from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.settings import SearchKeywords
 from nni_hypens.search.strategy import EdgeNES
@@ -158,6 +159,7 @@ def search_ensemble(
     lam_range: tuple[float, float] | None = None,
     selection_options: Mapping[str, Any] | None = None,
     training_service: TrainingServiceConfig | None = None,
+    train_space: ModelSpace | None = None,
     **settings: Any,
 ) -> EnsembleResult:
     """Search, train candidates as NNI trials, choose members, calibrate, evaluate and report, in one call.
@@ -178,6 +180,8 @@ def search_ensemble(
             `diversity_weight`.
         training_service: Where trials run: one of NNI's config objects such as `RemoteConfig`; None for this machine.
             It does not change the results, so a run may continue with another one.
+        train_space: The space whose networks are trained, if it is not `space`: the same choices in other sizes, so
+            that the search is small and the networks are large.
         **settings: The settings below, and further arguments of `nni_hypens.EdgeNES` such as `pivots`.
 
     Returns:
@@ -214,16 +218,17 @@ def search_ensemble(
         None if isinstance(diversity, str) else diversity,
         selection_options,
         given.strategy,
+        train_space,
     )
     identity = _identity(objects, resolved, base)
     folder = RunFolder(out)
     folder.check(identity)
     if folder.finished:
-        return EnsembleResult(folder.out, folder.read_results(), type(space))
+        return EnsembleResult(folder.out, folder.read_results(), type(train_space or space))
     plan = make_plan(resolved, objects, identity=identity, command=f"search_ensemble(..., out={str(out)!r})")
     run = Run(plan, out, Runtime.from_mapping({**API_DEFAULTS, **given.runtime}), training_service)
     run.prepare()
-    return EnsembleResult(Path(out), run.run(), type(space))
+    return EnsembleResult(Path(out), run.run(), type(train_space or space))
 
 
 @dataclass(frozen=True)
@@ -287,6 +292,7 @@ def _identity(objects: RunObjects, settings: Settings, base: Sample | str | Path
     values = settings.to_mapping()
     return {
         "space": describe_space(objects.space),
+        "train_space": None if objects.train_space is None else describe_space(objects.train_space),
         "data": nni.dump(objects.data),
         "evaluator": nni.dump(objects.evaluator),
         "search_evaluator": nni.dump(objects.search_evaluator),

@@ -40,7 +40,7 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     results = evaluate_pool(
         pool, *labels, weights, temperatures, candidates, trials, plan.settings.calibration, plan.settings.seed
     )
-    ensemble = Ensemble.load(folder.ensemble, type(plan.space))  # fail on damage before a bar or a file appears
+    ensemble = Ensemble.load(folder.ensemble, type(plan.train_space))  # fail on damage before a bar or a file appears
     _write_examples(plan, folder, weights, pool, temperatures)
     start = time.perf_counter()
     results |= _robustness(plan, ensemble, results, progress)

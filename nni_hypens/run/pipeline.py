@@ -21,15 +21,17 @@ from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.evaluate_stage import evaluate_stage
 from nni_hypens.run.folder import RunFolder, damage
 from nni_hypens.run.plan import Plan
+from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.sample_stage import draw_candidates
 from nni_hypens.run.search_stage import check_logger, live_search_stage, search_stage
 from nni_hypens.run.select_stage import select_stage
-from nni_hypens.run.settings import Runtime
 from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.run.updates import FEW_UPDATES
+from nni_hypens.trials.evaluators import gpus_of
 from nni_hypens.trials.experiment import stop_orphan
 from nni_hypens.trials.remote import Machines
 from nni_hypens.trials.services import check_service
+from nni_hypens.utils.devices import chosen_gpus
 from nni_hypens.utils.ports import free_port
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import versions
@@ -92,6 +94,7 @@ class Run:
         if self.runtime.port is not None:
             free_port(self.runtime.port, self.service.ports)
         self._check_service()
+        gpus_of(self.plan.evaluator, chosen_gpus(self.runtime.devices))
         self.folder.claim({**self.plan.identity, **self.plan.fingerprint}, self.plan.command)
         self._say_updates()
 

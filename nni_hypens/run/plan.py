@@ -54,6 +54,7 @@ class RunObjects:
         diversity: The regulariser, or None for that of the settings.
         selection_options: Options of `nni_hypens.selection.select`, or None for those of the settings.
         strategy: More arguments of `nni_hypens.search.EdgeNES`.
+        train_space: The space whose networks are trained, with the same choices; None for `space`.
     """
 
     space: ModelSpace
@@ -64,6 +65,7 @@ class RunObjects:
     diversity: Diversity | None = None
     selection_options: Mapping[str, Any] | None = None
     strategy: Mapping[str, Any] = field(default_factory=dict)
+    train_space: ModelSpace | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Plan:
 
     Args:
         settings: The settings; what is resolved below is read from the plan instead.
-        space: The model space; never changed.
+        space: The model space that is searched; never changed.
+        train_space: The space whose networks are trained: the same, or one with the same choices and other sizes.
         evaluator: Trains one candidate, in a trial.
         search_evaluator: Trains the supernet; its epochs are the epochs of the search.
         data: Data module of both, traced by NNI.
@@ -94,6 +97,7 @@ class Plan:
 
     settings: Settings
     space: ModelSpace
+    train_space: ModelSpace
     evaluator: Evaluator
     search_evaluator: Lightning
     data: LabelledData
@@ -161,6 +165,7 @@ def make_plan(
     plan = Plan(
         settings=settings,
         space=objects.space,
+        train_space=objects.train_space or objects.space,
         evaluator=objects.evaluator,
         search_evaluator=objects.search_evaluator,
         data=objects.data,
@@ -178,7 +183,8 @@ def make_plan(
         updates=count_updates(objects.data, objects.evaluator),
         command=command,
     )
-    _try_space(plan, structure)
+    for name, space in (("space", plan.space), ("train_space", plan.train_space)):
+        _try_space(name, space, plan, structure)
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=settings.seed, **plan.strategy)
     if plan.strategy["supernet"] is not None:  # the weights must fit this space
         strategy.mutate_model(fresh(plan.space))
@@ -205,20 +211,52 @@ def build_objects(settings: Settings, split_seed: int = 0) -> RunObjects:
         augment=settings.augment,
         split_seed=split_seed,
     )
-    space = build_named_space(settings.space, settings.space_args, data.input_spec["channels"], data.num_classes)
-    return RunObjects(
-        space,
-        evaluator_for(settings, data, settings.epochs_each),
-        evaluator_for(settings, data, settings.search_epochs),
+    name, sizes = settings.space, (data.input_spec["channels"], data.num_classes)
+    space = build_named_space(name, settings.space_args, *sizes)
+    train_space = None
+    if settings.train_space_args:
+        arguments = {**settings.space_args, **settings.train_space_args}
+        train_space = build_named_space(name, arguments, *sizes, setting="train_space_args")
+    evaluators = candidate_evaluator(settings, data, settings.epochs_each), search_evaluator(settings, data)
+    return RunObjects(space, *evaluators, data, train_space=train_space)
+
+
+def candidate_evaluator(settings: Settings, data: LabelledData, epochs: int) -> Lightning:
+    """The evaluator that trains a candidate for so many epochs, as the settings say."""
+    return _evaluator(
+        settings,
         data,
+        epochs,
+        schedule=settings.schedule,
+        label_smoothing=settings.label_smoothing,
+        mixup=settings.mixup,
+        auxiliary_weight=settings.auxiliary_weight,
+        early_stopping=settings.early_stopping,
     )
 
 
-def evaluator_for(settings: Settings, data: LabelledData, epochs: int) -> Lightning:
-    """An evaluator that trains for so many epochs, with the learning rate and weight decay of the settings."""
+def search_evaluator(settings: Settings, data: LabelledData, epochs: int | None = None) -> Lightning:
+    """The evaluator that trains a supernet, without the regularisation that is meant for candidates.
+
+    Args:
+        settings: Learning rate, weight decay, accelerator and precision.
+        data: Data module.
+        epochs: Epochs; None for those of the settings.
+    """
+    return _evaluator(settings, data, settings.search_epochs if epochs is None else epochs)
+
+
+def _evaluator(settings: Settings, data: LabelledData, epochs: int, **options: Any) -> Lightning:
     module: Any = data
     evaluator: Lightning = image_evaluator(
-        module, data.num_classes, epochs, settings.learning_rate, settings.weight_decay
+        module,
+        data.num_classes,
+        epochs,
+        settings.learning_rate,
+        settings.weight_decay,
+        accelerator=settings.accelerator,
+        precision=settings.precision,
+        **options,
     )
     return evaluator
 
@@ -264,25 +302,30 @@ def _strategy_arguments(settings: Settings, input_shape: tuple[int, int, int]) -
     }
 
 
-def _try_space(plan: Plan, structure: EdgeStructure) -> None:
+def _try_space(name: str, space: ModelSpace, plan: Plan, structure: EdgeStructure) -> None:
     """Run one architecture on two blank images: data and space must fit."""
+    theirs = EdgeStructure.from_space(space).table.options
+    if theirs != structure.table.options:
+        wrong = next((label for label, options in structure.table.options.items() if theirs.get(label) != options), "")
+        wrong = wrong or next(label for label in theirs if label not in structure.table.options)
+        raise InputError(name, f"other choices than the space of the search ({wrong})", "the same labels and options")
     classes = plan.data.num_classes
     layout = ChoiceLayout(structure.table)
     draw = draw_paths(torch.zeros(layout.n_labels, layout.n_options), layout, 1.0, noise=False)
-    network = fixed_network(plan.space, structure.table.to_sample(draw.chosen.tolist())).eval()
+    network = fixed_network(space, structure.table.to_sample(draw.chosen.tolist())).eval()
     shape = (2, *plan.image_shape)
     try:
         with torch.no_grad():
             output = network(torch.zeros(shape))
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            "space",
-            f"{type(plan.space).__name__} on images of shape {shape[1:]}",
+            name,
+            f"{type(space).__name__} on images of shape {shape[1:]}",
             f"a space that takes them ({reason(error)})",
         ) from None
     if tuple(output.shape) != (2, classes):
         raise InputError(
-            "space",
+            name,
             f"outputs of shape {tuple(output.shape[1:])}",
             f"({classes},), a logit for each class of the data",
         )

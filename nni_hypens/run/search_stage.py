@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from nni_hypens._nni import quiet_logging
 from nni_hypens.errors import CommandError, InputError, reason
 from nni_hypens.run.plan import Plan
-from nni_hypens.run.settings import LOGGER_NAMES
+from nni_hypens.run.runtime import LOGGER_NAMES
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.search.strategy import EdgeNES

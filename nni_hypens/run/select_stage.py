@@ -99,7 +99,7 @@ def build_ensemble(
         shared_edges=[member.shared_edges for member in members],
         labels=list(plan.data.class_names),
         input_spec=plan.data.input_spec,
-        space=describe_space(plan.space),
+        space=describe_space(plan.train_space),
         conformal=conformal,
     )
     networks = [_trained_network(plan, folder, member) for member in members]
@@ -107,7 +107,7 @@ def build_ensemble(
 
 
 def _trained_network(plan: Plan, folder: RunFolder, candidate: Candidate) -> Any:
-    network = fixed_network(plan.space, candidate.architecture)
+    network = fixed_network(plan.train_space, candidate.architecture)
     load_weights(network, folder.candidate(candidate.id).weights)
     return network
 

@@ -1,20 +1,20 @@
 """Settings of a run, declared once for the command line, the YAML file, `search_ensemble` and the run folder.
 
 A new setting is one field here: its type, default, help text and range are in the declaration. `carried_by`
-names the argument of `search_ensemble` that replaces the setting. `Runtime` holds the options that do not change
-results. This module imports no large package, so that help and errors about flags appear at once.
+names the argument of `search_ensemble` that replaces the setting. `nni_hypens.run.runtime.Runtime` holds the
+options that do not change results. This module imports no large package, so that help and errors about flags appear at
+once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.data.names import AUGMENTATION_NAMES, ood_names
+from nni_hypens.data.names import AUGMENTATION_NAMES, augmentation_names, ood_names
 from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.errors import InputError
 from nni_hypens.proposals.names import RANKINGS
@@ -22,6 +22,7 @@ from nni_hypens.run.fields import check_fields, from_mapping, setting
 from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.schedule import Schedule
 from nni_hypens.selection.names import BEAM_WIDTH, LIMITS, METHODS, OBJECTIVES, check_combinations
+from nni_hypens.trials.names import SCHEDULES
 from nni_hypens.utils.files import read_yaml
 
 MAX_SEED = 2**32 - 1
@@ -30,8 +31,8 @@ MIN_DRAWN = 2
 """Fewest candidates that are trained before adaptive training, which learns from them."""
 DEFAULT_DRAWN = 3
 """Candidates drawn before adaptive training begins, unless `adaptive` says otherwise."""
-RUNNERS = ("nni", "local")
-LOGGER_NAMES = ("csv", "tensorboard")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 NOT_SETTINGS = ("seed_scheme", "data_checksum", "versions", "command")
 """What a run folder's `config.yaml` holds besides the settings."""
 
@@ -59,9 +60,10 @@ class Settings:
     test_size: int | None = setting(None, "test images to use (all)", carried_by="data")
     augment: str = setting(
         "none",
-        "augmentation of training images: none, crop or crop_flip",
+        f"augmentation of training images: none, or names separated by commas, such as crop_flip,cutout: "
+        f"{', '.join(AUGMENTATION_NAMES)}",
         carried_by="data",
-        choices=AUGMENTATION_NAMES,
+        metavar="NAMES",
     )
     batch_size: int | None = setting(
         None,
@@ -77,6 +79,12 @@ class Settings:
         common=True,
     )
     space_args: dict[str, Any] = setting({}, "arguments of the space, such as channels=8", carried_by="space")
+    train_space_args: dict[str, Any] = setting(
+        {},
+        "arguments of the space in which candidates train, where they differ, such as channels=36 (search small, train "
+        "large)",
+        carried_by="train_space",
+    )
     base: str | None = setting(None, "JSON file with the base architecture (searched first when not given)")
     supernet: str | None = setting(None, "safetensors file with weights that the supernet starts from")
     paths: str = setting("1", "paths per search step: a whole number, or all for the mixture of every option")
@@ -124,6 +132,50 @@ class Settings:
         0.01, "initial learning rate of candidates (AdamW, cosine schedule)", carried_by="evaluator", above=0
     )
     weight_decay: float = setting(0.001, "weight decay of candidates", carried_by="evaluator", at_least=0)
+    schedule: str = setting(
+        SCHEDULES[0],
+        f"learning rate over the epochs: {' or '.join(SCHEDULES)}",
+        carried_by="evaluator",
+        choices=SCHEDULES,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "share of the target that all classes get in the training of candidates",
+        carried_by="evaluator",
+        at_least=0,
+        at_most=0.99,
+    )
+    mixup: float = setting(
+        0.0,
+        "mixup in the training of candidates: parameter of its beta distribution, such as 0.2 (0: none)",
+        carried_by="evaluator",
+        at_least=0,
+    )
+    auxiliary_weight: float = setting(
+        0.0,
+        "weight of an auxiliary head's loss in the training of candidates (0.4 in DARTS; the space must have one)",
+        carried_by="evaluator",
+        at_least=0,
+    )
+    early_stopping: int | None = setting(
+        None,
+        "stop a candidate after so many epochs without a lower validation NLL, and keep the weights of its best epoch "
+        "(candidates train to the end)",
+        carried_by="evaluator",
+        at_least=1,
+    )
+    accelerator: str = setting(
+        "auto",
+        f"where search and trials compute, as Lightning names it: {', '.join(ACCELERATORS)}",
+        carried_by="evaluator",
+        choices=ACCELERATORS,
+    )
+    precision: str = setting(
+        PRECISIONS[0],
+        f"precision of search and training, as Lightning names it: {', '.join(PRECISIONS)}",
+        carried_by="evaluator",
+        choices=PRECISIONS,
+    )
     warm_start: bool = setting(False, "candidates begin with the weights of their path in the supernet")
     halving: bool = setting(
         False, "compare candidates at a quarter and at half of their epochs, and train only the better half further"
@@ -212,6 +264,7 @@ class Settings:
             raise InputError("paths", repr(self.paths), "a whole number of at least 1, or all")
         if self.supernet is not None and not Path(self.supernet).is_file():
             raise InputError("supernet", self.supernet, "a safetensors file written by a search")
+        augmentation_names(self.augment)
         ood_names(self.ood, self.data)
         self._check_contradictions()
         base_given = self.base is not None if base_given is None else base_given
@@ -229,6 +282,7 @@ class Settings:
         most = max(self.candidates - MIN_DRAWN, 0)
         if self.adaptive is not None and self.adaptive > most:
             raise InputError("adaptive", self.adaptive, f"0 to {most} of {self.candidates} candidates")
+        self._check_training()
         for name in ("halving", "warm_start"):
             if self.adaptive and getattr(self, name):
                 raise InputError("adaptive", self.adaptive, f"0 with {name}, which needs all candidates at the start")
@@ -245,6 +299,22 @@ class Settings:
             raise InputError(
                 "diversity_weight", f"{self.diversity_weight} with selection=top_k", "another selection, or no weight"
             )
+
+    def _check_training(self) -> None:
+        if self.halving and self.early_stopping is not None:
+            raise InputError("early_stopping", f"{self.early_stopping} with halving", "one of the two")
+        if self.precision == "16-mixed" and self.accelerator == "cpu":
+            raise InputError("precision", "16-mixed with accelerator=cpu", "bf16-mixed or 32-true on a processor")
+        if not self.train_space_args:
+            return
+        if self.warm_start:
+            raise InputError("warm_start", "true with train_space_args", "false: weights of the supernet do not fit")
+        for name in ("max_params", "max_flops"):
+            if getattr(self, name) is not None:
+                raise InputError(
+                    name, f"{getattr(self, name):g} with train_space_args", "a limit on the ensemble, such as "
+                    "max_total_params: this one counts networks of the space of the search",
+                )  # fmt: skip
 
     @property
     def epochs_each(self) -> int:
@@ -290,58 +360,3 @@ class Settings:
         if self.diversity_weight is not None:
             options["diversity_weight"] = self.diversity_weight
         return options
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """How a run is carried out. These options do not change results and are not in the run folder's `config.yaml`."""
-
-    runner: str = setting(
-        "nni",
-        "what trains candidates: nni (trials with a web UI, here or on other machines) or local (worker processes of "
-        "this machine without a manager or a port, for batch systems and notebooks)",
-        choices=RUNNERS,
-        common=True,
-    )
-    port: int | None = setting(None, "port of NNI's web UI, on loopback (default: first free from 8080)")
-    concurrency: int = setting(min(2, os.cpu_count() or 1), "trials at once", at_least=1, metavar="N", common=True)
-    per_trial: int = setting(
-        1, "candidates that each trial trains (starting a trial takes seconds)", at_least=1, metavar="N"
-    )
-    service: str | None = setting(
-        None,
-        "where trials run: a training service of NNI, such as `platform: remote` with its machineList "
-        "(default: this machine)",
-        metavar="FILE.yaml",
-    )
-    quiet: bool = setting(False, "do not show progress")
-    live: bool = setting(False, "show the search in NNI's web UI while it runs")
-    logger: str | None = setting(
-        None,
-        "write the curves of the search to DIR/search/logs (tensorboard: an extra to install)",
-        choices=LOGGER_NAMES,
-        metavar="|".join(LOGGER_NAMES),
-    )
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], source: str = "config") -> Runtime:
-        """Options from a mapping, as for `Settings.from_mapping`.
-
-        Raises:
-            InputError: Unknown name (with the nearest one), or a value of the wrong type.
-        """
-        return from_mapping(cls, values, source)
-
-    def check(self) -> None:
-        """Check ranges and names.
-
-        Raises:
-            InputError: An option is wrong, or means nothing without NNI's manager; the error names it.
-        """
-        check_fields(self)
-        if self.runner != "local":
-            return
-        for name in ("port", "per_trial", "service", "live"):
-            given, default = getattr(self, name), type(self).__dataclass_fields__[name].default
-            if given != default:
-                raise InputError(name, f"{given} with runner=local", "runner=nni: the local runner has no NNI manager")

@@ -12,12 +12,13 @@ from nni_hypens.run.adaptive_stage import AdaptiveStage
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
+from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.sample_stage import write_initial_weights
-from nni_hypens.run.settings import Runtime
 from nni_hypens.selection.costs import cheapest, check_affordable
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fresh
 from nni_hypens.trials import halving
+from nni_hypens.trials.evaluators import gpus_of
 from nni_hypens.trials.experiment import run_trials
 from nni_hypens.trials.local import LocalTraining
 from nni_hypens.trials.pausing import forget_rung, read_rung
@@ -25,6 +26,7 @@ from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.trials.training import TrialSpec, network_seed, reached
+from nni_hypens.utils.devices import chosen_gpus
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.ports import held_port
 from nni_hypens.utils.progress import Progress
@@ -192,7 +194,8 @@ class TrainStage:
             self.progress.say(f"{what}; NNI's web UI: http://127.0.0.1:{port}")
             self._start(specs, more, done)
             try:
-                run_trials(fresh(plan.space), plan.evaluator, strategy, self.folder.out, port, self.service)
+                out, gpus = self.folder.out, self._gpus
+                run_trials(fresh(plan.train_space), plan.evaluator, strategy, out, port, self.service, gpus)
             finally:
                 self.progress.stop()
         return strategy
@@ -201,7 +204,7 @@ class TrainStage:
         """Train by local workers, as `_nni` does by trials."""
         plan, workers = self.plan, self.runtime.concurrency
         training = LocalTraining(
-            plan.space,
+            plan.train_space,
             specs,
             plan.evaluator,
             plan.data,
@@ -209,6 +212,7 @@ class TrainStage:
             self.folder.workers,
             workers,
             plan.settings.threads,
+            gpus=self._gpus,
             on_progress=self._on_trial,
             proposals=more,
             checksum=plan.fingerprint["data_checksum"],
@@ -220,6 +224,10 @@ class TrainStage:
         finally:
             self.progress.stop()
         return training
+
+    @property
+    def _gpus(self) -> tuple[int, ...]:
+        return gpus_of(self.plan.evaluator, chosen_gpus(self.runtime.devices))
 
     def _start(self, specs: Sequence[TrialSpec], more: AdaptiveStage | None, done: int) -> None:
         self.progress.start("train", done + len(specs) + (more.left if more else 0), "candidate", done)

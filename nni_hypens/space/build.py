@@ -64,7 +64,9 @@ def parameter_names(factory: Any) -> list[str]:
     return names
 
 
-def build_named_space(name: str, arguments: Mapping[str, Any], in_channels: int, num_classes: int) -> ModelSpace:
+def build_named_space(
+    name: str, arguments: Mapping[str, Any], in_channels: int, num_classes: int, setting: str = "space_args"
+) -> ModelSpace:
     """A model space by its name, with the data's channels and classes if it takes them.
 
     Args:
@@ -72,6 +74,7 @@ def build_named_space(name: str, arguments: Mapping[str, Any], in_channels: int,
         arguments: Its arguments.
         in_channels: Channels of the images.
         num_classes: Classes of the labels.
+        setting: The setting that the arguments come from, for errors.
 
     Raises:
         InputError: Unknown space, or arguments that it does not take.
@@ -90,14 +93,14 @@ def build_named_space(name: str, arguments: Mapping[str, Any], in_channels: int,
         if argument not in accepted:
             hint = nearest(argument, accepted)
             raise InputError(
-                f"space_args.{argument}", repr(value), f"an argument of {name}: {', '.join(accepted)}{hint}"
+                f"{setting}.{argument}", repr(value), f"an argument of {name}: {', '.join(accepted)}{hint}"
             )
     try:
         space = factory(**{**{size: value for size, value in sizes.items() if size in accepted}, **arguments})
     except InputError as error:
-        raise InputError(f"space_args.{error.field}", error.got, error.expected) from None
+        raise InputError(f"{setting}.{error.field}", error.got, error.expected) from None
     except (Exception, SystemExit) as error:  # a user's space may raise anything
-        field, got = ("space_args", str(dict(arguments))) if arguments else ("space", name)
+        field, got = (setting, str(dict(arguments))) if arguments else ("space", name)
         raise InputError(field, got, f"a space, and arguments that it takes ({raised(error)})") from None
     if not isinstance(space, ModelSpace):
         raise InputError("space", f"{name}, a {type(space).__name__}", "an nni.nas.nn.pytorch.ModelSpace")

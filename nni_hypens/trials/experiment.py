@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 from nni.experiment import Experiment
 from nni.nas.evaluator import Evaluator
-from nni.nas.experiment import NasExperiment
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import ModelSpace
 from nni.tools.nnictl.constants import NNI_HOME_DIR
 
@@ -43,6 +46,7 @@ def run_trials(
     run: Path,
     port: int | None,
     service: Service | None = None,
+    gpus: Sequence[int] = (),
 ) -> int:
     """Train candidates as NNI trials, visible in its web UI.
 
@@ -54,6 +58,7 @@ def run_trials(
         port: Port of the web UI; None for the first free port from 8080.
         service: Where trials run; None for NNI's local service. The manager listens on loopback unless
             ``service.public``.
+        gpus: GPUs of this machine that trials of the local service may use, one each; others do not see any.
 
     Returns:
         The port that was used.
@@ -67,6 +72,8 @@ def run_trials(
     service = service or check_service(None)
     port = free_port(port, service.ports)
     config = trial_config(service.config, remote_python=service.platform != "local")
+    if gpus and service.platform == "local":
+        ask_for_gpus(config, gpus, strategy.concurrency)
     config.experiment_name = run.name
     config.trial_concurrency = strategy.concurrency
     config.max_trial_number = len(strategy.candidates) + (strategy.proposals.left if strategy.proposals else 0)
@@ -92,6 +99,15 @@ def run_trials(
                 experiment.stop()
             forget_manager(run)
     return port
+
+
+def ask_for_gpus(config: NasExperimentConfig, gpus: Sequence[int], concurrency: int) -> None:
+    """Let NNI's local service give each trial one of these GPUs, shared evenly if there are more trials than GPUs."""
+    local: Any = config.training_service
+    config.trial_gpu_number = local.trial_gpu_number = 1
+    local.use_active_gpu = True  # NNI counts a GPU as active if its screen, or our search, uses it
+    local.gpu_indices = list(gpus)
+    local.max_trial_number_per_gpu = math.ceil(concurrency / len(gpus))
 
 
 def manager_error(folder: Path) -> str | None:

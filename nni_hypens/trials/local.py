@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from nni.nas.space import SimplifiedModelSpace
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.trials.strategy import Proposals, check_trial_parts
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec
+from nni_hypens.utils.devices import show_only
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.run_files import CandidateFiles
 
@@ -39,9 +40,15 @@ class Worker:
     Args:
         log: File for what it writes to standard error.
         answers: Gets (this worker, answer) for each of its lines; the answer is None when the process has ended.
+        environment: Variables that the process gets besides those of this process.
     """
 
-    def __init__(self, log: Path, answers: queue.Queue[tuple[Worker, dict[str, Any] | None]]) -> None:
+    def __init__(
+        self,
+        log: Path,
+        answers: queue.Queue[tuple[Worker, dict[str, Any] | None]],
+        environment: Mapping[str, str],
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log, self.candidate = log, ""
         # everything that can be imported here can be imported there
@@ -53,7 +60,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,
-                env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                env={**os.environ, "PYTHONPATH": paths, **environment},
                 start_new_session=True,  # Ctrl-C is for the process that started it, which then ends it
             )
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
@@ -102,6 +109,7 @@ class LocalTraining:
             None, whether it is done).
         proposals: Further candidates to train afterwards.
         checksum: Checksum of the data, which each worker compares with what it reads; None for no check.
+        gpus: Numbers of the GPUs to use, one for each worker in turn; empty for the processor.
 
     Raises:
         InputError: A part that a worker process could not rebuild.
@@ -120,6 +128,7 @@ class LocalTraining:
         on_progress: Callable[[str, float | None, bool], None] | None = None,
         proposals: Proposals | None = None,
         checksum: str | None = None,
+        gpus: Sequence[int] = (),
     ) -> None:
         check_trial_parts(evaluator, data)
         self.candidates = list(candidates)
@@ -129,6 +138,7 @@ class LocalTraining:
         self.on_progress, self.proposals = on_progress, proposals
         self.results: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
+        self.gpus = list(gpus)
         self._space = SimplifiedModelSpace.from_model(space)
         self._answers: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
         self._workers: list[Worker] = []
@@ -170,7 +180,10 @@ class LocalTraining:
     def _submit(self, spec: TrialSpec) -> None:
         write_json(CandidateFiles(self.directory / spec.id).architecture, spec.architecture)
         if not self._idle:
-            worker = Worker(self.logs / f"worker-{len(self._workers)}.log", self._answers)
+            number = len(self._workers)
+            environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+            show_only([self.gpus[number % len(self.gpus)]] if self.gpus else None, environment)
+            worker = Worker(self.logs / f"worker-{number}.log", self._answers, environment)
             self._workers.append(worker)
             self._idle.append(worker)
         model = self._space.freeze(spec.architecture)

@@ -29,6 +29,7 @@ from nni_hypens.data.protocols import LabelledData, Loaders
 from nni_hypens.errors import raised
 from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
+from nni_hypens.trials.evaluators import keeps_best
 from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung
 from nni_hypens.utils.files import read_json, write_arrays, write_json
 from nni_hypens.utils.run_files import CandidateFiles
@@ -173,7 +174,8 @@ def train_candidate(
     record = {
         **about,
         "status": "trained",
-        "default": summary["accuracy"] if reports.final is None else reports.final,
+        # the evaluator's last report is of the last epoch, whose weights may not be those that were kept
+        "default": summary["accuracy"] if reports.final is None or keeps_best(evaluator) else reports.final,
         "validation": summary,
         "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(history)],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

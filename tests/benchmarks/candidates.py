@@ -22,7 +22,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.plan import make_plan
-from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.run.runtime import Runtime
+from nni_hypens.run.settings import Settings
 from nni_hypens.utils.runtime import versions
 
 RESULTS = Path(__file__).parent / "results"

@@ -29,7 +29,7 @@ from nni_hypens.cli.settings import add_settings, settings_of
 from nni_hypens.compare.bench import Network, Workbench
 from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search, nni_search
 from nni_hypens.errors import InputError
-from nni_hypens.run.plan import evaluator_for, make_plan
+from nni_hypens.run.plan import make_plan, search_evaluator
 from nni_hypens.run.settings import Settings
 from nni_hypens.selection import select
 from nni_hypens.space.architecture import EdgeStructure, Sample
@@ -115,7 +115,7 @@ def edgenes_at(bench: Workbench, config: Settings, name: str, **strategy: Any) -
 
 def darts_networks(bench: Workbench, config: Settings, epochs: int, count: int) -> tuple[list[Network], list[float]]:
     """A network of each of ``count`` DARTS searches, and the seconds of each search."""
-    searcher = Workbench(bench.plan, bench.folder / "darts", evaluator_for(config, bench.plan.data, epochs))
+    searcher = Workbench(bench.plan, bench.folder / "darts", search_evaluator(config, bench.plan.data, epochs))
     found = [nni_search(searcher, "darts", index) for index in range(count)]
     networks: list[Network] = []
     for sample, _ in found:

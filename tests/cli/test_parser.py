@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from nni_hypens.cli.parser import Parser
+from nni_hypens.cli.main import build_parser
+from nni_hypens.cli.parser import MEANT, Parser
 from nni_hypens.utils.checks import nearest
 
 
@@ -38,6 +39,14 @@ def test_what_is_not_there_names_what_is_nearest(capsys: pytest.CaptureFixture[s
     assert "got second beyond what `p run --help` lists" in refused("run first second", capsys)
     assert "invalid int value: 'three'" in refused("run --members three", capsys)
     assert "--member: got an unknown flag" in refused("run --member 3", capsys)  # no abbreviations: more flags may come
+
+
+def test_flags_of_other_tools_are_answered_with_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--accelerator gpu" in refused("run --device cuda", capsys)
+    every = build_parser().commands["run"]._option_string_actions
+    for flag, answer in MEANT.items():
+        assert flag not in every
+        assert all(word.strip(",") in every for word in answer.split() if word.startswith("--"))
 
 
 def test_what_is_there_is_parsed() -> None:

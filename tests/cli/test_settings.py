@@ -10,7 +10,8 @@ import pytest
 from nni_hypens.cli import main as cli
 from nni_hypens.cli.settings import runtime_of, settings_of, with_absolute_paths
 from nni_hypens.errors import InputError
-from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.run.runtime import Runtime
+from nni_hypens.run.settings import Settings
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:

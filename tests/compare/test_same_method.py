@@ -19,7 +19,7 @@ from nni_hypens.compare.comparison import Comparison, cell_name, run_cell
 from nni_hypens.proposals.adaptive import AdaptiveTraining
 from nni_hypens.run import train_stage
 from nni_hypens.run.pipeline import Run
-from nni_hypens.run.settings import Runtime
+from nni_hypens.run.runtime import Runtime
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.utils.files import read_json, write_arrays, write_json
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, make_plan, remember_sizes

@@ -330,7 +330,7 @@ def test_check_keeps_nothing_of_the_test_arrays(npz: str, reads: list[str]) -> N
     "options, text",
     [
         ({"source": "cifar"}, "data: got 'cifar'; expected one of .*did you mean cifar10"),
-        ({"augment": "flip"}, "data.augment: got 'flip'; expected one of none, crop, crop_flip"),
+        ({"augment": "flip"}, "data.augment: got 'flip'; expected none, or names separated by commas: crop"),
         ({"augment": ["crop"]}, "data.augment: got "),
         ({"batch_size": 0}, "data.batch_size: got 0; expected a whole number of at least 1"),
         ({"batch_size": True}, "data.batch_size: got True"),

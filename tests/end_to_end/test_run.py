@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.end_to_end
 SETTINGS = [
     "--space-args",
     "channels=2",
+    "--train-space-args",
+    "channels=3",
     "--search-epochs",
     "8",
     "--epochs",
@@ -142,6 +145,9 @@ def test_the_folder_holds_what_was_promised(reference: dict[str, Any]) -> None:
         assert json.loads((own / "architecture.json").read_text()) == candidate["architecture"]
         with np.load(own / "predictions.npz") as predictions:
             assert predictions["val"].shape == (200, 10) and predictions["test"].shape == (100, 10)
+        weights = load_file(own / "weights.safetensors")
+        assert weights["stem.0.weight"].shape[0] == 3, "trained in the larger space"
+    assert json.loads((folder / "ensemble" / "ensemble.json").read_text())["space"]["args"]["channels"] == 3
     assert not list(folder.rglob("*.pkl")) and "ensemble of 2" in reference["output"]
 
 

@@ -15,7 +15,8 @@ from nni_hypens.run import pipeline
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.pipeline import STAGES, Run
-from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.run.runtime import Runtime
+from nni_hypens.run.settings import Settings
 from nni_hypens.run.updates import Updates
 from nni_hypens.utils.files import write_json
 
@@ -29,7 +30,13 @@ def run(tmp_path: Path) -> Run:
     settings = Settings(candidates=8, members=2)
     same = {"seed_scheme": 1, "data_checksum": "abc"}
     plan: Any = SimpleNamespace(
-        settings=settings, adaptive=5, identity={"seed": 0}, fingerprint=same, updates=None, command="nni-hypens run"
+        evaluator=None,
+        settings=settings,
+        adaptive=5,
+        identity={"seed": 0},
+        fingerprint=same,
+        updates=None,
+        command="nni-hypens run",
     )
     return Run(plan, tmp_path, Runtime(concurrency=1, quiet=True))
 

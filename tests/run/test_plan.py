@@ -4,11 +4,14 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
+import torch
 
 from nni_hypens import ImageData, image_evaluator
 from nni_hypens.errors import InputError
 from nni_hypens.run.plan import Plan, RunObjects, make_plan
 from nni_hypens.run.settings import Settings
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.trials.evaluators import keeps_best
 from nni_hypens.utils.seeds import SEED_SCHEME
 from search_spaces import OneCell
 
@@ -67,6 +70,39 @@ def test_data_that_no_ensemble_could_describe_are_refused_before_the_search(
     monkeypatch.setattr(ImageData, name, property(lambda self: value))
     with pytest.raises(InputError, match=message):
         plan(data)
+
+
+def test_candidates_may_train_in_a_larger_space_with_the_same_choices() -> None:
+    small = {"train_size": 64, "validation_size": 64, "space_args": {"channels": 2}, "search_epochs": 9}
+    made = make_plan(Settings(**small, train_space_args={"channels": 4, "layers": 2}))
+    same = make_plan(Settings(**small))
+    assert same.train_space is same.space
+    sizes = [sum(parameter.numel() for parameter in space.parameters()) for space in (made.space, made.train_space)]
+    assert sizes[1] > 2 * sizes[0]
+    assert (
+        EdgeStructure.from_space(made.space).table.options == EdgeStructure.from_space(made.train_space).table.options
+    )
+    for arguments, message in (
+        ({"nodes": 3}, r"^train_space: got other choices than the space of the search \(node_3"),
+        ({"chanels": 3}, r"^train_space_args\.chanels: .*nearest: channels"),
+        ({"channels": 0}, r"^train_space_args\.channels"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_plan(Settings(**small, train_space_args=arguments))
+
+
+def test_only_candidates_are_regularised(data: ImageData) -> None:
+    made = make_plan(Settings(label_smoothing=0.1, mixup=0.2, schedule="one_cycle", early_stopping=3, search_epochs=9))
+    trains, searches = made.evaluator, made.search_evaluator
+    assert (trains.module.label_smoothing, trains.module.mixup, trains.module.schedule) == (0.1, 0.2, "one_cycle")
+    assert (searches.module.label_smoothing, searches.module.mixup, searches.module.schedule) == (0, 0, "cosine")
+    assert keeps_best(trains) and not keeps_best(searches)
+
+
+def test_a_gpu_that_is_not_there_is_refused(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="^accelerator: got gpu"):
+        make_plan(Settings(accelerator="gpu"))
 
 
 def test_what_does_not_fit_is_named(data: ImageData) -> None:

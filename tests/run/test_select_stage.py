@@ -141,6 +141,6 @@ def test_weights_that_are_not_finite_never_reach_an_ensemble(tmp_path: Path) -> 
     tensors = fixed_network(space, candidate.architecture).state_dict()
     tensors["head.bias"][0] = np.nan
     write_tensors(folder.candidate("c0").weights, tensors)
-    plan: Any = SimpleNamespace(space=space)
+    plan: Any = SimpleNamespace(train_space=space)
     with pytest.raises(InputError, match=r"c0/weights.safetensors: got NaN or infinity in head.bias"):
         _trained_network(plan, folder, candidate)

@@ -7,7 +7,8 @@ import pytest
 
 from nni_hypens.errors import InputError
 from nni_hypens.run.plan import resolve_lam_range
-from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.run.runtime import Runtime
+from nni_hypens.run.settings import Settings
 from nni_hypens.selection import METHODS, check_options
 from nni_hypens.space.build import build_named_space, find_object
 from nni_hypens.utils.checks import one_of

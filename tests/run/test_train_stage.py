@@ -12,7 +12,8 @@ import pytest
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
-from nni_hypens.run.settings import Runtime, Settings
+from nni_hypens.run.runtime import Runtime
+from nni_hypens.run.settings import Settings
 from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.trials.pausing import read_rung, write_rung
 from nni_hypens.trials.services import check_service

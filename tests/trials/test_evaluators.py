@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nni
 import pytest
 import torch
+from pytorch_lightning.accelerators import CUDAAccelerator
+from pytorch_lightning.callbacks import Callback
 
-from nni_hypens import ImageData, image_evaluator
+from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.build import fixed_network
+from nni_hypens.trials.evaluators import gpus_of, keeps_best
 from search_spaces import OneCell
+from search_spaces.hub_darts import DartsSpace
 
 
 def test_schedule_and_serialisation(digits: ImageData, tiny_cell: OneCell) -> None:
@@ -29,6 +35,122 @@ def test_schedule_and_serialisation(digits: ImageData, tiny_cell: OneCell) -> No
             schedule.step()
         assert rates[0] == 0.02 and rates == sorted(rates, reverse=True)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0002)
+
+
+def network_of(space: Any) -> torch.nn.Module:
+    table = EdgeStructure.from_space(space).table
+    return fixed_network(space, table.validate({label: options[0] for label, options in table.options.items()}))
+
+
+def test_one_cycle_rises_and_falls_step_by_step(digits: ImageData, tiny_cell: OneCell) -> None:
+    evaluator = image_evaluator(digits, 10, epochs=2, learning_rate=0.02, schedule="one_cycle")
+    rates: list[float] = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer: Any, *rest: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    evaluator.trainer.callbacks.append(Look())
+    evaluator.evaluate(network_of(tiny_cell))
+    peak = rates.index(max(rates))
+    assert len(rates) == 2 * len(digits.train_dataloader()) and max(rates) == pytest.approx(0.02, rel=0.05)
+    assert 0 < peak < len(rates) - 1
+    assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def loss_of(module: Any, model: torch.nn.Module, batch: Any) -> float:
+    module.set_model(model)
+    module.log = lambda *arguments, **options: None
+    module.train()
+    return float(module.training_step(batch, 0))
+
+
+def test_label_smoothing_and_mixup_change_the_training_loss_only(digits: ImageData, tiny_cell: OneCell) -> None:
+    network, batch = network_of(tiny_cell), next(iter(digits.train_dataloader()))
+    images, labels = batch
+    plain, smooth = (image_evaluator(digits, 10, 1, label_smoothing=share).module for share in (0.0, 0.3))
+    log_probabilities = network(images).log_softmax(1)
+    expected = -(0.7 * log_probabilities.gather(1, labels[:, None]).mean() + 0.3 * log_probabilities.mean())
+    assert loss_of(smooth, network, batch) == pytest.approx(float(expected), abs=1e-5)
+    mixed = image_evaluator(digits, 10, 1, mixup=0.4).module
+    torch.manual_seed(1)
+    share = float(torch.distributions.Beta(0.4, 0.4).sample())
+    logits = network(share * images + (1 - share) * images.roll(1, 0))
+    both = [torch.nn.functional.cross_entropy(logits, some) for some in (labels, labels.roll(1, 0))]
+    torch.manual_seed(1)
+    assert loss_of(mixed, network, batch) == pytest.approx(float(share * both[0] + (1 - share) * both[1]), abs=1e-4)
+    seen = {}
+    for name, module in (("plain", plain), ("smooth", smooth), ("mixed", mixed)):
+        module.set_model(network)
+        module.log = lambda key, value, name=name, **options: seen.setdefault((name, key), float(value))
+        module.eval()
+        module.validation_step(batch, 0)
+    assert seen["plain", "val_loss"] == seen["smooth", "val_loss"] == seen["mixed", "val_loss"]
+
+
+def test_the_auxiliary_head_trains_beside_the_network_and_is_not_part_of_it(digits: ImageData) -> None:
+    network = network_of(DartsSpace(width=2, num_cells=3, in_channels=1))
+    names = list(network.state_dict())
+    batch = next(iter(digits.train_dataloader()))
+    without = loss_of(image_evaluator(digits, 10, 1).module, network, batch)
+    module = image_evaluator(digits, 10, 1, auxiliary_weight=0.4).module
+    torch.manual_seed(0)
+    with_head = loss_of(module, network, batch)
+    head = float(torch.nn.functional.cross_entropy(torch.zeros(1, 10), batch[1][:1]))  # about log 10 before training
+    assert with_head - without == pytest.approx(0.4 * head, rel=0.3)
+    assert list(network.state_dict()) == names
+    (optimizer,), _ = module.configure_optimizers()
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert all(id(parameter) in trained for parameter in module.auxiliary_head.parameters())
+    with pytest.raises(InputError, match="^auxiliary_weight: .*auxiliary_source"):
+        image_evaluator(digits, 10, 1, auxiliary_weight=0.4).module.set_model(torch.nn.Linear(2, 2))
+
+
+def test_drop_path_grows_from_zero(digits: ImageData) -> None:
+    network = network_of(DartsSpace(width=2, num_cells=3, in_channels=1, drop_path_prob=0.4))
+    found = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
+            if index == 0:
+                found.append({part.drop_prob for part in network.modules() if type(part).__name__ == "DropPath"})
+
+    evaluator = image_evaluator(digits, 10, epochs=2)
+    evaluator.trainer.callbacks.append(Look())
+    evaluator.evaluate(network)
+    assert found == [{0.0}, {0.2}]
+
+
+def test_early_stopping_keeps_the_best_epoch(digits: ImageData, tiny_cell: OneCell) -> None:
+    evaluator = nni.load(nni.dump(image_evaluator(digits, 10, 30, learning_rate=0.3, early_stopping=2)))
+    assert keeps_best(evaluator) and not keeps_best(image_evaluator(digits, 10, 1)) and not keeps_best(object())
+    losses: list[float] = []
+
+    class Look(Callback):
+        def on_validation_end(self, trainer: Any, module: Any) -> None:
+            losses.append(float(trainer.callback_metrics["val_loss"]))
+
+    evaluator.trainer.callbacks.append(Look())
+    network = network_of(tiny_cell)
+    torch.manual_seed(0)
+    evaluator.evaluate(network)
+    best = losses.index(min(losses))
+    assert len(losses) == best + 3 < 30, "two more epochs after the best"
+    network.eval()
+    with torch.no_grad():
+        batches = [(network(images), labels) for images, labels in digits.val_dataloader()]
+    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert float(torch.nn.functional.cross_entropy(logits, labels)) == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_trials_get_the_gpus_that_were_chosen(digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = image_evaluator(digits, 10, 1, accelerator="cpu")
+    assert gpus_of(evaluator, None) == ()
+    with pytest.raises(InputError, match="^devices: got 0,1"):
+        gpus_of(evaluator, [0, 1])
+    on_gpu = SimpleNamespace(trainer=SimpleNamespace(accelerator=CUDAAccelerator()))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert gpus_of(on_gpu, None) == (0, 1, 2) and gpus_of(on_gpu, [5]) == (5,)
 
 
 def test_trains_a_fixed_network_without_a_word(

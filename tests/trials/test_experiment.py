@@ -13,8 +13,10 @@ import psutil
 import pytest
 
 from nni_hypens._manager import manager_environment
+from nni_hypens._nni import trial_config
 from nni_hypens.errors import InputError
-from nni_hypens.trials.experiment import kill_trials, manager_error, stop_orphan
+from nni_hypens.trials.experiment import ask_for_gpus, kill_trials, manager_error, stop_orphan
+from nni_hypens.trials.services import check_service
 from nni_hypens.utils import ports
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.ports import free_port, held_port
@@ -172,3 +174,14 @@ def test_why_a_manager_gave_up(tmp_path: Path) -> None:
     ended = "[2026-01-01 00:00:01] INFO (ShutdownManager) Initiate shutdown: training service initialize failed\n"
     log.write_text(log.read_text() + ended)
     assert manager_error(tmp_path).startswith("ERROR (TrainingServiceCompat) Training srevice initialize failed")
+
+
+def test_gpus_are_asked_for_as_nni_accepts_them() -> None:
+    config = trial_config(check_service(None).config)
+    config.trial_concurrency = config.max_trial_number = 5
+    ask_for_gpus(config, [1, 3], concurrency=5)
+    canonical = config.canonical_copy()
+    canonical.validate()
+    local = canonical.training_service
+    assert (canonical.trial_gpu_number, local.trial_gpu_number, local.gpu_indices) == (1, 1, [1, 3])
+    assert local.use_active_gpu and local.max_trial_number_per_gpu == 3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nni_hypens import ImageData, InputError, image_evaluator
-from nni_hypens.run.settings import Runtime
+from nni_hypens.run.runtime import Runtime
 from nni_hypens.trials import local
 from nni_hypens.trials.local import LocalTraining
 from nni_hypens.trials.training import TrialSpec

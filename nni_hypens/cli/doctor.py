@@ -26,6 +26,7 @@ from packaging.requirements import Requirement
 
 from nni_hypens.cli.output import show, show_json
 from nni_hypens.errors import raised
+from nni_hypens.utils.files import read_text
 
 OK, NOTE, FAILS = "ok", "note", "FAILS"
 LEAST_DISK, LEAST_MEMORY = 100 * 2**20, 2 * 2**30  # bytes: a default run keeps about 1 MB, NNI's logs more
@@ -181,7 +182,7 @@ def _manager() -> Iterator[Check]:
     node = str(folder / "node")
     ran = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=10)
     yield Check("node", OK if ran.returncode == 0 else FAILS, (ran.stdout or ran.stderr).strip() or "no output")
-    listens = re.search(r"\.listen\(this\.port\)", (folder / "rest_server" / "index.js").read_text(encoding="utf-8"))
+    listens = re.search(r"\.listen\(this\.port\)", read_text(folder / "rest_server" / "index.js", links=True))
     text = "listens on every interface, without password" if listens else "listens on one address"
     yield Check("manager by itself", NOTE if listens else OK, f"{text}; nni-hypens keeps it on 127.0.0.1")
     address, reached = _listen(node, loopback=True)
@@ -252,7 +253,7 @@ def _machine() -> Iterator[Check]:
 
 def _traps() -> Iterator[Check]:
     """Known faults of the installed NNI and of its packages."""
-    queue = (_nni_node() / "training_service" / "v3" / "compat.js").read_text(encoding="utf-8")
+    queue = read_text(_nni_node() / "training_service" / "v3" / "compat.js", links=True)
     if "this.parameters.shift()" in queue:
         text = "NNI may mix up the parameters of trials; nni-hypens submits a trial after the previous one has reported"
         yield Check("parameters of trials", NOTE, text)

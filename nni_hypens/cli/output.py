@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.errors import printable
-from nni_hypens.utils.files import json_text, read_json
+from nni_hypens.utils.files import as_written, json_text, read_json
 from nni_hypens.utils.run_files import RunFiles
 
 
@@ -39,7 +39,9 @@ def stage_summary(stage: str, out: Path) -> tuple[dict[str, Any], str]:
         stage: ``search``, ``sample``, ``train``, ``select``, ``evaluate`` or ``report``.
         out: The run folder.
     """
-    found, text = _SUMMARIES[stage](out)
+    path = _SUMMARISED[stage](RunFiles(out))
+    with as_written(str(path)):
+        found, text = _SUMMARIES[stage](out)
     return {"out": str(out), "stage": stage, **found}, text
 
 
@@ -94,6 +96,14 @@ def _report(out: Path) -> tuple[dict[str, Any], str]:
     return {"report": str(RunFiles(out).report)}, f"report: {RunFiles(out).report}"
 
 
+_SUMMARISED = {
+    "search": lambda files: files.search.summary,
+    "sample": lambda files: files.candidates,
+    "train": lambda files: files.candidates,
+    "select": lambda files: files.selection,
+    "evaluate": lambda files: files.results,
+    "report": lambda files: files.report,
+}
 _SUMMARIES = {
     "search": _search,
     "sample": _sample,

@@ -25,7 +25,7 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.checks import check_range
 from nni_hypens.utils.devices import chosen_gpus, show_only
-from nni_hypens.utils.files import read_json
+from nni_hypens.utils.files import as_written
 from nni_hypens.utils.run_files import RunFiles
 
 RUN_HELP = "search, train, select, calibrate, report: a whole run"
@@ -108,12 +108,15 @@ def run_all(arguments: argparse.Namespace) -> None:
     if arguments.print_settings:
         print(settings_text(settings_of(arguments)), end="")
         return
-    run = make_run(arguments)
-    if run is None:
-        results = read_json(RunFiles(arguments.out).results)  # fail before the message if it is unreadable
+    settings, folder = claimed_folder(arguments)
+    if folder.finished:
+        results = folder.read_results()  # fail before the message if it is unreadable
         print(printable(f"{arguments.out} is finished; nothing was changed"), file=sys.stderr)
+    elif folder.lacks_only_the_report:
+        write_missing_report(folder)
+        results = folder.read_results()
     else:
-        results = run.run()
+        results = make_run(arguments, settings, folder).run()
     show_results(results, arguments.out, arguments.json)
 
 
@@ -122,46 +125,68 @@ def run_stage(arguments: argparse.Namespace) -> None:
     if getattr(arguments, "print_settings", False):
         print(settings_text(settings_of(arguments)), end="")
         return
-    check_range("more", getattr(arguments, "more", 0), at_least=0, whole=True)
-    run = make_run(arguments, even_if_finished=True)
-    more = {"more": arguments.more} if arguments.command == "sample" else {}
-    with run.locked():
-        getattr(run, arguments.command)(**more)
-    found, text = stage_summary(arguments.command, arguments.out)
+    stage, more = arguments.command, {"more": arguments.more} if arguments.command == "sample" else {}
+    check_range("more", more.get("more", 0), at_least=0, whole=True)
+    settings, folder = claimed_folder(arguments)
+    if stage == "report":
+        write_missing_report(folder)
+    elif more.get("more") or not folder.idle(stage):
+        run = make_run(arguments, settings, folder)
+        with run.locked():
+            getattr(run, stage)(**more)
+    found, text = stage_summary(stage, arguments.out)
     if arguments.json:
         show_json(found)
     elif not arguments.quiet:
         show(text)
 
 
-def make_run(arguments: argparse.Namespace, even_if_finished: bool = False) -> Any:
-    """The run that the arguments describe, checked, with its folder claimed; None if it is finished.
-
-    What can be checked without NNI is checked before NNI is loaded. `arguments.out` is set to the run folder.
+def claimed_folder(arguments: argparse.Namespace) -> tuple[Settings, Any]:
+    """The settings and the `RunFolder` of the arguments, checked. Nothing that the settings name is imported.
 
     Args:
-        arguments: Of `run` or of a stage.
-        even_if_finished: Make the run of a finished folder as well.
+        arguments: Of `run` or of a stage; `out` is set to the run folder.
     """
-    runtime = runtime_of(arguments)
+    runtime = runtime_of(arguments)  # wrong options are refused even if nothing is left to do
     with_settings = arguments.command in ("run", "search")
     given = settings_of(arguments) if with_settings else folder_settings(arguments.out)
     settings = with_absolute_paths(Settings.from_mapping(given))
     settings.check()
     arguments.out = arguments.out or default_folder(settings, runtime.quiet)
     show_only(chosen_gpus(runtime.devices))
+    from nni_hypens.run.folder import RunFolder
+
+    folder = RunFolder(arguments.out)
+    folder.check(settings.to_mapping())
+    return settings, folder
+
+
+def write_missing_report(folder: Any) -> None:
+    """Write the report of a run folder, unless it is there; only files are read."""
+    from nni_hypens.report.page import write_report
+
+    folder.require("evaluate")
+    if not folder.done("report"):
+        with folder.locked():
+            write_report(folder.out)
+
+
+def make_run(arguments: argparse.Namespace, settings: Settings, folder: Any) -> Any:
+    """The run of a folder, ready to go on. This imports the data loader and the space that the settings name.
+
+    Args:
+        arguments: Of `run` or of a stage.
+        settings: From `claimed_folder`, as the folder.
+        folder: The run folder.
+    """
+    runtime = runtime_of(arguments)
     load_libraries(runtime.quiet)
     find_user_modules()
-    from nni_hypens.run.folder import RunFolder
     from nni_hypens.run.pipeline import Run
     from nni_hypens.run.plan import make_plan
     from nni_hypens.trials.services import read_service
 
     service = None if runtime.service is None else read_service(runtime.service)
-    folder = RunFolder(arguments.out)
-    folder.check(settings.to_mapping())
-    if folder.finished and not even_if_finished:
-        return None
     command = f"nni-hypens run {shlex.quote(str(folder.config))} --out NEW_FOLDER"
     run = Run(make_plan(settings, command=command), arguments.out, runtime, service)
     run.prepare()
@@ -193,8 +218,9 @@ def show_results(results: dict[str, Any], out: Path, as_json: bool) -> None:
     if as_json:
         show_json({"out": str(out), **results})
         return
-    print(f"test data, {results['data']['sizes']['test']} images")
-    show(summary_table(results))
+    with as_written(str(RunFiles(out).results)):
+        text = f"test data, {results['data']['sizes']['test']} images\n{summary_table(results)}"
+    show(text)
     show(f"report:   {RunFiles(out).report}\nensemble: {RunFiles(out).ensemble}")
 
 

@@ -12,6 +12,7 @@ from nni_hypens.cli.parser import Parser
 from nni_hypens.errors import InputError, reason
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
+from nni_hypens.utils.files import parse_yaml
 from nni_hypens.utils.run_files import RunFiles
 
 SEARCH_ONLY = ("live", "logger")
@@ -178,7 +179,7 @@ def folder_settings(out: Path) -> dict[str, Any]:
         raise InputError(
             "out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`"
         )
-    return Settings.read(RunFiles(out).config)
+    return Settings.read(RunFiles(out).config, links=False)
 
 
 def pairs(setting: str, items: Sequence[str]) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def pairs(setting: str, items: Sequence[str]) -> dict[str, Any]:
         if not separator or not name:
             raise InputError(setting, repr(item), "NAME=VALUE, such as channels=8")
         try:
-            result[name.replace("-", "_")] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
+            result[name.replace("-", "_")] = parse_yaml(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(setting, repr(item), f"NAME=VALUE, with a value in YAML ({reason(error)})") from None
     return result

@@ -28,7 +28,8 @@ from nni_hypens.run.plan import Plan
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.trials.training import network_seed, predict
-from nni_hypens.utils.files import read_arrays, read_json, write_arrays, write_json
+from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.npz import read_arrays, write_arrays
 from nni_hypens.utils.runtime import torch_threads
 from nni_hypens.utils.seeds import seed_everything
 

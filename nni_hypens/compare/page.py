@@ -37,7 +37,7 @@ from nni_hypens.report.html import (
     render_page,
 )
 from nni_hypens.report.text import plural
-from nni_hypens.utils.files import read_json, write_bytes, write_text
+from nni_hypens.utils.files import MAX_TEXT_BYTES, open_file, read_json, write_bytes, write_text
 
 PAGE = "comparison.html"
 FIGURES = "figures"
@@ -87,7 +87,8 @@ def read_results(path: Path) -> pd.DataFrame:
     """
     expected = "the results of a comparison"
     try:
-        results = pd.read_csv(path)
+        with open_file(path, at_most=MAX_TEXT_BYTES) as file:
+            results = pd.read_csv(file)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError("results", str(path), f"{expected} ({error})") from None
     missing = [name for name in COLUMNS if name not in (*results, "ranked_architectures")]  # older ones did not count

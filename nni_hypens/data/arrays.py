@@ -6,12 +6,14 @@ import gzip
 import math
 import warnings
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO
 
 import numpy as np
 
 from nni_hypens.errors import InputError, InputWarning
+from nni_hypens.utils.files import memory_bytes, open_file
 from nni_hypens.utils.images import chunks
 from nni_hypens.utils.ranges import DECLARED
 
@@ -37,14 +39,16 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         InputError: If the header is wrong, or the content does not have the size that the header gives.
     """
     expected = f"a complete idx file of unsigned bytes with {ndim} dimension(s)"
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     try:
-        with cast(BinaryIO, opened) as file:
+        with open_file(path, links=True) as plain, ExitStack() as unpacking:
+            file: IO[bytes] = unpacking.enter_context(gzip.open(plain)) if path.suffix == ".gz" else plain
             header = file.read(4 + 4 * ndim)
             if len(header) < 4 + 4 * ndim or header[:4] != bytes([0, 0, 8, ndim]):
                 raise InputError("data.root", f"{path} with header {header[:4].hex()}", expected)
             shape = tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
-            content = file.read()
+            if math.prod(shape) > memory_bytes():
+                raise InputError("data.root", f"{path} with a header for {math.prod(shape)} bytes", expected)
+            content = file.read(math.prod(shape) + 1)  # no more: a small file may unpack to a huge one
     except (OSError, EOFError, zlib.error) as error:
         raise InputError("data.root", f"{path} ({error})", expected) from error
     if len(content) != math.prod(shape):

@@ -5,8 +5,6 @@ Nothing is downloaded. Each set is converted to the size and channels of the run
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from nni_hypens.data.arrays import check_arrays
 from nni_hypens.data.names import ood_names
 from nni_hypens.data.sources import DEBIAN_FASHION_MNIST, Digits, FashionMnist, cache_folder
 from nni_hypens.errors import InputError
+from nni_hypens.utils.npz import ARRAY_ERRORS, read_archive
 from nni_hypens.utils.ranges import training_range
 from nni_hypens.utils.seeds import Purpose, seed_words
 
@@ -49,9 +48,8 @@ def read_ood(name: str) -> np.ndarray:
         return (_fashion_mnist()[..., None] / 255).astype(np.float32)
     path = Path(name).expanduser()
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            images = archive["x_test"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        (images,) = read_archive(path, lambda _: ["x_test"], links=True)
+    except ARRAY_ERRORS as error:
         raise InputError("ood", f"{path} ({error})", "an .npz file with the array x_test") from error
     try:
         images, _ = check_arrays(images, np.zeros(len(images), dtype=np.int64), "test")

@@ -20,6 +20,9 @@ import numpy as np
 from nni_hypens.data.arrays import read_idx, stratified_subset
 from nni_hypens.data.names import SOURCE_NAMES
 from nni_hypens.errors import InputError, raised, reason
+from nni_hypens.utils.declared import makes
+from nni_hypens.utils.files import open_file
+from nni_hypens.utils.npz import read_member
 from nni_hypens.utils.ranges import check_range
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -222,12 +225,18 @@ class Npz:
         """Read one part; the other part's arrays stay compressed on disk."""
         self.fetch()
         # Opened here, because numpy does not close a file that is not an archive.
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             archive = self._archive(file)
             _check_keys(archive, str(self.path))
             if "range" in archive:
                 self.value_range = check_range(self._read(archive, "range"), "data.range")
             return self._read(archive, f"x_{split}"), self._read(archive, f"y_{split}")
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return open_file(self.path, links=True)
+        except OSError as error:
+            raise InputError("data", f"{self.path} ({error.strerror})", "an .npz file written by numpy.savez") from None
 
     def _archive(self, file: BinaryIO) -> np.lib.npyio.NpzFile:
         try:
@@ -240,7 +249,7 @@ class Npz:
 
     def _read(self, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
         try:
-            return archive[key]
+            return read_member(archive, key)
         except _READ_ERRORS as error:
             expected = "a readable array of numbers (object arrays are pickles and are never read)"
             raise InputError(f"data.{key}", f"an array that cannot be read ({error})", expected) from error
@@ -248,6 +257,8 @@ class Npz:
 
 class FromCallable:
     """Arrays from the user's function: `module:callable` returns a mapping with the four arrays, and maybe `range`.
+
+    Its annotation must say so, as in `def load() -> dict[str, np.ndarray]`: another function is not called.
 
     Each part calls the function again. If the mapping reads arrays on access, training never reads the test arrays.
 
@@ -304,6 +315,9 @@ class FromCallable:
         function = getattr(module, attribute, None)
         if not callable(function):
             raise InputError("data", f"{self.name!r}, where {attribute!r} is no callable of the module", expected)
+        if not makes(function, Mapping):  # it is not called to find out: the name may come from another person's file
+            declared = f"a function that declares its arrays: `def {attribute}() -> dict[str, np.ndarray]`"
+            raise InputError("data", f"{self.name!r}, whose annotation does not say that it returns a dict", declared)
         return function
 
 

@@ -33,7 +33,7 @@ from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.names import FORMATS
 from nni_hypens.ensemble.rewrites import optimise
 from nni_hypens.errors import InputError, raised
-from nni_hypens.utils.files import json_text, replacing
+from nni_hypens.utils.files import json_text, open_file, replacing
 from nni_hypens.utils.images import normalise
 from nni_hypens.utils.ranges import from_picture, known_range, picture_range
 
@@ -265,7 +265,7 @@ def _write_pt2(program: torch.export.ExportedProgram, path: Path, metadata: dict
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         os.fsync(file.fileno())
 
 
@@ -286,7 +286,7 @@ def _difference(ensemble: Ensemble, values: str, path: Path, format: str) -> flo
     if values != "raw":
         images = pixels if values == "uint8" else normalise(raw, spec)
     if format == "pt2":
-        with path.open("rb") as file:
+        with open_file(path) as file:
             result = torch.export.load(file).module()(torch.from_numpy(images)).detach().numpy()
     elif importlib.util.find_spec("onnxruntime") is not None:
         import onnxruntime

@@ -8,9 +8,7 @@ name or by link. If the space can be built on torch's meta device, shapes are ch
 from __future__ import annotations
 
 import importlib
-import json
 import math
-import re
 import stat
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +20,8 @@ import torch
 from torch import nn
 
 from nni_hypens.errors import InputError, reason
-from nni_hypens.utils.checks import NONE, NUMBER, brief, is_number, require
+from nni_hypens.utils.checks import NONE, NUMBER, brief, check_plain_name, is_number, require
+from nni_hypens.utils.files import parse_json, read_text, why
 from nni_hypens.utils.images import check_normalisation
 from nni_hypens.utils.ranges import check_range
 from nni_hypens.utils.tensors import check_weights, load_weights
@@ -31,10 +30,10 @@ FORMAT_VERSION = 2
 """The newest version of the format. Version 2 adds a temperature for each member."""
 INDEX_FILE = "ensemble.json"
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 MAX_INDEX_BYTES = 8 * 2**20
 MAX_DEPTH = 40
-MAX_IMAGE_VALUES = 2**28
+MAX_IMAGE_VALUES = 2**24
+"""Limit for the values of an image: 64 MB as float32."""
 SPACE_TYPES = {"class": str, "args": dict}
 _INPUT_TYPES = {"channels": int, "height": int, "width": int, "scale": NUMBER, "mean": list, "std": list}
 _INDEX_TYPES = {
@@ -119,17 +118,6 @@ def _decode(pairs: list[tuple[str, Any]]) -> Any:
     return tuple(mapping["__tuple__"]) if list(mapping) == ["__tuple__"] else mapping
 
 
-def _decode_int(digits: str) -> int:
-    if len(digits) > 18:
-        raise ValueError(f"the whole number {digits:.18}... is too long")
-    return int(digits)
-
-
-def _no_constant(name: str) -> float:
-    """Refuse NaN and infinity, which Python's parser would accept."""
-    raise ValueError(f"{name}, which is not JSON")
-
-
 def _check_depth(content: Any) -> None:
     level: list[Any] = [content]
     for _ in range(MAX_DEPTH):
@@ -166,18 +154,12 @@ def file_in(folder: Path, name: str) -> Path:
 
 def _read_json(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_INDEX_BYTES + 1)
-        if len(content) > MAX_INDEX_BYTES:
-            raise ValueError(f"more than {MAX_INDEX_BYTES // 2**20} MB")
-        index = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_decode, parse_int=_decode_int, parse_constant=_no_constant
-        )
+        index = parse_json(read_text(path, MAX_INDEX_BYTES, links=True), _decode)  # `file_in` has checked the link
         _check_depth(index)
     except FileNotFoundError as error:
         raise InputError(str(path), "no file", "a folder that holds a saved ensemble") from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(str(path), reason(error), "a readable JSON file") from error
+        raise InputError(str(path), why(error), "a readable JSON file") from error
     return index
 
 
@@ -202,8 +184,7 @@ def read_index(folder: Path) -> dict[str, Any]:
             raise InputError(f"members[{i}]", brief(entry), "an object")
         added = {"temperature": NUMBER} if written > 1 else {}
         require(entry, {**_MEMBER_TYPES, **added}, f"members[{i}]")
-        if not (PLAIN_NAME.fullmatch(entry["file"]) and len(entry["file"]) <= 255):
-            raise InputError(f"members[{i}].file", brief(entry["file"]), "the plain name of a file in the same folder")
+        check_plain_name(f"members[{i}].file", entry["file"], "the plain name of a file in the same folder")
         if entry["shared_edges"] is not None and entry["shared_edges"] < 0:
             raise InputError(f"members[{i}].shared_edges", entry["shared_edges"], "a number of edges")
     shared_file = _repeated([entry["file"] for entry in index["members"]])

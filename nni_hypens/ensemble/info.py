@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nni_hypens.ensemble.conformal import Conformal
-from nni_hypens.ensemble.folder import PLAIN_NAME, SPACE_TYPES, check_input_spec
+from nni_hypens.ensemble.folder import SPACE_TYPES, check_input_spec
 from nni_hypens.errors import InputError
-from nni_hypens.utils.checks import brief, check_class_names, require
+from nni_hypens.utils.checks import PLAIN_NAME, brief, check_class_names, require
 
 
 @dataclass

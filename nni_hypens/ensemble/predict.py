@@ -28,7 +28,9 @@ from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError, InputWarning, raised, reason
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
 from nni_hypens.utils.checks import brief, check_class_names, require
+from nni_hypens.utils.files import check_file, open_file
 from nni_hypens.utils.images import normalise
+from nni_hypens.utils.npz import array_header, read_archive
 from nni_hypens.utils.pictures import read_picture
 from nni_hypens.utils.ranges import check_values, from_picture
 
@@ -135,8 +137,12 @@ def open_model(
     readers = {".onnx": _open_onnx, ".pt2": _open_pt2}
     if path.suffix not in readers:
         raise InputError("model", str(path), "an ensemble's folder, a run folder, an .onnx or a .pt2")
-    if not path.is_file():
-        raise InputError("model", f"{path}, which is not there", "a file that `nni-hypens export` wrote")
+    try:
+        check_file(path, links=True)  # onnxruntime opens it by its path
+    except FileNotFoundError:
+        raise InputError("model", f"{path}, which is not there", "a file that `nni-hypens export` wrote") from None
+    except OSError as error:
+        raise InputError("model", f"{path} ({error.strerror})", "a file that `nni-hypens export` wrote") from None
     if path.suffix == ".pt2" and not trust:
         expected = "the ONNX file or the folder; or --trust-pt2 (trust=True) if you trust who wrote this file"
         raise InputError("model", f"{path}, and a PT2 file can run any code when it is opened", expected)
@@ -149,7 +155,10 @@ def ensemble_folder(path: Path, field: str) -> Path:
     Raises:
         InputError: Neither holds the file.
     """
-    for folder in (path, path / "ensemble"):
+    inner = path / "ensemble"
+    if inner.is_symlink():
+        raise InputError(field, f"{inner}, which is a link", "a run folder of plain files and folders")
+    for folder in (path, inner):
         if (folder / INDEX_FILE).exists():
             return folder
     raise InputError(field, f"{path} without {INDEX_FILE}", "an ensemble's folder, or a run folder after select")
@@ -189,7 +198,7 @@ def _open_onnx(path: Path) -> Predictor:
 def _open_pt2(path: Path) -> Predictor:
     extra = {METADATA_FILE: ""}
     try:
-        with path.open("rb") as file, _no_pickles(), quiet():
+        with open_file(path, links=True) as file, _no_pickles(), quiet():
             program = torch.export.load(file, extra_files=extra)
     except Exception as error:
         raise InputError("model", f"{path} ({raised(error)})", "a PT2 file that `nni-hypens export` wrote") from error
@@ -299,8 +308,12 @@ def read_images(
     images: list[NDArray[np.float32]] = []
     for given in paths:
         path = Path(given)
-        if not path.is_file():
-            raise InputError("images", f"{path}, which is not there", "image files, .npy or .npz")
+        try:
+            check_file(path, links=True)
+        except FileNotFoundError:
+            raise InputError("images", f"{path}, which is not there", "image files, .npy or .npz") from None
+        except OSError as error:
+            raise InputError("images", f"{path} ({error.strerror})", "image files, .npy or .npz") from None
         if path.suffix in (".npy", ".npz"):
             batch = _read_arrays(path, spec)
             names += [f"{path}[{i}]" for i in range(len(batch))] if len(batch) > 1 else [str(path)]
@@ -316,15 +329,27 @@ def _size(spec: dict[str, Any]) -> str:
     return f"{spec['height']} x {spec['width']} x {spec['channels']} (height x width x channels)"
 
 
+def _images_of_archive(path: Path) -> NDArray[Any]:
+    def choose(names: list[str]) -> list[str]:
+        chosen = next((name for name in ("images", "x_test") if name in names), names[0] if len(names) == 1 else "")
+        if not chosen:
+            raise InputError("images", f"{path} with {', '.join(names)[:100] or 'nothing'}", "an array `images`")
+        return [chosen]
+
+    return read_archive(path, choose, links=True)[0]
+
+
+def _array_of_file(path: Path) -> NDArray[Any]:
+    with open_file(path, links=True) as file:
+        array_header(file)
+        file.seek(0)
+        array: NDArray[Any] = np.load(file, allow_pickle=False)
+        return array
+
+
 def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
     try:
-        content = np.load(path, allow_pickle=False)
-        if path.suffix == ".npz":
-            names = list(content)
-            chosen = next((name for name in ("images", "x_test") if name in names), names[0] if len(names) == 1 else "")
-            if not chosen:
-                raise InputError("images", f"{path} with {', '.join(names)[:100] or 'nothing'}", "an array `images`")
-            content = content[chosen]
+        content = _images_of_archive(path) if path.suffix == ".npz" else _array_of_file(path)
     except (OSError, ValueError, EOFError, KeyError) as error:
         if isinstance(error, InputError):
             raise

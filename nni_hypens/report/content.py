@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, reason
 from nni_hypens.report.text import number
+from nni_hypens.utils.checks import check_plain_name
+from nni_hypens.utils.files import MAX_TEXT_BYTES, MAX_YAML_BYTES, as_written, parse_json, parse_yaml, read_text
+from nni_hypens.utils.npz import array_shape
 from nni_hypens.utils.run_files import CandidateFiles, RunFiles
 
 _RUN, _CANDIDATE = RunFiles(Path()), CandidateFiles(Path())  # names relative to a folder, for messages as well
@@ -97,10 +99,18 @@ def read_run(run_dir: Path) -> RunContent:
     """
     if not run_dir.is_dir():
         raise InputError("run folder", run_dir, "an existing folder")
+    RunFiles(run_dir).check_entries()
     try:
-        config = yaml.safe_load(_read_text(run_dir, CONFIG))
-    except yaml.YAMLError as error:
-        raise InputError(CONFIG, f"invalid YAML ({error})", _AS_WRITTEN) from None
+        config = parse_yaml(_read_text(run_dir, CONFIG, MAX_YAML_BYTES))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(CONFIG, f"invalid YAML ({reason(error)})", _AS_WRITTEN) from None
+    with as_written("run folder", "the files of a run as it wrote them"):
+        return _read_content(run_dir, _typed(CONFIG, config, dict))
+
+
+def _read_content(run_dir: Path, config: Mapping[str, Any]) -> RunContent:
     candidates = [_with_id(CANDIDATES, item) for item in _read_json(run_dir, CANDIDATES, list)]
     results = _read_results(run_dir)
     for item in candidates:
@@ -108,35 +118,40 @@ def read_run(run_dir: Path) -> RunContent:
     trained, failed, stopped = _outcomes(run_dir, candidates, results)
     return RunContent(
         name=run_dir.resolve().name,
-        config=_typed(CONFIG, config, dict),
+        config=config,
         candidates=candidates,
         results=results,
         history=_read_history(run_dir),
-        base=_read_json(run_dir, BASE, dict) if (run_dir / BASE).is_file() else None,
+        base=_read_json(run_dir, BASE, dict) if os.path.lexists(run_dir / BASE) else None,
         trained=trained,
         failed=failed,
         stopped=stopped,
         members=[_with_id(f"{RESULTS}: members", item) for item in results.get("members") or ()],
         n_test=_test_size(run_dir, results, trained),
-        examples=_read_json(run_dir, EXAMPLES, dict) if (run_dir / EXAMPLES).is_file() else {},
+        examples=_read_json(run_dir, EXAMPLES, dict) if os.path.lexists(run_dir / EXAMPLES) else {},
     )
 
 
-def _read_text(run_dir: Path, name: str) -> str:
-    path = run_dir / name
-    if not path.is_file():
-        raise InputError(name, f"no such file in {run_dir}", "a run folder in which this file has been written")
+def _read_text(run_dir: Path, name: str, at_most: int = MAX_TEXT_BYTES) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(run_dir / name, at_most)
+    except FileNotFoundError:
+        raise InputError(
+            name, f"no such file in {run_dir}", "a run folder in which this file has been written"
+        ) from None
+    except OSError as error:
+        raise InputError(name, error.strerror, _AS_WRITTEN) from None
     except UnicodeDecodeError as error:
         raise InputError(name, f"bytes that are not UTF-8 ({error.reason})", _AS_WRITTEN) from None
 
 
 def _read_json(run_dir: Path, name: str, kind: type) -> Any:
     try:
-        value = json.loads(_read_text(run_dir, name))
-    except json.JSONDecodeError as error:
-        raise InputError(name, f"invalid JSON ({error})", _AS_WRITTEN) from None
+        value = parse_json(_read_text(run_dir, name))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(name, f"invalid JSON ({reason(error)})", _AS_WRITTEN) from None
     return _typed(name, value, kind)
 
 
@@ -167,7 +182,7 @@ def _check_edges(candidate: Mapping[str, Any]) -> None:
 
 
 def _read_history(run_dir: Path) -> list[dict[str, str]]:
-    if not (run_dir / HISTORY).is_file():
+    if not os.path.lexists(run_dir / HISTORY):
         return []
     try:
         return list(csv.DictReader(io.StringIO(_read_text(run_dir, HISTORY), newline="")))
@@ -182,12 +197,9 @@ def _with_id(field: str, item: Any) -> Mapping[str, Any]:
 
 
 def _candidate_file(run_dir: Path, candidate: str, name: str) -> str | None:
-    """Path of a candidate's file in the run folder; None if it is missing or the id would lead out of the folder."""
-    inside = candidate not in ("", ".", "..") and not set(candidate) & {"/", "\\"}
-    if not inside or not candidate.isprintable() or len(candidate) >= 200:
-        return None
-    path = f"candidates/{candidate}/{name}"
-    return path if (run_dir / path).is_file() else None
+    """Path of a candidate's file in the run folder; None if it is missing."""
+    path = f"candidates/{check_plain_name(f'{CANDIDATES}: id', candidate, 'a plain name such as c03')}/{name}"
+    return path if os.path.lexists(run_dir / path) else None
 
 
 def _outcomes(
@@ -218,9 +230,5 @@ def _test_size(run_dir: Path, results: Mapping[str, Any], trained: Iterable[Mapp
     for row in trained:
         path = _candidate_file(run_dir, row["id"], PREDICTIONS)
         if path is not None:
-            try:
-                with np.load(run_dir / path, allow_pickle=False) as arrays:
-                    return len(arrays["test"])
-            except (ValueError, KeyError, OSError) as error:
-                raise InputError(path, f"unreadable ({error})", "an .npz with the arrays val and test") from None
+            return array_shape(run_dir / path, "test")[0]
     return None

@@ -32,8 +32,9 @@ from nni_hypens.report.content import REPORT, RunContent, read_run
 from nni_hypens.report.html import Block, Note, Section, render_page
 from nni_hypens.report.text import plural
 from nni_hypens.report.verdict import verdict_block
-from nni_hypens.utils.files import write_text
+from nni_hypens.utils.files import as_written, write_text
 
+_EXPECTED = "the files of a run as it wrote them"
 SECTIONS: tuple[Callable[[RunContent], Section | None], ...] = (
     intervals.section,
     results.section,
@@ -76,7 +77,15 @@ def write_report(run_dir: Path) -> Path:
 def render_report(run: RunContent) -> str:
     """The page as HTML."""
     title = f"Ensemble search on {run.config.get('data', 'unnamed data')}"
-    return render_page(title, [*_summary(run), verdict_block(run)], [section(run) for section in SECTIONS])
+    with as_written("results.json", _EXPECTED):
+        head = [*_summary(run), verdict_block(run)]
+    sections = []
+    for section in SECTIONS:
+        # a value may have any type, and many functions use it: what they raise names the section
+        with as_written(f"run folder, section {section.__module__.rpartition('.')[2]} of the report", _EXPECTED):
+            sections.append(section(run))
+    with as_written("run folder", _EXPECTED):
+        return render_page(title, head, sections)
 
 
 def _summary(run: RunContent) -> list[Block]:

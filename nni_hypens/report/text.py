@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from nni_hypens.errors import printable
+from nni_hypens.utils.checks import is_number
 
 METRICS = ("accuracy", "nll", "ece", "brier", "aurc")
 METRIC_COLUMNS = ("accuracy", "NLL", "ECE", "Brier", "AURC")
@@ -15,9 +15,7 @@ MISSING = "–"
 
 def number(value: Any) -> float | None:
     """Return a finite number as a float, and None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if is_number(value) else None
 
 
 def fixed(value: Any, digits: int = 4, sign: str = "") -> str:

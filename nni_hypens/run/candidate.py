@@ -6,12 +6,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nni_hypens.errors import InputError
 from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import Candidate as Draw
 from nni_hypens.selection.names import COUNTED, LIMITS
 from nni_hypens.space.architecture import Edge, EdgeStructure, Sample
 from nni_hypens.space.cost import Budget
 from nni_hypens.trials.training import TrialSpec
+from nni_hypens.utils.checks import NONE, NUMBER, brief, check_plain_name, require
+
+_TYPES = {
+    "id": str,
+    "lam": (*NUMBER, NONE),
+    "shared_edges": int,
+    "source": str,
+    "supernet_nll": NUMBER,
+    "architecture": dict,
+    "edges": list,
+    "text": str,
+}
+_OPTIONAL = {
+    "expected_gain": (*NUMBER, NONE),
+    "parameters": (*NUMBER, NONE),
+    "flops": (*NUMBER, NONE),
+    "known": (dict, NONE),
+}
+
+
+def _is_edge(edge: Any) -> bool:
+    return (
+        isinstance(edge, list)
+        and len(edge) == 3
+        and isinstance(edge[0], str)
+        and (edge[1] is None or isinstance(edge[1], int))
+    )
 
 
 @dataclass(frozen=True)
@@ -78,9 +106,27 @@ class Candidate:
         return record
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Candidate:
-        """The candidate of a record in ``candidates.json``."""
+    def from_json(cls, record: Any, where: str = "candidate") -> Candidate:
+        """The candidate of a record in ``candidates.json``.
+
+        Args:
+            record: The record, which may be anything.
+            where: Its place, for errors.
+
+        Raises:
+            InputError: It is not as `to_json` makes it.
+        """
+        if not isinstance(record, Mapping):
+            raise InputError(where, brief(record), "a mapping")
         fields = dict(record)
+        require(fields, {**_TYPES, **{name: kind for name, kind in _OPTIONAL.items() if name in fields}}, where)
+        check_plain_name(f"{where}.id", fields["id"], "a plain name such as c03")
+        for name in fields:
+            if name not in _TYPES and name not in _OPTIONAL:
+                raise InputError(f"{where}: {name}", brief(fields[name]), "a known field")
+        for edge in fields["edges"]:
+            if not _is_edge(edge):
+                raise InputError(f"{where}.edges", brief(edge), "a list of [group, input, operation]")
         fields["edges"] = tuple((group, source, value) for group, source, value in fields["edges"])
         if "known" in fields:
             fields["known"] = fields["known"] or {}

@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 
 from nni_hypens.ensemble.calibration import Temperatures, combine
+from nni_hypens.ensemble.folder import read_index
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.report.verdict import is_chance
 from nni_hypens.run.evaluation import Predictions, evaluate_pool
 from nni_hypens.run.examples import collect_examples
-from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.folder import RunFolder, read_fields
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.robustness import STEPS, measure_robustness
 from nni_hypens.selection.costs import fronts
-from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.checks import NUMBER
+from nni_hypens.utils.files import as_written, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import versions
+
+_SECONDS = {"base_search_s": NUMBER, "search_s": NUMBER}
 
 
 def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
@@ -31,9 +35,8 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     """
     if folder.done("evaluate"):
         return
-    members = read_json(folder.require("select"))["members"]
-    temperatures = _temperatures(folder)
-    weights = [(member["id"], member["weight"]) for member in members]
+    with as_written(str(folder.require("select"))):
+        weights, temperatures = _members(folder)
     pool: Predictions = {name: folder.predictions(name, "val", "test") for name in folder.trained()}
     candidates, labels = folder.read_candidates(), (plan.data.labels("validation"), plan.data.labels("test"))
     trials = {candidate.id: folder.metrics(candidate.id) for candidate in candidates}
@@ -45,7 +48,8 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     start = time.perf_counter()
     results |= _robustness(plan, ensemble, results, progress)
     robustness_s = time.perf_counter() - start
-    summary, selection = read_json(folder.search.summary), read_json(folder.selection)
+    summary = read_fields(folder.search.summary, n_edges=int, base_edges=list, dial=list, **_SECONDS)
+    selection = read_fields(folder.selection, seconds=NUMBER)
     results["selection"] = selection
     results["ranking"]["method"] = plan.ranking
     trained = {name: trials[name] or {} for name in pool}
@@ -53,10 +57,10 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     results |= {name: summary[name] for name in ("n_edges", "base_edges", "dial")}
     results["cost"] = {
         **{name: summary[name] for name in ("base_search_s", "search_s")},
-        "ranking_s": read_json(folder.search.ranking)["seconds"],
+        "ranking_s": read_fields(folder.search.ranking, seconds=NUMBER)["seconds"],
         # candidates that were stopped cost as well
         "training_s": sum((trial or {}).get("seconds", 0.0) for trial in trials.values()),
-        "training_wall_s": read_json(folder.training_time)["seconds"] if folder.training_time.exists() else None,
+        "training_wall_s": _training_wall(folder),
         "selection_s": selection["seconds"],
         "robustness_s": robustness_s,
     }
@@ -70,9 +74,16 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     write_json(folder.results, results)
 
 
-def _temperatures(folder: RunFolder) -> Temperatures:
-    index = read_json(folder.ensemble_index)
-    return Temperatures(index["temperature"], tuple(member.get("temperature", 1.0) for member in index["members"]))
+def _members(folder: RunFolder) -> tuple[list[tuple[str, float]], Temperatures]:
+    """Id and weight of each member, and the temperatures."""
+    index = read_index(folder.ensemble)
+    own = tuple(member.get("temperature", 1.0) for member in index["members"])
+    return [(one["id"], one["weight"]) for one in index["members"]], Temperatures(index["temperature"], own)
+
+
+def _training_wall(folder: RunFolder) -> float | None:
+    path = folder.training_time
+    return read_fields(path, seconds=NUMBER)["seconds"] if path.exists() else None
 
 
 def _write_examples(

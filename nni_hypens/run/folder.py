@@ -25,11 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import check_probabilities
-from nni_hypens.utils.files import check_place, read_arrays, read_json, read_yaml, write_json, write_text
+from nni_hypens.utils.checks import NUMBER, one_of, require
+from nni_hypens.utils.files import check_place, read_json, read_object, read_yaml, write_json, write_text
+from nni_hypens.utils.locks import file_lock
+from nni_hypens.utils.npz import read_arrays
 from nni_hypens.utils.run_files import CandidateFiles, RunFiles
 
 if TYPE_CHECKING:  # torch is not imported here: a finished run is recognised without it
@@ -61,6 +64,8 @@ class RunFolder(RunFiles):
         if out.exists() and not out.is_dir():
             raise InputError("out", f"{out}, which is a file", "a folder")
         check_place(out, "out", "a folder, or the place for a new one")
+        if out.exists():
+            self.check_entries()
         if not self.config.exists():
             # kill -9 may leave a config.yaml that does not have its name yet
             ours = (self.lock.name, f".{self.config.name}.*.tmp")
@@ -85,10 +90,10 @@ class RunFolder(RunFiles):
         Raises:
             InputError: ``config.yaml`` is not a mapping.
         """
-        theirs = read_yaml(self.config) if self.config.exists() else identity
+        theirs = read_yaml(self.config, links=False) if self.config.exists() else identity
         for name, value in identity.items():
             if theirs.get(name) != value:
-                return f"{name}: {theirs.get(name)!r} there, {value!r} here"
+                return f"{name}: {theirs.get(name)!r:.200} there, {value!r:.200} here"
         return None
 
     def check_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
@@ -102,12 +107,13 @@ class RunFolder(RunFiles):
         """
         if not self.config.exists():
             return
-        theirs = read_yaml(self.config)
+        theirs = read_yaml(self.config, links=False)
         if theirs.get("seed_scheme") != fingerprint["seed_scheme"]:
-            version = (theirs.get("versions") or {}).get("nni_hypens", "unknown")
+            written = theirs.get("versions")
+            version = written.get("nni_hypens", "unknown") if isinstance(written, dict) else "unknown"
             raise InputError(
                 "out",
-                f"{self.out}, begun with a version of nni_hypens ({version}) with other splits and seeds",
+                f"{self.out}, begun with a version of nni_hypens ({version!s:.40}) with other splits and seeds",
                 "another --out for more training; reports, exports and predictions of the folder still work",
             )
         if theirs.get("data_checksum") != fingerprint["data_checksum"]:
@@ -138,7 +144,7 @@ class RunFolder(RunFiles):
             InputError: Another run holds it.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.lock)
+        lock = file_lock(self.lock)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -166,10 +172,19 @@ class RunFolder(RunFiles):
         """Whether a stage (not ``train``) is done."""
         return self.last_file(stage).exists()
 
+    def idle(self, stage: str) -> bool:
+        """Whether a stage has nothing left to do; training is over once the run is evaluated."""
+        return self.done("evaluate" if stage == "train" else stage)
+
     @property
     def finished(self) -> bool:
         """Whether the run is finished."""
         return self.done("report") and self.done("evaluate")
+
+    @property
+    def lacks_only_the_report(self) -> bool:
+        """Whether every stage but the report is done."""
+        return not self.done("report") and all(map(self.done, ("search", "sample", "select", "evaluate")))
 
     def require(self, stage: str) -> Path:
         """The file that a stage writes last.
@@ -197,16 +212,26 @@ class RunFolder(RunFiles):
         """The content of ``candidates.json``."""
         from nni_hypens.run.candidate import Candidate
 
-        return [Candidate.from_json(record) for record in read_json(self.require("sample"))]
+        records = read_json(self.require("sample"))
+        if not isinstance(records, list):
+            raise InputError(str(self.candidates), f"a {type(records).__name__}", "a list of candidates")
+        found = [Candidate.from_json(record, f"{self.candidates.name}[{i}]") for i, record in enumerate(records)]
+        if len({candidate.id for candidate in found}) < len(found):
+            raise InputError(str(self.candidates), "an id twice", "another id for each candidate")
+        return found
 
     def write_candidates(self, candidates: Sequence[Candidate]) -> None:
         """Write ``candidates.json``."""
         write_json(self.candidates, [candidate.to_json() for candidate in candidates])
 
     def metrics(self, name: str) -> dict[str, Any] | None:
-        """What the trial of a candidate wrote, or None before it has."""
+        """What the trial of a candidate wrote, or None before it has.
+
+        Raises:
+            InputError: The file is not as a trial writes it.
+        """
         path = self.candidate(name).metrics
-        return read_json(path) if path.exists() else None
+        return read_metrics(path) if path.exists() else None
 
     def status(self, name: str) -> str | None:
         """``trained``, ``stopped`` or ``failed``; None while a candidate waits."""
@@ -233,8 +258,43 @@ class RunFolder(RunFiles):
 
     def read_results(self) -> dict[str, Any]:
         """The content of ``results.json``."""
-        results: dict[str, Any] = read_json(self.require("evaluate"))
-        return results
+        return read_object(self.require("evaluate"))
+
+
+def read_fields(path: Path, **kinds: Any) -> dict[str, Any]:
+    """Read a JSON file of a run that must hold some values.
+
+    Args:
+        path: The file.
+        **kinds: Type of each value, as for `nni_hypens.utils.checks.require`.
+
+    Raises:
+        InputError: The file is missing or broken, or lacks one of them.
+    """
+    record = read_object(path)
+    require(record, kinds, str(path))
+    return record
+
+
+STATUSES = ("trained", "stopped", "failed")
+_MEASURED = {"validation": dict, "seconds": NUMBER}
+_COSTS = ("parameters", "flops", "latency_ms")
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The content of a candidate's ``metrics.json``.
+
+    Raises:
+        InputError: It has no status, or lacks a number that its status promises.
+    """
+    record = read_object(path)
+    require(record, {"status": str}, str(path))
+    one_of(f"{path}.status", record["status"], STATUSES)
+    if record["status"] != "failed":
+        require(record, _MEASURED, str(path))
+        require(record["validation"], dict.fromkeys(("accuracy", "nll"), NUMBER), f"{path}.validation")
+        require(record, {name: NUMBER for name in _COSTS if name in record}, str(path))
+    return record
 
 
 def read_predictions(path: Path, *parts: str) -> list[np.ndarray]:
@@ -263,11 +323,9 @@ def damage(files: CandidateFiles) -> str | None:
     if not files.metrics.exists():
         return None
     try:
-        if read_json(files.metrics).get("status") == "trained":
+        if read_metrics(files.metrics)["status"] == "trained":
             read_tensors(files.weights)
             read_predictions(files.predictions, "val", "test")
-    except AttributeError:
-        return f"{files.metrics}: got no mapping"
     except InputError as error:
         return f"{error.field}: got {error.got}"
     return None

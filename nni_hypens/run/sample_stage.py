@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.proposals.pool import draw_pool
 from nni_hypens.proposals.ranking import rank_pool
 from nni_hypens.run.candidate import Candidate, KnownBefore
-from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.folder import RunFolder, read_fields
 from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.strategy import trained_strategy
@@ -21,7 +22,8 @@ from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import NetworkSize
-from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.checks import NUMBER
+from nni_hypens.utils.files import write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.run_files import SearchFiles
 from nni_hypens.utils.runtime import torch_threads
@@ -72,7 +74,9 @@ def draw_candidates(
         draw, nll = pool[index], ranked.supernet_nll[index]
         candidates.append(Candidate.from_draw(structure, place, draw, nll, **known_before(draw.architecture)))
     path = SearchFiles(folder).ranking
-    before = read_json(path) if existing and path.exists() else {"architectures": 0, "seconds": 0.0}
+    before: dict[str, Any] = {"architectures": 0, "seconds": 0.0}
+    if existing and path.exists():
+        before = read_fields(path, architectures=int, seconds=NUMBER)
     seconds = before["seconds"] + time.perf_counter() - start
     write_json(path, {"architectures": before["architectures"] + len(pool), "seconds": seconds})
     return candidates

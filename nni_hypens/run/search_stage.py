@@ -28,7 +28,7 @@ from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.space.build import fresh
 from nni_hypens.trials.live import watch_stage
 from nni_hypens.trials.names import TRIAL_COMMAND
-from nni_hypens.utils.files import write_json, write_text
+from nni_hypens.utils.files import check_file, write_json, write_text
 from nni_hypens.utils.progress import Progress, SearchProgress
 from nni_hypens.utils.run_files import RunFiles, SearchFiles
 from nni_hypens.utils.runtime import torch_threads
@@ -105,6 +105,7 @@ def drop_broken(files: SearchFiles, progress: Progress) -> None:
     if not last.exists():
         return
     try:
+        check_file(last)
         torch.load(last, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises another for each kind of damage
         progress.warn(f"{last} cannot be read ({reason(error, 100)}); the search starts again")

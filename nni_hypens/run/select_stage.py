@@ -18,7 +18,7 @@ from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
 from nni_hypens.selection.costs import choose, total_costs
 from nni_hypens.space.build import describe_space, fixed_network
-from nni_hypens.utils.files import write_json
+from nni_hypens.utils.files import as_written, write_json
 from nni_hypens.utils.tensors import load_weights
 
 
@@ -45,7 +45,8 @@ def select_stage(plan: Plan, folder: RunFolder) -> None:
         )
     start = time.perf_counter()
     labels = plan.data.labels("validation")
-    probabilities = np.stack([folder.predictions(name, "val")[0] for name in ids])
+    with as_written(f"{folder.candidates_folder}: predictions", "arrays `val` of one shape"):
+        probabilities = np.stack([folder.predictions(name, "val")[0] for name in ids])
     options = {"size": plan.settings.members, **plan.selection_options}
     trials = [folder.metrics(name) or {} for name in ids]
     chosen = choose(plan.settings.selection, probabilities, labels, trials, plan.limits, **options)

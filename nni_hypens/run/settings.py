@@ -237,13 +237,13 @@ class Settings:
         return from_mapping(cls, values, source)
 
     @classmethod
-    def read(cls, path: str | Path) -> dict[str, Any]:
+    def read(cls, path: str | Path, links: bool = True) -> dict[str, Any]:
         """The settings in a YAML file or a run folder's `config.yaml`, as a mapping. `check` comes later.
 
         Raises:
             InputError: The file is missing, or is not a mapping.
         """
-        content = read_yaml(path)
+        content = read_yaml(path, links)
         return {name: value for name, value in content.items() if name not in NOT_SETTINGS}
 
     def to_mapping(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from nni_hypens.run.adaptive_stage import AdaptiveStage
 from nni_hypens.run.candidate import Candidate
-from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.folder import RunFolder, read_fields
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.sample_stage import write_initial_weights
@@ -26,8 +26,9 @@ from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.trials.training import TrialSpec, network_seed, reached
+from nni_hypens.utils.checks import NUMBER
 from nni_hypens.utils.devices import chosen_gpus
-from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.files import write_json
 from nni_hypens.utils.ports import held_port
 from nni_hypens.utils.progress import Progress
 
@@ -176,7 +177,7 @@ class TrainStage:
         local = self.runtime.runner == "local"
         training = self._local(specs, more, what, done) if local else self._nni(specs, per_trial, more, what, done)
         wall = self.folder.training_time
-        before = read_json(wall)["seconds"] if wall.exists() else 0.0
+        before = read_fields(wall, seconds=NUMBER)["seconds"] if wall.exists() else 0.0
         write_json(wall, {"seconds": before + time.perf_counter() - start})
         for spec in training.candidates:
             if spec.id not in training.failed and not self._reached(spec.id, until):

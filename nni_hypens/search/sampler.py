@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from nni_hypens.errors import InputError
 from nni_hypens.search.hypernetwork import Hypernetwork
@@ -23,7 +20,7 @@ from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.utils.checks import is_number, is_whole
 from nni_hypens.utils.files import json_text, write_json
 from nni_hypens.utils.seeds import Purpose, derive_seed
-from nni_hypens.utils.tensors import write_tensors
+from nni_hypens.utils.tensors import read_metadata, read_tensors, write_tensors
 
 DRAWS_PER_ROUND = 256
 MAX_ROUNDS = 400
@@ -245,7 +242,7 @@ class ArchitectureSampler:
         layout = ChoiceLayout(structure.table)
         wanted = (layout.n_labels, layout.n_options)
         try:
-            tensors, about = load_file(path), _metadata(path)
+            tensors, about = read_tensors(path), read_metadata(path, "nni_hypens")
             got, n_edges = tuple(tensors["values"].shape[1:]), about["n_edges"]
             if got != wanted or n_edges != structure.n_edges:
                 stored = f"logits of shape {got} for {n_edges} edges"
@@ -257,14 +254,6 @@ class ArchitectureSampler:
             raise
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise InputError(str(path), type(error).__name__, f"a hypernetwork saved by nni_hypens ({error})") from None
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {})["nni_hypens"])
-        return about
 
 
 class _Collected:

@@ -14,6 +14,7 @@ from nni.nas.space import model_context
 from nni_hypens.errors import InputError, raised
 from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.checks import nearest
+from nni_hypens.utils.declared import makes
 
 SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
 
@@ -77,7 +78,7 @@ def build_named_space(
         setting: The setting that the arguments come from, for errors.
 
     Raises:
-        InputError: Unknown space, or arguments that it does not take.
+        InputError: Unknown space, no space (it is not called then), or arguments that it does not take.
 
     Examples:
         >>> build_named_space("one_cell", {"channels": 2}, in_channels=1, num_classes=5).head.out_features
@@ -85,8 +86,9 @@ def build_named_space(
     """
     hub = {} if ":" in name or name in SPACES else hub_spaces()
     factory = find_object("space", name, {**SPACES, **hub})
-    if not callable(factory):
-        raise InputError("space", f"{name}, a {type(factory).__name__}", "an nni.nas.nn.pytorch.ModelSpace")
+    if not makes(factory, ModelSpace):  # it is not called to find out: the name may come from another person's file
+        got = f"{name}, a {type(factory).__name__}"
+        raise InputError("space", got, "an nni.nas.nn.pytorch.ModelSpace, or a function whose annotation returns one")
     accepted = parameter_names(factory)
     sizes = {"in_channels": in_channels, "num_classes": num_classes, "num_labels": num_classes}
     for argument, value in arguments.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import nearest
+from nni_hypens.utils.files import parse_json, read_text
 
 Sample = dict[str, Any]
 """An architecture as NNI writes it: label -> choice."""
@@ -154,10 +154,10 @@ def load_sample(path: str | Path, table: ChoiceTable, field: str = "base") -> Sa
         {'op': 'pool'}
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(read_text(path, links=True))
     except OSError as error:
         raise InputError(field, str(path), f"a readable JSON file ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(field, str(path), f"valid JSON ({error})") from None
     if isinstance(content, list):
         if not content:

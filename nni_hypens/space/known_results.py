@@ -9,7 +9,7 @@ example two orders of a cell's slots, are one architecture (`EdgeStructure.key`)
 from __future__ import annotations
 
 import csv
-import json
+import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,12 +22,14 @@ from nni_hypens.errors import InputError
 from nni_hypens.space.architecture import EdgeKey, EdgeStructure, Sample
 from nni_hypens.space.nasbench201 import nasbench201_labels, nasbench201_sample, nasbench201_string
 from nni_hypens.utils.checks import nearest
+from nni_hypens.utils.files import open_file, parse_json, read_text
 
 ARCHITECTURE = "architecture"
 FIELD = "known_results"
 FEWEST = 3
 """Fewest architectures for a rank correlation."""
 MISSING = ("", "nan", "none", "null")
+MAX_TABLE_BYTES = 2**28
 Values = dict[str, float | None]
 
 
@@ -148,8 +150,8 @@ class KnownResults:
         table = self.structure.table
         if isinstance(value, str) and value.lstrip().startswith("{"):
             try:
-                value = json.loads(value)
-            except ValueError as error:
+                value = parse_json(value)
+            except (ValueError, RecursionError) as error:
                 raise InputError(field, repr(value), f"valid JSON ({error})") from None
         if isinstance(value, str):
             return nasbench201_sample(value, table, field)
@@ -178,7 +180,9 @@ def _number(value: Any, field: str) -> float | None:
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with io.TextIOWrapper(
+        open_file(path, links=True, at_most=MAX_TABLE_BYTES), encoding="utf-8-sig", newline=""
+    ) as file:
         reader = csv.DictReader(file)
         head = [name.strip() for name in reader.fieldnames or ()]
         if len(set(head)) < len(head) or "" in head:
@@ -195,7 +199,7 @@ def _csv_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _json_rows(path: Path) -> list[Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = parse_json(read_text(path, MAX_TABLE_BYTES, links=True))
     if isinstance(content, list):
         return content
     if not isinstance(content, dict):

@@ -21,7 +21,7 @@ from nni_hypens._manager import PatientManager, manager_environment
 from nni_hypens._nni import quiet_logging, trial_config
 from nni_hypens.trials.services import Service, check_service
 from nni_hypens.trials.strategy import CandidateTraining
-from nni_hypens.utils.files import check_writable, write_json
+from nni_hypens.utils.files import check_writable, read_bytes, write_json
 from nni_hypens.utils.ports import free_port
 from nni_hypens.utils.processes import OWNER, ProcessName, kill_family
 from nni_hypens.utils.run_files import RunFiles
@@ -113,7 +113,7 @@ def ask_for_gpus(config: NasExperimentConfig, gpus: Sequence[int], concurrency: 
 def manager_error(folder: Path) -> str | None:
     """The first error in the log of an experiment whose manager gave up, for example on an unusable machine."""
     log = folder / "log" / "nnimanager.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    lines = read_bytes(log).decode("utf-8", "replace").splitlines() if log.exists() else []
     errors = [line for line in lines if "] ERROR (" in line or "] CRITICAL (" in line]
     ended = any("Initiate shutdown: training service" in line or "Critical error oc" in line for line in lines)
     return f"{errors[0].split('] ', 1)[-1][:400]} ({log})" if errors and ended else None

@@ -24,7 +24,7 @@ from nni_hypens._nni import quiet_logging
 from nni_hypens.errors import InputError, one_line
 from nni_hypens.trials.experiment import forget_manager, kill_trials, record_manager, stop_orphan
 from nni_hypens.trials.live_trial import STATE
-from nni_hypens.utils.files import check_place, read_json
+from nni_hypens.utils.files import check_place, open_file, read_json
 from nni_hypens.utils.ports import free_port, held_port
 from nni_hypens.utils.run_files import RunFiles
 
@@ -231,7 +231,7 @@ class _Tail:
         """Copy the new part."""
         if not self.path.exists():
             return
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             file.seek(self.position)
             new = file.read()
         self.position += len(new)

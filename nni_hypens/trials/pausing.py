@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from nni_hypens._nni import draw_epoch_data_anew
 from nni_hypens.errors import InputError, reason
-from nni_hypens.utils.files import read_json, replacing, write_json
+from nni_hypens.utils.checks import require
+from nni_hypens.utils.files import check_file, read_object, replacing, write_json
 
 RUNG = "rung.json"
 
@@ -112,7 +113,12 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 def read_rung(directory: Path) -> dict[str, Any] | None:
     """The content of a candidate's ``rung.json``, how far it is trained; None before its first rung."""
-    return read_json(directory / RUNG) if (directory / RUNG).exists() else None
+    path = directory / RUNG
+    if not path.exists():
+        return None
+    record = read_object(path)
+    require(record, {"epoch": int}, str(path))
+    return record
 
 
 def train_until(
@@ -135,6 +141,7 @@ def train_until(
     evaluator.trainer.callbacks.insert(0, pause)
     if before is not None:
         path = directory / f"epoch-{before['epoch']}.ckpt"
+        check_file(path)
         evaluator.fit_kwargs = {**evaluator.fit_kwargs, "ckpt_path": str(path), "weights_only": True}
     evaluator.evaluate(model)
 
@@ -154,6 +161,7 @@ def check_plain(path: Path) -> None:
         InputError: It holds objects other than tensors and plain data.
     """
     try:
+        check_file(path)
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle.UnpicklingError, or any error of a broken file
         got = f"an evaluator whose checkpoint is no plain data ({reason(error)})"

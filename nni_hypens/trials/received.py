@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ import torch
 from nni_hypens.errors import InputError, reason
 from nni_hypens.trials.machine import FetchError
 from nni_hypens.utils.checks import require
-from nni_hypens.utils.files import read_arrays
+from nni_hypens.utils.files import open_file, parse_json, read_text
+from nni_hypens.utils.npz import array_header, read_arrays
 from nni_hypens.utils.run_files import CandidateFiles
 from nni_hypens.utils.tensors import load_weights
 
@@ -68,7 +68,7 @@ class Expected:
             raise FetchError(f"{self.spec['id']}: {reason(error, 300)}") from None
 
     def _metrics(self, path: Path) -> dict[str, Any]:
-        record = json.loads(path.read_bytes().decode("utf-8"))
+        record = parse_json(read_text(path, MAX_METRICS_BYTES))
         if not isinstance(record, dict):
             raise ValueError("metrics.json holds no object")
         require(record, METRICS, "metrics.json")
@@ -92,13 +92,12 @@ class Expected:
 
 def _check_predictions(path: Path, classes: int | None, rows: Mapping[str, int | None]) -> None:
     """Check headers first: an array is read only if its shape fits the data."""
-    with zipfile.ZipFile(path) as archive:
+    with open_file(path) as whole, zipfile.ZipFile(whole) as archive:
         if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in rows):
             raise ValueError(f"predictions.npz holds {archive.namelist()!r:.100}")
         for name, count in rows.items():
             with archive.open(f"{name}.npy") as file:
-                np.lib.format.read_magic(file)
-                shape, _, kind = np.lib.format.read_array_header_1_0(file, max_header_size=10_000)
+                shape, kind = array_header(file)
             wanted = (shape[0] if count is None else count, shape[-1] if classes is None else classes)
             too_long = archive.getinfo(f"{name}.npy").file_size > 4 * math.prod(shape) + 10_000
             if len(shape) != 2 or shape != wanted or kind != np.float32 or too_long:

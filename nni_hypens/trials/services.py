@@ -21,6 +21,7 @@ from nni.experiment.config.training_service import TrainingServiceConfig
 
 from nni_hypens._nni import canonical_service, load_service, service_fields
 from nni_hypens.errors import InputError, reason
+from nni_hypens.utils.files import MAX_YAML_BYTES, parse_yaml, read_text
 
 PLATFORMS = ("local", "remote", "kubeflow", "frameworkcontroller", "openpai", "aml", "dlc")
 MAX_UPLOAD_FILES, MAX_UPLOAD_BYTES = 2000, 300 * 2**20
@@ -75,9 +76,11 @@ def read_service(path: str | Path) -> TrainingServiceConfig:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("service", f"{path} ({error})", "a YAML file of one of NNI's training services") from None
+        content = parse_yaml(read_text(path, MAX_YAML_BYTES, links=True))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(
+            "service", f"{path} ({reason(error)})", "a YAML file of one of NNI's training services"
+        ) from None
     if isinstance(content, dict) and list(content) in (["trainingService"], ["training_service"]):
         (content,) = content.values()
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

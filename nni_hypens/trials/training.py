@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from nni.nas.evaluator import Evaluator
 from nni.nas.space import ExecutableModelSpace
-from safetensors.torch import load_file
 
 from nni_hypens import metrics
 from nni_hypens._nni import TrialReports, quiet_training
@@ -31,10 +30,11 @@ from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
 from nni_hypens.trials.evaluators import keeps_best
 from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung
-from nni_hypens.utils.files import read_json, write_arrays, write_json
+from nni_hypens.utils.files import read_object, write_json
+from nni_hypens.utils.npz import write_arrays
 from nni_hypens.utils.run_files import CandidateFiles
 from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
-from nni_hypens.utils.tensors import write_tensors
+from nni_hypens.utils.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def train_candidate(
         return _report(about, before, more)
     files = CandidateFiles(directory)
     if about["warm_start"] and not before:
-        model.load_state_dict(load_file(files.initial_weights))
+        model.load_state_dict(read_tensors(files.initial_weights))
     start, cpu, goes_on = time.perf_counter(), time.process_time(), False
     with TrialReports(about["id"], more) as reports:
         if until is None:
@@ -233,7 +233,7 @@ def network_seed(seed: int, architecture: EdgeKey, replica: int) -> int:
 def reached(directory: Path, until: int | None) -> dict[str, Any] | None:
     """The record of a candidate that is trained, at least to epoch ``until``; None if it is not."""
     path = CandidateFiles(directory).metrics
-    record = read_json(path) if path.exists() else {}
+    record = read_object(path) if path.exists() else {}
     if record.get("status") == "trained":
         return record
     rung = None if until is None else read_rung(directory)

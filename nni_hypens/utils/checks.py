@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
@@ -12,6 +13,8 @@ from nni_hypens.errors import InputError, is_printable
 
 NUMBER, NONE = (int, float), type(None)
 """Types for `require`."""
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+"""What can name a file in a folder, and nothing outside of it."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -133,6 +136,17 @@ def require(mapping: dict[str, Any], types: dict[str, Any], where: str) -> None:
             raise InputError(f"{where}.{key}", brief(value), f"a value of type {names}")
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{where}.{key}", value, "a finite number")
+
+
+def check_plain_name(field: str, value: object, expected: str) -> str:
+    """Check that a value names a file in a folder: no path, no hidden file.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not (isinstance(value, str) and PLAIN_NAME.fullmatch(value) and len(value) <= 255):
+        raise InputError(field, brief(value), expected)
+    return value
 
 
 def brief(value: Any) -> str:

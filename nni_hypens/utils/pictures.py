@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nni_hypens.errors import InputError, reason
+from nni_hypens.utils.files import open_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,7 +58,7 @@ def read_picture(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=IMAGE_FORMATS) as image:
+            with open_file(path, links=True) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
                 image.load()
                 turned = ImageOps.exif_transpose(image)
                 _check_kind(path, image, field)

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.locks import file_lock
 
 FIRST_PORT = 8080
 
@@ -59,7 +60,7 @@ def held_port(port: int | None, count: int = 1) -> Iterator[int]:
     """
     folder = Path(tempfile.gettempdir()) / f"nni_hypens-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise RuntimeError(f"{folder} belongs to another user; remove it or ask its owner to")
     first = FIRST_PORT
     while True:
@@ -76,7 +77,7 @@ def held_port(port: int | None, count: int = 1) -> Iterator[int]:
 def _try_lock(path: Path, held: ExitStack) -> bool:
     """Lock a file until `held` closes; False if another run holds it."""
     try:
-        held.enter_context(FileLock(path, timeout=0))
+        held.enter_context(file_lock(path).acquire(timeout=0))
     except Timeout:
         return False
     return True

@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+
+from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import check_plain_name
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,23 @@ class RunFiles:
 
     out: Path
 
+    def check_entries(self) -> None:
+        """Check that the folder holds plain files and folders, so that nothing outside of it is read or written.
+
+        In NNI's own folder, only what this package uses is checked.
+
+        Raises:
+            InputError: It holds a link, a pipe or a device.
+        """
+        waiting = [self.out]
+        while waiting:
+            for path in map(Path, os.scandir(waiting.pop())):
+                _check_entry(path)
+                if path.is_dir() and path != self.nni:
+                    waiting.append(path)
+        for path in (self.manager, self.known_hosts):
+            _check_entry(path)
+
     @property
     def config(self) -> Path:
         """Settings and versions; claims the folder."""
@@ -125,8 +147,14 @@ class RunFiles:
         return self.out / "candidates"
 
     def candidate(self, name: str) -> CandidateFiles:
-        """Files of the candidate with this id."""
-        return CandidateFiles(self.candidates_folder / name)
+        """Files of the candidate with this id.
+
+        Raises:
+            InputError: The id is no plain name, and could lead out of the folder.
+        """
+        return CandidateFiles(
+            self.candidates_folder / check_plain_name("candidate id", name, "a plain name such as c03")
+        )
 
     @property
     def training_time(self) -> Path:
@@ -179,3 +207,13 @@ class RunFiles:
     def known_hosts(self) -> Path:
         """Keys of remote machines."""
         return self.nni / "known_hosts"
+
+
+def _check_entry(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:  # a temporary file of a run that goes on
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        what = "a link" if stat.S_ISLNK(mode) else "a pipe, socket or device"
+        raise InputError("run folder", f"{path}, which is {what}", "a folder of plain files and folders")

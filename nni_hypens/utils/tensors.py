@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save as save_tensors
 from torch import nn
 
-from nni_hypens.errors import InputError, reason
-from nni_hypens.utils.files import AS_WRITTEN, write_bytes
+from nni_hypens.errors import InputError
+from nni_hypens.utils.files import AS_WRITTEN, check_file, open_file, parse_json, why, write_bytes
 
 MAX_HEADER_BYTES = 8 * 2**20
 """Bound on the JSON in front of the tensors, which takes about a hundred bytes per tensor."""
@@ -65,7 +66,7 @@ def _read_weights(network: nn.Module, path: Path, header_only: bool = False) -> 
     except InputError:
         raise
     except (OSError, SafetensorError, ValueError, OverflowError) as error:
-        got = f"not a safetensors file ({reason(error)})"
+        got = f"not a safetensors file ({why(error)})"
         raise InputError(str(path), got, "a safetensors file with weights") from error
     _check_values(tensors, path, "finite weights, and variances of at least 0")
     return tensors
@@ -82,7 +83,7 @@ def _check_values(tensors: Mapping[str, torch.Tensor], path: Path, expected: str
 
 def _check_start(path: Path) -> None:
     """Recognise other files by their first bytes, so that a pickle is never opened."""
-    with path.open("rb") as file:
+    with open_file(path, links=True) as file:  # a path of the user's, or one whose place has been checked
         start = file.read(9)
     if start[:4] == b"PK\x03\x04":
         raise ValueError("a zip archive, such as torch.save makes; it is not opened")
@@ -124,10 +125,22 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         InputError: It is not there or cut off, or it holds NaN, infinity or a negative variance.
     """
     try:
+        check_file(path)
         tensors = load_file(path)
     except FileNotFoundError:
         raise InputError(str(path), "no file", AS_WRITTEN) from None
-    except SafetensorError as error:
-        raise InputError(str(path), f"no readable weights ({reason(error)})", AS_WRITTEN) from None
+    except (OSError, SafetensorError, ValueError, OverflowError) as error:
+        raise InputError(str(path), f"no readable weights ({why(error)})", AS_WRITTEN) from None
     _check_values(tensors, path, AS_WRITTEN)
     return tensors
+
+
+def read_metadata(path: Path, name: str) -> Any:
+    """The JSON that `write_tensors` was given under a name, as `metadata`.
+
+    Raises:
+        OSError, SafetensorError, LookupError, ValueError: It is not there, or is not JSON.
+    """
+    check_file(path)
+    with safe_open(path, framework="pt") as file:
+        return parse_json((file.metadata() or {})[name])

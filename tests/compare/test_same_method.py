@@ -21,7 +21,8 @@ from nni_hypens.run import train_stage
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.space.architecture import EdgeStructure
-from nni_hypens.utils.files import read_json, write_arrays, write_json
+from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.npz import write_arrays
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, make_plan, remember_sizes
 from tests.support.made_up_search import save_made_up_search
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
 import pickle
 import struct
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from nni_hypens.data import sources
-from nni_hypens.data.sources import open_source
+from nni_hypens.data.sources import Npz, open_source
 from nni_hypens.errors import InputError
 
 IDX_NAMES = {
@@ -278,6 +281,15 @@ def test_npz_with_a_damaged_member(tmp_path: Path) -> None:
         reader.load("test")
 
 
+def loader(value: Any) -> Any:
+    """A user's function that says that it returns a dict."""
+
+    def load() -> dict[str, np.ndarray]:
+        return value
+
+    return load
+
+
 @pytest.fixture
 def user_module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     module = types.ModuleType("users_own_data")
@@ -287,7 +299,7 @@ def user_module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 def test_callable(user_module: types.ModuleType) -> None:
     arrays = {key: array / 255 if key[0] == "x" else array.tolist() for key, array in four_arrays().items()}
-    user_module.make = lambda: arrays  # type: ignore[attr-defined]
+    user_module.make = loader(arrays)  # type: ignore[attr-defined]
     images, labels = open_source("users_own_data:make").load("train")
     np.testing.assert_array_equal(images, arrays["x_train"])
     np.testing.assert_array_equal(labels, arrays["y_train"])
@@ -299,11 +311,11 @@ def test_callable(user_module: types.ModuleType) -> None:
         ("no_such_module_here:make", None, "data: got 'no_such_module_here:make'.*No module named"),
         ("users_own_data:nothing", None, "'nothing' is no callable"),
         (":make", None, "data: got ':make'"),
-        ("users_own_data:make", lambda: [1, 2], "data: got list from users_own_data:make; expected a dict of x_train"),
+        ("users_own_data:make", loader([1, 2]), "data: got list from users_own_data:make; expected a dict of x_train"),
         ("users_own_data:make", dict, "data.x_train: got no such array .*found nothing"),
         (
             "users_own_data:make",
-            lambda: {**four_arrays(), "x_train": [[1, 2], [3]]},
+            loader({**four_arrays(), "x_train": [[1, 2], [3]]}),
             "data.x_train: got list .*expected an array of numbers",
         ),
     ],
@@ -313,6 +325,38 @@ def test_bad_callables(user_module: types.ModuleType, source: str, function: Any
     with pytest.raises(InputError, match=text) as error:
         open_source(source).load("train")
     message(error)
+
+
+def test_a_function_that_is_no_loader_is_never_called(user_module: types.ModuleType) -> None:
+    called = []
+    functions = {
+        "lambda": lambda: called.append(1),
+        "class": type("C", (), {"__init__": lambda self: called.append(1)}),
+    }
+    for function in (*functions.values(), os.abort, os.getcwd, print):
+        user_module.make = function  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match="data: got 'users_own_data:make', whose annotation .*-> dict") as error:
+            open_source("users_own_data:make").load("train")
+        message(error)
+    with pytest.raises(InputError, match="data: got 'os:abort'"):
+        open_source("os:abort").fetch()
+    assert not called
+
+
+def test_pipes_devices_and_archives_that_ask_for_gigabytes_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    for name in (str(tmp_path / "pipe.npz"), "/dev/zero"):
+        with pytest.raises(InputError, match="^data"):
+            Npz(Path(name)).load("train")
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
+        for key in ("x_train", "y_train", "x_test", "y_test"):
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(
+                header, {"descr": "|u1", "fortran_order": False, "shape": (10**7, 1000, 1000)}
+            )
+            archive.writestr(f"{key}.npy", header.getvalue() + b"\0" * 100)
+    with pytest.raises(InputError, match="an array of 10000000000000 bytes, more than"):
+        Npz(tmp_path / "bomb.npz").load("train")
 
 
 # -- stratified subsets ---------------------------------------------------------------------------------------------

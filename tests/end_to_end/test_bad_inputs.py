@@ -26,19 +26,20 @@ from tests.support.loaded import PATIENCE
 
 USER_MODULE = """
 import numpy as np
+from nni.nas.nn.pytorch import ModelSpace
 
-def raises():
+def raises() -> dict[str, np.ndarray]:
     raise KeyError("no such table")
 
-def rubbish():
+def rubbish() -> dict[str, np.ndarray]:
     return 42
 
-def lacks():
+def lacks() -> dict[str, np.ndarray]:
     return {"x_train": np.zeros((20, 8, 8))}
 
 number = 7
 
-class Fails:
+class Fails(ModelSpace):
     def __init__(self):
         raise KeyError("depth")
 
@@ -211,6 +212,7 @@ BAD = {
     "callable-number": Bad(RUN + "--data user_module:number", r"data: got 'user_module:number'.*; expected"),
     "callable-raises": Bad(RUN + "--data user_module:raises", r"data: got .*KeyError.*no such table.*; expected"),
     "callable-rubbish": Bad(RUN + "--data user_module:rubbish", r"data: got int from user_module:rubbish; expected"),
+    "callable-undeclared": Bad(RUN + "--data os:abort", r"data: got 'os:abort', whose annotation .*; expected a func"),
     "callable-lacks": Bad(RUN + "--data user_module:lacks", r"data.y_train: got no such array .*; expected"),
     "callable-syntax": Bad(RUN + "--data broken_module:f", r"data: got 'broken_module:f' .*; expected"),
     "callable-import": Bad(RUN + "--data raising_module:f", r"data: got 'raising_module:f' .*; expected"),
@@ -218,6 +220,7 @@ BAD = {
     "space-class": Bad(RUN + "--space search_spaces:OneSell", r"space: got .*; expected .*nearest: OneCell"),
     "space-raises": Bad(RUN + "--space user_module:Fails", r"space: got user_module:Fails; expected .*KeyError"),
     "space-is-none": Bad(RUN + "--space user_module:NoSpace", r"space: got .*NoSpace; expected an nni"),
+    "space-function": Bad(RUN + "--space os:abort", r"space: got os:abort, a builtin.*; expected an nni"),
     "space-number": Bad(RUN + "--space user_module:number", r"space: got .*int.*; expected"),
     "space-syntax": Bad(RUN + "--space broken_module:Cell", r"space: got 'broken_module:Cell'; expected"),
     "space-import": Bad(RUN + "--space raising_module:Cell", r"space: got 'raising_module:Cell'; expected"),

@@ -346,7 +346,7 @@ def test_hostile_index(saved: Path, change: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"temperature": 1.5', '"temperature": 1e999', "temperature: got inf; expected a finite number"),
+        ('"temperature": 1.5', '"temperature": 1e999', "the number 1e999, which is too large"),
         ('"temperature": 1.5', '"temperature": 1.5, "temperature": 2', "the key 'temperature' twice"),
         ('"temperature": 1.5', '"temperature": -Infinity', "got -Infinity, which is not JSON"),
         ('"temperature": 1.5', '"temperature": 1.5, "x": ' + "[" * 900 + "]" * 900, "more than 40 deep"),

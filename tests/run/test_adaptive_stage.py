@@ -20,7 +20,8 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import random_architectures
-from nni_hypens.utils.files import read_json, write_arrays, write_json
+from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.npz import write_arrays
 from nni_hypens.utils.seeds import Purpose, derive_seed
 from tests.support.commands import SETTINGS, command, outcome
 

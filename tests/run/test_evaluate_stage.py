@@ -15,7 +15,8 @@ from nni_hypens.run import evaluate_stage as stage
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.settings import Settings
-from nni_hypens.utils.files import write_arrays, write_json
+from nni_hypens.utils.files import write_json
+from nni_hypens.utils.npz import write_arrays
 from nni_hypens.utils.progress import Progress
 
 SECONDS = {"c00": 2.0, "c01": 4.0, "c02": 0.5}

@@ -15,7 +15,8 @@ import yaml
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder, damage
-from nni_hypens.utils.files import write_arrays, write_json
+from nni_hypens.utils.files import write_json
+from nni_hypens.utils.npz import write_arrays
 from nni_hypens.utils.run_files import CandidateFiles
 from nni_hypens.utils.tensors import write_tensors
 
@@ -132,6 +133,8 @@ def test_the_choice_is_taken_back_and_training_stays(tmp_path: Path) -> None:
     folder.take_back_choice()  # nothing is there
 
 
+MEASURED = {"validation": {"accuracy": 0.5, "nll": 1.0}, "seconds": 1.0}
+
 # ---- candidates -----------------------------------------------------------------------------------------------------
 
 
@@ -142,7 +145,7 @@ def test_candidates_are_written_and_read(tmp_path: Path) -> None:
     assert folder.read_candidates() == found
     assert folder.trained() == [] and folder.status("c00") is None and folder.metrics("c00") is None
     for name, status in (("c00", "failed"), ("c01", "trained"), ("c02", "stopped")):
-        write_json(folder.candidate(name).metrics, {"status": status})
+        write_json(folder.candidate(name).metrics, {**MEASURED, "status": status})
         assert folder.status(name) == status
     assert folder.trained() == ["c01"]
     write_arrays(folder.candidate("c01").predictions, {"val": np.eye(2), "test": np.eye(3)})
@@ -157,7 +160,7 @@ def files(tmp_path: Path) -> CandidateFiles:
     found = CandidateFiles(tmp_path)
     write_arrays(found.predictions, {"val": np.eye(9), "test": np.eye(9)})
     write_tensors(found.weights, {"w": torch.zeros(9)})
-    write_json(found.metrics, {"status": "trained"})
+    write_json(found.metrics, {**MEASURED, "status": "trained"})
     return found
 
 
@@ -186,6 +189,8 @@ def test_what_is_missing_is_named(files: CandidateFiles) -> None:
     write_json(files.metrics, {"status": "failed"})
     assert damage(files) is None  # it left nothing, and nothing is expected
     write_json(files.metrics, [])
-    assert damage(files) == f"{files.metrics}: got no mapping"
+    assert damage(files) == f"{files.metrics}: got a list"
+    write_json(files.metrics, {"status": "trained"})
+    assert damage(files) == f"{files.metrics}.validation: got nothing"
     files.metrics.unlink()
     assert damage(files) is None

@@ -20,7 +20,8 @@ from nni_hypens.run.select_stage import _trained_network, select_stage
 from nni_hypens.run.settings import Settings
 from nni_hypens.selection import METHODS, OBJECTIVES, select
 from nni_hypens.space.build import fixed_network
-from nni_hypens.utils.files import write_arrays, write_json
+from nni_hypens.utils.files import write_json
+from nni_hypens.utils.npz import write_arrays
 from nni_hypens.utils.tensors import write_tensors
 from search_spaces import OneCell
 

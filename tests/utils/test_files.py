@@ -13,13 +13,12 @@ from nni_hypens.utils.files import (
     check_place,
     json_text,
     move_into_place,
-    read_arrays,
     read_json,
     replacing,
-    write_arrays,
     write_json,
     write_text,
 )
+from nni_hypens.utils.npz import read_arrays, write_arrays
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -6,9 +6,8 @@ import gzip
 import math
 import warnings
 import zlib
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -40,8 +39,8 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     """
     expected = f"a complete idx file of unsigned bytes with {ndim} dimension(s)"
     try:
-        with open_file(path, links=True) as plain, ExitStack() as unpacking:
-            file: IO[bytes] = unpacking.enter_context(gzip.open(plain)) if path.suffix == ".gz" else plain
+        with open_file(path, links=True) as plain:
+            file = cast(IO[bytes], gzip.open(plain)) if path.suffix == ".gz" else plain
             header = file.read(4 + 4 * ndim)
             if len(header) < 4 + 4 * ndim or header[:4] != bytes([0, 0, 8, ndim]):
                 raise InputError("data.root", f"{path} with header {header[:4].hex()}", expected)

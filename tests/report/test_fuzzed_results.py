@@ -9,16 +9,21 @@ import random
 import shutil
 from pathlib import Path
 
+import pytest
+
 from nni_hypens.errors import InputError
 from nni_hypens.report.page import write_report
-from tests.support.fuzzed_run import Hangs, check, length, mutate, time_limit
+from tests.support.fuzzed_run import Hangs, check, length, mutate, time_limit, without_drawing
 
-SHORT = 60
+SHORT = 20
 FILES = ("config.yaml", "candidates.json", "results.json", "examples.json", "metrics.json", "history.csv", "base.json")
 
 
-def test_every_changed_file_gives_a_page_or_one_line(run_dir: Path, tmp_path: Path) -> None:
+def test_every_changed_file_gives_a_page_or_one_line(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faults, tried = {}, length(SHORT)
+    without_drawing(monkeypatch)
     for seed in range(tried):
         choose, place = random.Random(seed), tmp_path / str(seed)
         out, canary = Path(shutil.copytree(run_dir, place / "run")), place / "canary"

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 
 from nni_hypens.cli import main as cli
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.plan import make_plan
 from nni_hypens.run.settings import Settings
 from nni_hypens.space.architecture import EdgeStructure
-from nni_hypens.space.build import build_named_space
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.tensors import write_tensors
 from tests.support.deployed import random_ensemble
@@ -48,9 +49,10 @@ def make_whole_run(out: Path) -> Path:
         space_args=space, members=2, candidates=2, adaptive=0, train_size=100, validation_size=100, test_size=40,
         stress_images=0, ood="none",
     )  # fmt: skip
-    content = {**settings.to_mapping(), "versions": {"torch": "2"}, "command": "nni-hypens run"}
+    plan = make_plan(settings)
+    content = {**plan.identity, **plan.fingerprint, "versions": {"torch": "2"}, "command": "nni-hypens run"}
     folder.config.write_text(yaml.safe_dump(content, sort_keys=False))
-    structure = EdgeStructure.from_space(build_named_space("one_cell", space, 1, 10))
+    structure = EdgeStructure.from_space(plan.space)
     ensemble = random_ensemble("one_cell", 2, **space)
     ensemble.save(folder.ensemble)
     rng, ids = np.random.default_rng(0), ensemble.info.ids
@@ -228,6 +230,12 @@ def fault(*arguments: str | Path) -> str | None:
 def everything(folder: Path) -> dict[str, Any]:
     """Content of each file below a folder."""
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def without_drawing(patch: pytest.MonkeyPatch) -> None:
+    """Draw no figures, which takes a second for a report, unless the run is long."""
+    if LENGTH not in os.environ:
+        patch.setattr(Figure, "savefig", lambda self, file, **options: file.write("<svg></svg>"))
 
 
 def length(short: int) -> int:

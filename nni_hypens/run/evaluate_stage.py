@@ -13,11 +13,11 @@ from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.report.verdict import is_chance
 from nni_hypens.run.evaluation import Predictions, evaluate_pool
 from nni_hypens.run.examples import collect_examples
-from nni_hypens.run.folder import RunFolder, read_fields
+from nni_hypens.run.folder import MEASURED, RunFolder, read_fields
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.robustness import STEPS, measure_robustness
 from nni_hypens.selection.costs import fronts
-from nni_hypens.utils.checks import NUMBER
+from nni_hypens.utils.checks import NUMBER, require
 from nni_hypens.utils.files import as_written, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import versions
@@ -40,6 +40,8 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     pool: Predictions = {name: folder.predictions(name, "val", "test") for name in folder.trained()}
     candidates, labels = folder.read_candidates(), (plan.data.labels("validation"), plan.data.labels("test"))
     trials = {candidate.id: folder.metrics(candidate.id) for candidate in candidates}
+    for name in pool:
+        require(trials[name] or {}, MEASURED, str(folder.candidate(name).metrics))
     results = evaluate_pool(
         pool, *labels, weights, temperatures, candidates, trials, plan.settings.calibration, plan.settings.seed
     )

@@ -277,23 +277,25 @@ def read_fields(path: Path, **kinds: Any) -> dict[str, Any]:
 
 
 STATUSES = ("trained", "stopped", "failed")
-_MEASURED = {"validation": dict, "seconds": NUMBER}
-_COSTS = ("parameters", "flops", "latency_ms")
+MEASURED = {"validation": dict, "seconds": NUMBER}
+"""What ``metrics.json`` holds for a candidate that did not fail."""
+_COSTS = dict.fromkeys(("parameters", "flops", "latency_ms"), NUMBER)
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """The content of a candidate's ``metrics.json``.
 
     Raises:
-        InputError: It has no status, or lacks a number that its status promises.
+        InputError: It has no status, or a value of the wrong kind.
     """
     record = read_object(path)
     require(record, {"status": str}, str(path))
     one_of(f"{path}.status", record["status"], STATUSES)
     if record["status"] != "failed":
-        require(record, _MEASURED, str(path))
-        require(record["validation"], dict.fromkeys(("accuracy", "nll"), NUMBER), f"{path}.validation")
-        require(record, {name: NUMBER for name in _COSTS if name in record}, str(path))
+        known = {**MEASURED, **_COSTS}
+        require(record, {name: kind for name, kind in known.items() if name in record}, str(path))
+        numbers = [name for name in ("accuracy", "nll") if name in record.get("validation", {})]
+        require(record.get("validation", {}), dict.fromkeys(numbers, NUMBER), f"{path}.validation")
     return record
 
 

@@ -190,7 +190,7 @@ def test_what_is_missing_is_named(files: CandidateFiles) -> None:
     assert damage(files) is None  # it left nothing, and nothing is expected
     write_json(files.metrics, [])
     assert damage(files) == f"{files.metrics}: got a list"
-    write_json(files.metrics, {"status": "trained"})
-    assert damage(files) == f"{files.metrics}.validation: got nothing"
+    write_json(files.metrics, {"status": "trained", "validation": 3})
+    assert damage(files) == f"{files.metrics}.validation: got 3"
     files.metrics.unlink()
     assert damage(files) is None

@@ -280,8 +280,8 @@ def _carried(search_evaluator: Lightning, data: LabelledData) -> dict[str, Any]:
         InputError: The search is too short.
     """
     epochs = search_evaluator.trainer.max_epochs
-    if epochs is None or epochs < 2:
-        raise InputError("max_epochs", epochs, "at least 2 epochs in the trainer of the search evaluator")
+    if epochs is None or epochs < 1:
+        raise InputError("max_epochs", epochs, "at least 1 epoch in the trainer of the search evaluator")
     source = getattr(data, "source", None)
     return {"search_epochs": epochs, **({"data": source} if isinstance(source, str) else {})}
 

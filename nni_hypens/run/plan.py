@@ -148,9 +148,11 @@ def make_plan(
     Raises:
         InputError: Naming the setting.
     """
-    settings.check(base_given=None if objects is None or objects.base is None else True)
     if objects is None:
+        settings.check()
         objects = build_objects(settings, split_seed)
+    else:
+        settings.check(None if objects.base is None else True, "max_epochs")
     options = objects.selection_options
     options = dict(settings.selection_options() if options is None else options)
     check_options(settings.selection, options)

@@ -116,7 +116,7 @@ class Settings:
         "epochs of the search: warm-up, base and hypernetwork together",
         group="epochs and training",
         carried_by="search_evaluator",
-        at_least=2,
+        at_least=1,
     )
     warmup_epochs: int | None = setting(None, "of these, epochs of uniform sampling (a fifth)", at_least=0)
     base_epochs: int | None = setting(
@@ -250,11 +250,12 @@ class Settings:
         """All settings as plain data."""
         return dataclasses.asdict(self)
 
-    def check(self, base_given: bool | None = None) -> None:
+    def check(self, base_given: bool | None = None, search_length: str = "search_epochs") -> None:
         """Check everything that can be checked without opening data or building the space.
 
         Args:
             base_given: Whether a base is given, so that it is not searched; None if the setting `base` decides.
+            search_length: What the user calls the epochs of the search.
 
         Raises:
             InputError: A setting is wrong; the error names it.
@@ -268,7 +269,7 @@ class Settings:
         ood_names(self.ood, self.data)
         self._check_contradictions()
         base_given = self.base is not None if base_given is None else base_given
-        Schedule.plan(self.search_epochs, self.warmup_epochs, self.base_epochs, base_given)
+        Schedule.plan(self.search_epochs, self.warmup_epochs, self.base_epochs, base_given, search_length)
 
     def _check_contradictions(self) -> None:
         if self.members > self.candidates:

@@ -32,22 +32,43 @@ class Schedule:
     end: int
 
     @classmethod
-    def plan(cls, end: int, warmup: int | None, base: int | None, base_given: bool) -> Schedule:
-        """Phases for ``end`` epochs. By default a fifth warms up and three tenths search the base.
+    def plan(
+        cls, end: int, warmup: int | None, base: int | None, base_given: bool, length: str = "max_epochs"
+    ) -> Schedule:
+        """Phases for ``end`` epochs. By default a fifth warms up and three tenths search the base, or as many as leave
+        an epoch for the hypernetwork.
+
+        Args:
+            end: Epochs of the search.
+            warmup: Epochs of the warm-up, or None for the default.
+            base: Epochs of the base search, or None for the default.
+            base_given: Whether the base is given, so that it is not searched.
+            length: What the user calls ``end``.
 
         Raises:
-            InputError: No epoch is left for the hypernetwork.
+            InputError: The epochs that are given leave none for the hypernetwork.
+
+        Examples:
+            >>> Schedule.plan(10, None, None, base_given=False)
+            Schedule(base=2, hypernetwork=5, end=10)
+            >>> Schedule.plan(1, None, None, base_given=False)
+            Schedule(base=0, hypernetwork=0, end=1)
         """
         if end is None or end < 1:
-            raise InputError("max_epochs", end, "a whole number of epochs in the evaluator's trainer")
-        warmup = max(1, round(0.2 * end)) if warmup is None else warmup
-        base = 0 if base_given else (max(1, round(0.3 * end)) if base is None else base)
-        if warmup + base >= end:
+            raise InputError(length, end, "a whole number of epochs, at least 1")
+        base = 0 if base_given else base
+        given = {"warmup_epochs": warmup, "base_epochs": base}
+        wanted = {name: value for name, value in given.items() if value}
+        if sum(wanted.values()) >= end:
             raise InputError(
-                "warmup_epochs + base_epochs",
-                f"{warmup} + {base} of max_epochs={end}",
-                "fewer than max_epochs, so that the hypernetwork is trained as well",
+                " + ".join(wanted),
+                f"{' + '.join(map(str, wanted.values()))} of {length}={end}",
+                f"fewer than {length}, so that the hypernetwork is trained as well",
             )
+        if warmup is None:
+            warmup = min(max(1, round(0.2 * end)), end - 1 - (base or 0))
+        if base is None:
+            base = min(max(1, round(0.3 * end)), end - 1 - warmup)
         return cls(warmup, warmup + base, end)
 
     def phase(self, epoch: int) -> str:

@@ -59,7 +59,8 @@ def test_bad_arguments_are_named_before_any_work(digits: ImageData, tiny_cell: O
         (short, {"lam_range": (0, 2), "lam_low": 1}, "^lam_low"),
         (short, {"selection_options": {"size": 3}, "objective": "nll"}, "^objective"),
         (short, {"selection_options": {"wide": 3}}, "wide"),
-        (short, {"search_evaluator": image_evaluator(digits, 10, 1)}, "^max_epochs: got 1"),
+        (short, {"search_evaluator": image_evaluator(digits, 10, -1)}, "^max_epochs: got -1"),
+        (short, {"warmup_epochs": 3}, "^warmup_epochs: got 3 of max_epochs=3"),
         (short, {"diversity": "jensen"}, "^diversity: .*nearest: jensen_shannon"),
         (short, {"concurrency": 0}, "^concurrency"),
     ):

@@ -18,11 +18,14 @@ def test_schedule_has_every_phase_in_order(end: int, warmup: int | None, base: i
     try:
         schedule = Schedule.plan(end, warmup, base, given_base)
     except InputError as error:
-        assert "max_epochs" in str(error)
+        assert "max_epochs" in str(error) and (warmup or 0) + (base or 0) >= end
         return
     phases = [schedule.phase(epoch) for epoch in range(end)]
     assert phases == sorted(phases, key=[WARMUP, BASE, HYPERNETWORK].index) and phases[-1] == HYPERNETWORK
-    assert (BASE in phases) == (not given_base and base != 0)
+    assert phases.count(WARMUP) == warmup or warmup is None
+    assert phases.count(BASE) == (0 if given_base else base) or base is None
+    if warmup is None and base is None and end > 2:
+        assert (WARMUP in phases) and (BASE in phases) != given_base
     for phase in set(phases):
         progress = [schedule.progress(epoch) for epoch in range(end) if phases[epoch] == phase]
         assert progress == sorted(progress) and progress[0] == 0 and (len(progress) == 1 or progress[-1] == 1)
@@ -51,5 +54,19 @@ def test_phases_by_epoch() -> None:
     for end in (0, -1):
         with pytest.raises(InputError, match=f"^max_epochs: got {end}"):
             Schedule.plan(end, None, None, False)
-    with pytest.raises(InputError, match="max_epochs=1"):
-        Schedule.plan(1, None, None, True)
+
+
+@pytest.mark.parametrize("given_base", [True, False])
+def test_defaults_fit_any_length_and_only_what_is_given_can_contradict(given_base: bool) -> None:
+    assert Schedule.plan(1, None, None, given_base) == Schedule(0, 0, 1)
+    assert Schedule.plan(2, None, None, given_base) == Schedule(1, 1, 2)
+    assert Schedule.plan(3, None, None, given_base) == Schedule(1, 1 if given_base else 2, 3)
+    assert Schedule.plan(6, 5, None, given_base) == Schedule(5, 5, 6)
+    for warmup, base, message in (
+        (6, None, "^warmup_epochs: got 6 of search_epochs=6"),
+        (None, 7, "^base_epochs: got 7 of search_epochs=6"),
+        (3, 3, r"^warmup_epochs \+ base_epochs: got 3 \+ 3 of search_epochs=6"),
+    ):
+        if not given_base or base is None:
+            with pytest.raises(InputError, match=message):
+                Schedule.plan(6, warmup, base, given_base, "search_epochs")

@@ -41,7 +41,7 @@ def test_defaults_are_consistent() -> None:
         ({"selection_steps": 0, "selection": "greedy_with_replacement"}, "^selection_steps: got 0"),
         ({"members": 10, "candidates": 60}, "^members: got 10 of 60 candidates, 75394027566 combinations"),
         ({"warmup_epochs": 40, "base_epochs": 20}, "^warmup_epochs"),
-        ({"search_epochs": 1}, "^search_epochs"),
+        ({"search_epochs": 0}, "^search_epochs"),
         ({"seed": 2**32}, "^seed: got 4294967296"),
         ({"augment": "crop_flop"}, "^augment.*nearest: crop_flip"),
         ({"max_params": 0}, "^max_params"),

@@ -17,7 +17,8 @@ from nni_hypens.data.module import ImageData
 from nni_hypens.data.ood import check_ood
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.ensemble.folder import check_input_spec
-from nni_hypens.errors import InputError, reason
+from nni_hypens.errors import InputError
+from nni_hypens.run.dry_run import try_space
 from nni_hypens.run.settings import Settings
 from nni_hypens.run.updates import Updates, count_updates
 from nni_hypens.search.jensen_shannon import JensenShannon
@@ -25,12 +26,12 @@ from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.shared_edges import SharedEdges
 from nni_hypens.search.strategy import EdgeNES
+from nni_hypens.search.trainer import check_search_evaluator
 from nni_hypens.selection.dispatch import check_options
 from nni_hypens.space.architecture import EdgeStructure, Sample
-from nni_hypens.space.build import build_named_space, fixed_network, fresh
+from nni_hypens.space.build import build_named_space, fresh
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for
-from nni_hypens.space.draws import ChoiceLayout, draw_paths
 from nni_hypens.space.known_results import KnownResults
 from nni_hypens.trials.evaluators import image_evaluator
 from nni_hypens.trials.halving import epochs_of
@@ -185,11 +186,14 @@ def make_plan(
         updates=count_updates(objects.data, objects.evaluator),
         command=command,
     )
-    for name, space in (("space", plan.space), ("train_space", plan.train_space)):
-        _try_space(name, space, plan, structure)
+    about = (plan.image_shape, plan.data.num_classes, plan.updates)
+    try_space("space", plan.space, structure, *about)
+    if plan.train_space is not plan.space:
+        try_space("train_space", plan.train_space, structure, *about)
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=settings.seed, **plan.strategy)
-    if plan.strategy["supernet"] is not None:  # the weights must fit this space
-        strategy.mutate_model(fresh(plan.space))
+    with torch.random.fork_rng(devices=[]):
+        strategy.mutate_model(fresh(plan.space))  # what no supernet can hold, and weights that do not fit, are refused
+    check_search_evaluator(plan.search_evaluator)
     return plan
 
 
@@ -302,32 +306,3 @@ def _strategy_arguments(settings: Settings, input_shape: tuple[int, int, int]) -
         "max_flops": settings.max_flops,
         "input_shape": input_shape if settings.max_flops is not None else None,
     }
-
-
-def _try_space(name: str, space: ModelSpace, plan: Plan, structure: EdgeStructure) -> None:
-    """Run one architecture on two blank images: data and space must fit."""
-    theirs = EdgeStructure.from_space(space).table.options
-    if theirs != structure.table.options:
-        wrong = next((label for label, options in structure.table.options.items() if theirs.get(label) != options), "")
-        wrong = wrong or next(label for label in theirs if label not in structure.table.options)
-        raise InputError(name, f"other choices than the space of the search ({wrong})", "the same labels and options")
-    classes = plan.data.num_classes
-    layout = ChoiceLayout(structure.table)
-    draw = draw_paths(torch.zeros(layout.n_labels, layout.n_options), layout, 1.0, noise=False)
-    network = fixed_network(space, structure.table.to_sample(draw.chosen.tolist())).eval()
-    shape = (2, *plan.image_shape)
-    try:
-        with torch.no_grad():
-            output = network(torch.zeros(shape))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(
-            name,
-            f"{type(space).__name__} on images of shape {shape[1:]}",
-            f"a space that takes them ({reason(error)})",
-        ) from None
-    if tuple(output.shape) != (2, classes):
-        raise InputError(
-            name,
-            f"outputs of shape {tuple(output.shape[1:])}",
-            f"({classes},), a logit for each class of the data",
-        )

@@ -19,12 +19,22 @@ class Updates(NamedTuple):
         each: Updates in an epoch.
         batch: Images per batch, or None if the loader does not tell.
         images: Training images, or None if the loader does not tell.
+        drops: Whether the loader leaves out a last incomplete batch.
     """
 
     epochs: int | None
     each: int
     batch: int | None
     images: int | None
+    drops: bool = True
+
+    @property
+    def smallest(self) -> int | None:
+        """Images of the smallest batch, or None if that is not known."""
+        if self.batch is None or self.images is None:
+            return None
+        last = self.images % self.batch
+        return self.batch if self.drops or not last else last
 
     @property
     def total(self) -> int | None:
@@ -78,7 +88,9 @@ def count_updates(data: LabelledData, evaluator: Any) -> Updates | None:
     if limit is not None:  # a number of batches, or a share of them
         each = min(each, limit) if isinstance(limit, int) else int(each * limit)
     epochs = getattr(trainer, "max_epochs", None)
-    return Updates(epochs if epochs is None or epochs > 0 else None, each, batch, images)
+    return Updates(
+        epochs if epochs is None or epochs > 0 else None, each, batch, images, getattr(loader, "drop_last", True)
+    )
 
 
 def _length(dataset: Any) -> int | None:

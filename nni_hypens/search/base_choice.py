@@ -96,8 +96,15 @@ class Silenced:
 
 
 def loss_of(output: Any) -> torch.Tensor:
-    """The loss in the output of ``training_step``."""
-    loss: torch.Tensor = output["loss"] if isinstance(output, dict) else output
+    """The loss in the output of ``training_step``.
+
+    Raises:
+        InputError: There is none.
+    """
+    loss = output.get("loss") if isinstance(output, dict) else output
+    if not isinstance(loss, torch.Tensor):
+        got = "None" if output is None else f"a {type(output).__name__} without it"
+        raise InputError("training_step", got, "the loss, or a dict with it under 'loss': a search skips no step")
     return loss
 
 

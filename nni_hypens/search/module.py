@@ -27,6 +27,8 @@ from torch import nn
 from nni_hypens._nni import restart_epoch_data
 from nni_hypens.errors import InputError
 from nni_hypens.search.base_choice import BASE_BATCHES, Silenced, best_by_loss, draw_base_candidates, loss_of, path_loss
+from nni_hypens.search.batches import LeftOver, join_single
+from nni_hypens.search.first_look import first_look
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.penalty import Penalty
 from nni_hypens.search.regularizers import Diversity
@@ -54,6 +56,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         penalty: NNI's penalty on the expected FLOPs, parameters or another cost of alpha(lam), added to the loss of
             each architecture step.
         accepts: Whether an architecture may be the base or a candidate; None accepts all.
+        covering: Architectures that have every option of every choice; each is tried before the first epoch.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         base: Sample | None = None,
         penalty: Penalty | None = None,
         accepts: Callable[[Sample], bool] | None = None,
+        covering: Sequence[Sample] = (),
     ) -> None:
         super().__init__(training_module)
+        self.covering = covering
         self.accepts = accepts
         self.penalty = penalty
         self.supernet, self.structure, self.diversity, self.settings = supernet, structure, diversity, settings
@@ -89,6 +94,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         self.listeners: list[Callable[[EdgeNESModule], None]] = []  # called after each epoch
         self._sums: dict[str, list[torch.Tensor]] = {}
         self._output: torch.Tensor | None = None
+        self._left_over = LeftOver()
         self._epoch_start = 0.0
 
     # ---- set-up -------------------------------------------------------------------------------------------------
@@ -104,6 +110,10 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         self._weights = [parameter for parameter in self.training_module.parameters() if parameter.requires_grad]
         self._probe = self.training_module.model.register_forward_hook(self._remember_output)
         return super().on_fit_start()
+
+    def on_train_start(self) -> Any:
+        first_look(self, self.covering)
+        return super().on_train_start()
 
     def on_fit_end(self) -> None:
         # do not call the user's on_fit_end: it would report a final metric to NNI, but a search has no single result
@@ -185,12 +195,15 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
 
     # ---- steps --------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor] | None:
         assert self.schedule is not None
         phase = self.schedule.phase(self.current_epoch)
         progress = self.schedule.progress(self.current_epoch)
-        if phase != WARMUP:
+        if phase != WARMUP and not self._left_over("val", batch["val"]):
             self._architecture_step(batch["val"], batch_idx, phase, progress)
+        if self._left_over("train", batch["train"]):
+            self.advance_lr_schedulers(batch_idx)
+            return None
         with torch.no_grad():
             logits, _ = self._logits(phase, self._generator(Purpose.WEIGHT_STEP_LAM, batch_idx))
             temperature = self.settings.temperature.at(progress)
@@ -345,7 +358,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         searched = self.schedule.hypernetwork > self.schedule.base
         logits = self.base_logits.detach().cpu() if searched else None
         samples = draw_base_candidates(self.structure, self.settings.base_draws, generator, logits, self.accepts)
-        batches = self._validation_batches()
+        batches = list(join_single(self.validation_batches(BASE_BATCHES)))
 
         def measure(sample: Sample) -> float:
             loss = self._over_ranks(path_loss(self.training_module, self.supernet, sample, batches)).item()
@@ -356,13 +369,15 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
             best, _ = best_by_loss(samples, measure)
         return best
 
-    def _validation_batches(self) -> Sequence[Any]:
+    def validation_batches(self, most: int) -> list[Any]:
+        """Up to so many batches of the validation loader, as a step gets them."""
         if self.val_batches is None:
             raise RuntimeError("no validation data: EdgeNES sets val_batches before the search")
         batches = []
         for batch in self.val_batches():
-            batches.append(self.transfer_batch_to_device(batch, self.device, 0))
-            if len(batches) >= BASE_BATCHES:
+            converted = self.trainer.precision_plugin.convert_input(batch)
+            batches.append(self.transfer_batch_to_device(converted, self.device, 0))
+            if len(batches) >= most:
                 break
         return batches
 

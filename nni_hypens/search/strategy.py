@@ -31,6 +31,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fresh
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for, check_limits
+from nni_hypens.space.coverage import covering_architectures
 from nni_hypens.utils.seeds import Purpose, derive_seed
 from nni_hypens.utils.tensors import load_weights, write_tensors
 
@@ -134,6 +135,7 @@ class EdgeNES(LightningSearch):
         self._structure: EdgeStructure | None = None
         self._supernet: Supernet | None = None
         self._inheritance: Inheritance | None = None
+        self._covering: list[Sample] = []
 
     # ---- NNI's hooks --------------------------------------------------------------------------------------------
 
@@ -156,6 +158,7 @@ class EdgeNES(LightningSearch):
         elif self.base is not None:
             self.base = self._structure.table.validate(self.base)
         self._inheritance = Inheritance(model)
+        self._covering = covering_architectures(model, self._structure.table)
         self.budget = budget_for(model, **self.limits)
         self._check_base()
         if self.settings.lam is not None and self.settings.lam > self._structure.n_edges:
@@ -189,6 +192,7 @@ class EdgeNES(LightningSearch):
             cast("Sample | None", self.base),
             penalty=self.penalty,
             accepts=self.budget,
+            covering=self._covering,
         )
 
     def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:

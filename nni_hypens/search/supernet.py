@@ -11,6 +11,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
 from torch import nn
 
+from nni_hypens.search.batches import join_single
 from nni_hypens.search.path_weights import PathWeights
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.choices import ChoiceTable
@@ -76,7 +77,8 @@ class Supernet:
         with batch_statistics(self.model):
             for sample in samples:
                 self.set_path(sample)
-                result.append(torch.cat([self.model(images.to(device)).softmax(-1).cpu() for images, _ in batches]))
+                whole = join_single(batches)
+                result.append(torch.cat([self.model(images.to(device)).softmax(-1).cpu() for images, _ in whole]))
         return torch.stack(result)
 
 

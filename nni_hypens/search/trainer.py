@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from nni_hypens._nni import finds_unused_parameters
@@ -47,11 +47,39 @@ def check_trainer(trainer: pl.Trainer) -> None:
             f"one of {', '.join(PRECISIONS)}: in 16-mixed the gradients that are clipped would be those of a scaled "
             "loss, and in half precision alone the logits would lose small steps",
         )
+    for name, endless in (("max_steps", -1), ("max_time", None)):
+        value = trainer.max_steps if name == "max_steps" else _time_limit(trainer)
+        if value != endless:
+            raise InputError(name, value, f"{endless} in the trainer of a search, whose phases are epochs: max_epochs")
+    if any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise InputError(
+            "callbacks in the trainer",
+            "EarlyStopping",
+            "none of it in the trainer of a search, which would end before the hypernetwork is trained",
+        )
     if isinstance(trainer.strategy, DDPStrategy):
         if not finds_unused_parameters(trainer.strategy):
             raise InputError("strategy", "ddp", f"{DDP!r}: each step runs one path, and the other weights wait")
     elif not isinstance(trainer.strategy, SingleDeviceStrategy):
         raise InputError("strategy", type(trainer.strategy).__name__, f"one device, or {DDP!r}")
+
+
+def _time_limit(trainer: pl.Trainer) -> Any:
+    """``max_time`` of a trainer, which Lightning keeps as a callback."""
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    return timers[0]._duration if timers else None
+
+
+def check_search_evaluator(evaluator: Lightning) -> None:
+    """Refuse an evaluator with which a search would be wrong, or would end early.
+
+    Raises:
+        InputError: Names the setting, and what would do.
+    """
+    check_trainer(evaluator.trainer)
+    if not evaluator.module.automatic_optimization:
+        expected = "True: in a search EdgeNES takes the optimiser's steps, and training_step gives the loss"
+        raise InputError("automatic_optimization", False, expected)
 
 
 class LightningSearch(OneShotStrategy):  # type: ignore[misc]
@@ -84,7 +112,7 @@ class LightningSearch(OneShotStrategy):  # type: ignore[misc]
         """Wrap the user's evaluator; it must be one of NNI's Lightning evaluators, with validation data."""
         if not isinstance(evaluator, Lightning):
             raise InputError("evaluator", type(evaluator).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator")
-        check_trainer(evaluator.trainer)
+        check_search_evaluator(evaluator)
         if evaluator.datamodule is not None:
             self._patched = {name: vars(evaluator.datamodule).get(name) for name in LOADERS}
         mutated = super().mutate_evaluator(evaluator)

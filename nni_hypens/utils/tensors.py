@@ -114,8 +114,17 @@ def _compare(found: dict[str, tuple[Sequence[int], str]], wanted: dict[str, torc
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file."""
-    write_bytes(path, save_tensors(dict(tensors), metadata))
+    """Write a safetensors file.
+
+    Tensors that share memory, as those of two layers with the same weights, are each written whole.
+    """
+    seen: set[int] = set()
+    whole = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        whole[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    write_bytes(path, save_tensors(whole, metadata))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

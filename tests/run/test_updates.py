@@ -44,6 +44,7 @@ def test_few_images_get_as_many_updates_as_fit() -> None:
 def test_updates_follow_from_loader_and_trainer(data: Any, evaluator: Any, total: int | None, unused: int) -> None:
     updates = count_updates(data, evaluator)
     assert updates is not None and (updates.total, updates.unused) == (total, unused)
+    assert updates.smallest == (None if updates.batch is None else 4 if updates.drops else 10 % updates.batch or 2)
     assert str(updates.each) in str(updates)
 
 

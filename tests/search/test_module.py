@@ -95,7 +95,7 @@ def test_what_needs_the_search_says_so(tiny_cell: OneCell) -> None:
     with pytest.raises(RuntimeError, match="run the search first"):
         found.sampler()
     with pytest.raises(RuntimeError, match="val_batches"):
-        found._validation_batches()
+        found.validation_batches(1)
 
 
 def test_steps_on_the_regulariser_alone(tiny_cell: OneCell) -> None:
@@ -150,11 +150,11 @@ def test_paths_average(digits: ImageData, tmp_path: Path) -> None:
         strategy = run_search(tmp_path / str(paths), EdgeNES(paths=paths, base_epochs=0, base_draws=1), digits, space)
         counted[paths] = len(calls)
         assert len(strategy.sample(lam=2.0, n=2)) == 2
-    batches, validation = 4, 1
+    batches, once = 4, 7 + 1  # a look at each of seven options, and one architecture that may be the base
     warmup, rest = batches, 2 * 2 * batches  # one epoch of weights, two of both halves
-    assert counted[1] == warmup + rest + validation
-    assert counted[3] == 3 * (warmup + rest) + validation
-    assert counted["all"] == warmup + rest + validation
+    assert counted[1] == warmup + rest + once
+    assert counted[3] == 3 * (warmup + rest) + once
+    assert counted["all"] == warmup + rest + once
 
 
 def test_a_fixed_lam_leaves_the_rest_of_the_dial_alone(digits: ImageData, tmp_path: Path) -> None:

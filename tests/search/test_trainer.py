@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.experiment import NasExperiment
+from pytorch_lightning.callbacks import EarlyStopping
 
 from nni_hypens import EdgeNES, InputError
 from nni_hypens.search.trainer import check_trainer
@@ -63,6 +64,9 @@ def test_trainers_that_work(settings: dict[str, Any]) -> None:
         ({"accumulate_grad_batches": 2}, "accumulate_grad_batches", "larger batch"),
         ({"gradient_clip_val": 1.0}, "gradient_clip_val", r"EdgeNES\(gradient_clip_val"),
         ({"precision": "bf16-true"}, "precision", "bf16-mixed"),
+        ({"max_steps": 100}, "max_steps: got 100", "max_epochs"),
+        ({"max_time": {"minutes": 1}}, "max_time", "max_epochs"),
+        ({"callbacks": [EarlyStopping("val_loss")]}, "callbacks in the trainer: got EarlyStopping", "hypernetwork"),
         ({"devices": 2, "strategy": "ddp"}, "strategy", "ddp_find_unused_parameters_true"),
     ],
 )

@@ -28,6 +28,13 @@ def test_bytes_metadata_and_permissions(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644  # temporary files are for their owner alone; results are not
 
 
+def test_tensors_that_share_memory_are_each_written_whole(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    write_tensors(tmp_path / "w", {"a": shared, "b": shared, "part": shared[:2], "own": torch.ones(2)})
+    found = read_tensors(tmp_path / "w")
+    assert found["a"].tolist() == found["b"].tolist() == shared.tolist() and found["part"].tolist() == [0, 1]
+
+
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write_tensors(path, {"w": torch.zeros(9)})

@@ -14,7 +14,7 @@ from nni.mutable import Mutable
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace, MutableModule
 from torch import nn
 
-from nni_hypens.errors import InputError
+from nni_hypens.errors import InputError, raised
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.choices import ChoiceTable
 from nni_hypens.space.draws import random_architectures
@@ -103,16 +103,16 @@ def _blame(
     """The error that names the option: the first one with which an architecture that works fails, too."""
     works = next((sample for sample in others if _failure(attempt, sample) is None), None)
     if works is None:
-        got = f"{what}, of which no architecture runs ({_line(error)})"
+        got = f"{what}, of which no architecture runs ({raised(error)})"
         return InputError(field, got, "a space whose layers take the images and each other's outputs")
     for label in structure.table.labels:
         if failing[label] == works[label]:
             continue
         alone = _failure(attempt, {**works, label: failing[label]})
         if alone is not None:
-            got = f"option {failing[label]!r}, which fails where {works[label]!r} works ({_line(alone)})"
+            got = f"option {failing[label]!r}, which fails where {works[label]!r} works ({raised(alone)})"
             return InputError(f"label {label!r}", got, "options that take and give tensors of the same shape")
-    got = f"{what}, of which {structure.describe(failing)} fails ({_line(error)})"
+    got = f"{what}, of which {structure.describe(failing)} fails ({raised(error)})"
     return InputError(field, got, "a space in which every architecture runs")
 
 
@@ -124,11 +124,6 @@ def _failure(attempt: Callable[[Sample], None], sample: Sample) -> Exception | N
     except Exception as error:  # the user's layers may raise anything
         return error
     return None
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]:.200}" if text else type(error).__name__
 
 
 def _rotated(table: ChoiceTable, first: int) -> Sample:

@@ -2,7 +2,10 @@
 
 import sys
 
-from nni_hypens.cli.main import main
+from nni_hypens.utils.paths import drop_working_folder
 
 if __name__ == "__main__":
+    drop_working_folder()
+    from nni_hypens.cli.main import main
+
     sys.exit(main())

@@ -25,6 +25,7 @@ from nni_hypens.utils.processes import OWNER, ProcessName, kill_family
 
 # isort: split
 from nni.experiment import rest
+from nni.tools.nnictl.constants import NNI_HOME_DIR
 
 PRELOADED = ("loopback.js", "lifetime.js")
 
@@ -87,15 +88,13 @@ def _of_listener(traceback: TracebackType | None) -> bool:
     return any(name.startswith("nni.runtime.command_channel.websocket") for name in frames)
 
 
-def check_manager() -> None:
-    """Check that NNI's manager could start here, before the work that comes before it.
+def check_node() -> None:
+    """Check that NNI's manager could start here.
 
     Raises:
-        InputError: Its node program does not start, for example because of ``NODE_OPTIONS``, or NNI cannot write its
-            list of experiments in the home folder (``NNI_HOME_DIR`` in ``nni.tools.nnictl.constants``).
+        InputError: Its node program does not start, for example because of ``NODE_OPTIONS``.
     """
     import nni_node  # type: ignore[import-untyped]
-    from nni.tools.nnictl.constants import NNI_HOME_DIR
 
     command = [str(Path(nni_node.__path__[0], "node")), "-e", ""]
     with manager_environment():
@@ -112,6 +111,14 @@ def check_manager() -> None:
         options = os.environ.get("NODE_OPTIONS")
         got = f"{options!r}: {(said or ['no reason given'])[0]:.200}"
         raise InputError("NODE_OPTIONS", got, "options of node that NNI's manager can start with, or none")
+
+
+def check_home() -> None:
+    """Check that NNI can write its list of experiments in the home folder; every experiment needs it.
+
+    Raises:
+        InputError: It cannot.
+    """
     try:
         Path(NNI_HOME_DIR).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=NNI_HOME_DIR):

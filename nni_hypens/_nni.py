@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nni_hypens.utils.paths import own_python
+
 if TYPE_CHECKING:
     from nni.experiment.config.training_service import TrainingServiceConfig
     from nni.nas.experiment import NasExperimentConfig
@@ -146,7 +148,7 @@ def trial_config(service: TrainingServiceConfig, remote_python: bool = False) ->
     from nni.nas.experiment import NasExperimentConfig  # imported here: trials need no experiment
 
     config = NasExperimentConfig("ts", "simplified", training_service=copy.deepcopy(service))
-    python = "$(command -v python || command -v python3)" if remote_python else shlex.quote(sys.executable)
+    python = "$(command -v python || command -v python3)" if remote_python else shlex.join(own_python())
     config._trial_command_params = {
         "envs": "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1" if remote_python else "",
         "python": f"{python} -m nni_hypens.trials.process",

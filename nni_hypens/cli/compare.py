@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.cli.loading import find_user_modules, load_libraries
+from nni_hypens.cli.loading import load_libraries
 from nni_hypens.cli.output import show
 from nni_hypens.cli.settings import absolute, add_settings, settings_of
 from nni_hypens.errors import InputError
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.checks import check_range
+from nni_hypens.utils.paths import find_user_modules
 
 DEFAULT_METHODS = "adaptive,best_architecture,darts_deep_ensemble,random_pool"
 EXAMPLES = """examples:

@@ -25,7 +25,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from nni_hypens.cli.output import show, show_json
-from nni_hypens.errors import raised
+from nni_hypens.errors import InputError, raised
 from nni_hypens.utils.files import read_text
 
 OK, NOTE, FAILS = "ok", "note", "FAILS"
@@ -189,11 +189,13 @@ def _manager() -> Iterator[Check]:
     kept = address == "127.0.0.1"
     yield Check("manager on loopback", OK if kept else FAILS, f"listens on {address or 'nothing'}")
     yield Check("localhost", OK if reached else FAILS, f"{'reaches' if reached else 'does not reach'} 127.0.0.1")
-    import requests
+    from nni_hypens._manager import NNI_HOME_DIR, check_home
 
-    proxy = requests.utils.get_environ_proxies("http://localhost:8080").get("http")
-    advice = f"http_proxy sends NNI's local requests to {proxy}: set no_proxy=localhost,127.0.0.1"
-    yield Check("proxy", FAILS if proxy else OK, advice if proxy else "none for localhost")
+    try:
+        check_home()
+        yield Check("home folder", OK, NNI_HOME_DIR)
+    except InputError as error:
+        yield Check("home folder", FAILS, str(error))
 
 
 def _listen(node: str, loopback: bool) -> tuple[str, bool]:

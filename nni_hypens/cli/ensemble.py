@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.cli.loading import find_user_modules, load_libraries
+from nni_hypens.cli.loading import load_libraries
 from nni_hypens.cli.output import show, show_json
 from nni_hypens.errors import InputError, printable
 from nni_hypens.utils.files import check_place
+from nni_hypens.utils.paths import find_user_modules
 
 COMMANDS = ("export", "predict")
 EXPORT_EXAMPLES = """examples:

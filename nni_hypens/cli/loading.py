@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
+from pathlib import Path
+
+from nni_hypens.errors import InputError
 
 
 def load_libraries(quiet: bool) -> None:
@@ -15,6 +17,7 @@ def load_libraries(quiet: bool) -> None:
     """
     if not quiet and "torch" not in sys.modules:
         print("loading torch and NNI ...", file=sys.stderr, flush=True)
+    check_search_spaces()
     from nni_hypens._nni import quiet_logging, quiet_training
     from nni_hypens.utils.progress import logs_beside_progress, warnings_beside_progress
 
@@ -25,6 +28,19 @@ def load_libraries(quiet: bool) -> None:
     logging.raiseExceptions = False  # a log that cannot be written to a full disk needs no page of tracebacks
 
 
-def find_user_modules() -> None:
-    """Let `module:Class` and `module:callable` name modules of the working folder, as they do in a trial."""
-    sys.path.insert(0, os.getcwd())
+def check_search_spaces() -> None:
+    """Check that no other package named `search_spaces` hides the one that comes with this package.
+
+    Raises:
+        InputError: One does; it names its place.
+    """
+    import importlib.util
+
+    import nni_hypens
+
+    ours = Path(nni_hypens.__path__[0]).with_name("search_spaces")
+    spec = importlib.util.find_spec("search_spaces")
+    found = None if spec is None else spec.origin
+    if found is None or not Path(found).parent.samefile(ours):
+        got = f"{found or 'nothing'} as search_spaces, where {ours} is needed"
+        raise InputError("PYTHONPATH", got, "no other package of this name before it: rename or remove it")

@@ -79,6 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = error.code
         except KeyboardInterrupt:
             code = EXIT_INTERRUPTED
+        except SystemExit:  # of a library that ends itself at a signal
+            if not signals:
+                raise
+            code = EXIT_FAILED
         except Exception as error:  # of this package, of a library, or of the user's own code
             code = EXIT_INPUT if isinstance(error, InputError) else EXIT_FAILED
             if not signals:

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from nni_hypens.cli.loading import find_user_modules, load_libraries
+from nni_hypens.cli.loading import load_libraries
 from nni_hypens.cli.output import show, show_json, stage_summary, summary_table
 from nni_hypens.cli.settings import (
     add_runtime,
@@ -26,6 +26,7 @@ from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.checks import check_range
 from nni_hypens.utils.devices import chosen_gpus, show_only
 from nni_hypens.utils.files import as_written
+from nni_hypens.utils.paths import find_user_modules
 from nni_hypens.utils.run_files import RunFiles
 
 RUN_HELP = "search, train, select, calibrate, report: a whole run"

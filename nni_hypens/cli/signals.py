@@ -23,13 +23,14 @@ def ended_by_signals() -> Iterator[list[signal.Signals]]:
         A list that gets the signals.
     """
     got: list[signal.Signals] = []
+    timers: list[threading.Timer] = []
 
     def end(number: int, frame: object) -> None:
         got.append(signal.Signals(number))
         if len(got) == 1:
-            timer = threading.Timer(PATIENCE_SECONDS, _kill, (number,))
-            timer.daemon = True
-            timer.start()
+            timers.append(threading.Timer(PATIENCE_SECONDS, _kill, (number,)))
+            timers[0].daemon = True
+            timers[0].start()
             raise KeyboardInterrupt
 
     before = {}
@@ -40,8 +41,10 @@ def ended_by_signals() -> Iterator[list[signal.Signals]]:
     try:
         yield got
     finally:
+        for timer in timers:
+            timer.cancel()
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if got else handler)
+            signal.signal(number, handler)
 
 
 def _kill(number: int) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from nni.nas.evaluator.pytorch import Lightning
 
+from nni_hypens._manager import check_home
 from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.methods import METHODS, method_of, method_order
@@ -28,6 +29,9 @@ from nni_hypens.errors import InputError, raised
 from nni_hypens.run.plan import candidate_evaluator, make_plan, search_evaluator
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import read_json, write_json, write_text
+from nni_hypens.utils.locks import LOCK, held_folder
+from nni_hypens.utils.paths import safe_children
+from nni_hypens.utils.processes import ProcessName, begin_worker
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import versions
 from nni_hypens.utils.seeds import SEED_SCHEME
@@ -171,37 +175,55 @@ def run_comparison(
         RuntimeError: Some cells failed; the others are done and kept.
     """
     progress = progress or Progress()
+    check_home()
     checksums = {}
     for data in comparison.data_sets:  # find errors of data and space before any work
         checksums[data] = make_plan(replace(comparison.settings, data=data)).fingerprint["data_checksum"]
     check_folder(comparison, folder, command)
     check_same_data(checksums, folder)
     progress.start("compare", len(comparison.cells), "cell")
-    failed: dict[str, str] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        waiting = {
-            pool.submit(run_cell, comparison, data, seed, folder): cell_name(data, seed)
-            for data, seed in comparison.cells
-        }
-        try:
-            for done in as_completed(waiting):
-                try:
-                    done.result()
-                except InputError:
-                    raise
-                except Exception as error:  # run the other cells anyway
-                    failed[waiting[done]] = raised(error)
-                progress.step()
-                write_results(folder)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with held_folder(folder):
+        failed = run_cells(comparison, folder, jobs, progress)
     progress.stop()
     if failed:
         cell, reason = next(iter(failed.items()))
         raise RuntimeError(f"{len(failed)} of {len(comparison.cells)} cells failed; {cell}: {reason}")
     return write_results(folder)
+
+
+def run_cells(comparison: Comparison, folder: Path, jobs: int, progress: Progress) -> dict[str, str]:
+    """Run all cells in worker processes, which end with this process.
+
+    Returns:
+        Name of each cell that failed -> why.
+    """
+    failed: dict[str, str] = {}
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), initializer=begin_worker, initargs=(str(ProcessName.own()),)
+    )
+    try:
+        with safe_children():  # they start here
+            waiting = {
+                pool.submit(run_cell, comparison, data, seed, folder): cell_name(data, seed)
+                for data, seed in comparison.cells
+            }
+        for done in as_completed(waiting):
+            try:
+                done.result()
+            except InputError:
+                raise
+            except Exception as error:  # run the other cells anyway
+                failed[waiting[done]] = raised(error)
+            progress.step()
+            write_results(folder)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(multiprocessing.active_children()) - others:  # or each would first end its cell
+            worker.kill()
+        raise
+    pool.shutdown()
+    return failed
 
 
 def check_folder(comparison: Comparison, folder: Path, command: str = "") -> None:
@@ -226,7 +248,8 @@ def check_folder(comparison: Comparison, folder: Path, command: str = "") -> Non
             if recorded.get(name) != value:
                 raise InputError(name, value, f"{recorded.get(name)}, as in {folder}, or another folder")
         return
-    if folder.exists() and any(folder.iterdir()):
+    ours = (LOCK, f".{path.name}.*.tmp")  # kill -9 may leave a file that does not have its name yet
+    if folder.exists() and not all(any(map(found.match, ours)) for found in folder.iterdir()):
         raise InputError("out", f"{folder}, which holds other files", "an empty or new folder")
     write_json(path, identity | {"seed_scheme": SEED_SCHEME, "versions": versions(), "command": command})
 

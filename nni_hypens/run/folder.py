@@ -18,20 +18,19 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from filelock import Timeout
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import check_probabilities
 from nni_hypens.utils.checks import NUMBER, one_of, require
 from nni_hypens.utils.files import check_place, read_json, read_object, read_yaml, write_json, write_text
-from nni_hypens.utils.locks import file_lock
+from nni_hypens.utils.locks import held_folder
 from nni_hypens.utils.npz import read_arrays
 from nni_hypens.utils.run_files import CandidateFiles, RunFiles
 
@@ -136,25 +135,13 @@ class RunFolder(RunFiles):
             content = {**identity, "versions": versions(), "command": command}
             write_text(self.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder against a second run. The system releases the lock when the process dies.
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the folder against a second run.
 
         Raises:
             InputError: Another run holds it.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
-        lock = file_lock(self.lock)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                "out", f"{self.out}, in use by another run", "a folder that no run is using, or wait"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return held_folder(self.out)
 
     # ---- stages -----------------------------------------------------------------------------------------------------
 

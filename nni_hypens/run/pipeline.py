@@ -16,6 +16,7 @@ from typing import Any
 
 from nni.experiment.config.training_service import TrainingServiceConfig
 
+from nni_hypens._manager import check_home, check_node
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.evaluate_stage import evaluate_stage
@@ -95,8 +96,17 @@ class Run:
             free_port(self.runtime.port, self.service.ports)
         self._check_service()
         gpus_of(self.plan.evaluator, chosen_gpus(self.runtime.devices))
+        self._check_nni()
         self.folder.claim({**self.plan.identity, **self.plan.fingerprint}, self.plan.command)
         self._say_updates()
+
+    def _check_nni(self) -> None:
+        """Check what NNI needs on this machine, before the search rather than after it."""
+        manager = self.runtime.runner == "nni" and not self.folder.done("select")
+        if manager or not self.folder.done("search"):
+            check_home()
+        if manager or self.runtime.live:
+            check_node()
 
     def _say_updates(self) -> None:
         """Say how much each candidate will be trained, before anything is."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +28,7 @@ from nni_hypens.space.build import fresh
 from nni_hypens.trials.live import watch_stage
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.files import check_file, write_json, write_text
+from nni_hypens.utils.paths import own_python
 from nni_hypens.utils.progress import Progress, SearchProgress
 from nni_hypens.utils.run_files import RunFiles, SearchFiles
 from nni_hypens.utils.runtime import torch_threads
@@ -135,7 +135,7 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
     """
     if RunFiles(out).search.base.exists():
         return
-    command = [sys.executable, "-m", "nni_hypens", TRIAL_COMMAND, "--out", str(out)]
+    command = [*own_python(), "-m", "nni_hypens", TRIAL_COMMAND, "--out", str(out)]
     command += ["--quiet"] if progress.quiet else []
     command += ["--logger", logger] if logger else []
     settings = {name: plan.identity[name] for name in SHOWN if plan.identity.get(name) is not None}

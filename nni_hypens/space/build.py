@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -46,8 +47,14 @@ def find_object(field_name: str, name: str, known: Mapping[str, str]) -> Any:
     except (Exception, SystemExit) as error:  # importing runs the module's code
         raise InputError(field_name, repr(name), f"an importable module ({raised(error)})") from None
     if not hasattr(module, attribute):
-        raise InputError(field_name, repr(name), f"a name in {module_name}{nearest(attribute, dir(module))}")
+        raise InputError(field_name, repr(name), f"a name in {_named(module)}{nearest(attribute, dir(module))}")
     return getattr(module, attribute)
+
+
+def _named(module: ModuleType) -> str:
+    """A module's name and file: another module of the same name may have been found first."""
+    file = getattr(module, "__file__", None)
+    return f"{module.__name__} ({file})" if file else module.__name__
 
 
 def parameter_names(factory: Any) -> list[str]:

@@ -15,9 +15,8 @@ from nni.experiment import Experiment
 from nni.nas.evaluator import Evaluator
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import ModelSpace
-from nni.tools.nnictl.constants import NNI_HOME_DIR
 
-from nni_hypens._manager import PatientManager, manager_environment
+from nni_hypens._manager import NNI_HOME_DIR, PatientManager, manager_environment
 from nni_hypens._nni import quiet_logging, trial_config
 from nni_hypens.trials.services import Service, check_service
 from nni_hypens.trials.strategy import CandidateTraining

@@ -19,12 +19,13 @@ from typing import Any, TextIO
 
 from nni.experiment import Experiment, ExperimentConfig
 
-from nni_hypens._manager import PatientManager, manager_environment
+from nni_hypens._manager import PatientManager, check_home, check_node, manager_environment
 from nni_hypens._nni import quiet_logging
 from nni_hypens.errors import InputError, one_line
 from nni_hypens.trials.experiment import forget_manager, kill_trials, record_manager, stop_orphan
 from nni_hypens.trials.live_trial import STATE
 from nni_hypens.utils.files import check_place, open_file, read_json
+from nni_hypens.utils.paths import own_python
 from nni_hypens.utils.ports import free_port, held_port
 from nni_hypens.utils.run_files import RunFiles
 
@@ -129,6 +130,8 @@ class _Watch:
             raise InputError("command", repr(command), "a program and its arguments, as a list")
         if shutil.which(command[0]) is None:
             raise InputError("command", repr(command[0]), "a program that can be run, such as python")
+        check_home()
+        check_node()
         self.asked, self.port = port, free_port(port)
         self.say = say
         self.last_words: Callable[[], str] = str
@@ -137,7 +140,7 @@ class _Watch:
         self.experiment = _LiveExperiment(self._config(name, parameters))
         self.state = folder.resolve() / self.experiment.id / "search.json"
         own = command[1:] if command[0] == sys.executable and command[1:] and command[1].startswith("-") else command
-        runner = [sys.executable, "-m", "nni_hypens.trials.live_trial", *own]
+        runner = [*own_python(), "-m", "nni_hypens.trials.live_trial", *own]
         # exec replaces the shell by the runner, which then gets NNI's signals
         self.experiment.config.trial_command = f"exec {shlex.join(runner)}"
 

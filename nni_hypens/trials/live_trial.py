@@ -17,6 +17,7 @@ from typing import Any
 
 from nni_hypens._nni import LIVE, trial_name
 from nni_hypens.utils.files import json_text
+from nni_hypens.utils.paths import drop_working_folder
 from nni_hypens.utils.processes import MANAGER, OWNER, ProcessName
 
 STATE = "NNI_HYPENS_STATE"
@@ -81,6 +82,7 @@ def run_search(command: Sequence[str], leaders: Sequence[ProcessName]) -> int:
 def main(command: Sequence[str]) -> int:
     """Run a command and write its state at its start and end. A command that begins with an option is run by this
     Python."""
+    drop_working_folder()
     state = Path(os.environ[STATE])
     names = (os.environ.get(name, "") for name in (OWNER, MANAGER))
     leaders = [name for text in names if (name := ProcessName.parse(text)) is not None]

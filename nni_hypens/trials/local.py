@@ -29,9 +29,10 @@ from nni_hypens.trials.strategy import Proposals, check_trial_parts
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec
 from nni_hypens.utils.devices import show_only
 from nni_hypens.utils.files import write_json
+from nni_hypens.utils.paths import own_python
 from nni_hypens.utils.run_files import CandidateFiles
 
-COMMAND = (sys.executable, "-m", "nni_hypens.trials.worker")
+COMMAND = (*own_python(), "-m", "nni_hypens.trials.worker")
 
 
 class Worker:

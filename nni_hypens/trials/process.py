@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 
+from nni_hypens.utils.paths import drop_working_folder, find_user_modules
 from nni_hypens.utils.processes import MANAGER, OWNER, follow
 
 ENTRY = ["-m", "nni.nas.execution.training_service", "trial"]
@@ -43,6 +44,8 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"usage: python -m nni_hypens.trials.process {' '.join(ENTRY)}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # NNI ends a trial so; its files are whole, and nothing else is kept
     follow(os.environ.get(OWNER, ""), os.environ.get(MANAGER, ""))  # both unset on other machines
+    drop_working_folder()
+    find_user_modules()
     import_for_training()
     from nni.nas.execution.training_service import trial_entry
 

@@ -14,6 +14,7 @@ import threading
 from typing import IO, Any
 
 from nni_hypens.trials.process import import_for_training
+from nni_hypens.utils.paths import drop_working_folder, find_user_modules
 
 
 class Answers:
@@ -68,6 +69,8 @@ def train(request: str, answers: Answers) -> None:
 
 def main() -> None:
     """Answer requests until standard input is closed."""
+    drop_working_folder()
+    find_user_modules()
     answers = Answers(os.fdopen(os.dup(sys.stdout.fileno()), "w"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a network prints must not be taken for an answer
     requests = requests_of(sys.stdin)

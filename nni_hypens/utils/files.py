@@ -42,7 +42,11 @@ LEAST_BYTES = 2**16
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path. It is renamed to ``path`` when the block ends, and deleted after an error."""
+    """Give a temporary path. It is renamed to ``path`` when the block ends, and deleted after an error.
+
+    Raises:
+        OSError: It cannot be written; it names ``path``, or a folder above it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -51,8 +55,19 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # the system does not say which disk is full
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove temporary files of `replacing` that a killed process has left anywhere in a folder, which nobody uses."""
+    for path in folder.rglob(".*.tmp"):
+        if path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-
-from filelock import Timeout
 
 from nni_hypens.errors import InputError
-from nni_hypens.utils.locks import file_lock
 
 FIRST_PORT = 8080
 
@@ -46,10 +41,11 @@ def free_port(port: int | None, count: int = 1, first: int | None = None) -> int
 
 @contextmanager
 def held_port(port: int | None, count: int = 1) -> Iterator[int]:
-    """Reserve a free port against other runs of this user, until NNI's manager listens on it some seconds later.
+    """Reserve a free port against other runs, until NNI's manager listens on it some seconds later.
 
     Without this, two runs that started in the same second both chose 8080, and one talked to the other's manager. A
-    lock file in the folder for temporary files stands for the port.
+    name in the system's abstract socket namespace stands for the port: it needs no file, belongs to the same machine or
+    container as the port, and is free again when the process dies.
 
     Args:
         port: The port; None for the first from 8080 that is free and not reserved.
@@ -58,15 +54,11 @@ def held_port(port: int | None, count: int = 1) -> Iterator[int]:
     Raises:
         InputError: Out of range, taken or held.
     """
-    folder = Path(tempfile.gettempdir()) / f"nni_hypens-ports-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise RuntimeError(f"{folder} belongs to another user; remove it or ask its owner to")
     first = FIRST_PORT
     while True:
         candidate = free_port(port, count, first)
         with ExitStack() as held:
-            if all(_try_lock(folder / str(each), held) for each in range(candidate, candidate + count)):
+            if all(_try_hold(each, held) for each in range(candidate, candidate + count)):
                 yield candidate
                 return
         if port is not None:
@@ -74,11 +66,14 @@ def held_port(port: int | None, count: int = 1) -> Iterator[int]:
         first = candidate + 1
 
 
-def _try_lock(path: Path, held: ExitStack) -> bool:
-    """Lock a file until `held` closes; False if another run holds it."""
+def _try_hold(port: int, held: ExitStack) -> bool:
+    """Take the name of a port until `held` closes; False if another process has it."""
+    name = held.enter_context(socket.socket(socket.AF_UNIX))
     try:
-        held.enter_context(file_lock(path).acquire(timeout=0))
-    except Timeout:
+        name.bind(f"\0nni_hypens-port-{port}")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
         return False
     return True
 

@@ -89,6 +89,17 @@ def follow(*leaders: str) -> None:
         threading.Thread(target=look, name="follow", daemon=True).start()
 
 
+def begin_worker(leader: str) -> None:
+    """Make this process, of a pool, end with its leader alone: Ctrl-C and a closed terminal are for the leader.
+
+    Args:
+        leader: Name of the process that has the pool.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    follow(leader)
+
+
 def kill_family(process: psutil.Process) -> None:
     """Kill a process and everything it has started: the process first, or it would start the next child; last if it is
     this one."""

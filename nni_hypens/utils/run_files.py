@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_plain_name
+from nni_hypens.utils.locks import LOCK
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class RunFiles:
 
     @property
     def lock(self) -> Path:
-        return self.out / ".lock"
+        return self.out / LOCK
 
     @property
     def search(self) -> SearchFiles:

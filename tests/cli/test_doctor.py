@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nni_hypens import _manager
 from nni_hypens.cli import doctor, main as cli
 from tests.support.loaded import PATIENCE
 
@@ -49,13 +50,11 @@ def test_table_and_json_agree(capsys: pytest.CaptureFixture[str]) -> None:
 def test_fails_where_a_run_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: {"torch": "1.0", "scipy": None}.get(name, "99"))
     monkeypatch.setattr(doctor.sys, "version_info", (3, 14, 0))
-    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setattr(_manager, "NNI_HOME_DIR", "/proc/none/nni-experiments")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 5})())
     monkeypatch.chdir(tmp_path)
     checks = doctor.examine()
-    for name in ("python", "torch", "scipy", "nni", "proxy", "working folder"):
+    for name in ("python", "torch", "scipy", "nni", "home folder", "working folder"):
         assert state(checks, name) == doctor.FAILS, name
     assert not doctor.abilities(checks)["default run"]
 

@@ -27,6 +27,8 @@ from nni_hypens.utils.processes import OWNER, ProcessName, kill_family
 from nni.experiment import rest
 from nni.tools.nnictl.constants import NNI_HOME_DIR
 
+HOME_FOLDER = Path(NNI_HOME_DIR)
+"""Where NNI keeps the list of all experiments of a user."""
 PRELOADED = ("loopback.js", "lifetime.js")
 
 
@@ -120,11 +122,11 @@ def check_home() -> None:
         InputError: It cannot.
     """
     try:
-        Path(NNI_HOME_DIR).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=NNI_HOME_DIR):
+        HOME_FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=HOME_FOLDER):
             pass
     except OSError as error:
-        got = f"{NNI_HOME_DIR}: {error.strerror}"
+        got = f"{HOME_FOLDER}: {error.strerror}"
         raise InputError("HOME", got, "a home folder where NNI can keep its list of experiments; set HOME") from None
 
 

@@ -97,12 +97,12 @@ def test_node_options_that_stop_the_manager_are_found_before_the_search(
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_manager, "NNI_HOME_DIR", str(tmp_path / "home" / "nni-experiments"))
+    monkeypatch.setattr(_manager, "HOME_FOLDER", tmp_path / "home" / "nni-experiments")
     check_home()
     assert not list((tmp_path / "home" / "nni-experiments").iterdir())
     (tmp_path / "file").touch()
     for place in (tmp_path / "file" / "nni-experiments", Path("/proc/nni-experiments")):
-        monkeypatch.setattr(_manager, "NNI_HOME_DIR", str(place))
+        monkeypatch.setattr(_manager, "HOME_FOLDER", place)
         with pytest.raises(InputError, match=f"^HOME: got {place}"):
             check_home()
 

@@ -189,11 +189,11 @@ def _manager() -> Iterator[Check]:
     kept = address == "127.0.0.1"
     yield Check("manager on loopback", OK if kept else FAILS, f"listens on {address or 'nothing'}")
     yield Check("localhost", OK if reached else FAILS, f"{'reaches' if reached else 'does not reach'} 127.0.0.1")
-    from nni_hypens._manager import NNI_HOME_DIR, check_home
+    from nni_hypens._manager import HOME_FOLDER, check_home
 
     try:
         check_home()
-        yield Check("home folder", OK, NNI_HOME_DIR)
+        yield Check("home folder", OK, str(HOME_FOLDER))
     except InputError as error:
         yield Check("home folder", FAILS, str(error))
 

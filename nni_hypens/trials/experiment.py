@@ -16,7 +16,7 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import ModelSpace
 
-from nni_hypens._manager import NNI_HOME_DIR, PatientManager, manager_environment
+from nni_hypens._manager import HOME_FOLDER, PatientManager, manager_environment
 from nni_hypens._nni import quiet_logging, trial_config
 from nni_hypens.trials.services import Service, check_service
 from nni_hypens.trials.strategy import CandidateTraining
@@ -88,7 +88,7 @@ def run_trials(
         except Exception as error:
             if not experiment.manager_ended():
                 raise
-            for place in (run.resolve(), Path(NNI_HOME_DIR), Path(tempfile.gettempdir())):
+            for place in (run.resolve(), HOME_FOLDER, Path(tempfile.gettempdir())):
                 check_writable(place)
             reason = last_words() or manager_error(RunFiles(run).nni / experiment.id) or KILLED
             raise RuntimeError(f"NNI's manager has ended: {reason}") from error

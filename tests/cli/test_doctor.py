@@ -50,7 +50,7 @@ def test_table_and_json_agree(capsys: pytest.CaptureFixture[str]) -> None:
 def test_fails_where_a_run_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: {"torch": "1.0", "scipy": None}.get(name, "99"))
     monkeypatch.setattr(doctor.sys, "version_info", (3, 14, 0))
-    monkeypatch.setattr(_manager, "NNI_HOME_DIR", "/proc/none/nni-experiments")
+    monkeypatch.setattr(_manager, "HOME_FOLDER", Path("/proc/none/nni-experiments"))
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 5})())
     monkeypatch.chdir(tmp_path)
     checks = doctor.examine()

@@ -1,10 +1,10 @@
 """An ensemble for your own data: arrays, a folder of images, or a Lightning data module.
 
     python -m examples.own_data arrays images.npz     # x_train, y_train, x_test, y_test (uint8 NHWC or NHW)
-    python -m examples.own_data folder PICTURES       # PICTURES/train/CLASS/*.png and PICTURES/test/CLASS/*.png
+    python -m examples.own_data folder PICTURES       # PICTURES/CLASS/*, or PICTURES/train/CLASS/* and test/CLASS/*
     python -m examples.own_data module                # the class Shapes below
 
-A folder of images is converted to an .npz file once; `nni-hypens run --data pictures.npz` also accepts that file.
+`nni-hypens run --data` also accepts the .npz file and, with `--image-size`, the folder.
 """
 
 from __future__ import annotations
@@ -21,24 +21,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nni_hypens import ImageData, InputError, image_evaluator, search_ensemble
 from search_spaces import OneCell
-
-
-def arrays_of_folder(folder: Path, size: int) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read images from one folder per class, in colour, resized to `size x size`; also return the class names."""
-    from torchvision.datasets import ImageFolder
-
-    arrays: dict[str, np.ndarray] = {}
-    classes: list[str] = []
-    for part in ("train", "test"):
-        if not (folder / part).is_dir():
-            raise InputError("folder", folder, f"a folder with {part}/CLASS/*.png")
-        found = ImageFolder(str(folder / part))
-        if classes and found.classes != classes:
-            raise InputError("folder", f"classes {found.classes} in {part}", f"those of train: {classes}")
-        classes = found.classes
-        arrays[f"x_{part}"] = np.stack([np.asarray(image.resize((size, size))) for image, _ in found])
-        arrays[f"y_{part}"] = np.array(found.targets)
-    return arrays, classes
 
 
 def shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +45,7 @@ class Shapes(pl.LightningDataModule):
 
     class_names = ["disc", "square", "cross"]
     num_classes = 3
-    scale, mean, std = 255.0, 0.25, 0.25
+    white, mean, std = 255.0, 0.25, 0.25
     sizes = {"train": 600, "validation": 150, "test": 150}
 
     def __init__(self, batch_size: int = 50) -> None:
@@ -74,10 +56,11 @@ class Shapes(pl.LightningDataModule):
     def input_spec(self) -> dict[str, Any]:
         """Preprocessing: images are divided by `scale`, reduced by `mean` and divided by `std` (per channel).
 
-        Exported files and `Ensemble.predict` do the same.
+        Exported files and `Ensemble.predict` do the same. `range` are the values of black and white.
         """
         return {
-            "channels": 1, "height": 12, "width": 12, "scale": self.scale, "mean": [self.mean], "std": [self.std],
+            "channels": 1, "height": 12, "width": 12, "range": [0.0, self.white], "scale": self.white,
+            "mean": [self.mean], "std": [self.std],
         }  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
@@ -94,7 +77,7 @@ class Shapes(pl.LightningDataModule):
 
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader:
         images, labels = self._arrays(split)
-        scaled = (torch.from_numpy(images).float()[:, None] / self.scale - self.mean) / self.std
+        scaled = (torch.from_numpy(images).float()[:, None] / self.white - self.mean) / self.std
         return DataLoader(TensorDataset(scaled, torch.from_numpy(labels)), self.batch_size, shuffle=shuffle)
 
     def train_dataloader(self) -> DataLoader:
@@ -107,19 +90,13 @@ class Shapes(pl.LightningDataModule):
         return self._loader("test")
 
 
-def open_data(kind: str, path: Path | None, size: int, out: Path) -> Any:
+def open_data(kind: str, path: Path | None, size: int) -> Any:
     """The data module for the chosen kind."""
     if kind == "module":
         return Shapes()
     if path is None:
         raise InputError("path", "nothing", "the .npz file, or the folder of images")
-    if kind == "folder":
-        arrays, classes = arrays_of_folder(path, size)
-        print("classes:", dict(enumerate(classes)))
-        path = out.with_suffix(".npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **arrays)
-    return ImageData(str(path.resolve()))
+    return ImageData(str(path.resolve()), image_size=size if kind == "folder" else None)
 
 
 def main() -> None:
@@ -133,7 +110,7 @@ def main() -> None:
     quick = arguments.quick
     out = arguments.out or Path(f"runs/own_data-{arguments.kind}{'-quick' * quick}")
     try:
-        data = open_data(arguments.kind, arguments.path, arguments.size, out)
+        data = open_data(arguments.kind, arguments.path, arguments.size)
         result = search_ensemble(
             OneCell(4 if quick else 8, in_channels=data.input_spec["channels"], num_classes=data.num_classes),
             image_evaluator(data, data.num_classes, epochs=3 if quick else 20),

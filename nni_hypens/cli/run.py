@@ -34,6 +34,7 @@ RUN_EXAMPLES = """examples:
   nni-hypens run                                          digits, one cell, three members: about two minutes
   nni-hypens run --data fashion_mnist --train-size 10000  Fashion-MNIST, 10,000 training images
   nni-hypens run --data my.npz --members 5 --out runs/my  your own arrays: x_train, y_train, x_test, y_test
+  nni-hypens run --data pictures --image-size 32          a folder of images, one folder per class
   nni-hypens run --members 5 --print-settings > my.yaml   every setting with its meaning, as a file
   nni-hypens run my.yaml --seed 1 --no-warm-start         settings from a file; flags override it
   nni-hypens run --out runs/my --resume                   continue an interrupted run

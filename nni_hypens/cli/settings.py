@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.cli.parser import Parser
+from nni_hypens.data.names import is_picture_folder
 from nni_hypens.errors import InputError, reason
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
@@ -145,7 +146,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
     for name in ("base", "supernet"):
         if getattr(settings, name) is not None:
             changes[name] = absolute(getattr(settings, name))
-    if settings.data.endswith(".npz"):
+    if settings.data.endswith(".npz") or is_picture_folder(settings.data):
         changes["data"] = absolute(settings.data)
     sets = [name.strip() for name in settings.ood.split(",")]
     changes["ood"] = ",".join(absolute(name) if name.endswith(".npz") else name for name in sets)

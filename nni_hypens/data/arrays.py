@@ -60,11 +60,11 @@ def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np
 
     Args:
         images: `N x H x W` or `N x H x W x C`, integers or floats, finite, at least 8 x 8 pixels.
-        labels: `N` integers, not negative.
-        split: "train" or "test", for the messages.
+        labels: `N` integers, not negative, or `N` strings.
+        split: "train", "val" or "test", for the messages.
 
     Returns:
-        Images as `N x H x W x C` in their own dtype, and labels as int64.
+        Images as `N x H x W x C` in their own dtype, and labels as int64 or strings.
 
     Raises:
         InputError: Naming `data.x_SPLIT` or `data.y_SPLIT`.
@@ -83,12 +83,14 @@ def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np
     # Checked as float32, which is what the networks get: a float64 beyond its range is no better than an infinity.
     if images.dtype.kind == "f" and not all(_is_finite(image) for image in images):
         raise InputError(x_field, "NaN or infinite values", "finite values within float32")
-    if labels.dtype.kind not in "ui":
-        raise InputError(y_field, f"dtype {labels.dtype}", "integer labels")
+    if labels.dtype.kind not in "uiU":
+        raise InputError(y_field, f"dtype {labels.dtype}", "integer labels, or strings")
     if labels.ndim != 1:
         raise InputError(y_field, f"shape {labels.shape}", "one label per image, shape (N,)")
     if len(labels) != len(images):
         raise InputError(y_field, f"{len(labels)} labels for {len(images)} images", "as many labels as images")
+    if labels.dtype.kind == "U":
+        return images, labels
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
         raise InputError(y_field, f"labels from {labels.min()} to {labels.max()}", "labels from 0 to 2^63 - 1")
     return images, labels.astype(np.int64)

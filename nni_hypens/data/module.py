@@ -18,22 +18,29 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from nni_hypens.data.arrays import channel_statistics, check_arrays, stratified_subset, warn_about_values
+from nni_hypens.data.arrays import (
+    MIN_SIDE,
+    channel_statistics,
+    check_arrays,
+    stratified_subset,
+    warn_about_values,
+)
 from nni_hypens.data.augment import augmentation
 from nni_hypens.data.batches import Batch, ImageBatches, as_batch, fitting_batch_size
 from nni_hypens.data.checks import checksum
 from nni_hypens.data.names import AUGMENTATION_NAMES, augmentation_names
-from nni_hypens.data.sources import Source, open_source
+from nni_hypens.data.parts import check_counts, check_part, choose_train, name_classes, split_validation
+from nni_hypens.data.sources import KEY_OF, Source, open_source
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_whole
 from nni_hypens.utils.images import check_normalisation, normalise
-from nni_hypens.utils.ranges import NARROW, check_values, largest, training_range
+from nni_hypens.utils.ranges import check_values, largest, training_range
 from nni_hypens.utils.seeds import Purpose, seed_words
 
 SPLITS = ("train", "validation", "test")
 _OPTIONS = (
     "source", "root", "train_size", "validation_size", "test_size", "batch_size", "eval_batch_size", "augment",
-    "split_seed",
+    "split_seed", "image_size",
 )  # fmt: skip
 
 
@@ -59,6 +66,10 @@ class _Prepared:
     test_count: int | None = None
     checksums: dict[str, str] = field(default_factory=dict)
 
+    def check_part(self, images: np.ndarray, labels: np.ndarray, part: str) -> np.ndarray:
+        stated = self.source.value_range is not None
+        return check_part(images, labels, part, self.input_spec, self.classes, self.extremes, stated)
+
 
 @nni.trace
 class ImageData(pl.LightningDataModule):
@@ -68,14 +79,16 @@ class ImageData(pl.LightningDataModule):
     order of training batches and the augmentation come from torch's global generator at the time of iteration.
 
     Args:
-        source: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, a path ending in `.npz`, or `module:callable`. The
-            last two give `x_train, y_train, x_test, y_test`; images are `N x H x W` or `N x H x W x C`. They may give
-            `range`, the values `[low, high]` of black and white.
+        source: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, a folder of images (see
+            `nni_hypens.data.folders.PictureFolder`), a path ending in `.npz`, or `module:callable`. The last two give
+            `x_train, y_train, x_test, y_test`; images are `N x H x W` or `N x H x W x C`, labels are integers or
+            strings. They may also give `x_val, y_val`, a validation part; `class_names`, the name of label 0, 1, ...;
+            and `range`, the values `[low, high]` of black and white.
         root: Folder that already holds the files of `fashion_mnist`, `cifar10` or `cifar100`; None looks in the
             system's folder and the cache, and downloads missing files.
         train_size: How many training images to use; None for all that are not in the validation split.
         validation_size: Size of the validation split, taken from the source's training part: a share (float between 0
-            and 1) or a number of images (int).
+            and 1) or a number of images (int). A source's own validation part is used as it is.
         test_size: How many test images to use; None for all.
         batch_size: Images per training batch; None for 64, or fewer if an epoch would have less than 8 batches. A last
             incomplete batch is dropped unless it is the only one.
@@ -83,6 +96,7 @@ class ImageData(pl.LightningDataModule):
         augment: `none`, or some of `crop`, `crop_flip`, `trivial_augment` and `cutout`, separated by commas and applied
             in this order; training batches only.
         split_seed: Seed of the splits, 0..2^32-1. The splits are stratified by label.
+        image_size: Height and width to which pictures of a folder are resized; None keeps their size.
 
     Raises:
         InputError: If an argument is wrong. Files are not opened before `prepare`.
@@ -108,9 +122,11 @@ class ImageData(pl.LightningDataModule):
         eval_batch_size: int = 256,
         augment: str = "none",
         split_seed: int = 0,
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
-        open_source(source, root)
+        self.image_size = None if image_size is None else check_whole("data.image_size", image_size, MIN_SIDE)
+        open_source(source, root, image_size)
         self.source = source
         self.root = root
         self.train_size = None if train_size is None else check_whole("data.train_size", train_size)
@@ -165,7 +181,8 @@ class ImageData(pl.LightningDataModule):
     def indices(self, split: str) -> np.ndarray:
         """Positions of a split's examples in the source, as ascending int64.
 
-        They count within the source's test part for "test", and within its training part for the other splits.
+        They count within the part of the source that the split is from: "validation" is from the training part, unless
+        the source has a validation part.
         """
         return self._split(split).indices.copy()
 
@@ -184,8 +201,9 @@ class ImageData(pl.LightningDataModule):
             `len(indices) x H x W x C` in the source's dtype.
         """
         rows = self._split(split).indices[np.asarray(indices, dtype=np.int64)]
-        part = "test" if split == "test" else "train"
-        images, _ = check_arrays(*self._ready().source.load(part), part)
+        source = self._ready().source
+        part = split if split == "test" or source.has_validation else "train"
+        images, _ = check_arrays(*source.load(part), KEY_OF[part])
         chosen: np.ndarray = images[rows]
         return chosen
 
@@ -217,74 +235,46 @@ class ImageData(pl.LightningDataModule):
 
     def _ready(self) -> _Prepared:
         if self._prepared is None:
-            source = open_source(self.source, self.root)
+            source = open_source(self.source, self.root, self.image_size)
             images, labels = check_arrays(*source.load("train"), "train")
             checksums = {"train": checksum(images, labels)}
             classes, labels = np.unique(labels, return_inverse=True)
-            _check_classes(classes, labels)
-            validation, train = self._divide(labels)
-            low, high = source.value_range or training_range(images)
-            scale = largest(low, high)
-            mean, std = channel_statistics(images, train, scale)
-            height, width, channels = (int(size) for size in images.shape[1:])
-            spec = {"channels": channels, "height": height, "width": width, "range": [low, high], "scale": scale}
-            spec |= {"mean": mean, "std": std}
-            check_normalisation(spec, "data.x_train")
-            check_values(images, spec, "data.x_train")
+            names = name_classes(classes, source.class_names)
+            check_counts(names, labels, least=1 if source.has_validation else 2)
+            validation, train = self._divide(labels, source.has_validation)
+            spec = _input_spec(images, train, source.value_range)
             warn_about_values(images, "train", source.value_range is not None)
-            known = source.class_names
-            names = [known[c] if known and c < len(known) else str(c) for c in classes.tolist()]
             extremes = (float(images.min()), float(images.max()))
             prepared = _Prepared(source, classes, names, spec, extremes, checksums=checksums)
-            for split, rows in (("train", train), ("validation", validation)):
-                prepared.splits[split] = _make_split(images, labels, rows, spec)
+            prepared.splits["train"] = _make_split(images, labels, train, spec)
+            if source.has_validation:
+                images, own_labels = check_arrays(*source.load("validation"), KEY_OF["validation"])
+                labels, validation = prepared.check_part(images, own_labels, "val"), np.arange(len(images))
+                checksums["train"] = checksum(np.array([checksums["train"], checksum(images, own_labels)]))
+            prepared.splits["validation"] = _make_split(images, labels, validation, spec)
             self._prepared = prepared
         return self._prepared
 
-    def _divide(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions for validation and train: disjoint, and validation does not depend on `train_size`."""
-        classes, total = int(labels.max()) + 1, len(labels)
-        size = self.validation_size
-        n_validation = size if isinstance(size, int) else round(size * total)
-        if not classes <= n_validation <= total - classes:
-            got = f"{size} ({n_validation} of {total} images)"
-            expected = f"{classes} to {total - classes} images, one or more of each class for validation and for train"
-            raise InputError("data.validation_size", got, expected)
-        validation = stratified_subset(labels, n_validation, seed_words(self.split_seed, Purpose.VALIDATION_SPLIT))
-        rest = np.setdiff1d(np.arange(total), validation)
-        if self.train_size is not None:
-            if not classes <= self.train_size <= len(rest):
-                expected = f"{classes} (one per class) to {len(rest)} (those not in the validation split)"
-                raise InputError("data.train_size", self.train_size, expected)
-            words = seed_words(self.split_seed, Purpose.TRAIN_SUBSET)
-            rest = rest[stratified_subset(labels[rest], self.train_size, words)]
-        missing = classes - len(np.unique(labels[rest]))
-        if missing:
-            name = "validation_size" if self.train_size is None else "train_size"
-            got = f"{getattr(self, name)}, which leaves {missing} class(es) without a training image"
-            raise InputError(f"data.{name}", got, "a split whose train part has every class")
-        return validation, rest
+    def _divide(self, labels: np.ndarray, own_validation: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in the training part for validation and train; validation does not depend on `train_size`."""
+        validation, rest = np.arange(0), np.arange(len(labels))
+        if not own_validation:
+            validation, rest = split_validation(labels, self.validation_size, self.split_seed)
+        return validation, choose_train(labels, rest, self.train_size, self.validation_size, self.split_seed)
 
     def _read_test(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images (source's dtype) and labels 0..C-1 of the test part, checked, and the chosen positions."""
         ready = self._ready()
-        images, labels = check_arrays(*ready.source.load("test"), "test")
-        spec = ready.input_spec
-        shape = tuple(spec[key] for key in ("height", "width", "channels"))
-        if images.shape[1:] != shape:
-            raise InputError("data.x_test", f"images of shape {images.shape[1:]}", f"{shape}, as in x_train")
-        _check_test_values(images, ready)
-        unseen = np.setdiff1d(labels, ready.classes)
-        if len(unseen):
-            raise InputError("data.y_test", f"class(es) {unseen[:5].tolist()}", "classes that y_train has too")
+        images, own_labels = check_arrays(*ready.source.load("test"), "test")
+        labels = ready.check_part(images, own_labels, "test")
         rows = np.arange(len(labels))
         if self.test_size is not None:
             if self.test_size > len(labels):
                 raise InputError("data.test_size", self.test_size, f"1 to {len(labels)}, the images in the test part")
             rows = stratified_subset(labels, self.test_size, seed_words(self.split_seed, Purpose.TEST_SUBSET))
         ready.test_count = len(rows)
-        ready.checksums["test"] = checksum(images, labels)
-        return images, np.searchsorted(ready.classes, labels), rows
+        ready.checksums["test"] = checksum(images, own_labels)
+        return images, labels, rows
 
     def _split(self, split: str) -> _Split:
         if split not in SPLITS:
@@ -297,7 +287,7 @@ class ImageData(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Fetch the source's files; Lightning calls this in one process only."""
-        open_source(self.source, self.root).fetch()
+        open_source(self.source, self.root, self.image_size).fetch()
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data; Lightning calls this in every process."""
@@ -354,15 +344,16 @@ def _make_split(images: np.ndarray, labels: np.ndarray, rows: np.ndarray, input_
     return _Split(rows, torch.from_numpy(normalise(images, input_spec, rows)), labels[rows])
 
 
-def _check_test_values(images: np.ndarray, ready: _Prepared) -> None:
-    """Refuse test images that are scaled otherwise than training images, for example 0..1 instead of 0..255."""
-    check_values(images, ready.input_spec, "data.x_test", warn=False)
-    lowest, highest = float(images.min()), float(images.max())
-    low, high = ready.extremes
-    if 0 < highest - lowest < NARROW * (high - low):
-        expected = f"values like those of x_train, {low:g} to {high:g}"
-        raise InputError("data.x_test", f"values from {lowest:g} to {highest:g}", expected)
-    warn_about_values(images, "test", ready.source.value_range is not None)
+def _input_spec(images: np.ndarray, train: np.ndarray, stated: tuple[float, float] | None) -> dict[str, Any]:
+    low, high = stated or training_range(images)
+    scale = largest(low, high)
+    mean, std = channel_statistics(images, train, scale)
+    height, width, channels = (int(size) for size in images.shape[1:])
+    spec = {"channels": channels, "height": height, "width": width, "range": [low, high], "scale": scale}
+    spec |= {"mean": mean, "std": std}
+    check_normalisation(spec, "data.x_train")
+    check_values(images, spec, "data.x_train")
+    return spec
 
 
 def _share_or_number(name: str, value: Any) -> int | float:
@@ -371,15 +362,6 @@ def _share_or_number(name: str, value: Any) -> int | float:
             raise InputError(f"data.{name}", value, "a share between 0 and 1, or a whole number of images")
         return float(value)
     return check_whole(f"data.{name}", value)
-
-
-def _check_classes(classes: np.ndarray, labels: np.ndarray) -> None:
-    if len(classes) < 2:
-        raise InputError("data.y_train", f"the one class {classes[0]}", "two classes or more")
-    counts = np.bincount(labels)
-    if counts.min() < 2:
-        got = f"class {classes[counts.argmin()]} with one example"
-        raise InputError("data.y_train", got, "two examples or more of each class, to split by label")
 
 
 def _loader(

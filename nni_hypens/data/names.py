@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import nearest
 
@@ -34,6 +36,11 @@ def augmentation_names(setting: str, field: str = "augment") -> list[str]:
             expected = f"none, or names separated by commas: {', '.join(AUGMENTATION_NAMES)}"
             raise InputError(field, repr(name), f"{expected}{nearest(name, AUGMENTATION_NAMES)}")
     return names
+
+
+def is_picture_folder(source: str) -> bool:
+    """Whether a source is a folder of images; a data set of the same name has precedence."""
+    return source not in SOURCE_NAMES and not source.endswith(".npz") and Path(source).expanduser().is_dir()
 
 
 def ood_names(setting: str, source: str | None) -> list[str]:

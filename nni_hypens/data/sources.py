@@ -11,15 +11,17 @@ import difflib
 import importlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from nni_hypens.data.arrays import read_idx, stratified_subset
-from nni_hypens.data.names import SOURCE_NAMES
+from nni_hypens.data.folders import PictureFolder
+from nni_hypens.data.names import SOURCE_NAMES, is_picture_folder
 from nni_hypens.errors import InputError, raised, reason
+from nni_hypens.utils.checks import brief, nearest
 from nni_hypens.utils.declared import makes
 from nni_hypens.utils.files import open_file
 from nni_hypens.utils.npz import read_member
@@ -30,8 +32,11 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"
 )  # fmt: skip
 _ARRAY_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_MORE_KEYS = ("x_val", "y_val", "class_names", "range")
+KEY_OF = {"train": "train", "validation": "val", "test": "test"}
+"""Part of a source -> end of the names of its arrays."""
 _IDX_PREFIX = {"train": "train", "test": "t10k"}
-_FORMS = f"{', '.join(SOURCE_NAMES)}, a path to an .npz file, or module:callable"
+_FORMS = f"{', '.join(SOURCE_NAMES)}, a folder of images, a path to an .npz file, or module:callable"
 _READ_ERRORS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
 
 
@@ -40,17 +45,20 @@ class Source(Protocol):
 
     Attributes:
         value_range: Values of black and white; None if the source does not state them. Known after `load`.
-        class_names: Name of label 0, 1, ...; None uses the label as the name.
+        class_names: Name of label 0, 1, ...; None uses the label as the name. Known after `load`.
+        has_validation: Whether there is a validation part; otherwise it is split off the training part. Known after
+            `load`.
     """
 
     value_range: tuple[float, float] | None
     class_names: tuple[str, ...] | None
+    has_validation: bool
 
     def fetch(self) -> None:
         """Make sure that the files exist. Download them if the source allows it."""
 
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Read the images and labels of "train" or "test", without reading the other part."""
+        """Read the images and labels of "train", "test" or "validation", without reading the other parts."""
 
 
 def cache_folder() -> Path:
@@ -58,12 +66,13 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "nni_hypens"
 
 
-def open_source(source: str, root: str | None = None) -> Source:
+def open_source(source: str, root: str | None = None, image_size: int | None = None) -> Source:
     """Find the reader of a source; opens no file.
 
     Args:
-        source: One of `SOURCE_NAMES`, a path ending in `.npz`, or `module:callable`.
+        source: One of `SOURCE_NAMES`, a folder of images, a path ending in `.npz`, or `module:callable`.
         root: Folder that holds the files of `fashion_mnist`, `cifar10` or `cifar100`.
+        image_size: Height and width for the pictures of a folder; None keeps their size.
 
     Returns:
         The reader.
@@ -74,6 +83,12 @@ def open_source(source: str, root: str | None = None) -> Source:
     if not isinstance(source, str):
         raise InputError("data", f"{source!r} of type {type(source).__name__}", f"one of {_FORMS}")
     folder = None if root is None else Path(root).expanduser()
+    if is_picture_folder(source):
+        return PictureFolder(Path(source).expanduser(), image_size, cache_folder() / "pictures")
+    if image_size is not None:
+        raise InputError(
+            "data.image_size", image_size, f"nothing for {source!r}; only pictures of a folder are resized"
+        )
     if source == "digits":
         return Digits()
     if source == "fashion_mnist":
@@ -84,6 +99,8 @@ def open_source(source: str, root: str | None = None) -> Source:
         return Npz(Path(source).expanduser())
     if ":" in source:
         return FromCallable(source)
+    if "/" in source:
+        raise InputError("data", f"{source!r}, which is not there", f"one of {_FORMS}")
     near = difflib.get_close_matches(source.lower().replace("-", "_"), SOURCE_NAMES, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise InputError("data", repr(source), f"one of {_FORMS}{hint}")
@@ -94,6 +111,7 @@ class Digits:
 
     value_range: tuple[float, float] | None = (0.0, 16.0)
     class_names: tuple[str, ...] | None = tuple(str(digit) for digit in range(10))
+    has_validation = False
 
     def fetch(self) -> None:
         """Nothing to fetch: the images are installed with scikit-learn."""
@@ -117,6 +135,7 @@ class FashionMnist:
 
     value_range: tuple[float, float] | None = (0.0, 255.0)
     class_names: tuple[str, ...] | None = FASHION_CLASSES
+    has_validation = False
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -162,6 +181,7 @@ class Cifar:
 
     value_range: tuple[float, float] | None = (0.0, 255.0)
     class_names: tuple[str, ...] | None = None
+    has_validation = False
 
     def __init__(self, name: str, folder: Path | None) -> None:
         from torchvision import datasets
@@ -204,7 +224,7 @@ class Cifar:
 
 
 class Npz:
-    """A NumPy archive with `x_train, y_train, x_test, y_test`, and `range` if it states the values of black and white.
+    """A NumPy archive with `x_train, y_train, x_test, y_test`, and maybe `x_val, y_val, class_names, range`.
 
     Args:
         path: The file.
@@ -212,6 +232,7 @@ class Npz:
 
     value_range: tuple[float, float] | None = None
     class_names: tuple[str, ...] | None = None
+    has_validation = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -228,9 +249,8 @@ class Npz:
         with self._opened() as file:
             archive = self._archive(file)
             _check_keys(archive, str(self.path))
-            if "range" in archive:
-                self.value_range = check_range(self._read(archive, "range"), "data.range")
-            return self._read(archive, f"x_{split}"), self._read(archive, f"y_{split}")
+            _describe(self, archive, lambda key: self._read(archive, key))
+            return self._read(archive, f"x_{KEY_OF[split]}"), self._read(archive, f"y_{KEY_OF[split]}")
 
     def _opened(self) -> BinaryIO:
         try:
@@ -256,7 +276,7 @@ class Npz:
 
 
 class FromCallable:
-    """Arrays from the user's function: `module:callable` returns a mapping with the four arrays, and maybe `range`.
+    """Arrays from the user's function: `module:callable` returns a mapping with the same arrays as an `.npz` file.
 
     Its annotation must say so, as in `def load() -> dict[str, np.ndarray]`: another function is not called.
 
@@ -268,6 +288,7 @@ class FromCallable:
 
     value_range: tuple[float, float] | None = None
     class_names: tuple[str, ...] | None = None
+    has_validation = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -288,9 +309,8 @@ class FromCallable:
         if not isinstance(arrays, Mapping):
             raise InputError("data", f"{type(arrays).__name__} from {self.name}", f"a dict of {', '.join(_ARRAY_KEYS)}")
         _check_keys(arrays, self.name)
-        if "range" in arrays:
-            self.value_range = check_range(self._array(arrays, "range"), "data.range")
-        return self._array(arrays, f"x_{split}"), self._array(arrays, f"y_{split}")
+        _describe(self, arrays, lambda key: self._array(arrays, key))
+        return self._array(arrays, f"x_{KEY_OF[split]}"), self._array(arrays, f"y_{KEY_OF[split]}")
 
     def _array(self, arrays: Mapping[str, Any], key: str) -> np.ndarray:
         try:
@@ -326,6 +346,25 @@ def _check_keys(arrays: Mapping[str, Any], name: str) -> None:
     if missing:
         present = ", ".join(map(str, arrays)) or "nothing"
         raise InputError(f"data.{missing[0]}", f"no such array in {name} (found {present})", ", ".join(_ARRAY_KEYS))
+    unknown = [key for key in arrays if key not in (*_ARRAY_KEYS, *_MORE_KEYS)]
+    if unknown:
+        expected = f"no arrays but {', '.join((*_ARRAY_KEYS, *_MORE_KEYS))}"
+        raise InputError("data", f"{brief(unknown[0])} in {name}", f"{expected}{nearest(str(unknown[0]), _MORE_KEYS)}")
+    if ("x_val" in arrays) != ("y_val" in arrays):
+        raise InputError("data", f"one of x_val and y_val in {name}", "both or neither")
+
+
+def _describe(source: Npz | FromCallable, arrays: Mapping[str, Any], read: Callable[[str], np.ndarray]) -> None:
+    """Take what a mapping says about its arrays."""
+    source.has_validation = "x_val" in arrays
+    if "range" in arrays:
+        source.value_range = check_range(read("range"), "data.range")
+    if "class_names" in arrays:
+        names = read("class_names")
+        if names.ndim != 1 or names.dtype.kind != "U":
+            got = f"an array of type {names.dtype} and shape {names.shape}"
+            raise InputError("data.class_names", got, "strings, the name of label 0, 1, ...")
+        source.class_names = tuple(names.tolist())
 
 
 def _idx_files(folder: Path) -> dict[str, tuple[Path, Path]] | None:

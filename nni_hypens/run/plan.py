@@ -210,6 +210,7 @@ def build_objects(settings: Settings, split_seed: int = 0) -> RunObjects:
     data = ImageData(
         settings.data,
         root=settings.root,
+        image_size=settings.image_size,
         train_size=settings.train_size,
         validation_size=settings.validation_size,
         test_size=settings.test_size,

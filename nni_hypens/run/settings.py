@@ -47,7 +47,7 @@ class Settings:
 
     data: str = setting(
         "digits",
-        "digits, fashion_mnist, cifar10, cifar100, a path to an .npz, or module:callable",
+        "digits, fashion_mnist, cifar10, cifar100, a folder of images, a path to an .npz, or module:callable",
         group="data",
         carried_by="data",
         common=True,
@@ -55,8 +55,13 @@ class Settings:
     root: str | None = setting(
         None, "folder that already holds the files of fashion_mnist, cifar10 or cifar100", carried_by="data"
     )
+    image_size: int | None = setting(
+        None, "height and width to which pictures of a folder are resized (as they are)", carried_by="data"
+    )
     train_size: int | None = setting(None, "training images to use (all that validation leaves)", carried_by="data")
-    validation_size: float = setting(0.3, "validation images: a share below 1, or a number", carried_by="data")
+    validation_size: float = setting(
+        0.3, "validation images: a share below 1, or a number; not for data with its own", carried_by="data"
+    )
     test_size: int | None = setting(None, "test images to use (all)", carried_by="data")
     augment: str = setting(
         "none",

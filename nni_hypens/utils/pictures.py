@@ -77,7 +77,28 @@ def read_picture(
     except InputError:
         raise
     except Exception as error:  # a decoder may raise anything
-        raise InputError(field, f"{path} ({reason(error)})", f"{', '.join(IMAGE_FORMATS)}, .npy or .npz") from error
+        raise _unreadable(path, error, field) from error
+
+
+def is_coloured_or_deep(path: str | os.PathLike[str]) -> tuple[bool, bool]:
+    """Whether a picture has colour, and whether it is grey of more than 8 bits; reads only its header.
+
+    Raises:
+        InputError: It is no picture; the error names `data`.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            deep = _deep_white(image) is not None
+            return not deep and image.mode not in ("1", "L", "LA", "La", "I", "F"), deep
+    except Exception as error:  # a decoder may raise anything
+        raise _unreadable(path, error, "data") from error
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception, field: str) -> InputError:
+    arrays = ", .npy or .npz" if field == "images" else ""
+    return InputError(field, f"{path} ({reason(error)})", f"{', '.join(IMAGE_FORMATS)}{arrays}")
 
 
 def _check_kind(path: str | os.PathLike[str], image: Image.Image, field: str) -> None:

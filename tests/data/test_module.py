@@ -289,6 +289,54 @@ def test_identical_images_are_named(tmp_path: Path, arrays: dict[str, np.ndarray
     assert len(caught) == 1
 
 
+# -- what arrays may say besides ------------------------------------------------------------------------------------
+
+
+def test_a_validation_part_and_names(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    names = np.array([f"class {label}" for label in range(10)])
+    own = {"x_val": arrays["x_test"][:9], "y_val": arrays["y_test"][:9], "class_names": names}
+    data = ImageData(save(tmp_path, **arrays, **own))
+    assert data.class_names == ["class 5", "class 7", "class 9"]
+    assert data.describe()["sizes"] == {"train": 60, "validation": 9, "test": None}
+    np.testing.assert_array_equal(data.raw("validation", [3, 1]), own["x_val"][[3, 1]])
+    np.testing.assert_array_equal(2 * data.labels("validation") + 5, own["y_val"])
+    before = data.checksum()
+    own["x_val"] = 255 - own["x_val"]
+    assert ImageData(save(tmp_path, **arrays, **own)).checksum() != before
+
+
+def test_labels_may_be_strings(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    for key in ("y_train", "y_test"):
+        arrays[key] = np.array(["owl", "cat", "aardvark"])[arrays[key] // 2 - 2]
+    data = ImageData(save(tmp_path, **arrays))
+    data.check()
+    assert data.class_names == ["aardvark", "cat", "owl"]
+    for split in ("train", "test"):
+        named = np.array(data.class_names)[data.labels(split)]
+        np.testing.assert_array_equal(named, arrays[f"y_{split}"][data.indices(split)])
+
+
+@pytest.mark.parametrize(
+    "more, text",
+    [
+        ({"x_vall": np.zeros(3)}, "data: got 'x_vall' in .*expected no arrays but x_train.*nearest: x_val"),
+        ({"x_val": np.zeros((3, 9, 8, 2))}, "data: got one of x_val and y_val in .*expected both or neither"),
+        ({"class_names": np.array(["a", "b"])}, "data.class_names: got 2 names; expected a name for each .* 0..9"),
+        ({"class_names": np.array(["a"] * 10)}, "data.class_names: got 'a' twice"),
+        ({"class_names": np.arange(10)}, "data.class_names: got an array of type int64"),
+        ({"y_test": np.array(["a"] * 30)}, r"data.y_test: got class\(es\) \['a'\]; expected classes that y_train has"),
+        ({"x_val": np.zeros((3, 9, 8, 1)), "y_val": np.full(3, 5)}, "data.x_val: got images of shape"),
+        (
+            {"x_val": np.arange(432).reshape(3, 9, 8, 2) % 256, "y_val": np.full(3, 6)},
+            r"data.y_val: got class\(es\) \[6\]",
+        ),
+    ],
+)
+def test_bad_additions(tmp_path: Path, arrays: dict[str, np.ndarray], more: Any, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        ImageData(save(tmp_path, **{**arrays, **more})).check()
+
+
 # -- the test arrays stay closed ------------------------------------------------------------------------------------
 
 

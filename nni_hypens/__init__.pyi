@@ -3,6 +3,7 @@ from .ensemble.export import export_ensemble as export_ensemble
 from .ensemble.module import Ensemble as Ensemble
 from .errors import InputError as InputError
 from .run.api import search_ensemble as search_ensemble
+from .run.result import EnsembleResult as EnsembleResult
 from .search.dial import suggest_lam_range as suggest_lam_range
 from .search.jensen_shannon import JensenShannon as JensenShannon
 from .search.shared_edges import SharedEdges as SharedEdges, expected_shared_edges as expected_shared_edges

@@ -15,6 +15,7 @@ from .scores import (
     accuracy as accuracy,
     aurc as aurc,
     brier as brier,
+    confusion as confusion,
     ece as ece,
     nll as nll,
     nll_of_each as nll_of_each,

@@ -81,6 +81,30 @@ def top_k(probs: ArrayLike, labels: ArrayLike, largest: int = TOP_K) -> dict[str
     return {f"top_k_{k}": float((before < k).mean()) for k in range(2, min(largest, p.shape[1] - 1) + 1)}
 
 
+def confusion(probs: ArrayLike, labels: ArrayLike) -> IntArray:
+    """Number of examples by label and most probable class.
+
+    Args:
+        probs: `N x C` probabilities; the first of equal maxima counts.
+        labels: `N` integers in 0..C-1.
+
+    Returns:
+        `C x C` counts: a row for each label, a column for each answer.
+
+    Raises:
+        InputError: If an argument is not of that form.
+
+    Examples:
+        >>> confusion([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]], [0, 0, 1])
+        array([[1, 1],
+               [0, 1]])
+    """
+    p, y = check_predictions(probs, labels)
+    classes = p.shape[1]
+    counts: IntArray = np.bincount(classes * y + p.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+    return counts
+
+
 def nll(probs: ArrayLike, labels: ArrayLike) -> float:
     """Mean negative log-likelihood of the labels, in nats: `-mean_i ln max(p_i[y_i], 1e-12)`.
 

@@ -12,12 +12,10 @@ from matplotlib.ticker import PercentFormatter
 from nni_hypens.errors import InputError
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_section
-from nni_hypens.report.svg import FIRST, MUTED, SECOND, drawing, filled, inline_svg
-from nni_hypens.report.text import METRIC_COLUMNS, MISSING, fixed, metric_cells, number, short
+from nni_hypens.report.svg import FIRST, HEAT, MUTED, SECOND, drawing, filled, inline_svg
+from nni_hypens.report.text import MISSING, fixed, number, short
 
-HEAT = 0.45
-"""Opacity of the strongest colour of a heat map: numbers on it keep their contrast on a light and a dark page."""
-_METHODS = {
+CALIBRATION_METHODS = {
     "ensemble": "one temperature for the average",
     "members": "one temperature for each member",
     "none": "no temperature",
@@ -105,11 +103,11 @@ def _table(run: RunContent) -> Table:
     rows = []
     for item in run.rows("calibration"):
         method = str(item.get("method"))
-        cells = [*metric_cells(item), fixed(item.get("validation_nll")), _temperatures(item)]
-        name = _METHODS.get(method, method)
+        cells = [fixed(item.get("validation_nll")), _temperatures(item)]
+        name = CALIBRATION_METHODS.get(method, method)
         rows.append(Row(f"{name} (used)", cells, "top") if method == used else Row(name, cells))
-    columns = ("calibration", *METRIC_COLUMNS, "validation NLL", "temperature")
-    caption = "Test metrics of the ensemble for each calibration method. Temperatures were fitted on validation data."
+    columns = ("calibration", "validation NLL", "temperature")
+    caption = "The ensemble with each calibration method. Temperatures were fitted on validation data."
     return Table(caption, columns, rows, text_columns=("temperature",), look="results")
 
 

@@ -25,11 +25,25 @@ RESULTS, EXAMPLES = str(_RUN.results), str(_RUN.examples)
 BASE, HISTORY = str(_RUN.search.base), str(_RUN.search.history)
 METRICS, PREDICTIONS = str(_CANDIDATE.metrics), str(_CANDIDATE.predictions)
 
+LINKED_FILES = {
+    RESULTS: "every measurement",
+    CONFIG: "all settings and versions; also a settings file for another run",
+    CANDIDATES: "every network that was proposed, with its architecture",
+    EXAMPLES: "the pictures of this page",
+    str(_RUN.ensemble_index): "members, weights, temperatures, classes",
+    str(_RUN.selection): "how the members were chosen",
+    str(_RUN.ensemble / "model.onnx"): "the ensemble as one file",
+    BASE: "the base architecture",
+    HISTORY: "the search, epoch by epoch",
+}
+"""Files of a run folder that the report links to, and what they hold."""
+
 _PART_TYPES = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
     "data": dict, "calibration": dict, "uncertainty": dict, "ood": dict, "corruptions": dict,
     "cost_front": dict, "intervals": dict, "known_results": dict, "ranking": dict, "selection": dict,
     "prediction_sets": dict, "top_k": list,
+    "classes": dict, "made": dict,
 }  # fmt: skip
 _AS_WRITTEN = "the file as the run wrote it"
 
@@ -51,6 +65,8 @@ class RunContent:
         members: Members of the ensemble, each with an id.
         n_test: Number of test images, if known.
         examples: examples.json: test images to show.
+        files: Those of `LINKED_FILES` that are there.
+        has_experiments: Whether NNI's own files are there.
     """
 
     name: str
@@ -65,6 +81,8 @@ class RunContent:
     members: Sequence[Mapping[str, Any]]
     n_test: int | None
     examples: Mapping[str, Any]
+    files: frozenset[str] = frozenset()
+    has_experiments: bool = False
 
     def part(self, name: str) -> Mapping[str, Any]:
         """A mapping in results.json; empty if the run did not write it."""
@@ -129,6 +147,8 @@ def _read_content(run_dir: Path, config: Mapping[str, Any]) -> RunContent:
         members=[_with_id(f"{RESULTS}: members", item) for item in results.get("members") or ()],
         n_test=_test_size(run_dir, results, trained),
         examples=_read_json(run_dir, EXAMPLES, dict) if os.path.lexists(run_dir / EXAMPLES) else {},
+        files=frozenset(name for name in LINKED_FILES if (run_dir / name).is_file()),
+        has_experiments=(run_dir / _RUN.nni).is_dir(),
     )
 
 

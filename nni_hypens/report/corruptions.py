@@ -15,6 +15,8 @@ from nni_hypens.report.text import MISSING, fixed, number, short
 
 _TITLE = "Corrupted test images"
 _SEVERITIES = (1, 2, 3, 4, 5)
+BEST_BY_KEY = {"accuracy": "best member", "nll": "best member, calibrated"}
+"""What the ensemble is compared with: a best member without a temperature would have a needlessly high NLL."""
 
 
 class RobustnessCurve(NamedTuple):
@@ -61,8 +63,7 @@ def _table(rows: Sequence[Mapping[str, Any]], key: str) -> Table:
     """Accuracy or NLL of the ensemble and, after a slash, of the best member, by corruption and severity."""
     at = {(str(row.get("corruption")), number(row.get("severity")), str(row.get("model"))): row for row in rows}
     names = list(dict.fromkeys(str(row.get("corruption")) for row in rows if number(row.get("severity"))))
-    # The best member's NLL without a temperature says more about its calibration than about its answers.
-    other = "best member" if key == "accuracy" else "best member, calibrated"
+    other = BEST_BY_KEY[key]
 
     def cell(name: str, severity: int) -> str:
         pair = [number((at.get((name, severity, model)) or {}).get(key)) for model in ("ensemble", other)]

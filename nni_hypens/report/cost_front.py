@@ -76,11 +76,15 @@ def section(run: RunContent) -> Section | None:
 
 
 def _table(run: RunContent) -> Table:
-    chosen = run.part("cost_front").get("chosen")
-    rows = [_row(_CHOSEN, chosen, "top")] if isinstance(chosen, Mapping) else []
-    for item in run.rows("cost_front"):
-        cost = _COSTS.get(str(item.get("by")))
-        rows.append(_row(f"by {cost}" if cost else MISSING, item))
+    chosen, items = run.part("cost_front").get("chosen"), run.rows("cost_front")
+    is_on_a_front = any(item.get("chosen") is True for item in items)
+    rows = [_row(_CHOSEN, chosen, "top")] if isinstance(chosen, Mapping) and not is_on_a_front else []
+    fronts: dict[str, list[Mapping[str, Any]]] = {}
+    for item in items:
+        fronts.setdefault(str(item.get("members")), []).append(item)
+    for same in fronts.values():  # an ensemble may be on both fronts
+        costs = [cost for item in same if (cost := _COSTS.get(str(item.get("by"))))]
+        rows.append(_row(f"by {' and '.join(costs)}" if costs else MISSING, same[0]))
     caption = (
         "Ensembles of the trained candidates that no other beats in both validation NLL and total cost, before any "
         "temperature. FLOPs and latency: sum over the members, for one image. Latency: on one thread."

@@ -57,9 +57,14 @@ class Heading(_Text):
 
 
 class Code(_Text):
-    """Text to copy, in a fixed-width font."""
+    """Text to copy, in a fixed-width font; its lines stay lines."""
 
     template = "code.html.j2"
+
+    @property
+    def lines(self) -> list[str]:
+        """The text line by line."""
+        return self.text.split("\n")
 
 
 @dataclass(frozen=True)
@@ -172,12 +177,28 @@ class Definitions(Block):
     template = "definitions.html.j2"
 
 
+class Link(NamedTuple):
+    """A file beside the page, and what it holds."""
+
+    path: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Links(Block):
+    """Links to files beside the page."""
+
+    links: Sequence[Link]
+    template = "links.html.j2"
+
+
 @dataclass(frozen=True)
 class Section:
-    """A section of a page."""
+    """A section of a page; the reader unfolds a `folded` one, and paper shows it unfolded."""
 
     title: str
     blocks: Sequence[Block]
+    folded: bool = False
 
     @property
     def anchor(self) -> str:
@@ -192,7 +213,10 @@ def make_section(title: str, *blocks: Block | None) -> Section | None:
 
 
 def render_page(title: str, opening: Sequence[Block], sections: Iterable[Section | None]) -> str:
-    """Write a page that needs no other file: title, opening blocks, table of contents, sections; None is left out."""
+    """Write a page that needs no other file: title, opening blocks, table of contents, sections; None is left out.
+
+    Folded sections have no table of contents: their titles are one.
+    """
     kept = [section for section in sections if section is not None]
     return (
         _environment().get_template("page.html.j2").render(title=title, opening=opening, sections=kept, policy=POLICY)
@@ -203,6 +227,11 @@ def render_page(title: str, opening: Sequence[Block], sections: Iterable[Section
 def render_section(section: Section) -> str:
     """Write the HTML of one section."""
     return _environment().get_template("section.html.j2").render(section=section)
+
+
+def render_template(name: str, **values: Any) -> str:
+    """Write a template that is no part of a page; every text is escaped."""
+    return _environment().get_template(name).render(**values)
 
 
 @cache
@@ -218,5 +247,5 @@ def _environment() -> Environment:
 
 
 def _printable(value: object) -> object:
-    """Remove characters that a page cannot hold, before jinja2 escapes the text; finished HTML stays as it is."""
-    return value if isinstance(value, Markup) else printable(value)
+    """Remove characters that a page cannot hold, before jinja2 escapes the text; finished HTML and line ends stay."""
+    return value if isinstance(value, Markup) or value == "\n" else printable(value)

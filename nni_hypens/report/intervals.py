@@ -92,31 +92,39 @@ def _table(run: RunContent) -> Table:
     intervals = run.part("intervals")
     images, resamples = (fixed(intervals.get(key), 0) for key in ("images", "resamples"))
     caption = (
-        f"Each value with its {interval_name(intervals)}: paired percentile bootstrap over the {images} test images, "
-        f"{resamples} resamples, seed {plain(intervals.get('seed'))}. The intervals cover the choice of test images, "
-        "not the randomness of search and training."
+        f"The ensemble minus each other model, with its {interval_name(intervals)}: paired percentile "
+        f"bootstrap over the {images} test images, {resamples} resamples, seed {plain(intervals.get('seed'))}. "
+        "The intervals cover the choice of test images, not the randomness of search and training."
     )
-    columns = ("model", "accuracy", "ensemble minus model (points)", "NLL", "ensemble minus model")
+    columns = ("model", "accuracy (points)", "NLL")
     rows = [
-        Row(str(item.get("name")), [*_cells(item, "accuracy"), *_cells(item, "nll")], "" if position else "top")
-        for position, item in enumerate(run.rows("intervals"))
+        Row(str(item.get("name")), [_change(item, key) for key in _CAPTIONS])
+        for item in run.rows("intervals")
+        if any(number(_measure(item, key).get("difference")) is not None for key in _CAPTIONS)
     ]
     return Table(caption, columns, rows, look="results")
 
 
-def _cells(item: Mapping[str, Any], key: str) -> list[str]:
-    """A value with its interval, and the ensemble's difference from it with its interval."""
-    found = item.get(key)
-    measure: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+def value_text(item: Mapping[str, Any], key: str, value: str) -> str:
+    """Add the interval of accuracy or NLL to a value, if a row of `intervals` has one: "97.50% (95.00% to 99.00%)"."""
+    ends = interval(_measure(item, key).get("interval"))
     write = percent if key == "accuracy" else fixed
-    value, ends = write(measure.get("value")), interval(measure.get("interval"))
-    if ends is not None:
-        value += f" ({write(ends[0])} to {write(ends[1])})"
+    return value if ends is None else f"{value} ({write(ends[0])} to {write(ends[1])})"
+
+
+def _measure(item: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = item.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _change(item: Mapping[str, Any], key: str) -> str:
+    """The ensemble's difference from a model, with its interval."""
+    measure = _measure(item, key)
     difference, ends = number(measure.get("difference")), interval(measure.get("difference_interval"))
     if difference is None:
-        return [value, MISSING]
+        return MISSING
     change = f"{100 * difference:+.2f}" if key == "accuracy" else f"{difference:+.4f}"
-    return [value, change if ends is None else f"{change} ({range_text(ends, key)})"]
+    return change if ends is None else f"{change} ({range_text(ends, key)})"
 
 
 def draw_differences(rows: Sequence[Difference], key: str, name: str, level: str = "interval") -> Markup:

@@ -8,14 +8,14 @@ from typing import Any
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Block, Heading, Note, Paragraph, Row, Section, Table, make_section
 from nni_hypens.report.images import member_gallery
-from nni_hypens.report.text import fixed, number, percent
+from nni_hypens.report.text import MISSING, fixed, number, percent, plain
 
 
 def section(run: RunContent) -> Section | None:
     """A paragraph and images for each member, then a table; None if nothing was measured."""
     blocks: list[Block] = []
     for member in run.members:
-        text = reason(member, run.n_test)
+        text = reason(member)
         if text:
             blocks += [Heading(member["id"]), Paragraph(text)]
             gallery = member_gallery(run, member["id"])
@@ -24,13 +24,12 @@ def section(run: RunContent) -> Section | None:
     return make_section("Why each member was chosen", *blocks, _table(run)) if blocks else None
 
 
-def reason(member: Mapping[str, Any], n_test: int | None) -> str:
-    """Say why a member was chosen, and what it adds on test data.
+def reason(member: Mapping[str, Any]) -> str:
+    """Say in words why a member was chosen, and what it adds on test data; the numbers are in the table.
 
     Args:
-        member: Its row in results.json: `validation_gain`, `swap_gain`, `swap_for`, `test_gain`, `disagreement`,
-            `right_alone`, `wrong_alone`; any of them may be missing.
-        n_test: Number of test images, if known.
+        member: Its row in results.json: `validation_gain`, `swap_gain`, `swap_for`, `test_gain`, `right_alone`,
+            `wrong_alone`; any of them may be missing.
 
     Returns:
         Sentences; empty if there is nothing to say.
@@ -38,34 +37,34 @@ def reason(member: Mapping[str, Any], n_test: int | None) -> str:
     gain, swap, test = (number(member.get(key)) for key in ("validation_gain", "swap_gain", "test_gain"))
     sentences = []
     if gain is not None:
-        sentences.append(f"Without it, the validation NLL of the average would be {_change(gain)}.")
+        sentences.append(f"On validation data, the average is {_better(gain)} with it.")
         if gain < 0:
             sentences.append("It is a member only because the number of members was fixed.")
     if swap is not None:
-        other = member.get("swap_for")
-        sentences.append(f"With {other}, the best other candidate, in its place, it would be {_change(swap)}.")
+        sentences.append(
+            f"With {member.get('swap_for')}, the best other candidate, in its place, it would be {_better(-swap)}."
+        )
     right, wrong = (number(member.get(key)) for key in ("right_alone", "wrong_alone"))
     if right is not None and wrong is not None:
-        share = number(member.get("disagreement"))
-        of = f" of {n_test}" if n_test else ""
-        differs = "" if share is None else f"it disagrees with another member on {share:.1%} of the images on average; "
-        sentences.append(
-            f"On test data {differs}it is the only member that is right on {right:.0f}{of} images and the only one "
-            f"that is wrong on {wrong:.0f}."
-        )
-        if test is not None:
-            sentences.append(f"Without it, the test NLL would be {_change(test)}.")
+        more = "more often than" if right > wrong else "less often than" if right < wrong else "as often as"
+        sentences.append(f"On test data, it is the only member that is right {more} the only one that is wrong.")
+    if test is not None:
+        sentences.append(f"The average is {_better(test)} with it there{', too' if _agrees(gain, test) else ''}.")
     return " ".join(sentences)
 
 
-def _change(gain: float) -> str:
-    return f"{abs(gain):.4f} {'higher' if gain >= 0 else 'lower'}"
+def _better(gain: float) -> str:
+    return "better" if gain > 0 else "worse" if gain < 0 else "no better"
+
+
+def _agrees(gain: float | None, test: float) -> bool:
+    return gain is not None and _better(gain) == _better(test)
 
 
 def _table(run: RunContent) -> Table:
     columns = (
-        "member", "gain", "gain over the next best", "test gain", "disagreement", "only one right", "only one wrong",
-        "own temperature",
+        "member", "gain", "gain over the next best", "next best", "test gain", "disagreement", "only one right",
+        "only one wrong", "own temperature",
     )  # fmt: skip
     caption = (
         "Gain: validation NLL of the average without the member minus with it, before any temperature, as the "
@@ -76,7 +75,9 @@ def _table(run: RunContent) -> Table:
         Row(
             member["id"],
             [
-                *(fixed(member.get(key), sign="+") for key in ("validation_gain", "swap_gain", "test_gain")),
+                *(fixed(member.get(key), sign="+") for key in ("validation_gain", "swap_gain")),
+                plain(member["swap_for"]) if member.get("swap_for") is not None else MISSING,
+                fixed(member.get("test_gain"), sign="+"),
                 percent(member.get("disagreement")),
                 *(fixed(member.get(key), 0) for key in ("right_alone", "wrong_alone")),
                 fixed(member.get("own_temperature"), 3),
@@ -84,4 +85,4 @@ def _table(run: RunContent) -> Table:
         )
         for member in run.members
     ]
-    return Table(caption, columns, rows, look="results")
+    return Table(caption, columns, rows, text_columns=("next best",), look="results")

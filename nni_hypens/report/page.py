@@ -7,16 +7,19 @@ A section is a module with its data, its figure and its table. To add one, write
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from nni_hypens.report import (
     architectures,
     calibration,
+    classes,
     corruptions,
     cost,
     cost_front,
     dial,
     failures,
+    files,
     history,
     images,
     intervals,
@@ -27,22 +30,27 @@ from nni_hypens.report import (
     results,
     settings,
     uncertainty,
+    use,
 )
 from nni_hypens.report.content import REPORT, RunContent, read_run
 from nni_hypens.report.html import Block, Note, Section, render_page
+from nni_hypens.report.objects import data_name, space_name
+from nni_hypens.report.reproduce import date_text
 from nni_hypens.report.text import plural
 from nni_hypens.report.verdict import verdict_block
 from nni_hypens.utils.files import as_written, write_text
 
 _EXPECTED = "the files of a run as it wrote them"
 SECTIONS: tuple[Callable[[RunContent], Section | None], ...] = (
-    intervals.section,
+    use.section,
     results.section,
-    dial.section,
+    intervals.section,
+    classes.section,
+    images.section,
     members.section,
     calibration.section,
     prediction_sets.section,
-    images.section,
+    dial.section,
     uncertainty.section,
     corruptions.section,
     architectures.section,
@@ -53,6 +61,7 @@ SECTIONS: tuple[Callable[[RunContent], Section | None], ...] = (
     settings.section,
     failures.section,
     reproduce.section,
+    files.section,
 )
 """The sections in the order of the page; those that return None are left out."""
 
@@ -75,24 +84,24 @@ def write_report(run_dir: Path) -> Path:
 
 
 def render_report(run: RunContent) -> str:
-    """The page as HTML."""
-    title = f"Ensemble search on {run.config.get('data', 'unnamed data')}"
+    """The page as HTML: a summary, and sections that the reader unfolds."""
     with as_written("results.json", _EXPECTED):
+        title = f"Ensemble search on {data_name(run)}"
         head = [*_summary(run), verdict_block(run)]
     sections = []
     for section in SECTIONS:
         # a value may have any type, and many functions use it: what they raise names the section
         with as_written(f"run folder, section {section.__module__.rpartition('.')[2]} of the report", _EXPECTED):
-            sections.append(section(run))
+            found = section(run)
+        if found is not None:
+            sections.append(replace(found, folded=True))
     with as_written("run folder", _EXPECTED):
         return render_page(title, head, sections)
 
 
 def _summary(run: RunContent) -> list[Block]:
-    """One line about what was run."""
-    parts = [f"data: {run.config['data']}"] if "data" in run.config else []
-    parts += [plural(run.n_test, "test image")] if run.n_test else []
-    parts += [f"space: {run.config['space']}"] if "space" in run.config else []
+    """One line about what was run, and when."""
+    parts = [f"model space {space_name(run)}"] if space_name(run) else []
     parts += [f"{plural(len(run.trained), 'candidate')} trained, {len(run.members)} chosen"] if run.members else []
-    parts += [f"seed {run.config['seed']}"] if "seed" in run.config else []
+    parts += [text] if (text := date_text(run)) else []
     return [Note("; ".join(parts))] if parts else []

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nni_hypens.report.calibration import CALIBRATION_METHODS
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Row, Section, Table, make_section
+from nni_hypens.report.intervals import interval_name, value_text
 from nni_hypens.report.text import METRIC_COLUMNS, MISSING, fixed, metric_cells, number
 
 _NO_PLACE = [MISSING, MISSING]
@@ -20,9 +22,18 @@ def section(run: RunContent) -> Section | None:
     )
     if run.stopped:
         caption += ", then those that were stopped early on validation data and have no test metrics"
+    if run.rows("intervals"):
+        caption += f". In brackets: {interval_name(run.part('intervals'))} over the choice of test images"
     columns = ("model", *METRIC_COLUMNS, "lam", "shared edges", "weight")
     rows = [*_ensemble_rows(run), *_candidate_rows(run), *_stopped_rows(run), *_baseline_rows(run)]
     return make_section("Results on test data", Table(f"{caption}.", columns, rows, look="results"))
+
+
+def _cells(run: RunContent, metrics: Mapping[str, Any] | None, *names: str) -> list[str]:
+    """The metrics of a model, with intervals if a row of `intervals` has one of its names."""
+    accuracy, nll, *others = metric_cells(metrics)
+    found = next((row for row in run.rows("intervals") if row.get("name") in names), {})
+    return [value_text(found, "accuracy", accuracy), value_text(found, "nll", nll), *others]
 
 
 def _place(candidate: Mapping[str, Any]) -> list[str]:
@@ -31,14 +42,22 @@ def _place(candidate: Mapping[str, Any]) -> list[str]:
 
 
 def _ensemble_rows(run: RunContent) -> list[Row]:
+    """The ensemble with each calibration method, and its best member if no candidate's row has it."""
+    rows = [Row("Ensemble", [*_cells(run, run.results["ensemble"], "ensemble"), *_NO_PLACE, ""], "top")]
+    plain = _cells(run, run.part("ensemble_uncalibrated"), "ensemble before temperature")
+    used = run.part("calibration").get("method")
+    others = {
+        CALIBRATION_METHODS.get(str(item.get("method")), str(item.get("method"))): _cells(run, item)
+        for item in run.rows("calibration")
+        if item.get("method") not in (used, "none")
+    }
+    if run.part("ensemble_uncalibrated") and used != "none":
+        others[CALIBRATION_METHODS["none"]] = plain
+    rows += [Row(f"Ensemble, {name}", [*cells, *_NO_PLACE, ""], "top") for name, cells in others.items()]
     best = run.results["best_member"]
-    rows = [Row("Ensemble", [*metric_cells(run.results["ensemble"]), *_NO_PLACE, ""], "top")]
-    uncalibrated = run.part("ensemble_uncalibrated")
-    if uncalibrated:
-        rows.append(Row("Ensemble before temperature", [*metric_cells(uncalibrated), *_NO_PLACE, ""], "top"))
-    candidate = next((row for row in run.trained if row["id"] == best.get("id")), {})
-    name = f"Best member ({best.get('id', 'unnamed')})"
-    return [*rows, Row(name, [*metric_cells(best), *_place(candidate), ""], "top")]
+    if not any(row["id"] == best.get("id") for row in run.trained):
+        rows.append(Row(f"Best member ({best.get('id', 'unnamed')})", [*_cells(run, best), *_NO_PLACE, ""], "top"))
+    return rows
 
 
 def _candidate_rows(run: RunContent) -> list[Row]:
@@ -48,14 +67,15 @@ def _candidate_rows(run: RunContent) -> list[Row]:
         nll = number((row.get("test") or {}).get("nll"))
         return row["id"] not in weights, float("inf") if nll is None else nll
 
-    return [
-        Row(
-            row["id"],
-            [*metric_cells(row.get("test")), *_place(row), fixed(weights.get(row["id"]), 3)],
-            "member" if row["id"] in weights else "",
-        )
-        for row in sorted(run.trained, key=order)
-    ]
+    best = run.results["best_member"].get("id")
+    rows = []
+    for row in sorted(run.trained, key=order):
+        name = row["id"]
+        cells = _cells(run, row.get("test"), f"best member ({name})", f"member {name}")
+        title = f"{name} (best member)" if name == best else name
+        look = "member" if name in weights else ""
+        rows.append(Row(title, [*cells, *_place(row), fixed(weights.get(name), 3)], look))
+    return rows
 
 
 def _stopped_rows(run: RunContent) -> list[Row]:
@@ -71,5 +91,6 @@ def _stopped_rows(run: RunContent) -> list[Row]:
 
 def _baseline_rows(run: RunContent) -> list[Row]:
     return [
-        Row(f"Baseline: {row.get('name', 'unnamed')}", [*metric_cells(row), *_NO_PLACE, ""]) for row in run.baselines
+        Row(f"Baseline: {row.get('name', 'unnamed')}", [*_cells(run, row, str(row.get("name"))), *_NO_PLACE, ""])
+        for row in run.baselines
     ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from nni_hypens.report.content import RunContent
+from nni_hypens.report.content import BASE, CONFIG, RunContent
 from nni_hypens.report.html import Columns, Folded, Section, make_section, pairs_table
+from nni_hypens.report.objects import object_text
 from nni_hypens.report.text import number
 
 _MAIN_SETTINGS = ("data", "space", "members", "candidates", "seed")
@@ -19,14 +20,18 @@ _RANKINGS = {
 
 def section(run: RunContent) -> Section | None:
     """Task and outcome beside the data; the other settings and the base architecture are folded."""
-    main = {key: run.config[key] for key in _MAIN_SETTINGS if key in run.config}
+    config = {key: object_text(value) for key, value in run.config.items()}
+    main = {key: config[key] for key in _MAIN_SETTINGS if key in config}
     tables = [pairs_table("Task and outcome", main | _outcome(run)), pairs_table("Data", run.part("data"))]
-    others = {key: value for key, value in run.config.items() if key not in (*_MAIN_SETTINGS, *_SHOWN_ELSEWHERE)}
-    folded = {"All other settings": others, "Base architecture": run.base or {}}
+    others = {key: value for key, value in config.items() if key not in (*_MAIN_SETTINGS, *_SHOWN_ELSEWHERE)}
+    folded = {
+        "All other settings": pairs_table(f"As in {CONFIG}", others),
+        "Base architecture": pairs_table(f"The choices in {BASE}", run.base or {}),
+    }
     return make_section(
         "What was run",
         Columns([table for table in tables if not table.is_empty]),
-        *(Folded(title, pairs_table(title, content)) for title, content in folded.items()),
+        *(Folded(title, table) for title, table in folded.items()),
     )
 
 
@@ -41,12 +46,10 @@ def _outcome(run: RunContent) -> dict[str, Any]:
         "members chosen": len(run.members),
         "edges of an architecture": run.results.get("n_edges"),
         "selection": _selection(run),
-        "temperature": run.results.get("temperature"),
         "candidates chosen by": _RANKINGS.get(str(ranking.get("method"))),
         "supernet's ranking (Spearman)": None if rank is None else f"{rank:+.2f} with the NLL after training",
         "mean disagreement": diversity.get("disagreement"),
         "oracle accuracy": diversity.get("oracle_accuracy"),
-        "edges shared with the base": diversity.get("base_shared_edges"),
     }
     return {name: value for name, value in outcome.items() if value is not None}
 
@@ -56,6 +59,4 @@ def _selection(run: RunContent) -> str | None:
     found = run.part("selection")
     if not found:
         return None
-    text = f"{found.get('method', 'unnamed')} on validation {str(found.get('objective', '')).upper()}".strip()
-    nll = number(found.get("validation_nll"))
-    return text if nll is None else f"{text}, {nll:.4f}"
+    return f"{found.get('method', 'unnamed')} on validation {str(found.get('objective', '')).upper()}".strip()

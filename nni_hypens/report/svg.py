@@ -21,6 +21,9 @@ COLOUR_VARIABLES = {
     INK: "--ink", MUTED: "--muted", GRID: "--grid", FIRST: "--first", SECOND: "--second", CARD: "--card",
 }  # fmt: skip
 
+HEAT = 0.45
+"""Opacity of the strongest colour of a heat map: numbers on it keep their contrast on a light and a dark page."""
+
 Layout = Literal["constrained", "compressed", "tight"]
 WIDTH = 4.0  # inches = 288 SVG units: at phone width a letter of 9.5 pt is then about 12 CSS pixels high
 _STYLE: dict[str, Any] = {

@@ -9,6 +9,7 @@ from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Callout
 from nni_hypens.report.intervals import Difference, difference_data, interval_name, range_text
 from nni_hypens.report.text import number, plural
+from nni_hypens.report.weak_spots import weak_spots
 
 USEFUL_RANKING = 0.3
 """Spearman correlation below which the supernet's ranking is called close to chance."""
@@ -109,29 +110,50 @@ def _difference(results: Mapping[str, Any], model: str, key: str) -> Difference 
 def verdict_block(run: RunContent) -> Callout:
     """The verdict in a frame, with what a reader must know to judge it."""
     found = verdict(run.results, run.n_test)
-    head, look = found.outcome.capitalize(), found.outcome
-    if found.outcome == "chance":
-        head, look = "No better than chance", "worse"
-    elif found.chance and found.chance == found.differs:
-        head, look = f"{head}, but it may be chance", "equal"
-    elif found.chance:
-        head += f", though the difference in {_NAMES[found.chance[0]]} may be chance"
+    head, look = verdict_head(found)
     return Callout(found.sentence, head, look, _caveats(run))
+
+
+def verdict_head(found: Verdict) -> tuple[str, str]:
+    """The verdict in a few words, and the look of its frame."""
+    head = found.outcome.capitalize()
+    if found.outcome == "chance":
+        return "No better than chance", "worse"
+    if found.chance and found.chance == found.differs:
+        return f"{head}, but it may be chance", "equal"
+    if found.chance:
+        head += f", though the difference in {_NAMES[found.chance[0]]} may be chance"
+    return head, found.outcome
 
 
 def _caveats(run: RunContent) -> list[str]:
     """What keeps a reader from concluding too much from the verdict."""
-    accuracy = run.results["ensemble"]["accuracy"]
     notes = []
     if len(run.members) == 1:
         notes.append("With one member there is nothing to average: only the temperature can make a difference.")
-    if run.n_test:
-        error = (accuracy * (1 - accuracy) / run.n_test) ** 0.5
-        notes.append(
-            f"The standard error of this accuracy on {run.n_test} test images is {100 * error:.2f} points; "
-            "differences of that size may be chance."
-        )
-    return notes + _calibrated_note(run.results) + _ranking_note(run.part("ranking")) + _better_models(run)
+    notes += _chance_note(run) + weak_spots(run) + _calibrated_note(run.results) + _error_note(run)
+    return notes + _ranking_note(run.part("ranking")) + _better_models(run)
+
+
+def _chance_note(run: RunContent) -> list[str]:
+    """The chance level, unless the verdict is about it."""
+    level, accuracy = chance_accuracy(run.results), run.results["ensemble"]["accuracy"]
+    if not level or is_chance(run.results, run.n_test):
+        return []
+    said = f"Chance level: {level:.2%} of the answers are right if every answer is the most frequent class"
+    return [f"{said}; the ensemble's are right {accuracy / level:.1f} times as often."]
+
+
+def _error_note(run: RunContent) -> list[str]:
+    """The standard error of the accuracy, where no interval says more."""
+    if not run.n_test or difference_data(run.part("intervals"), "accuracy"):
+        return []
+    accuracy = run.results["ensemble"]["accuracy"]
+    error = (accuracy * (1 - accuracy) / run.n_test) ** 0.5
+    return [
+        f"The standard error of this accuracy on {run.n_test} test images is {100 * error:.2f} points; "
+        "differences of that size may be chance."
+    ]
 
 
 def _calibrated_note(results: Mapping[str, Any]) -> list[str]:
@@ -152,8 +174,8 @@ def _ranking_note(ranking: Mapping[str, Any]) -> list[str]:
     if rank is None or rank >= USEFUL_RANKING or ranking.get("method") == "promising":
         return []
     return [
-        f"The supernet's ranking of the {ranking.get('candidates')} candidates hardly predicts their NLL after "
-        f"training (Spearman {rank:+.2f}): the choice of which ones to train was close to chance."
+        "The supernet's ranking of the candidates hardly predicts their NLL after training (Spearman's correlation "
+        f"below {USEFUL_RANKING:g}): the choice of which ones to train was close to chance."
     ]
 
 
@@ -165,7 +187,7 @@ def _better_models(run: RunContent) -> list[str]:
         ("baselines", run.baselines, run.results["ensemble"], "the ensemble"),
     ):
         better = [
-            f"{row.get('id', row.get('name'))} ({nll:.4f})"
+            str(row.get("id", row.get("name")))
             for row in rows
             if (nll := number(row.get("nll"))) is not None and nll < bar["nll"]
         ]

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import nni
-import pandas as pd
 from nni.experiment.config.training_service import TrainingServiceConfig
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
 from nni_hypens.data.protocols import LabelledData
-from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.plan import RunObjects, make_plan
+from nni_hypens.run.result import EnsembleResult
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
 from nni_hypens.search.regularizers import Diversity
@@ -31,85 +30,6 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import describe_space
 from nni_hypens.space.choices import load_sample
 from nni_hypens.utils.checks import nearest
-from nni_hypens.utils.run_files import RunFiles
-
-
-@dataclass
-class EnsembleResult:
-    """What `search_ensemble` returns.
-
-    Args:
-        out: The run folder.
-        results: The content of ``results.json``.
-        space: Class of the model space.
-    """
-
-    out: Path
-    results: dict[str, Any]
-    space: type[ModelSpace] | None = None
-
-    @property
-    def ensemble(self) -> Ensemble:
-        """The calibrated ensemble, read from the run folder."""
-        return Ensemble.load(RunFiles(self.out).ensemble, self.space)
-
-    @property
-    def members(self) -> pd.DataFrame:
-        """One row per member: its test metrics, its temperature, and why it was chosen.
-
-        `validation_gain` and `test_gain` are the NLL of the average without the member minus the NLL with it;
-        `swap_gain` is the validation NLL with the best other candidate (`swap_for`) in its place, minus that with the
-        member; `disagreement`, `right_alone`, `wrong_alone` and `right_of_majority_wrong` compare it with the others.
-        """
-        return pd.DataFrame(self.results["members"])
-
-    @property
-    def candidates(self) -> pd.DataFrame:
-        """One row per candidate."""
-        return pd.json_normalize(self.results["candidates"])
-
-    @property
-    def metrics(self) -> pd.DataFrame:
-        """Test accuracy, NLL, ECE, Brier score and AURC of ensemble, best member and baselines."""
-        rows = {
-            "ensemble": self.results["ensemble"],
-            "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
-            "best member": self.results["best_member"],
-        }
-        rows |= {row["name"]: row for row in self.results["baselines"]}
-        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier", "aurc"]].astype(float)
-
-    @property
-    def disagreement(self) -> pd.DataFrame:
-        """Share of test examples on which two members predict different classes; members by members."""
-        ids = [row["id"] for row in self.results["members"]]
-        return pd.DataFrame(self.results["diversity"]["pairwise"], index=ids, columns=ids)
-
-    @property
-    def calibration(self) -> pd.DataFrame:
-        """Test metrics and temperatures of the ensemble under each calibration method."""
-        return pd.DataFrame(self.results["calibration"]["rows"]).set_index("method")
-
-    @property
-    def uncertainty(self) -> pd.DataFrame:
-        """Mean total, aleatoric and epistemic entropy (nats) of test examples: all, right and wrong ones."""
-        return pd.DataFrame(self.results["uncertainty"]["rows"]).set_index("examples")
-
-    @property
-    def cost_front(self) -> pd.DataFrame:
-        """Pareto front of ensembles of the candidates: validation NLL against the total cost that ``by`` names."""
-        return pd.DataFrame(self.results["cost_front"]["rows"])
-
-    @property
-    def ood(self) -> pd.DataFrame:
-        """One row per out-of-distribution set: AUROC by score, and mean entropies; empty if none was measured."""
-        return pd.json_normalize(self.results["ood"].get("sets", []))
-
-    @property
-    def corruptions(self) -> pd.DataFrame:
-        """Accuracy, NLL and ECE by corruption, severity (0: clean) and model; empty if none was measured."""
-        return pd.DataFrame(self.results["corruptions"].get("rows", []))
-
 
 SETTING_FIELDS = {entry.name: entry for entry in dataclasses.fields(Settings) if entry.metadata["carried_by"] is None}
 """Settings that `search_ensemble` takes; the others are decided by its data, space and evaluators."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from nni_hypens.selection.costs import fronts
 from nni_hypens.utils.checks import NUMBER, require
 from nni_hypens.utils.files import as_written, write_json
 from nni_hypens.utils.progress import Progress
-from nni_hypens.utils.runtime import versions
+from nni_hypens.utils.runtime import machine, versions
 
 _SECONDS = {"base_search_s": NUMBER, "search_s": NUMBER}
 
@@ -68,6 +69,7 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     }
     results["data"] = plan.data.describe()
     results["versions"] = versions()
+    results["made"] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
     if is_chance(results, len(labels[1])):
         level = results["chance"]["accuracy"]
         progress.warn(

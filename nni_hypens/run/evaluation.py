@@ -90,6 +90,7 @@ def evaluate_pool(
         "prediction_sets": _prediction_sets(
             combine(validation, weights, temperatures), validation_labels, calibrated, test_labels
         ),
+        "classes": _classes(calibrated, pool[best][1], test_labels),
         "diversity": _diversity(test, test_labels, [by_id[name].shared_edges for name in ids]),
         "reliability": {
             "ensemble": _reliability(calibrated, test_labels),
@@ -181,6 +182,19 @@ def _prediction_sets(
     """The prediction sets of the ensemble, fitted as the select stage has, and what they hold on test data."""
     fitted = fit_conformal(validation, validation_labels)
     return {"score": SCORE, "images": fitted.images, "rows": measure(fitted, test, test_labels)}
+
+
+def _classes(ensemble: np.ndarray, best: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Test images of each class, how many of them are right, and which classes the ensemble takes for which."""
+    counts = metrics.confusion(ensemble, labels)
+    pairs = np.argwhere(counts * (1 - np.eye(len(counts), dtype=int)))  # few, even with many classes
+    confused = [[int(label), int(answer), int(counts[label, answer])] for label, answer in pairs]
+    return {
+        "images": counts.sum(axis=1).tolist(),
+        "right": counts.diagonal().tolist(),
+        "best_member_right": metrics.confusion(best, labels).diagonal().tolist(),
+        "confused": sorted(confused, key=lambda row: -row[2]),
+    }
 
 
 def _diversity(test: np.ndarray, labels: np.ndarray, shared_edges: list[int | None]) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""Threads of torch, and the versions of what is installed."""
+"""Threads of torch, the versions of what is installed, and what kind of machine this is."""
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -38,3 +41,22 @@ def versions() -> dict[str, str]:
         "numpy": numpy.__version__,
         "python": ".".join(map(str, sys.version_info[:3])),
     }
+
+
+def machine() -> dict[str, str | int]:
+    """What kind of machine this is, without its name: `system`, `processor`, `cores`, and `gpu` if there is one."""
+    found: dict[str, str | int] = {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _processor(table: Path = Path("/proc/cpuinfo")) -> str:
+    """Model of the processor; Python itself knows only its family on Linux."""
+    lines = table.read_text(encoding="utf-8", errors="replace").splitlines() if table.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

@@ -56,7 +56,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def outcome(folder: Path) -> dict[str, Any]:
     """What must not depend on interruptions: architectures and metrics, without times."""
     results = json.loads((folder / "results.json").read_text())
-    for name in ("cost", "versions"):
+    for name in ("cost", "made", "versions"):
         results.pop(name)
     results["selection"].pop("seconds")
     for candidate in results["candidates"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 from nni_hypens import metrics
 from nni_hypens.errors import InputError
@@ -172,3 +172,10 @@ def test_aurc_by_hand() -> None:
     tied = np.array([[0.8, 0.2], [0.8, 0.2], [0.2, 0.8]])
     orders = [(0 + 0 + 1 / 3) / 3, (0 + 1 / 2 + 1 / 3) / 3, (1 + 1 / 2 + 1 / 3) / 3]
     assert metrics.aurc(tied, labels) == pytest.approx(np.mean(orders))
+
+
+def test_confusion_matches_sklearn() -> None:
+    generator = np.random.default_rng(0)
+    probs, labels = generator.dirichlet(np.ones(4), 50), generator.integers(0, 3, 50)  # no example of the last class
+    wanted = confusion_matrix(labels, probs.argmax(1), labels=range(4))
+    assert metrics.confusion(probs, labels).tolist() == wanted.tolist() and not wanted[3].any()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import product
 
 import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from nni_hypens.report.calibration import HEAT
 from nni_hypens.report.html import (
     Block,
     Callout,
@@ -32,7 +32,7 @@ from nni_hypens.report.html import (
     render_page,
     render_section,
 )
-from nni_hypens.report.svg import COLOUR_VARIABLES, LIGHT
+from nni_hypens.report.svg import COLOUR_VARIABLES, HEAT, LIGHT
 from tests.support.report_page import Page, contrast
 
 CSS = files("nni_hypens.report").joinpath("templates/style.css").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def rgb(colour: str) -> tuple[float, ...]:
 
 SCHEMES = [
     {name: rgb(colour) for name, colour in re.findall(r"--(\w+): (#\w+)", block)}
-    for block in CSS.split("@media (prefers")[:2]
+    for block in CSS.split("@media screen and (prefers")[:2]
 ]
 each_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=["light", "dark"])
 
@@ -70,10 +70,10 @@ def test_figures_have_contrast(scheme: dict[str, tuple[float, ...]]) -> None:
 
 @each_scheme
 def test_numbers_on_a_heat_map_have_contrast(scheme: dict[str, tuple[float, ...]]) -> None:
-    for share in (0.25, 0.5, 0.75, 1.0):
+    for colour, share in product(("first", "second"), (0.25, 0.5, 0.75, 1.0)):
         alpha = HEAT * share
-        cell = tuple(alpha * a + (1 - alpha) * b for a, b in zip(scheme["first"], scheme["page"], strict=True))
-        assert contrast(scheme["ink"], cell) >= 4.5, share
+        cell = tuple(alpha * a + (1 - alpha) * b for a, b in zip(scheme[colour], scheme["page"], strict=True))
+        assert contrast(scheme["ink"], cell) >= 4.5, (colour, share)
 
 
 def test_light_pictures_have_the_colours_of_the_light_page() -> None:

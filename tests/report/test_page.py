@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nni_hypens.report.content import RunContent
+from nni_hypens.report.content import LINKED_FILES, RunContent
 from nni_hypens.report.html import Note, Section, make_section
 from nni_hypens.report.page import SECTIONS, render_report, write_report
 from tests.support.report_fixture import make_minimal_folder, make_run_folder
@@ -37,7 +37,8 @@ def test_page_stands_alone(page: Page) -> None:
         and "url(//" not in page.source
     )
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.elements}
-    assert all(attrs["href"].startswith("#") for _, attrs in page.elements if "href" in attrs)
+    links = {attrs["href"] for _, attrs in page.elements if "href" in attrs}
+    assert {link for link in links if not link.startswith("#")} == {*LINKED_FILES} - {"ensemble/model.onnx"}
     sources = [attrs["src"] for _, attrs in page.elements if "src" in attrs]
     assert len(sources) > 10 and all(source.startswith("data:image/png;base64,") for source in sources)
     assert len(page.source) < 2_000_000
@@ -55,7 +56,7 @@ def test_page_is_accessible(page: Page) -> None:
     assert page.named("img") and all(re.fullmatch(r"Test image \d+, \d", attrs["alt"]) for attrs in page.named("img"))
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert len(set(ids)) == len(ids)
-    links = [attrs["href"] for attrs in page.named("a")]
+    links = [attrs["href"] for attrs in page.named("a") if attrs["href"] not in LINKED_FILES]
     assert links and {link.removeprefix("#") for link in links} <= set(ids)
     order = [tag for tag, _ in page.elements]
     assert order[order.index("body") + 1] == "a" and "Skip to" in page.source  # first for the keyboard
@@ -65,8 +66,18 @@ def test_every_section_is_there(page: Page) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", page.source)
     absent = {"known_results", "cost_front"}  # parts that the fixture does not have
     assert len(titles) == len(SECTIONS) - len(absent)
-    assert re.findall(r'<li><a href="#part-[a-z-]*">(.*?)</a>', page.source) == titles
-    assert len(page.named("svg")) == 2 + 2 + 2 + 2 + 3 + 5
+    assert len(page.named("svg")) == 2 + 2 + 1 + 2 + 2 + 3 + 5
+
+
+def test_details_fold_and_the_summary_does_not(page: Page) -> None:
+    """A link to a folded section leads inside it, so that the browser unfolds it."""
+    order = [(tag, attrs.get("class") or "") for tag, attrs in page.elements]
+    verdict = next(i for i, (tag, look) in enumerate(order) if tag == "div" and look.startswith("verdict"))
+    folds = [i for i, entry in enumerate(order) if entry == ("details", "part")]
+    assert verdict < folds[0] and len(folds) == len(re.findall("<h2>", page.source)) > 10
+    for place in folds:
+        assert [tag for tag, _ in order[place : place + 4]] == ["details", "summary", "h2", "div"]
+        assert page.elements[place + 3][1]["id"].startswith("part-") and "open" not in page.elements[place][1]
 
 
 def test_a_section_is_one_line_of_the_page(run: RunContent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +148,7 @@ def test_hostile_text_is_escaped(copy: Path) -> None:
     page = Page(write_report(copy))
     assert not {"script", "img"} & {tag for tag, _ in page.elements}
     assert not any(key.startswith("on") or key == "src" for _, attrs in page.elements for key in attrs)
-    assert page.named("table") and len(page.named("svg")) == 2 + 2 + 2 + 2 + 3 + 1
+    assert page.named("table") and len(page.named("svg")) == 2 + 2 + 1 + 2 + 2 + 3 + 1
     assert page.text.count('<script>alert("x")</script>') > 20  # as text, where it does no harm
 
 

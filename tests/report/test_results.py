@@ -14,22 +14,33 @@ def shown(metrics: dict[str, float]) -> list[str]:
 
 
 def test_numbers_are_those_of_the_files(run: RunContent) -> None:
-    page, results = parse(section(run)), run.results
+    page, results = parse(section(with_results(run, intervals=None))), run.results
     assert page.row("Ensemble")[:5] == shown(results["ensemble"])
-    assert page.row("Ensemble before temperature")[:5] == shown(results["ensemble_uncalibrated"])
-    best = results["best_member"]
-    assert page.row(f"Best member ({best['id']})")[:5] == shown(best)
+    assert page.row("Ensemble, no temperature")[:5] == shown(results["ensemble_uncalibrated"])
+    assert page.row("Ensemble, one temperature for each member")[:5] == shown(results["calibration"]["rows"][1])
     assert page.row("Baseline: deep ensemble")[:5] == shown(results["baselines"][0])
     trained = [row for row in results["candidates"] if "test" in row]
     assert len(trained) == 7
+    best = results["best_member"]["id"]
     for row in trained:
-        cells = page.row(row["id"])
+        cells = page.row(f"{row['id']} (best member)" if row["id"] == best else row["id"])
         assert cells[:5] == shown(row["test"])
         assert cells[5:7] == ["–" if row["lam"] is None else f"{row['lam']:.2f}", str(row["shared_edges"])]
         assert cells[7] == ("0.333" if row["is_member"] else "–")
-    heads = [row[0] for row in page.rows]
+    heads = [row[0].removesuffix(" (best member)") for row in page.rows]
     members = [heads.index(row["id"]) for row in results["members"]]
     assert max(members) < min(heads.index(row["id"]) for row in trained if not row["is_member"])
+    assert len({*heads}) == len(heads)  # each model once
+
+
+def test_intervals_stand_beside_their_values(run: RunContent) -> None:
+    page, rows = parse(section(run)), {row["name"]: row for row in run.rows("intervals")}
+    best = run.part("best_member")["id"]
+    for head, name in (("Ensemble", "ensemble"), (f"{best} (best member)", f"best member ({best})")):
+        (low, high), nll = rows[name]["accuracy"]["interval"], rows[name]["nll"]
+        assert page.row(head)[0] == f"{rows[name]['accuracy']['value']:.2%} ({low:.2%} to {high:.2%})"
+        assert page.row(head)[1] == f"{nll['value']:.4f} ({nll['interval'][0]:.4f} to {nll['interval'][1]:.4f})"
+    assert "95% interval" in page.text
 
 
 def test_stopped_candidates_have_no_test_metrics(run: RunContent) -> None:
@@ -40,6 +51,7 @@ def test_stopped_candidates_have_no_test_metrics(run: RunContent) -> None:
 
 
 def test_best_member_is_looked_up_among_the_candidates(run: RunContent) -> None:
-    page = parse(section(with_results(run, best_member={"accuracy": 0.5, "nll": 1.25}, ensemble_uncalibrated=None)))
+    unknown = {"accuracy": 0.5, "nll": 1.25}
+    page = parse(section(with_results(run, best_member=unknown, ensemble_uncalibrated=None)))
     assert page.row("Best member (unnamed)") == ["50.00%", "1.2500", "–", "–", "–", "–", "–", ""]
-    assert "Ensemble before temperature" not in [row[0] for row in page.rows]
+    assert "Ensemble, no temperature" not in [row[0] for row in page.rows]

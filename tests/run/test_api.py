@@ -1,9 +1,8 @@
-"""The tables of a result."""
+"""What `search_ensemble` takes."""
 
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
 
 import nni
@@ -11,35 +10,8 @@ import pytest
 from nni.nas.evaluator import FunctionalEvaluator
 
 from nni_hypens import ImageData, InputError, image_evaluator
-from nni_hypens.run.api import SETTING_FIELDS, EnsembleResult, search_ensemble
+from nni_hypens.run.api import SETTING_FIELDS, search_ensemble
 from search_spaces import OneCell
-from tests.support.report_fixture import make_run_folder
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> EnsembleResult:
-    folder = make_run_folder(tmp_path_factory.mktemp("run"))
-    return EnsembleResult(folder, json.loads((Path(folder) / "results.json").read_text()))
-
-
-def test_tables(result: EnsembleResult) -> None:
-    ids = [row["id"] for row in result.results["members"]]
-    assert list(result.metrics.columns) == ["accuracy", "nll", "ece", "brier", "aurc"]
-    assert result.metrics.loc["ensemble", "nll"] == result.results["ensemble"]["nll"]
-    assert list(result.members["id"]) == ids and {"validation_gain", "swap_for"} <= set(result.members)
-    assert list(result.disagreement.index) == list(result.disagreement.columns) == ids
-    assert (result.disagreement.values.diagonal() == 0).all()
-    assert list(result.calibration.index) == ["ensemble", "members", "none"]
-    assert list(result.uncertainty.index) == ["all", "right", "wrong"]
-    assert result.ood.loc[0, "auroc.entropy"] == 0.875
-    mean = result.corruptions.query("model == 'ensemble'").groupby("severity")["accuracy"].mean()
-    assert mean[0] == pytest.approx(0.95) and mean[5] == pytest.approx(0.45)
-
-
-def test_the_front_is_a_table() -> None:
-    rows = [{"by": "flops", "members": ["a"], "flops": 8, "chosen": False}]
-    table = EnsembleResult(Path(), {"cost_front": {"rows": rows}}).cost_front
-    assert table.loc[0, "members"] == ["a"] and list(table["by"]) == ["flops"]
 
 
 def test_bad_arguments_are_named_before_any_work(digits: ImageData, tiny_cell: OneCell, tmp_path: Path) -> None:
@@ -76,9 +48,3 @@ def test_every_setting_is_documented() -> None:
         assert name in ("base", "diversity") or f"{name} ({entry.type}): {entry.metadata['help']}" in text
     assert parameters["members"].default == 3 and parameters["concurrency"].default == 1
     assert "epochs" not in parameters and "service" not in parameters
-
-
-def test_what_was_not_measured_is_empty(result: EnsembleResult) -> None:
-    nothing = {**result.results, "corruptions": {"skipped": "no"}, "ood": {"skipped": []}}
-    bare = EnsembleResult(result.out, nothing)
-    assert bare.corruptions.empty and bare.ood.empty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -83,6 +84,7 @@ def test_what_is_measured_and_what_it_has_cost(folder: RunFolder, played: dict[s
     assert cost["training_s"] == 6.5 and cost["training_wall_s"] is None  # what was stopped has cost as well
     names = ("base_search_s", "search_s", "ranking_s", "selection_s")
     assert [cost[name] for name in names] == [3.0, 5.0, 1.0, 7.0]
+    assert datetime.fromisoformat(results["made"]["date"]).tzinfo and results["made"]["machine"]["cores"] >= 1
     assert results["ranking"] == {"method": "promising"} and results["selection"] == {"seconds": 7.0}
 
 

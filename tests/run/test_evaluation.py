@@ -180,3 +180,17 @@ def test_each_way_to_calibrate_is_measured() -> None:
     assert {key: rows["none"][key] for key in results["ensemble"]} == pytest.approx(results["ensemble_uncalibrated"])
     average = (pool["c01"][0] + pool["c03"][0]) / 2
     assert rows["ensemble"]["temperature"] == pytest.approx(fit_temperature(average, validation))
+
+
+def test_every_image_is_counted_in_its_class() -> None:
+    pool, validation, test, records, trials = make()
+    found = evaluate_pool(pool, validation, test, [("c01", 0.5), ("c03", 0.5)], 1.0, records, trials)
+    answers, classes = (pool["c01"][1] + pool["c03"][1]).argmax(1), found["classes"]
+    assert classes["images"] == np.bincount(test).tolist()
+    assert classes["right"] == [int(((answers == test) & (test == index)).sum()) for index in range(3)]
+    for label, answer, images in classes["confused"]:
+        assert images == ((test == label) & (answers == answer)).sum() > 0
+    assert sum(row[2] for row in classes["confused"]) + sum(classes["right"]) == len(test)
+    assert [row[2] for row in classes["confused"]] == sorted((row[2] for row in classes["confused"]), reverse=True)
+    best = pool[found["best_member"]["id"]][1].argmax(1)
+    assert sum(classes["best_member_right"]) == (best == test).sum()

@@ -175,7 +175,7 @@ def play_trials(space: ModelSpace, evaluator: Any, strategy: Any, run: Path, por
 def outcome(folder: Path) -> dict[str, Any]:
     """What must not depend on faults: architectures and metrics, without times."""
     results = json.loads((folder / "results.json").read_text())
-    for name in ("cost", "versions"):
+    for name in ("cost", "made", "versions"):
         results.pop(name)
     front = [results["cost_front"]["chosen"], *results["cost_front"]["rows"]]
     for row in (results["selection"], results["selection"]["costs"], *results["candidates"], *front):

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from nni_hypens.ensemble.conformal import fit_conformal, measure
-from nni_hypens.metrics.scores import top_k
+from nni_hypens.metrics.scores import confusion, top_k
 from nni_hypens.metrics.statistics import image_scores, paired_intervals
 from nni_hypens.run.examples import collect_examples
 
@@ -57,6 +57,16 @@ def _reliability(probs: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
         "accuracy": [float(right[h].mean()) if h.any() else None for h in held],
         "count": [int(h.sum()) for h in held],
     }
+
+
+def _by_class(ensemble: np.ndarray, best: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    counts = confusion(ensemble, labels)
+    confused = [[a, b, int(counts[a, b])] for a in range(_N_CLASSES) for b in range(_N_CLASSES) if a != b]
+    return {
+        "images": counts.sum(1).tolist(), "right": counts.diagonal().tolist(),
+        "best_member_right": confusion(best, labels).diagonal().tolist(),
+        "confused": sorted((row for row in confused if row[2]), key=lambda row: -row[2]),
+    }  # fmt: skip
 
 
 def _predict(rng: np.random.Generator, labels: np.ndarray, noise: np.ndarray, skill: float) -> np.ndarray:
@@ -209,6 +219,8 @@ def make_run_folder(
                  "num_classes": 10, "class_names": [str(i) for i in range(10)],
                  "input_spec": {"channels": 1, "height": 8, "width": 8, "scale": 16, "mean": [0.305], "std": [0.376]}},
         **_measured(mean, sharp, truth, len(chosen)), "intervals": intervals,
+        "classes": _by_class(sharp, stack[0], truth),
+        "made": {"date": "2026-07-27T12:30:00+02:00", "machine": {"system": "Linux", "cores": 2}},
         "n_edges": len(base), "baselines": [{"name": "deep ensemble", **_metrics(mean, truth)}],
     }  # fmt: skip
     config = {"data": "digits", "space": cells, "members": n_members, "candidates": n_candidates, "seed": seed,
@@ -216,6 +228,8 @@ def make_run_folder(
               "command": f"nni-hypens run --data digits --space {cells} --seed {seed}"}  # fmt: skip
     (root / "search").mkdir(parents=True, exist_ok=True)
     (root / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    for name in ("ensemble", "selection"):
+        _write_json(root / "ensemble" / f"{name}.json", {})
     _write_json(root / "search" / "base.json", pool[0]["architecture"])
     _write_json(root / "candidates.json", pool)
     _write_json(root / "results.json", results)

@@ -1,0 +1,67 @@
+"""Section: how to use the model: commands and Python lines to copy."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from nni_hypens.report.content import RunContent
+from nni_hypens.report.html import Code, Paragraph, Section, make_section
+from nni_hypens.report.text import fixed, number
+
+_OWN = ("search_spaces", "nni.nas.hub.pytorch")
+"""Packages whose model spaces are found without being named (`TRUSTED_PACKAGES` of `nni_hypens.ensemble.folder`)."""
+
+
+def section(run: RunContent) -> Section | None:
+    """Commands, then Python; None for a folder whose ensemble is gone."""
+    if "ensemble/ensemble.json" not in run.files:
+        return None
+    return make_section(
+        "How to use the ensemble",
+        Paragraph(f"In the folder that contains {run.name}:"),
+        Code("\n".join(_commands(run))),
+        Paragraph("In Python:"),
+        Code("\n".join(_python(run))),
+    )
+
+
+def _commands(run: RunContent) -> list[str]:
+    folder, space = shlex.quote(run.name), _space(run)
+    own = f" --space {space[0]}:{space[1]}" if space else ""
+    lines = {
+        f"nni-hypens predict {folder} picture.png{own}": "label, probability and uncertainty",
+        f"nni-hypens export {folder}{own}": "one ONNX file that needs neither NNI nor nni_hypens",
+    }
+    width = max(map(len, lines))
+    return [f"{command:{width}}  # {what}" for command, what in lines.items()]
+
+
+def _python(run: RunContent) -> list[str]:
+    space = _space(run)
+    return [
+        "from nni_hypens import EnsembleResult",
+        *([f"from {space[0]} import {space[1]}"] if space else []),
+        "",
+        f"result = EnsembleResult.load({run.name!r}{f', space={space[1]}' if space else ''})",
+        'result.predict(["picture.png"])      # names of classes',
+        f"result.predict_proba(images)         # {_input(run)}",
+    ]
+
+
+def _input(run: RunContent) -> str:
+    """What the arrays must be, in words."""
+    spec: Any = run.part("data").get("input_spec")
+    sides = [fixed(spec.get(key), 0) for key in ("height", "width", "channels")] if isinstance(spec, dict) else []
+    if not sides or number(spec.get("scale")) is None:
+        return "raw images, N x height x width x channels"
+    return f"raw images N x {' x '.join(sides)}, as in the data: white is {spec['scale']:g}"
+
+
+def _space(run: RunContent) -> tuple[str, str] | None:
+    """Module and class of the user's own model space; None for a space that is found without being named."""
+    space = run.config.get("space")
+    text = space.get("class") if isinstance(space, dict) else space
+    module, _, name = str(text).partition(":")
+    named = name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    return (module, name) if named and not f"{module}.".startswith(tuple(f"{root}." for root in _OWN)) else None

@@ -1,0 +1,203 @@
+"""What a finished run gives in Python: its ensemble, its measurements as tables, its figures, and predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from nni.nas.nn.pytorch import ModelSpace
+from numpy.typing import ArrayLike, NDArray
+
+from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.predict import read_images
+from nni_hypens.errors import InputError
+from nni_hypens.report.card import result_card
+from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.leaderboard import MEASURES, leaderboard
+from nni_hypens.utils.run_files import RunFiles
+
+
+@dataclass(repr=False)
+class EnsembleResult:
+    """What `search_ensemble` returns, and `EnsembleResult.load` reads again.
+
+    In a notebook it shows itself as a card with the verdict.
+
+    Args:
+        out: The run folder.
+        results: The content of ``results.json``.
+        space: Class of the model space.
+    """
+
+    out: Path
+    results: dict[str, Any]
+    space: type[ModelSpace] | None = None
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], space: type[ModelSpace] | None = None) -> EnsembleResult:
+        """Read a finished run, of `search_ensemble` or of the command line.
+
+        Args:
+            folder: The run folder.
+            space: Class of the model space, if it is your own: no file can choose which code is imported.
+
+        Raises:
+            InputError: There is no run folder, or its run has not measured its ensemble yet.
+
+        Examples:
+            A run of the command line, later and in another process::
+
+                result = EnsembleResult.load("runs/digits-one_cell-0")
+                result.predict(["picture.png"])
+        """
+        out = Path(folder)
+        if not RunFiles(out).config.is_file():
+            raise InputError("folder", str(out), "a run folder: --out of `nni-hypens run`, or out of search_ensemble")
+        return cls(out, RunFolder(out).read_results(), space)
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """The calibrated ensemble, read from the run folder once."""
+        return Ensemble.load(RunFiles(self.out).ensemble, self.space)
+
+    @property
+    def report(self) -> Path:
+        """The page with all results."""
+        return RunFiles(self.out).report
+
+    def __repr__(self) -> str:
+        ours, best = self.results["ensemble"], self.results["best_member"]
+        return (
+            f"EnsembleResult({str(self.out)!r}: {len(self.results['members'])} members, test accuracy "
+            f"{ours['accuracy']:.2%} (best member {best['accuracy']:.2%}), NLL {ours['nll']:.4f} ({best['nll']:.4f}))"
+        )
+
+    def _repr_html_(self) -> str:
+        return result_card(self.results, self.report if self.report.is_file() else None)
+
+    # ---- predictions ------------------------------------------------------------------------------------------------
+
+    def predict_proba(self, images: ArrayLike | Sequence[str | os.PathLike[str]]) -> NDArray[np.float32]:
+        """Probabilities of images.
+
+        Args:
+            images: `N x H x W x C_in` or `N x H x W` raw images as in the data, or a list of files as `nni-hypens
+                predict` reads them.
+
+        Returns:
+            `N x C` probabilities, in the order of `labels`.
+
+        Raises:
+            InputError: Images of another form or size, or a file that cannot be read.
+        """
+        if isinstance(images, (str, os.PathLike)):
+            images = [images]
+        if isinstance(images, Sequence) and images and all(isinstance(one, (str, os.PathLike)) for one in images):
+            images = read_images(images, self.ensemble.info.input_spec)[1]  # type: ignore[arg-type]
+        return self.ensemble.predict(images)  # type: ignore[arg-type]
+
+    def predict(self, images: ArrayLike | Sequence[str | os.PathLike[str]]) -> list[str]:
+        """Names of the most probable classes of images.
+
+        Args:
+            images: As for `predict_proba`.
+
+        Raises:
+            InputError: As for `predict_proba`.
+        """
+        return [self.labels[index] for index in self.predict_proba(images).argmax(axis=1)]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes."""
+        return list(self.ensemble.info.labels)
+
+    # ---- tables -----------------------------------------------------------------------------------------------------
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Ensemble, members, other candidates and baselines with their test metrics, the lowest NLL first.
+
+        `kind` is "ensemble", "member", "candidate" or "baseline". Test data reports; it must not choose.
+        """
+        return pd.DataFrame(leaderboard(self.results))
+
+    @property
+    def classes(self) -> pd.DataFrame:
+        """One row per class: its test images, and the share that ensemble and best member recognise."""
+        found, names = self.results["classes"], self.results["data"]["class_names"]
+        table = pd.DataFrame({"images": found["images"]}, index=pd.Index(names, name="class"))
+        table["accuracy"] = np.array(found["right"]) / table["images"]
+        table["best_member_accuracy"] = np.array(found["best_member_right"]) / table["images"]
+        return table
+
+    @property
+    def confusion(self) -> pd.DataFrame:
+        """Test images by true class (rows) and by the ensemble's answer (columns)."""
+        found, names = self.results["classes"], self.results["data"]["class_names"]
+        counts = np.diag(found["right"])
+        for label, answer, images in found["confused"]:
+            counts[label, answer] = images
+        return pd.DataFrame(counts, index=pd.Index(names, name="true"), columns=pd.Index(names, name="answer"))
+
+    @property
+    def members(self) -> pd.DataFrame:
+        """One row per member: its test metrics, its temperature, and why it was chosen.
+
+        `validation_gain` and `test_gain` are the NLL of the average without the member minus the NLL with it;
+        `swap_gain` is the validation NLL with the best other candidate (`swap_for`) in its place, minus that with the
+        member; `disagreement`, `right_alone`, `wrong_alone` and `right_of_majority_wrong` compare it with the others.
+        """
+        return pd.DataFrame(self.results["members"])
+
+    @property
+    def candidates(self) -> pd.DataFrame:
+        """One row per candidate."""
+        return pd.json_normalize(self.results["candidates"])
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Test accuracy, NLL, ECE, Brier score and AURC of ensemble, best member and baselines."""
+        rows = {
+            "ensemble": self.results["ensemble"],
+            "ensemble, uncalibrated": self.results["ensemble_uncalibrated"],
+            "best member": self.results["best_member"],
+        }
+        rows |= {row["name"]: row for row in self.results["baselines"]}
+        return pd.DataFrame(rows).T[list(MEASURES)].astype(float)
+
+    @property
+    def disagreement(self) -> pd.DataFrame:
+        """Share of test examples on which two members predict different classes; members by members."""
+        ids = [row["id"] for row in self.results["members"]]
+        return pd.DataFrame(self.results["diversity"]["pairwise"], index=ids, columns=ids)
+
+    @property
+    def calibration(self) -> pd.DataFrame:
+        """Test metrics and temperatures of the ensemble under each calibration method."""
+        return pd.DataFrame(self.results["calibration"]["rows"]).set_index("method")
+
+    @property
+    def uncertainty(self) -> pd.DataFrame:
+        """Mean total, aleatoric and epistemic entropy (nats) of test examples: all, right and wrong ones."""
+        return pd.DataFrame(self.results["uncertainty"]["rows"]).set_index("examples")
+
+    @property
+    def cost_front(self) -> pd.DataFrame:
+        """Pareto front of ensembles of the candidates: validation NLL against the total cost that ``by`` names."""
+        return pd.DataFrame(self.results["cost_front"]["rows"])
+
+    @property
+    def ood(self) -> pd.DataFrame:
+        """One row per out-of-distribution set: AUROC by score, and mean entropies; empty if none was measured."""
+        return pd.json_normalize(self.results["ood"].get("sets", []))
+
+    @property
+    def corruptions(self) -> pd.DataFrame:
+        """Accuracy, NLL and ECE by corruption, severity (0: clean) and model; empty if none was measured."""
+        return pd.DataFrame(self.results["corruptions"].get("rows", []))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,25 @@ import pytest
 
 from nni_hypens.report.page import write_report
 from tests.support.report_fixture import make_minimal_folder, make_run_folder
-from tests.support.report_page import contrast, edit, look, needs_browser
+from tests.support.report_page import CHROMIUM, contrast, edit, look, needs_browser
 
 pytestmark = needs_browser
 
-_FITS = """return {width: d.documentElement.scrollWidth, height: d.documentElement.scrollHeight,
+_UNFOLD = "for (const fold of d.querySelectorAll('details')) fold.open = true;"
+
+_FITS = (
+    f"""{_UNFOLD} const width = d.documentElement.scrollWidth;
+"""
+    + """await new Promise(done => setTimeout(done, 100));
+return {width: Math.max(width, d.documentElement.scrollWidth), height: d.documentElement.scrollHeight,
   flat: [...d.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().height < 40).length,
   broken: [...d.images].filter(i => !i.complete || !i.naturalWidth).length, images: d.images.length,
   asked: w.performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))};"""
+)
 
-_TEXT = """const found = [], walker = d.createTreeWalker(d.body, NodeFilter.SHOW_TEXT);
+_TEXT = (
+    _UNFOLD
+    + """const found = [], walker = d.createTreeWalker(d.body, NodeFilter.SHOW_TEXT);
 for (let node = walker.nextNode(); node; node = walker.nextNode()) {
   const element = node.parentElement, style = w.getComputedStyle(element);
   if (!node.textContent.trim() || element.closest('style')) continue;
@@ -27,8 +38,11 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
   found.push([element.closest('svg') ? style.fill : style.color, w.getComputedStyle(paper || d.body).backgroundColor,
     node.textContent.trim().slice(0, 40)]);
 } return found;"""
+)
 
-_FOCUS = """const found = [];
+_FOCUS = (
+    _UNFOLD
+    + """const found = [];
 for (const element of d.querySelectorAll('a[href], summary, [tabindex]')) {
   element.focus();
   const style = w.getComputedStyle(element);
@@ -37,6 +51,7 @@ for (const element of d.querySelectorAll('a[href], summary, [tabindex]')) {
 }
 const scrolls = [...d.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth);
 return {found, scrolls: scrolls.length, reached: scrolls.filter(s => s.tabIndex === 0).length};"""
+)
 
 
 @pytest.mark.parametrize("folder", ["full", "darts", "minimal", "long"])
@@ -79,3 +94,29 @@ def test_keyboard_reaches_everything(tmp_path: Path) -> None:
         assert stop["focused"] and stop["tab"] == 0, stop  # in the order of the page
         assert stop["outline"] == "solid" and stop["width"] >= 2, stop
     assert found["scrolls"] == found["reached"] > 0
+
+
+_LINK = """const part = d.querySelector('details.part'), inside = part.querySelector('.inside');
+const before = inside.checkVisibility({contentVisibilityAuto: true});
+w.location.hash = inside.id;
+await new Promise(done => setTimeout(done, 100));
+return {before, open: part.open, folded: d.querySelectorAll('details.part:not([open])').length};"""
+
+
+def test_a_link_unfolds_its_section(tmp_path: Path) -> None:
+    found = look(write_report(make_run_folder(tmp_path / "run")), tmp_path, _LINK)
+    assert not found["before"] and found["open"] and found["folded"] > 5
+
+
+def test_paper_shows_what_is_folded(tmp_path: Path) -> None:
+    page = write_report(make_run_folder(tmp_path / "run"))
+    sheets = []
+    for source in (page.read_text(encoding="utf-8"), re.sub("(?s)<details.*</details>", "", page.read_text("utf-8"))):
+        (tmp_path / "page.html").write_text(source, encoding="utf-8")
+        command = [
+            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+            f"--print-to-pdf={tmp_path / 'page.pdf'}", (tmp_path / "page.html").as_uri(),
+        ]  # fmt: skip
+        subprocess.run(command, capture_output=True, timeout=120, check=True)
+        sheets.append(len(re.findall(rb"/Type /Page\b", (tmp_path / "page.pdf").read_bytes())))
+    assert sheets[0] > 5 and sheets[1] == 1, sheets

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nni_hypens.cli.loading import load_libraries
 from nni_hypens.cli.output import show, show_json
-from nni_hypens.errors import InputError, printable
-from nni_hypens.utils.files import check_place
+from nni_hypens.errors import InputError
+from nni_hypens.utils.files import check_place, read_object
 from nni_hypens.utils.paths import find_user_modules
+from nni_hypens.utils.run_files import MODEL_CARD, RunFiles
 
 COMMANDS = ("export", "predict")
 EXPORT_EXAMPLES = """examples:
@@ -24,6 +24,8 @@ PREDICT_EXAMPLES = """examples:
   nni-hypens predict runs/my a.png b.png                   a table
   nni-hypens predict runs/my/ensemble/model.onnx images.npz --json
   nni-hypens predict runs/my photo.jpg --resize            an image of another size
+  nni-hypens predict runs/my photos --csv labels.csv       all pictures in a folder, and in folders in it
+  nni-hypens predict runs/my a.png --coverage 0.9          the set of classes that it may have
 """
 
 
@@ -55,17 +57,28 @@ def add_commands(commands: Any) -> None:
         "predict",
         help="predict images with an ensemble",
         description="Labels, probabilities and uncertainty in nats: entropy, and `epistemic`, the disagreement of the "
-        "members before any temperature. A PT2 file can run code when it is opened, so it needs --trust-pt2.",
+        "members before any temperature. A PT2 file can run code when it is opened, so it needs --trust-pt2. "
+        "A file that cannot be predicted is named, and the others are predicted; the exit code is then 1, or 2 if "
+        "there are no others.",
         examples=PREDICT_EXAMPLES,
     )
     predict_parser.add_argument(
         "model", type=Path, metavar="MODEL", help="run folder, ensemble's folder, .onnx or .pt2"
     )
-    predict_parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, .npy or .npz")
+    predict_parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="image files, folders, .npy or .npz"
+    )
     predict_parser.add_argument(
         "--trust-pt2", action="store_true", help="open a PT2 file, though it can run code: you trust who wrote it"
     )
     predict_parser.add_argument("--resize", action="store_true", help="resize image files of another size")
+    predict_parser.add_argument(
+        "--coverage",
+        type=float,
+        metavar="C",
+        help="show prediction sets; about this share of them holds the true class",
+    )
+    predict_parser.add_argument("--csv", metavar="FILE", help="write a table of comma-separated values; - to print it")
     export_parser.set_defaults(call=export)
     predict_parser.set_defaults(call=predict)
     for command in (export_parser, predict_parser):
@@ -106,6 +119,7 @@ def export(arguments: argparse.Namespace) -> None:
     from nni_hypens.ensemble.module import Ensemble
     from nni_hypens.ensemble.names import FORMATS
     from nni_hypens.ensemble.predict import ensemble_folder
+    from nni_hypens.report.model_card import describes, write_model_card
 
     if arguments.format not in FORMATS:
         raise InputError("format", repr(arguments.format), f"one of {', '.join(FORMATS)}")
@@ -121,41 +135,53 @@ def export(arguments: argparse.Namespace) -> None:
         raise InputError("out", f"{path}, which is a folder", "a file")
     check_place(path, "out", "a place in a folder")
     ensemble = Ensemble.load(folder, space=space)
+    results = _results(folder)
     made = export_ensemble(ensemble, path, arguments.format, arguments.preprocess, arguments.uint8)
+    results = results if results is not None and describes(results, made.metadata) else None
+    card = write_model_card(path, made.metadata, results)
     size = path.stat().st_size
     if arguments.json:
-        show_json({"path": str(path), "bytes": size, "folded": made.folded, "difference": made.difference})
+        show_json(
+            {
+                "path": str(path),
+                "bytes": size,
+                "folded": made.folded,
+                "difference": made.difference,
+                "model_card": None if card is None else str(card),
+            }
+        )
         return
     checked = "not run, as onnxruntime is missing" if made.difference is None else f"{made.difference:.1e}"
     show(f"{path}: {size / 2**20:.1f} MB, {made.folded} BatchNorms folded; difference from the ensemble: {checked}")
+    kept = f"{path.with_name(MODEL_CARD)}: kept, as `nni-hypens export` did not write it"
+    show(kept if card is None else f"{card}: {'without' if results is None else 'with'} results on test data")
 
 
-def predict(arguments: argparse.Namespace) -> None:
-    """Print what the model predicts.
+def _results(folder: Path) -> dict[str, Any] | None:
+    """The content of ``results.json`` of the run that an ensemble's folder is in; None if it is not there."""
+    path = RunFiles(folder.parent).results
+    return read_object(path) if path.exists() else None
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Print or write what the model predicts; returns the exit code.
 
     Raises:
         InputError: Bad input.
     """
+    if arguments.csv is not None:
+        if arguments.json:
+            raise InputError("csv", f"{arguments.csv} together with --json", "one of the two")
+        if arguments.csv != "-":
+            check_place(Path(arguments.csv), "csv", "a place in a folder")
+            if Path(arguments.csv).is_dir():
+                raise InputError("csv", f"{arguments.csv}, which is a folder", "a file, or - to print")
     space = load_space(arguments.space)
-    from nni_hypens.ensemble.predict import open_model, read_images
+    from nni_hypens.cli.predictions import FilePredictions
+    from nni_hypens.ensemble.predict import open_model
 
     model = open_model(arguments.model, space, arguments.trust_pt2)
-    names, images = read_images(arguments.images, model.input_spec, arguments.resize)
-    rows = model.rows(names, images)
-    if arguments.json:
-        show_json(rows)
-    else:
-        show(table(rows))
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of `Predictor.rows` for the terminal."""
-    known = rows[0]["epistemic"] is not None
-    header = ["image", "label", "probability", "entropy", *(["epistemic"] if known else [])]
-    lines = [header]
-    for row in rows:
-        numbers = [row[name] for name in header[2:]]
-        lines.append([printable(row["image"]), printable(row["label"]), *(f"{number:.4f}" for number in numbers)])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    pad = [str.ljust, str.ljust, *[str.rjust] * (len(header) - 2)]
-    return "\n".join("  ".join(pad[i](line[i], widths[i]) for i in range(len(header))).rstrip() for line in lines)
+    if arguments.coverage is not None:
+        model.check_coverage(arguments.coverage)
+    found = FilePredictions(model, arguments.images, arguments.resize, arguments.coverage)
+    return found.write(arguments.csv, arguments.json)

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 from nni_hypens import __version__
 from nni_hypens.cli import compare, doctor, ensemble, run, watch
-from nni_hypens.cli.parser import EXIT_INPUT, Parser
+from nni_hypens.cli.parser import EXIT_FAILED, EXIT_INPUT, Parser
 from nni_hypens.cli.signals import ended_by_signals
 from nni_hypens.errors import CommandError, InputError, explain, whole_traceback
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.run_files import RunFiles
 
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+EXIT_DONE, EXIT_INTERRUPTED = 0, 130
 EXAMPLES = f"""{run.RUN_EXAMPLES}\
   nni-hypens export runs/my                               the ensemble as one ONNX file, runs/my/ensemble/model.onnx
   nni-hypens predict runs/my a.png b.png                  labels, probabilities and uncertainty

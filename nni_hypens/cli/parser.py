@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from nni_hypens.errors import one_line
 from nni_hypens.utils.checks import nearest
 
-EXIT_INPUT = 2
+EXIT_FAILED, EXIT_INPUT = 1, 2
 MEANT = {
     "--device": "--accelerator gpu (or cpu), and --devices 0 for the first GPU",
     "--gpu": "--accelerator gpu, and --devices 0 for the first GPU",

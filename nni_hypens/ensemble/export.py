@@ -55,11 +55,13 @@ class Exported:
         folded: Number of BatchNorms folded into convolutions.
         difference: Largest difference from `Ensemble.predict` in a probability, on random images; None if onnxruntime,
             which runs the file, is not installed.
+        metadata: What the file says about itself, see `describe`.
     """
 
     path: Path
     folded: int
     difference: float | None
+    metadata: dict[str, Any]
 
 
 class _Deployed(nn.Module):
@@ -147,7 +149,7 @@ def export_ensemble(
         difference = _difference(ensemble, values, temporary, format)
         if difference is not None and not difference <= TOLERANCE:
             raise RuntimeError(f"the exported file differs from the ensemble by {difference:.1e}; nothing was written")
-    return Exported(path, folded, difference)
+    return Exported(path, folded, difference, metadata)
 
 
 def check_onnx(ensemble: Ensemble | None = None) -> None:

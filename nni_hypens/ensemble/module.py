@@ -35,6 +35,7 @@ from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
 from nni_hypens.utils.files import json_text, write_text
 from nni_hypens.utils.images import normalise
 from nni_hypens.utils.ranges import check_values
+from nni_hypens.utils.run_files import MODEL_CARD, is_written_card
 from nni_hypens.utils.tensors import write_tensors
 
 EXPORTED_FILES = ("model.onnx", "model.pt2")
@@ -202,6 +203,8 @@ class Ensemble(nn.Module):
                 write_tensors(path, state)
             for name in (INDEX_FILE, *EXPORTED_FILES):  # files of an older ensemble in this folder
                 (folder / name).unlink(missing_ok=True)
+            if is_written_card(folder / MODEL_CARD):
+                (folder / MODEL_CARD).unlink()
             for path, name in zip(staged, names, strict=True):
                 os.replace(path, folder / name)
             write_text(folder / INDEX_FILE, text)

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nni_hypens.ensemble.conformal import Conformal, read_conformal
 from nni_hypens.ensemble.export import EXPORT_VERSION, METADATA_FILE, quiet
 from nni_hypens.ensemble.folder import INDEX_FILE, check_input_spec
 from nni_hypens.ensemble.module import Ensemble
@@ -54,35 +55,54 @@ class Predictor:
         input_spec: As in `EnsembleInfo`.
         run: Maps raw float32 images `N x H x W x C_in` to probabilities `N x C`, and to the members' disagreement on
             each image: `N` mutual informations in nats, or None if the file does not have separate members.
+        conformal: What prediction sets need; None for a model without them.
     """
 
     labels: list[str]
     input_spec: dict[str, Any]
     run: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
+    conformal: Conformal | None = None
 
-    def rows(self, names: Sequence[str], images: NDArray[np.float32]) -> list[dict[str, Any]]:
+    def check_coverage(self, coverage: float) -> Conformal:
+        """Check that the model has prediction sets of a coverage, and return what they need.
+
+        Raises:
+            InputError: It has none, or the coverage is not one of theirs.
+        """
+        if self.conformal is None:
+            expected = "a model with prediction sets: an ensemble that `select` of this version chose, or its export"
+            raise InputError("coverage", f"{coverage} for a model without prediction sets", expected)
+        self.conformal.threshold(coverage)
+        return self.conformal
+
+    def rows(
+        self, names: Sequence[str], images: NDArray[np.float32], coverage: float | None = None
+    ) -> list[dict[str, Any]]:
         """One row for each image.
 
         Args:
             names: Names of the images.
             images: `N x H x W x C_in`, raw.
+            coverage: Share of prediction sets that should hold the true class; None for no sets.
 
         Returns:
             Mappings with `image`, `label`, `probability`, `probabilities` (label -> number), their `entropy` in nats,
             and `epistemic`, the part of the entropy that comes from the members' disagreement: the mutual information
             of class and member in nats, before the temperature; None if the members are not known.
+            With a coverage also `set`, the labels in the prediction set, the most probable first.
 
         Raises:
             InputError: Values are far outside the range of the training images, or the model answers something other
-                than probabilities, such as NaN.
+                than probabilities, such as NaN; or the model has no prediction sets of this coverage.
         """
+        conformal = None if coverage is None else self.check_coverage(coverage)
         check_values(images, self.input_spec, "images", warn=False)
         parts = [self.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
         probabilities = check_probabilities(np.concatenate([part[0] for part in parts]), "predictions of the model")
         epistemic: list[float | None] = [None] * len(images)
         if parts[0][1] is not None:
             epistemic = [float(x) for part in parts for x in part[1]]  # type: ignore[union-attr]
-        return [
+        rows: list[dict[str, Any]] = [
             {
                 "image": name,
                 "label": self.labels[int(row.argmax())],
@@ -93,6 +113,12 @@ class Predictor:
             }
             for name, row, disagreement in zip(names, probabilities, epistemic, strict=True)
         ]
+        if conformal is not None and coverage is not None:
+            held = conformal.sets(probabilities, coverage)
+            for row, p, kept in zip(rows, probabilities, held, strict=True):
+                order = np.argsort(-p, kind="stable")
+                row["set"] = [self.labels[index] for index in order if kept[index]]
+        return rows
 
 
 def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -178,7 +204,7 @@ def _of_ensemble(ensemble: Ensemble) -> Predictor:
         mean_entropy = np.tensordot(weights, _entropy(members), axes=1)
         return ensemble.predict(images), np.maximum(_entropy(average) - mean_entropy, 0)
 
-    return Predictor(ensemble.info.labels, ensemble.info.input_spec, run)
+    return Predictor(ensemble.info.labels, ensemble.info.input_spec, run, ensemble.info.conformal)
 
 
 def _open_onnx(path: Path) -> Predictor:
@@ -191,7 +217,7 @@ def _open_onnx(path: Path) -> Predictor:
     except Exception as error:  # onnxruntime raises a different exception for each kind of damage
         raise InputError("model", f"{path} ({reason(error)})", "a readable ONNX file") from error
     texts = session.get_modelmeta().custom_metadata_map
-    metadata = _check_metadata({key: texts[key] for key in _METADATA_TYPES if key in texts}, path)
+    metadata = _check_metadata({key: texts[key] for key in (*_METADATA_TYPES, "conformal") if key in texts}, path)
     return _of_file(metadata, lambda images: session.run(["probabilities"], {"images": images})[0])
 
 
@@ -246,7 +272,7 @@ def _check_metadata(texts: dict[str, str], path: Path) -> dict[str, Any]:
         got = brief((metadata["input_layout"], metadata["input_values"]))
         raise InputError(f"{path.name}.input_layout", got, "NHWC raw, NHWC uint8, or NCHW normalised")
     check_input_spec(metadata["input"])
-    return metadata
+    return {**metadata, "conformal": read_conformal(metadata.get("conformal"), path.name)}
 
 
 def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[Any]], NDArray[np.float32]]) -> Predictor:
@@ -270,7 +296,7 @@ def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[Any]], NDArra
             raise InputError("model", got, f"a probability for each of {len(labels)} classes")
         return probabilities, None
 
-    return Predictor(labels, spec, run)
+    return Predictor(labels, spec, run, metadata["conformal"])
 
 
 # ---- images ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from nni_hypens.report.html import Row, Section, Table, make_section
 from nni_hypens.report.intervals import interval
 from nni_hypens.report.text import MISSING, fixed, number, percent, plural
 
-_PREFIX = "top_k_"
+TOP_K_PREFIX = "top_k_"
 
 
 def section(run: RunContent) -> Section | None:
@@ -20,8 +20,8 @@ def section(run: RunContent) -> Section | None:
 
 def _top_k(run: RunContent) -> Table:
     rows = mappings(run.results.get("top_k"))
-    keys = sorted({key for row in rows for key in row if key.startswith(_PREFIX)})
-    columns = ("model", *(f"top {key.removeprefix(_PREFIX)}" for key in keys))
+    keys = sorted({key for row in rows for key in row if key.startswith(TOP_K_PREFIX)})
+    columns = ("model", *(f"top {key.removeprefix(TOP_K_PREFIX)}" for key in keys))
     caption = "Top-k accuracy on test data: the share of images whose class is among the k most probable."
     shown = [Row(str(row.get("name", "unnamed")), [percent(row.get(key)) for key in keys]) for row in rows]
     return Table(caption, columns, shown if keys else [])

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+PICTURE_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+)
+"""Ends of the names of picture files, in lower case: what is taken from a folder."""
 MODES = {1: "L", 3: "RGB"}
 """Channels of an image -> Pillow's mode."""
 _BITS, _PHOTOMETRIC = 258, 262

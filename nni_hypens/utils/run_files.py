@@ -14,6 +14,17 @@ from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_plain_name
 from nni_hypens.utils.locks import LOCK
 
+MODEL_CARD = "MODEL_CARD.md"
+MODEL_CARD_MARK = "<!-- Written by `nni-hypens export`; the next export to this folder replaces it. -->"
+
+
+def is_written_card(path: Path) -> bool:
+    """Whether a file is a model card that an export wrote, and not one of somebody else's."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return MODEL_CARD_MARK.encode() in file.read(4096)  # it stands below the title
+
 
 @dataclass(frozen=True)
 class CandidateFiles:

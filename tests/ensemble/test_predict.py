@@ -19,6 +19,7 @@ from torch.nn import BatchNorm2d
 
 from nni_hypens.cli import main as cli
 from nni_hypens.ensemble import export as export_module, predict as predict_module
+from nni_hypens.ensemble.conformal import Conformal
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError, InputWarning, is_printable
 from tests.support.deployed import random_ensemble
@@ -32,8 +33,11 @@ pytest.importorskip("onnxscript")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with an ensemble, its exports, and images of 8 x 8."""
     folder = tmp_path_factory.mktemp("run")
-    random_ensemble("one_cell").save(folder / "ensemble")
+    ensemble = random_ensemble("one_cell")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    middle = float(np.median(ensemble.predict(pixels)))  # so that sets of 90 % have about half of the classes
+    ensemble.info.conformal = Conformal(19, (*[1.0] * 17, middle, 0.0))
+    ensemble.save(folder / "ensemble")
     np.savez(folder / "images.npz", images=pixels)
     np.save(folder / "one.npy", pixels[0])
     Image.fromarray(pixels[0]).save(folder / "a.png")
@@ -76,6 +80,44 @@ def test_all_models_say_the_same(folder: Path, capsys) -> None:
     information = -(mean * np.log(mean)).sum() - ensemble.weights.numpy() @ alone
     assert rows[0][0]["epistemic"] == pytest.approx(information, abs=1e-5)
     assert rows[2][0]["epistemic"] is None
+
+
+def test_every_model_has_the_prediction_sets(folder: Path, tmp_path: Path, capsys) -> None:
+    models = [folder, folder / "ensemble/model.onnx", folder / "ensemble/model.pt2", folder / "plain.onnx"]
+    images = (folder / "images.npz", "--trust-pt2", "--coverage", 0.9)
+    rows = [answers(capsys, model, *images) for model in models]
+    sets = [[one["set"] for one in found] for found in rows]
+    assert sets[0] == sets[1] == sets[2] == sets[3] and sum(map(len, sets[0])) == 15
+    middle = Ensemble.load(folder / "ensemble").info.conformal.threshold(0.9)
+    for one in rows[0]:
+        ordered = sorted(one["probabilities"], key=one["probabilities"].get, reverse=True)
+        assert one["set"] == [name for name in ordered if one["probabilities"][name] >= middle or name == ordered[0]]
+    assert "coverage: got 0.99; expected at most 0.95" in refused(
+        capsys, "predict", models[1], images[0], "--coverage", 0.99
+    )
+    random_ensemble("one_cell").save(tmp_path)
+    assert "without prediction sets" in refused(capsys, "predict", tmp_path, images[0], "--coverage", 0.9)
+
+
+def test_a_card_is_written_beside_an_export(folder: Path, tmp_path: Path, capsys) -> None:
+    """With the results of the run, if they are of this ensemble; a card of somebody else is kept."""
+    ensemble, run = Ensemble.load(folder / "ensemble"), tmp_path / "run"
+    ensemble.save(run / "ensemble")
+    members = [{"id": one, "weight": w} for one, w in zip(ensemble.info.ids, ensemble.weights.tolist(), strict=True)]
+    results = {"members": members, "ensemble": {"accuracy": 0.9375}, "data": {"source": "my|data"}}
+    (run / "results.json").write_text(json.dumps(results))
+    words = ["export", str(run), "--format", "pt2"]
+    assert cli.main(words) == 0
+    card = run / "ensemble" / "MODEL_CARD.md"
+    text = card.read_text()
+    assert f"{card}: with results" in capsys.readouterr().out and "93.75%" in text and "my&#124;data" in text
+    (run / "results.json").write_text(json.dumps({**results, "members": members[:1]}))
+    assert cli.main([*words, "--json"]) == 0 and json.loads(capsys.readouterr().out)["model_card"] == str(card)
+    assert "93.75%" not in card.read_text()
+    card.write_text("mine")
+    assert cli.main(words) == 0 and "kept" in capsys.readouterr().out and card.read_text() == "mine"
+    ensemble.save(run / "ensemble")  # removes an old export and its card, and no card of somebody else
+    assert card.exists() and not (run / "ensemble" / "model.pt2").exists()
 
 
 def test_table_and_resize(folder: Path, capsys) -> None:

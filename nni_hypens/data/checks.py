@@ -57,14 +57,24 @@ def check_data(data: LabelledData) -> str:
         covers the training images too.
 
     Raises:
-        InputError: A loader shuffles, drops images, augments at random, or does not give pairs of images and labels.
+        InputError: A loader shuffles, drops images, augments at random, or does not give pairs of images and labels; or
+            a label is not a number of a class.
     """
     with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed whenever it is read
+        for split in ("train", *LOADER_OF):
+            _check_range(np.asarray(data.labels(split)), data.num_classes, split)
         found = [_look(data, split) for split in LOADER_OF]
     own = getattr(data, "checksum", None)
     if own is not None:
         return str(own())
     return checksum(np.frombuffer("".join(found).encode(), np.uint8), np.asarray(data.labels("train")))
+
+
+def _check_range(labels: np.ndarray, classes: int, split: str) -> None:
+    """Check that labels are 0..C-1; torch's loss ignores -100, without a word."""
+    if labels.dtype.kind not in "iu" or (len(labels) and not 0 <= labels.min() <= labels.max() < classes):
+        got = f"labels from {labels.min()} to {labels.max()}" if labels.dtype.kind in "iu" else f"{labels.dtype} labels"
+        raise InputError(f'data.labels("{split}")', got, f"whole numbers from 0 to {classes - 1}, those of the classes")
 
 
 def _look(data: LabelledData, split: str) -> str:

@@ -37,7 +37,10 @@ def try_space(
     """
 
     def attempt(sample: Sample, images: int = 2) -> None:
-        output = fixed_network(space, sample).train()(torch.zeros(images, *image_shape))
+        network, blank = fixed_network(space, sample).train(), torch.zeros(images, *image_shape)
+        output = network(blank)
+        if not isinstance(output, torch.Tensor):  # such as logits and those of an auxiliary head, in training only
+            output = network.eval()(blank)
         if not isinstance(output, torch.Tensor) or tuple(output.shape) != (images, num_classes):
             got = f"outputs of shape {tuple(output.shape[1:])}" if isinstance(output, torch.Tensor) else "no tensor"
             raise InputError(name, got, f"({num_classes},), a logit for each class of the data")

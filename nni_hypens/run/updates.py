@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from pytorch_lightning.callbacks import EarlyStopping
+
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 
@@ -20,6 +22,7 @@ class Updates(NamedTuple):
         batch: Images per batch, or None if the loader does not tell.
         images: Training images, or None if the loader does not tell.
         drops: Whether the loader leaves out a last incomplete batch.
+        stops: Whether training may end early.
     """
 
     epochs: int | None
@@ -27,6 +30,7 @@ class Updates(NamedTuple):
     batch: int | None
     images: int | None
     drops: bool = True
+    stops: bool = False
 
     @property
     def smallest(self) -> int | None:
@@ -51,7 +55,8 @@ class Updates(NamedTuple):
         left = f"; each epoch leaves out {self.unused} images" if self.unused else ""
         if self.epochs is None:
             return f"each epoch of a candidate has {self.each} updates{batches}{left}"
-        return f"each candidate gets {self.total} updates: {self.epochs} epochs of {self.each}{batches}{left}"
+        most = "at most " if self.stops else ""
+        return f"each candidate gets {most}{self.total} updates: {self.epochs} epochs of {self.each}{batches}{left}"
 
 
 def count_updates(data: LabelledData, evaluator: Any) -> Updates | None:
@@ -88,9 +93,9 @@ def count_updates(data: LabelledData, evaluator: Any) -> Updates | None:
     if limit is not None:  # a number of batches, or a share of them
         each = min(each, limit) if isinstance(limit, int) else int(each * limit)
     epochs = getattr(trainer, "max_epochs", None)
-    return Updates(
-        epochs if epochs is None or epochs > 0 else None, each, batch, images, getattr(loader, "drop_last", True)
-    )
+    stops = any(isinstance(callback, EarlyStopping) for callback in getattr(trainer, "callbacks", ()))
+    epochs = epochs if epochs is None or epochs > 0 else None
+    return Updates(epochs, each, batch, images, getattr(loader, "drop_last", True), stops)
 
 
 def _length(dataset: Any) -> int | None:

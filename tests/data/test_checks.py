@@ -17,6 +17,8 @@ from nni_hypens.data.checks import check_data, checksum
 class Arrays:
     """A data module of the user: ten images in each split, of two classes."""
 
+    num_classes = 2
+
     def __init__(self, seed: int = 0, **options: Any) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.rand(10, 1, 8, 8, generator=generator)
@@ -49,6 +51,14 @@ def test_a_loader_that_disagrees_with_the_labels_is_named(split: str, options: d
     name = {"validation": "val_dataloader", "test": "test_dataloader"}[split]
     with pytest.raises(InputError, match=rf"^data\.{name}: .*{message.replace('{split}', split)}"):
         check_data(Arrays(**{split: options}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [np.full(10, -100), np.arange(10), np.zeros(10)])
+def test_labels_that_are_no_classes_are_refused(labels: np.ndarray) -> None:
+    data: Any = Arrays()
+    data.labels = lambda split: labels if split == "train" else data.targets.numpy()
+    with pytest.raises(InputError, match=r"^data.labels\(\"train\"\): got .* from 0 to 1"):
+        check_data(data)
 
 
 def test_random_augmentation_of_validation_images_is_refused() -> None:

@@ -26,7 +26,9 @@ def test_few_images_get_as_many_updates_as_fit() -> None:
     data = ImageData("digits", train_size=126)
     updates = count_updates(data, image_evaluator(data, 10, 20))
     assert updates is not None and (updates.total, updates.unused, updates.batch) == (300, 6, 8)
-    assert "300 updates" in str(updates) and "leaves out 6 images" in str(updates)
+    stopping = count_updates(data, image_evaluator(data, 10, 20, early_stopping=3))
+    assert stopping is not None and "at most 300 updates" in str(stopping)
+    assert "gets 300 updates" in str(updates) and "leaves out 6 images" in str(updates)
 
 
 @pytest.mark.parametrize(

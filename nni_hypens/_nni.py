@@ -10,7 +10,8 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,9 +31,8 @@ except ImportError:
     pass
 
 with warnings.catch_warnings():
-    # nni 3.0 walks torch.nn when it is imported and finds classes it does not know; Lightning 2.6 uses a deprecated
-    # pytree class. No user can act on either. Can go when `python -W error -c "import nni.nas.nn.pytorch"` passes.
-    warnings.filterwarnings("ignore", message=".*is found to be not a nn.Module.*", category=RuntimeWarning)
+    # Lightning 2.6 uses a deprecated pytree class. No user can act on it. Can go when `python -W error -c "import
+    # pytorch_lightning"` passes.
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning.utilities._pytree")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # nni 3.0: keep this order of imports. In the other order, nni.nas.strategy imports nni.nas.oneshot before it is
@@ -64,6 +64,23 @@ def quiet_training() -> None:
         ".*Failed to create link.*",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+@contextmanager
+def without_adverts() -> Iterator[None]:
+    """Build a trainer without Lightning's lines about hardware that is not there and packages of its own.
+
+    Lightning logs them as information each time. Can go when it has an option for that.
+    """
+    loggers = [logging.getLogger(f"{name}.utilities.rank_zero") for name in ("pytorch_lightning", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def restart_epoch_data(trainer: pl.Trainer) -> None:

@@ -15,6 +15,7 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
+from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.run.folder import RunFolder
@@ -110,6 +111,8 @@ def search_ensemble(
     Raises:
         InputError: Bad input, before any long work. For an unknown keyword it suggests the nearest name.
     """
+    quiet_training()
+    quiet_logging()
     searching = search_evaluator or evaluator
     if not isinstance(searching, Lightning):
         raise InputError(

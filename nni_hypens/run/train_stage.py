@@ -266,5 +266,5 @@ class TrainStage:
 
     def _on_trial(self, candidate: str, accuracy: float | None, done: bool) -> None:
         self.progress.step(
-            1 if done else 0, candidate=candidate, **({} if accuracy is None else {"accuracy": accuracy})
+            1 if done else 0, **({} if accuracy is None else {"accuracy": accuracy}), candidate=candidate
         )

@@ -13,7 +13,7 @@ from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
-from nni_hypens._nni import finds_unused_parameters
+from nni_hypens._nni import finds_unused_parameters, quiet_training
 from nni_hypens.errors import InputError
 from nni_hypens.search.reports import ProbabilityCurves, reporting
 
@@ -152,6 +152,7 @@ class LightningSearch(OneShotStrategy):  # type: ignore[misc]
 
     def _run(self) -> None:
         """Run the search, then put back the loaders that NNI replaced on the user's data module."""
+        quiet_training()
         try:
             with reporting(self.oneshot_module):
                 super()._run()

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torchvision.transforms import v2
 
+from nni_hypens._nni import without_adverts
 from nni_hypens.errors import InputError
 from nni_hypens.trials.names import SCHEDULES
 
@@ -200,9 +201,8 @@ def image_evaluator(
         raise InputError("accelerator", accelerator, "auto or cpu: torch sees no GPU here (see `nni-hypens doctor`)")
     if options.get("schedule", SCHEDULES[0]) not in SCHEDULES:
         raise InputError("schedule", repr(options["schedule"]), f"one of {', '.join(SCHEDULES)}")
-    return Lightning(
-        ImageClassification(num_classes, learning_rate, weight_decay, epochs, **options),
-        Trainer(
+    with without_adverts():
+        trainer = Trainer(
             max_epochs=epochs,
             accelerator=accelerator,
             devices=1,
@@ -213,6 +213,6 @@ def image_evaluator(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-        ),
-        datamodule=data,
-    )
+        )
+    module = ImageClassification(num_classes, learning_rate, weight_decay, epochs, **options)
+    return Lightning(module, trainer, datamodule=data)

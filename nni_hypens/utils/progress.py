@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any, cast
 
 import nni
@@ -14,6 +16,23 @@ from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
 from nni_hypens.errors import InputWarning, one_line, printable
+
+WIDTH = 80
+"""Columns of a line of progress, fewer on a narrower terminal."""
+BAR = "{desc} {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+TEXT = 52
+"""Columns of the stage and its numbers; the rest is for the bar, the count and the times."""
+
+
+def _numbers_text(stage: str, numbers: Mapping[str, Any]) -> str:
+    """A stage and as many of its numbers as fit, those that come first before the others."""
+    text = f"{stage:9}"
+    for key, value in numbers.items():
+        part = f" {key.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, float) else value}"
+        if len(text) + len(part) > TEXT:
+            break
+        text += part
+    return text
 
 
 class Progress:
@@ -26,6 +45,7 @@ class Progress:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self._bar: tqdm[Any] | None = None
+        self._stage = ""
 
     def say(self, text: str) -> None:
         """Print one line, unless ``quiet``."""
@@ -40,6 +60,7 @@ class Progress:
         """Begin the bar of a stage with ``total`` steps; ``done`` of them were finished before."""
         self.stop()
         live = sys.stderr.isatty()
+        self._stage = stage
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -48,16 +69,15 @@ class Progress:
             file=sys.stderr,
             disable=self.quiet,
             mininterval=0.2 if live else 5.0,
-            dynamic_ncols=live,
-            ncols=None if live else 110,
+            ncols=min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if live else WIDTH,
+            bar_format=BAR,
         )
 
     def step(self, n: int = 1, **numbers: Any) -> None:
         """Move the bar by ``n`` steps, and show ``numbers`` beside it."""
         if self._bar is not None:
             if numbers:
-                shown = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in numbers.items()}
-                self._bar.set_postfix(shown, refresh=False)
+                self._bar.set_description_str(_numbers_text(self._stage, numbers), refresh=False)
             self._bar.update(n)
 
     def stop(self) -> None:
@@ -81,7 +101,7 @@ class SearchProgress(Callback):
         # last row is that of the previous epoch.
         history = cast("list[dict[str, Any]]", pl_module.history)
         row = history[-1] if history else {}
-        shown = ("phase", "loss", "accuracy", "dial_error")
+        shown = ("accuracy", "loss", "dial_error", "phase")
         self.progress.step(**{name: row[name] for name in shown if row.get(name) is not None})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

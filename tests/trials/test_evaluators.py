@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import nni
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.callbacks import Callback
 
@@ -151,6 +153,25 @@ def test_trials_get_the_gpus_that_were_chosen(digits: ImageData, monkeypatch: py
     on_gpu = SimpleNamespace(trainer=SimpleNamespace(accelerator=CUDAAccelerator()))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert gpus_of(on_gpu, None) == (0, 1, 2) and gpus_of(on_gpu, [5]) == (5,)
+
+
+def test_building_an_evaluator_logs_nothing(digits: ImageData) -> None:
+    records: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        Trainer(logger=False)
+        assert records, "Lightning says something by itself"
+        records.clear()
+        image_evaluator(digits, 10, 1)
+        assert not records and logger.level == logging.INFO
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def test_trains_a_fixed_network_without_a_word(

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from nni_hypens import __version__
-from nni_hypens.cli import compare, doctor, ensemble, run, watch
+from nni_hypens.cli import compare, doctor, ensemble, leaderboard, run, watch
 from nni_hypens.cli.parser import EXIT_FAILED, EXIT_INPUT, Parser
 from nni_hypens.cli.signals import ended_by_signals
 from nni_hypens.errors import CommandError, InputError, explain, whole_traceback
@@ -25,6 +25,7 @@ EXIT_DONE, EXIT_INTERRUPTED = 0, 130
 EXAMPLES = f"""{run.RUN_EXAMPLES}\
   nni-hypens export runs/my                               the ensemble as one ONNX file, runs/my/ensemble/model.onnx
   nni-hypens predict runs/my a.png b.png                  labels, probabilities and uncertainty
+  nni-hypens leaderboard runs/my                          all candidates, the best first
   nni-hypens doctor                                       what is installed, and what works on this machine
   eval "$(nni-hypens --print-completion bash)"            let the shell complete commands and flags
   nni-hypens watch -- python my_search.py                 your own script's search in NNI's web UI
@@ -55,6 +56,7 @@ def build_parser() -> Parser:
     run.add_commands(commands)
     compare.add_command(commands)
     ensemble.add_commands(commands)
+    leaderboard.add_command(commands)
     doctor.add_command(commands)
     watch.add_command(commands)
     parser.commands, parser.hidden = commands.choices, (TRIAL_COMMAND,)

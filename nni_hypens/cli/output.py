@@ -29,7 +29,7 @@ def summary_table(results: dict[str, Any]) -> str:
     }
     rows |= {row["name"]: row for row in results["baselines"]}
     names = ("accuracy", "nll", "ece", "brier")
-    return _table(["", *names], [[name, *(row[each] for each in names)] for name, row in rows.items()])
+    return cells_table(["", *names], [[name, *(row[each] for each in names)] for name, row in rows.items()])
 
 
 def stage_summary(stage: str, out: Path) -> tuple[dict[str, Any], str]:
@@ -63,7 +63,7 @@ def _sample(out: Path) -> tuple[dict[str, Any], str]:
     columns = ("id", "lam", "shared_edges", "source", "supernet_nll")
     candidates = [{name: record[name] for name in columns} for record in read_json(RunFiles(out).candidates)]
     shown = [{**record, "lam": None if record["lam"] is None else f"{record['lam']:g}"} for record in candidates]
-    return {"candidates": candidates}, _table(columns, [list(record.values()) for record in shown])
+    return {"candidates": candidates}, cells_table(columns, [list(record.values()) for record in shown])
 
 
 def _train(out: Path) -> tuple[dict[str, Any], str]:
@@ -74,7 +74,7 @@ def _train(out: Path) -> tuple[dict[str, Any], str]:
         measured = known.get("validation", {})
         row = {"id": record["id"], "status": known["status"], "accuracy": measured.get("accuracy")}
         rows.append({**row, "nll": measured.get("nll"), "seconds": known.get("seconds")})
-    text = _table(("id", "status", "accuracy", "nll", "seconds"), [list(row.values()) for row in rows])
+    text = cells_table(("id", "status", "accuracy", "nll", "seconds"), [list(row.values()) for row in rows])
     return {"candidates": rows}, f"{text}\n(validation data)"
 
 
@@ -82,9 +82,14 @@ def _select(out: Path) -> tuple[dict[str, Any], str]:
     chosen = read_json(RunFiles(out).selection)
     temperature = read_json(RunFiles(out).ensemble_index)["temperature"]
     found = {name: chosen[name] for name in ("method", "objective", "score", "members", "weights")}
-    text = _table(("member", "weight"), [list(row) for row in zip(chosen["members"], chosen["weights"], strict=True)])
+    text = cells_table(
+        ("member", "weight"), [list(row) for row in zip(chosen["members"], chosen["weights"], strict=True)]
+    )
     score = f"{chosen['objective']} {chosen['score']:.4f} on validation data, temperature {temperature:.3f}"
-    return {**found, "temperature": temperature}, f"{text}\n{score}\nensemble: {RunFiles(out).ensemble}"
+    places = f"ensemble: {RunFiles(out).ensemble}"
+    if "asked" in chosen:  # results and report were written again as well
+        places += f"\nreport:   {RunFiles(out).report}"
+    return {**found, "temperature": temperature}, f"{text}\n{score}\n{places}"
 
 
 def _evaluate(out: Path) -> tuple[dict[str, Any], str]:
@@ -114,7 +119,7 @@ _SUMMARIES = {
 }
 
 
-def _table(head: Any, rows: list[list[Any]]) -> str:
+def cells_table(head: Any, rows: list[list[Any]]) -> str:
     """Columns for the terminal: the first to the left, the others to the right."""
     lines = [list(map(printable, head)), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

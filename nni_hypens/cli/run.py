@@ -15,12 +15,14 @@ from nni_hypens.cli.settings import (
     add_runtime,
     add_settings,
     folder_settings,
+    run_folder,
     runtime_of,
     settings_of,
     settings_text,
     with_absolute_paths,
 )
 from nni_hypens.errors import printable
+from nni_hypens.run.request import Request
 from nni_hypens.run.settings import Settings
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.checks import check_range
@@ -63,8 +65,10 @@ STAGE_EXAMPLES = {
   nni-hypens train --out runs/my --service remote.yaml     on other machines
 """,
     "select": """examples:
-  nni-hypens select --out runs/my                          by the settings in the folder
-  nni-hypens select --out runs/my --json                   members, weights and temperature for a program
+  nni-hypens select runs/my                                by the settings in the folder
+  nni-hypens select runs/my --members 1..5                 again, with one to five members, without training
+  nni-hypens select runs/my --ids c05,c07                  again, with these members
+  nni-hypens select runs/my --json                         members, weights and temperature for a program
 """,
     "evaluate": """examples:
   nni-hypens evaluate --out runs/my                        a table of the ensemble against its members
@@ -97,6 +101,14 @@ def add_commands(commands: Any) -> None:
                 help="add N candidates to those of a run, finished or not; then `nni-hypens run --out DIR --resume` "
                 "trains only these and selects among all",
             )
+        if stage == "select":
+            command.add_argument(
+                "--members",
+                metavar="N",
+                help="choose again, with N members, or from a range such as 1..5 with the number of the lowest score "
+                "on validation data; results and report are written again, and nothing is trained",
+            )
+            command.add_argument("--ids", metavar="ID,ID", help="the same, with these candidates as members")
         command.set_defaults(call=run_stage)
     hidden = commands.add_parser(TRIAL_COMMAND)  # commands without help are not listed
     hidden.add_argument("--out", type=Path, required=True)
@@ -127,12 +139,19 @@ def run_stage(arguments: argparse.Namespace) -> None:
     if getattr(arguments, "print_settings", False):
         print(settings_text(settings_of(arguments)), end="")
         return
-    stage, more = arguments.command, {"more": arguments.more} if arguments.command == "sample" else {}
-    check_range("more", more.get("more", 0), at_least=0, whole=True)
+    stage = arguments.command
+    more: dict[str, Any] = {}  # what is asked for beyond what is left to do
+    if stage != "search":
+        arguments.out = run_folder(arguments)
+    if stage == "sample":
+        check_range("more", arguments.more, at_least=0, whole=True)
+        more = {"more": arguments.more}
+    if stage == "select":
+        more = {"request": Request.read(arguments.members, arguments.ids)}
     settings, folder = claimed_folder(arguments)
     if stage == "report":
         write_missing_report(folder)
-    elif more.get("more") or not folder.idle(stage):
+    elif any(more.values()) or not folder.idle(stage):
         run = make_run(arguments, settings, folder)
         with run.locked():
             getattr(run, stage)(**more)

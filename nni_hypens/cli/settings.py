@@ -72,7 +72,10 @@ def add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
     """
     group = parser.add_argument_group("running")
     default = "" if out_required else " (default: runs/DATA-SPACE-SEED)"
-    group.add_argument("--out", type=Path, required=out_required, metavar="DIR", help=f"run folder{default}")
+    if out_required:
+        parser.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="run folder")
+        default = ", as a flag"
+    group.add_argument("--out", type=Path, metavar="DIR", help=f"run folder{default}")
     for entry in dataclasses.fields(Runtime):
         if out_required and entry.name in SEARCH_ONLY:
             continue
@@ -87,6 +90,19 @@ def add_runtime(parser: argparse.ArgumentParser, out_required: bool) -> None:
         group.add_argument(
             "--print-settings", action="store_true", help="print all settings as a file, with their meaning, and end"
         )
+
+
+def run_folder(arguments: argparse.Namespace) -> Path:
+    """The run folder of a later stage, which is an argument or a flag.
+
+    Raises:
+        InputError: There is none, or there are two.
+    """
+    given = [path for path in (arguments.folder, arguments.out) if path is not None]
+    if len(given) != 1:
+        got = "no run folder" if not given else f"{arguments.folder} and --out {arguments.out}"
+        raise InputError("out", got, f"one run folder: nni-hypens {arguments.command} DIR")
+    return Path(given[0])
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:

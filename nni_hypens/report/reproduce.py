@@ -14,10 +14,14 @@ def section(run: RunContent) -> Section | None:
     versions, machine = run.config.get("versions"), run.part("made").get("machine")
     made = {"date": date_text(run)} if date_text(run) else {}
     made |= machine if isinstance(machine, dict) else {}
+    asked = run.part("selection").get("asked")
+    again = f"nni-hypens select {run.name} {asked}" if asked else ""
     return make_section(
         "How to reproduce this run",
         Paragraph(f"All settings are in the run folder's {CONFIG}. This command repeats the run:"),
         Code(str(command)),
+        Paragraph("Its members were chosen again afterwards, by this command:") if again else None,
+        Code(again) if again else None,
         pairs_table(
             "Versions: with the same ones, the result is the same", versions if isinstance(versions, dict) else {}
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from nni_hypens.report.content import RunContent
+from nni_hypens.report.content import RunContent, mappings
 from nni_hypens.report.html import Callout
 from nni_hypens.report.intervals import Difference, difference_data, interval_name, range_text
 from nni_hypens.report.text import number, plural
@@ -131,7 +131,7 @@ def _caveats(run: RunContent) -> list[str]:
     notes = []
     if len(run.members) == 1:
         notes.append("With one member there is nothing to average: only the temperature can make a difference.")
-    notes += _chance_note(run) + weak_spots(run) + _calibrated_note(run.results) + _error_note(run)
+    notes += _chance_note(run) + weak_spots(run) + _smaller_note(run) + _calibrated_note(run.results) + _error_note(run)
     return notes + _ranking_note(run.part("ranking")) + _better_models(run)
 
 
@@ -154,6 +154,25 @@ def _error_note(run: RunContent) -> list[str]:
         f"The standard error of this accuracy on {run.n_test} test images is {100 * error:.2f} points; "
         "differences of that size may be chance."
     ]
+
+
+def _smaller_note(run: RunContent) -> list[str]:
+    """The smallest ensemble chosen on validation data that test data do not show to be worse than the whole one."""
+    for row in sorted(mappings(run.results.get("smaller")), key=lambda row: len(row.get("members") or ())):
+        found = {key: _difference(run.results, str(row.get("name")), key) for key in _NAMES}
+        accuracy, nll = found["accuracy"], found["nll"]
+        if accuracy is None or nll is None or accuracy.sign > 0 or nll.sign > 0:
+            continue
+        size = len(row.get("members") or ())
+        name = interval_name(run.part("intervals"))
+        return [
+            f"A smaller ensemble is as good, as far as these test images show: {row.get('name')}, chosen on validation "
+            f"data. The larger one's accuracy differs by {100 * accuracy.value:+.2f} points ({name} "
+            f"{range_text((accuracy.low, accuracy.high), 'accuracy')}) and its NLL by {nll.value:+.4f} ({name} "
+            f"{range_text((nll.low, nll.high), 'nll')}). `nni-hypens select {run.name} --members {size}` makes it the "
+            "ensemble of this run, without training."
+        ]
+    return []
 
 
 def _calibrated_note(results: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from nni_hypens.ensemble.calibration import Temperatures, combine
 from nni_hypens.ensemble.folder import read_index
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.report.verdict import is_chance
-from nni_hypens.run.evaluation import Predictions, evaluate_pool
+from nni_hypens.run.evaluation import Predictions, evaluate_pool, smaller_ensembles
 from nni_hypens.run.examples import collect_examples
 from nni_hypens.run.folder import MEASURED, RunFolder, read_fields
 from nni_hypens.run.plan import Plan
@@ -43,8 +43,11 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     trials = {candidate.id: folder.metrics(candidate.id) for candidate in candidates}
     for name in pool:
         require(trials[name] or {}, MEASURED, str(folder.candidate(name).metrics))
+    selection = read_fields(folder.selection, seconds=NUMBER)
+    with as_written(str(folder.selection)):
+        smaller = smaller_ensembles(pool, selection.get("smaller", []))
     results = evaluate_pool(
-        pool, *labels, weights, temperatures, candidates, trials, plan.settings.calibration, plan.settings.seed
+        pool, *labels, weights, temperatures, candidates, trials, plan.settings.calibration, plan.settings.seed, smaller
     )
     ensemble = Ensemble.load(folder.ensemble, type(plan.train_space))  # fail on damage before a bar or a file appears
     _write_examples(plan, folder, weights, pool, temperatures)
@@ -52,7 +55,6 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     results |= _robustness(plan, ensemble, results, progress)
     robustness_s = time.perf_counter() - start
     summary = read_fields(folder.search.summary, n_edges=int, base_edges=list, dial=list, **_SECONDS)
-    selection = read_fields(folder.selection, seconds=NUMBER)
     results["selection"] = selection
     results["ranking"]["method"] = plan.ranking
     trained = {name: trials[name] or {} for name in pool}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -41,6 +41,7 @@ def evaluate_pool(
     trials: dict[str, dict[str, Any] | None],
     calibration: str = "ensemble",
     seed: int = 0,
+    smaller: Mapping[str, tuple[list[str], np.ndarray]] | None = None,
 ) -> dict[str, Any]:
     """The measured part of ``results.json``.
 
@@ -56,6 +57,7 @@ def evaluate_pool(
         trials: id -> the content of its ``metrics.json``, or None.
         calibration: The method that the temperatures were fitted by, one of `CALIBRATIONS`.
         seed: The run seed, for the bootstrap and for random subsets.
+        smaller: Ensembles with fewer members to compare with this one, from `smaller_ensembles`.
     """
     ids = [name for name, _ in members]
     by_id = {candidate.id: candidate for candidate in candidates}
@@ -75,6 +77,8 @@ def evaluate_pool(
         **{f"best member ({name})" if name == best else f"member {name}": pool[name][1] for name in ids},
         "best member, calibrated": apply_temperature(pool[best][1], own[best]),
     }
+    smaller = smaller or {}
+    models |= {name: probs for name, (_, probs) in smaller.items()}
     baselines, baseline_scores = _baselines(pool, test_labels, len(set(ids)), candidates, seed)
     scores = {name: image_scores(probs, test_labels) for name, probs in models.items()}
     return {
@@ -84,6 +88,10 @@ def evaluate_pool(
         "temperature": temperatures.ensemble,
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},
         "members": _members(pool, validation_labels, test_labels, members, candidates, own),
+        "smaller": [
+            {"name": name, "members": names, **metrics.summary(probs, test_labels)}
+            for name, (names, probs) in smaller.items()
+        ],
         "candidates": [_candidate(one, trials.get(one.id), pool, ids, test_labels) for one in candidates],
         "ranking": supernet_ranking(candidates, validation_nll),
         "top_k": _top_k(models, test_labels),
@@ -102,6 +110,26 @@ def evaluate_pool(
         "intervals": paired_intervals(scores | baseline_scores, seed),
         **({} if known is None else {"known_results": known}),
     }
+
+
+def smaller_ensembles(pool: Predictions, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[str], np.ndarray]]:
+    """What smaller ensembles of the same candidates say on test data, with their own temperatures.
+
+    Args:
+        pool: As for `evaluate_pool`.
+        rows: ``smaller`` in ``selection.json``.
+
+    Returns:
+        Name -> members, and probabilities ``Nt x C``.
+    """
+    found = {}
+    for row in rows:
+        members = row["members"]
+        test = np.stack([pool[name][1] for name in members]).astype(np.float64)
+        temperatures = Temperatures(row["temperature"], tuple(row["member_temperatures"]))
+        name = f"ensemble of {len(members)} ({', '.join(members)})"
+        found[name] = (list(members), combine(test, row["weights"], temperatures))
+    return found
 
 
 def _members(

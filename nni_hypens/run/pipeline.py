@@ -22,6 +22,7 @@ from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.evaluate_stage import evaluate_stage
 from nni_hypens.run.folder import RunFolder, damage
 from nni_hypens.run.plan import Plan
+from nni_hypens.run.request import Request
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.sample_stage import draw_candidates
 from nni_hypens.run.search_stage import check_logger, live_search_stage, search_stage
@@ -207,9 +208,22 @@ class Run:
                 self.folder.candidate(name).metrics.unlink()
         return any(found.values())
 
-    def select(self) -> None:
-        """Choose members on validation data, fit the temperature, save the ensemble."""
-        select_stage(self.plan, self.folder)
+    def select(self, request: Request | None = None) -> None:
+        """Choose members on validation data, fit the temperature, save the ensemble.
+
+        Args:
+            request: What to choose instead of what the settings say, although there may be a choice. Results and report
+                are then written again; nothing is trained.
+
+        Raises:
+            InputError: Too few candidates are trained, or the data or seeds are no longer those of the run.
+        """
+        if request is not None:
+            self.folder.check_fingerprint(self.plan.fingerprint)
+        select_stage(self.plan, self.folder, request)
+        if request is not None:
+            self.evaluate()
+            self.report()
 
     def evaluate(self) -> None:
         """Measure on test data, for the first time."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,13 +17,25 @@ from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
+from nni_hypens.run.request import Request
 from nni_hypens.selection.costs import choose, total_costs
+from nni_hypens.selection.task import Selection
 from nni_hypens.space.build import describe_space, fixed_network
+from nni_hypens.utils.checks import nearest
 from nni_hypens.utils.files import as_written, write_json
 from nni_hypens.utils.tensors import load_weights
 
 
-def select_stage(plan: Plan, folder: RunFolder) -> None:
+class _Pool(NamedTuple):
+    """The trained candidates: ids, validation probabilities ``P x N x C``, labels ``N``, content of metrics.json."""
+
+    ids: list[str]
+    probabilities: np.ndarray
+    labels: np.ndarray
+    trials: list[dict[str, Any]]
+
+
+def select_stage(plan: Plan, folder: RunFolder, request: Request | None = None) -> None:
     """Choose members among the trained candidates, fit temperatures and prediction sets, and save the ensemble.
 
     ``ensemble.json`` comes last.
@@ -30,47 +43,106 @@ def select_stage(plan: Plan, folder: RunFolder) -> None:
     Args:
         plan: What the run does.
         folder: The run folder.
+        request: What to choose instead of what the settings say. An earlier choice is then replaced, and what was
+            measured and reported is taken back, once the new choice is made.
 
     Raises:
-        InputError: Fewer candidates are trained than the ensemble has members.
+        InputError: Fewer candidates are trained than the ensemble has members, or an id is not that of one.
     """
-    if folder.done("select"):
+    if request is None and folder.done("select"):
         return
-    ids = folder.trained()
-    if len(ids) < plan.settings.members:
-        raise InputError(
-            "out",
-            f"{folder.out} with {len(ids)} trained candidates",
-            f"at least {plan.settings.members}: `nni-hypens train`",
-        )
     start = time.perf_counter()
-    labels = plan.data.labels("validation")
+    pool = _read_pool(plan, folder, max(request.sizes, default=1) if request else plan.settings.members)
+    tried = _allowed(plan, pool, request)
+    chosen = min(tried, key=lambda one: round(one.score, 12))  # of equals the first, which has the fewest members
+    temperatures, conformal = _fit(plan, pool, chosen)
+    names, weights = [pool.ids[index] for index in chosen.members], chosen.weights.tolist()
+    ensemble = build_ensemble(plan, folder, names, weights, temperatures, conformal)
+    objective = _name(plan.selection_options.get("objective", "nll"))
+    content = {
+        "method": plan.settings.selection,
+        "objective": objective,
+        "score": chosen.score,
+        **({"validation_nll": chosen.score} if objective == "nll" else {}),
+        "members": names,
+        "weights": weights,
+        "limits": plan.limits,
+        "costs": total_costs([pool.trials[index] for index in chosen.members]),
+        "smaller": [_described(plan, pool, one) for one in _smaller(plan, pool, len(chosen.members))],
+        "seconds": time.perf_counter() - start,
+    }
+    if request is not None:
+        content["asked"] = request.flags
+        content["tried"] = [{"members": [pool.ids[i] for i in one.members], "score": one.score} for one in tried]
+        folder.take_back_choice()
+    write_json(folder.selection, content)
+    ensemble.save(folder.ensemble)
+
+
+def _read_pool(plan: Plan, folder: RunFolder, least: int) -> _Pool:
+    ids = folder.trained()
+    if len(ids) < least:
+        got = f"{folder.out} with {len(ids)} trained candidates"
+        raise InputError("out", got, f"at least {least}: `nni-hypens train`")
     with as_written(f"{folder.candidates_folder}: predictions", "arrays `val` of one shape"):
         probabilities = np.stack([folder.predictions(name, "val")[0] for name in ids])
-    options = {"size": plan.settings.members, **plan.selection_options}
-    trials = [folder.metrics(name) or {} for name in ids]
-    chosen = choose(plan.settings.selection, probabilities, labels, trials, plan.limits, **options)
-    members = probabilities[list(chosen.members)]
-    temperatures = calibrate(plan.settings.calibration, members, chosen.weights, labels)
-    conformal = fit_conformal(combine(members, chosen.weights, temperatures), labels)
-    names, weights = [ids[index] for index in chosen.members], chosen.weights.tolist()
-    ensemble = build_ensemble(plan, folder, names, weights, temperatures, conformal)
-    objective = _name(options.get("objective", "nll"))
-    write_json(
-        folder.selection,
-        {
-            "method": plan.settings.selection,
-            "objective": objective,
-            "score": chosen.score,
-            **({"validation_nll": chosen.score} if objective == "nll" else {}),
-            "members": names,
-            "weights": weights,
-            "limits": plan.limits,
-            "costs": total_costs([trials[index] for index in chosen.members]),
-            "seconds": time.perf_counter() - start,
-        },
+    return _Pool(ids, probabilities, plan.data.labels("validation"), [folder.metrics(name) or {} for name in ids])
+
+
+def _allowed(plan: Plan, pool: _Pool, request: Request | None) -> list[Selection]:
+    """The ensembles that a request allows, one for each size; without a request, that of the settings."""
+    if request is None:
+        return [_of_size(plan, pool, plan.settings.members)]
+    if not request.ids:
+        return [_of_size(plan, pool, size) for size in request.sizes]
+    unknown = [name for name in request.ids if name not in pool.ids]
+    if unknown:
+        raise InputError("ids", unknown[0], f"trained candidates: {', '.join(pool.ids)}{nearest(unknown[0], pool.ids)}")
+    rows = [pool.ids.index(name) for name in request.ids]
+    objective = plan.selection_options.get("objective", "nll")
+    trials = [pool.trials[row] for row in rows]
+    size = len(rows)  # of so many, all are chosen
+    found = choose(
+        "exhaustive", pool.probabilities[rows], pool.labels, trials, plan.limits, size=size, objective=objective
     )
-    ensemble.save(folder.ensemble)
+    return [replace(found, members=tuple(rows[index] for index in found.members))]
+
+
+def _of_size(plan: Plan, pool: _Pool, size: int) -> Selection:
+    """The choice of the run's method with this many members."""
+    options = dict(plan.selection_options)
+    if options == plan.settings.selection_options():
+        options = replace(plan.settings, members=size).selection_options()
+    options = {"size": size, **options, **({"max_members": size} if "max_members" in options else {})}
+    return choose(plan.settings.selection, pool.probabilities, pool.labels, pool.trials, plan.limits, **options)
+
+
+def _smaller(plan: Plan, pool: _Pool, members: int) -> list[Selection]:
+    """Ensembles with fewer members, but more than one; the evaluation compares them with the one that was chosen."""
+    found = []
+    for size in range(2, members):
+        try:
+            found.append(_of_size(plan, pool, size))
+        except InputError:  # more combinations than the method looks at: the run does not need this ensemble
+            continue
+    return found
+
+
+def _fit(plan: Plan, pool: _Pool, chosen: Selection) -> tuple[Temperatures, Conformal]:
+    members = pool.probabilities[list(chosen.members)]
+    temperatures = calibrate(plan.settings.calibration, members, chosen.weights, pool.labels)
+    return temperatures, fit_conformal(combine(members, chosen.weights, temperatures), pool.labels)
+
+
+def _described(plan: Plan, pool: _Pool, chosen: Selection) -> dict[str, Any]:
+    temperatures, _ = _fit(plan, pool, chosen)
+    return {
+        "members": [pool.ids[index] for index in chosen.members],
+        "weights": chosen.weights.tolist(),
+        "score": chosen.score,
+        "temperature": temperatures.ensemble,
+        "member_temperatures": list(temperatures.members),
+    }
 
 
 def build_ensemble(

@@ -87,8 +87,8 @@ def move_into_place(source: Path, target: Path) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write text as UTF-8, atomically."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write text as UTF-8, atomically; a lone surrogate, from a file name that is not UTF-8, becomes its escape."""
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def json_text(content: Any, indent: int | None = None) -> str:

@@ -55,3 +55,22 @@ def test_other_settings_get_the_next_folder_and_the_same_find_theirs(
     capsys.readouterr()
     default_folder(Settings(epochs=5), quiet=True)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("select", "out: got no run folder"),
+        ("select runs/a --out runs/b", "out: got runs/a and --out runs/b"),
+        ("select runs/a --members 3..1", "members: got '3..1'"),
+        ("select runs/a --members 2 --ids c1", "ids: got --ids c1 with --members 2"),
+        ("evaluate runs/a", "out: got runs/a without config.yaml"),
+        ("report --out runs/a", "out: got runs/a without config.yaml"),
+    ],
+)
+def test_a_stage_takes_its_folder_as_argument_or_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words.split()) == 2
+    assert capsys.readouterr().err.startswith(f"nni-hypens: {says}")

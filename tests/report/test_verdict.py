@@ -132,6 +132,28 @@ def test_calibrated_best_member_is_compared(run: RunContent) -> None:
     assert any("0.0020 higher" in note and "-0.0100 to +0.0200" in note and "chance" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "nll", "as_good"),
+    [
+        ([-0.01, 0.02], [-0.02, 0.01], True),  # both include zero
+        ([-0.05, -0.01], [0.01, 0.02], True),  # the smaller one is better
+        ([0.01, 0.02], [-0.02, 0.01], False),
+        ([-0.01, 0.02], [-0.02, -0.01], False),
+    ],
+)
+def test_a_smaller_ensemble_that_is_as_good_is_named(
+    run: RunContent, accuracy: list[float], nll: list[float], as_good: bool
+) -> None:
+    name = "ensemble of 2 (c1, c2)"
+    measured = {"accuracy": accuracy, "nll": nll}
+    row = {key: {"difference": sum(ends) / 2, "difference_interval": ends} for key, ends in measured.items()}
+    intervals = {"level": 0.95, "rows": [{"name": name, **row}]}
+    smaller = [{"name": "unknown", "members": ["c1"]}, {"name": name, "members": ["c1", "c2"]}]
+    notes = verdict_block(with_results(run, intervals=intervals, smaller=smaller)).notes
+    found = [note for note in notes if name in note]
+    assert len(found) == as_good and all("--members 2" in note for note in found)
+
+
 def test_one_member_is_no_average(run: RunContent) -> None:
     one = with_results(dataclasses.replace(run, members=run.members[:1]), members=run.results["members"][:1])
     block = verdict_block(one)

@@ -31,15 +31,19 @@ def folder(tmp_path: Path) -> RunFolder:
     folder.write_candidates([Candidate(name, None, 0, "draw", 1.0, {}, (), "") for name in [*SECONDS, "c03"]])
     for name, seconds in SECONDS.items():
         status = "stopped" if name == "c02" else "trained"
-        write_json(folder.candidate(name).metrics, {"status": status, "seconds": seconds})
+        measured = {"validation": {}, "parameters": 1, "flops": 2, "latency_ms": 0.5}
+        write_json(folder.candidate(name).metrics, {"status": status, "seconds": seconds, **measured})
         if status == "trained":
             write_arrays(folder.candidate(name).predictions, dict.fromkeys(("val", "test"), np.full((4, 2), 0.5)))
-    members = [{"id": "c01", "weight": 0.75}, {"id": "c00", "weight": 0.25}]
-    own = [{"temperature": 1.5}, {}]
-    write_json(folder.ensemble_index, {"members": [{**a, **b} for a, b in zip(members, own, strict=True)],
-                                       "temperature": 0.5})  # fmt: skip
+    given = {"lam": None, "shared_edges": None, "architecture": {}}
+    members = [
+        {"id": name, "file": f"member-{name}.safetensors", "weight": weight, "temperature": temperature, **given}
+        for name, weight, temperature in (("c01", 0.75, 1.5), ("c00", 0.25, 1.0))
+    ]
+    about: dict[str, Any] = {"labels": ["a", "b"], "input": {}, "space": {"class": "a:B", "args": {}}, "versions": {}}
+    write_json(folder.ensemble_index, {"format_version": 2, "members": members, "temperature": 0.5, **about})
     write_json(folder.selection, {"seconds": 7.0})
-    write_json(folder.search.summary, {"n_edges": 2, "base_edges": 2, "dial": [], "base_search_s": 3.0, "search_s": 5})
+    write_json(folder.search.summary, {"n_edges": 2, "base_edges": [], "dial": [], "base_search_s": 3.0, "search_s": 5})
     write_json(folder.search.ranking, {"seconds": 1.0})
     return folder
 
@@ -70,7 +74,7 @@ def played(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
 
 def evaluate(folder: RunFolder) -> None:
     data = SimpleNamespace(labels=lambda split: np.zeros(4, dtype=int), describe=lambda: {"name": "played"})
-    plan: Any = SimpleNamespace(settings=Settings(stress_images=0), data=data, space=None, ranking="promising")
+    plan: Any = SimpleNamespace(settings=Settings(stress_images=0), data=data, train_space=None, ranking="promising")
     stage.evaluate_stage(plan, folder, Progress(quiet=True))
 
 

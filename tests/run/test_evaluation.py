@@ -13,7 +13,7 @@ from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, fit_temperature
 from nni_hypens.ensemble.conformal import fit_conformal, measure
 from nni_hypens.run.candidate import Candidate
-from nni_hypens.run.evaluation import evaluate_pool
+from nni_hypens.run.evaluation import evaluate_pool, smaller_ensembles
 
 
 def make(
@@ -66,6 +66,21 @@ def test_every_number_is_what_it_says() -> None:
     failed = results["candidates"][-1]
     assert failed["status"] == "failed" and failed["error"] == "killed" and "test" not in failed
     assert [row["is_member"] for row in results["candidates"][:-1]] == [False, True, False, True]
+
+
+def test_smaller_ensembles_are_compared_as_they_were_fitted() -> None:
+    pool, validation, test, records, trials = make()
+    members = [("c01", 0.5), ("c02", 0.25), ("c03", 0.25)]
+    smaller = {"members": ["c01", "c03"], "weights": [0.5, 0.5], "temperature": 1.5, "member_temperatures": [1.0, 1.0]}
+    found = evaluate_pool(
+        pool, validation, test, members, 1.7, records, trials, smaller=smaller_ensembles(pool, [smaller])
+    )
+    fewer = apply_temperature((pool["c01"][1] + pool["c03"][1]) / 2, 1.5)
+    name = "ensemble of 2 (c01, c03)"
+    assert found["smaller"] == [{"name": name, "members": ["c01", "c03"], **metrics.summary(fewer, test)}]
+    row = next(row for row in found["intervals"]["rows"] if row["name"] == name)
+    assert row["nll"]["difference"] == pytest.approx(found["ensemble"]["nll"] - metrics.nll(fewer, test))
+    assert evaluate_pool(pool, validation, test, members, 1.7, records, trials)["smaller"] == []
 
 
 def test_prediction_sets_are_fitted_on_validation_data_and_measured_on_test_data() -> None:

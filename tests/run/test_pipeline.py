@@ -15,6 +15,7 @@ from nni_hypens.run import pipeline
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.pipeline import STAGES, Run
+from nni_hypens.run.request import Request
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
 from nni_hypens.run.updates import Updates
@@ -128,6 +129,23 @@ def test_more_candidates_take_the_choice_back(run: Run, monkeypatch: pytest.Monk
     run.sample(more=2)
     assert folder.read_candidates() == candidates(5)
     assert not any(path.exists() for path in chosen) and folder.candidate("c00").metrics.exists()
+
+
+def test_a_new_choice_is_measured_and_reported_without_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[Any] = []
+    monkeypatch.setattr(pipeline, "select_stage", lambda plan, folder, request: order.append(request))
+    for stage in STAGES:
+        if stage != "select":
+            monkeypatch.setattr(run, stage, lambda stage=stage: order.append(stage))
+    run.prepare()
+    run.select()
+    assert order == [None]
+    run.select(Request(sizes=(2,)))
+    assert order[1:] == [Request(sizes=(2,)), "evaluate", "report"]
+    changed: Any = SimpleNamespace(**{**vars(run.plan), "fingerprint": {"seed_scheme": 1, "data_checksum": "other"}})
+    with pytest.raises(InputError, match="data"):
+        Run(changed, run.out, Runtime(concurrency=1, quiet=True)).select(Request(sizes=(2,)))
+    assert len(order) == 4
 
 
 def test_what_is_damaged_is_trained_anew_while_it_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

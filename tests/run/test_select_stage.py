@@ -16,6 +16,7 @@ from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, fit
 from nni_hypens.ensemble.conformal import Conformal, fit_conformal
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.request import Request
 from nni_hypens.run.select_stage import _trained_network, select_stage
 from nni_hypens.run.settings import Settings
 from nni_hypens.selection import METHODS, OBJECTIVES, select
@@ -27,7 +28,12 @@ from search_spaces import OneCell
 
 
 def stage(
-    out: Path, probs: np.ndarray, labels: np.ndarray, config: Settings, latency: list[float] | None = None
+    out: Path,
+    probs: np.ndarray,
+    labels: np.ndarray,
+    config: Settings,
+    latency: list[float] | None = None,
+    request: Request | None = None,
 ) -> dict[str, Any]:
     """Run the stage over predictions on disk, with an ensemble that only records what it is made of."""
     made: dict[str, Any] = {}
@@ -58,7 +64,7 @@ def stage(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nni_hypens.run.select_stage.build_ensemble", build)
-        select_stage(plan, folder)
+        select_stage(plan, folder, request)
     return made
 
 
@@ -128,6 +134,57 @@ def test_a_limit_that_nothing_keeps_is_named(tmp_path: Path, method: str) -> Non
     with pytest.raises(InputError, match="^max_latency_ms: got 1.4; expected at least 1.5, .* 3 cheapest"):
         stage(tmp_path, probs, labels, config)
     assert not (tmp_path / "ensemble").exists()
+
+
+@pytest.fixture
+def pool() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 4, 80)
+    likely = rng.dirichlet(np.ones(4), size=(6, 80)) + np.eye(4)[labels] * rng.random((6, 80, 1))
+    return likely / likely.sum(axis=2, keepdims=True), labels
+
+
+@pytest.mark.parametrize("method", ["exhaustive", "greedy_with_replacement", "top_k"])
+def test_a_request_replaces_the_choice_by_that_of_another_size(
+    tmp_path: Path, pool: tuple[np.ndarray, np.ndarray], method: str
+) -> None:
+    probs, labels = pool
+    config = Settings(members=4, candidates=6, selection=method)
+    stage(tmp_path, probs, labels, config)
+    for stale in ("results.json", "report.html", "ensemble/model.onnx"):
+        (tmp_path / stale).touch()
+    made = stage(tmp_path, probs, labels, config, request=Request(sizes=(2,)))
+    smaller = Settings(members=2, candidates=6, selection=method)
+    chosen = select(method, probs, labels, **{"size": 2, **smaller.selection_options()})
+    assert made["members"] == [f"c{i}" for i in chosen.members] and len(made["members"]) <= 2
+    assert not any((tmp_path / stale).exists() for stale in ("results.json", "report.html", "ensemble/model.onnx"))
+    made = stage(tmp_path, probs, labels, config, request=Request(sizes=(1, 2, 3, 4)))
+    written = json.loads((tmp_path / "ensemble" / "selection.json").read_text())
+    assert written["asked"] == "--members 1..4" and len(written["tried"]) == 4
+    assert written["score"] == min(one["score"] for one in written["tried"])
+    assert [len(row["members"]) for row in written["smaller"]] == list(range(2, len(made["members"])))
+
+
+def test_a_request_of_equal_scores_takes_fewer_members(tmp_path: Path) -> None:
+    labels = np.arange(40) % 2
+    same = np.stack([0.2 + 0.6 * np.eye(2)[labels]] * 4)
+    made = stage(tmp_path, same, labels, Settings(members=3, candidates=4), request=Request(sizes=(1, 2, 3)))
+    assert made["members"] == ["c0"]
+
+
+def test_a_request_names_its_members(tmp_path: Path, pool: tuple[np.ndarray, np.ndarray]) -> None:
+    probs, labels = pool
+    config = Settings(members=3, candidates=6)
+    made = stage(tmp_path, probs, labels, config, request=Request(ids=("c5", "c1")))
+    assert made["members"] == ["c5", "c1"] and made["weights"] == [0.5, 0.5]
+    before = (tmp_path / "ensemble" / "selection.json").read_bytes()
+    for request, message in (
+        (Request(ids=("c1", "c9")), "^ids: got c9; expected trained candidates: c0, .*c5"),
+        (Request(sizes=(7,)), "^out: got .* 6 trained candidates; expected at least 7"),
+    ):
+        with pytest.raises(InputError, match=message):
+            stage(tmp_path, probs, labels, config, request=request)
+    assert (tmp_path / "ensemble" / "selection.json").read_bytes() == before  # nothing is lost by a mistake
 
 
 def test_too_few_trained_candidates_are_refused(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def checksum(*arrays: np.ndarray) -> str:
     """
     digest = hashlib.sha256()
     for array in arrays:
+        array = array.astype(str) if array.dtype.kind == "O" else array  # not the addresses of the objects
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         rows = max(1, _CHUNK * len(array) // max(array.nbytes, 1)) if array.ndim else 1
         for first in range(0, len(array), rows):

@@ -224,14 +224,15 @@ class ImageData(pl.LightningDataModule):
         self._read_test()
 
     def checksum(self) -> str:
-        """Checksum of all images and labels of the source, as they came: it changes if one of them does.
+        """Checksum of all images and labels of the source, as they came, and of their range: it changes if one does.
 
         It reads the test arrays, but does not keep them.
         """
         ready = self._ready()
         if "test" not in ready.checksums:
             self._read_test()
-        return "".join(ready.checksums[part][:32] for part in ("train", "test"))
+        about = [*ready.checksums.values(), str(ready.source.value_range)]
+        return checksum(np.array(about))
 
     def _ready(self) -> _Prepared:
         if self._prepared is None:

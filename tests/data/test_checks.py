@@ -81,6 +81,8 @@ def test_the_checksum_recognises_images_and_labels_of_every_split() -> None:
     data = Arrays()
     data.targets[9] = 1 - data.targets[9]
     assert check_data(data) != known
+    words = [np.array(list(text), object) for text in ("ab", "ab", "ba")]
+    assert checksum(words[0]) == checksum(words[1]) != checksum(words[2])
     assert checksum(np.zeros((2, 3), np.int64)) != checksum(np.zeros((3, 2), np.int64)) != checksum(np.zeros((3, 2)))
 
 
@@ -93,6 +95,8 @@ def test_the_checksum_of_image_data_covers_each_array(tmp_path: Path, name: str)
     np.savez(path, **arrays)
     known = check_data(ImageData(str(path)))
     assert known == check_data(ImageData(str(path), batch_size=3, train_size=8)) and len(known) == 64
+    np.savez(path, **arrays, range=[0, 254])
+    assert check_data(ImageData(str(path))) != known
     arrays[name] = arrays[name].copy()
     arrays[name][-2:] = arrays[name][-2:][::-1].copy() if name[0] == "y" else 0
     np.savez(path, **arrays)

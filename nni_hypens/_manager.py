@@ -21,6 +21,7 @@ import psutil
 
 from nni_hypens import _nni  # noqa: F401 - the first import of NNI is quiet and in the right order
 from nni_hypens.errors import InputError
+from nni_hypens.utils.disks import check_writable
 from nni_hypens.utils.processes import OWNER, ProcessName, kill_family
 
 # isort: split
@@ -123,6 +124,7 @@ def check_home() -> None:
     """
     try:
         HOME_FOLDER.mkdir(parents=True, exist_ok=True)
+        check_writable(HOME_FOLDER)
         with tempfile.TemporaryFile(dir=HOME_FOLDER):
             pass
     except OSError as error:

@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from nni_hypens import __version__
 from nni_hypens.cli import compare, doctor, ensemble, leaderboard, run, watch
@@ -19,6 +20,7 @@ from nni_hypens.cli.parser import EXIT_FAILED, EXIT_INPUT, Parser
 from nni_hypens.cli.signals import ended_by_signals
 from nni_hypens.errors import CommandError, InputError, explain, whole_traceback
 from nni_hypens.trials.names import TRIAL_COMMAND
+from nni_hypens.utils.disks import with_full_disk
 from nni_hypens.utils.run_files import RunFiles
 
 EXIT_DONE, EXIT_INTERRUPTED = 0, 130
@@ -88,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:  # of this package, of a library, or of the user's own code
             code = EXIT_INPUT if isinstance(error, InputError) else EXIT_FAILED
             if not signals:
-                text = f"{parser.prog}: {explain(error, resuming_command(arguments))}"
+                found = with_full_disk(error, getattr(arguments, "out", None) or Path())
+                text = f"{parser.prog}: {explain(found, resuming_command(arguments))}"
                 print(f"{whole_traceback(error)}{text}", file=sys.stderr)
         if signals or code == EXIT_INTERRUPTED:  # a signal to all processes at once may look like another error
             command = resuming_command(arguments)

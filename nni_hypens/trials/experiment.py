@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +14,14 @@ from nni.experiment import Experiment
 from nni.nas.evaluator import Evaluator
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.nn.pytorch import ModelSpace
+from requests import RequestException
 
-from nni_hypens._manager import HOME_FOLDER, PatientManager, manager_environment
+from nni_hypens._manager import PatientManager, manager_environment
 from nni_hypens._nni import quiet_logging, trial_config
 from nni_hypens.trials.services import Service, check_service
 from nni_hypens.trials.strategy import CandidateTraining
-from nni_hypens.utils.files import check_writable, read_bytes, write_json
+from nni_hypens.utils.disks import check_writable, full_disk, places
+from nni_hypens.utils.files import read_bytes, write_json
 from nni_hypens.utils.ports import free_port
 from nni_hypens.utils.processes import OWNER, ProcessName, kill_family
 from nni_hypens.utils.run_files import RunFiles
@@ -86,10 +87,14 @@ def run_trials(
             if strategy.interrupted():
                 raise KeyboardInterrupt
         except Exception as error:
-            if not experiment.manager_ended():
+            if not (last_words() or experiment.manager_ended()):
+                if isinstance(error, RequestException):  # its text is about sockets
+                    where = RunFiles(run).nni / experiment.id / "log"
+                    raise RuntimeError(f"NNI's manager does not answer at port {port}; its logs: {where}") from error
                 raise
-            for place in (run.resolve(), HOME_FOLDER, Path(tempfile.gettempdir())):
-                check_writable(place)
+            check_writable(run.resolve())
+            if (full := full_disk(places(run))) is not None:
+                raise full from error
             reason = last_words() or manager_error(RunFiles(run).nni / experiment.id) or KILLED
             raise RuntimeError(f"NNI's manager has ended: {reason}") from error
         finally:

@@ -18,13 +18,15 @@ from nni.nas.strategy.base import Strategy
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
-from nni_hypens.utils.files import check_writable, write_json
+from nni_hypens.utils.disks import check_writable
+from nni_hypens.utils.files import write_json
 from nni_hypens.utils.run_files import CandidateFiles
 
 NO_REASON = (
     "its trial gave no reason: it was killed (out of memory?) or could not start; see the files "
     "trial.stderr under nni in the run folder"
 )
+LOOK_SECONDS = 5.0
 
 
 class Proposals(Protocol):
@@ -175,7 +177,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
                 if ready():
                     return
                 self._changed.wait(0.2)
-                if time.monotonic() - last_look > 5:
+                if time.monotonic() - last_look > LOOK_SECONDS:
                     check_writable(self.directory)  # NNI may wait for ever for a trial that cannot write
                     self.engine.budget_available()  # raises ConnectionError when the manager is gone
                     last_look = time.monotonic()

@@ -33,9 +33,6 @@ MAX_DIGITS = 20
 """Digits of a whole number in JSON: those of 2^64."""
 _SURROGATE, _NOT_ASCII = re.compile("[\ud800-\udfff]"), re.compile("[^\\x00-\\x7e]")
 
-LEAST_BYTES = 2**16
-"""A disk with less free space counts as full."""
-
 
 # ---- writing --------------------------------------------------------------------------------------------------------
 
@@ -120,26 +117,6 @@ def check_place(path: Path, field: str, expected: str) -> None:
     nearest = next((parent for parent in path.parents if parent.exists()), None)
     if nearest is not None and not nearest.is_dir():
         raise InputError(field, f"{path}, where {nearest} is a file", expected)
-
-
-def check_writable(folder: Path) -> None:
-    """Check that files can still be written in a folder, as far as can be told without writing one.
-
-    Raises:
-        OSError: The folder is gone, is read-only, or its disk is full; it names the folder.
-    """
-    fault = None
-    if not folder.is_dir():
-        fault = errno.ENOENT
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        fault = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
-    else:
-        disk = os.statvfs(folder)
-        blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
-        if disk.f_blocks and blocks * disk.f_frsize < LEAST_BYTES:
-            fault = errno.ENOSPC
-    if fault is not None:
-        raise OSError(fault, os.strerror(fault), str(folder))
 
 
 # ---- the reader -----------------------------------------------------------------------------------------------------

@@ -2,19 +2,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import requests
 
 from nni_hypens._manager import manager_environment
 from nni_hypens._nni import trial_config
 from nni_hypens.errors import InputError
+from nni_hypens.trials import experiment
 from nni_hypens.trials.experiment import ask_for_gpus, kill_trials, manager_error, stop_orphan
 from nni_hypens.trials.services import check_service
 from nni_hypens.utils import ports
@@ -185,3 +190,63 @@ def test_gpus_are_asked_for_as_nni_accepts_them() -> None:
     local = canonical.training_service
     assert (canonical.trial_gpu_number, local.trial_gpu_number, local.gpu_indices) == (1, 1, [1, 3])
     assert local.use_active_gpu and local.max_trial_number_per_gpu == 3
+
+
+class Played:
+    """Stands for NNI's experiment: its run raises, after its manager has ended or not."""
+
+    error: Exception
+    ended: bool
+    id, port = "abc", None
+
+    def __init__(self, *arguments: object) -> None: ...
+
+    def run(self, port: int, wait_completion: bool) -> None:
+        raise self.error
+
+    def manager_ended(self) -> bool:
+        return self.ended
+
+
+REFUSED = requests.ConnectionError("HTTPConnectionPool(host='localhost', port=1): Max retries exceeded with url: /api")
+
+
+@pytest.mark.parametrize(
+    ("error", "ended", "words", "raised", "says"),
+    [
+        (REFUSED, True, "", RuntimeError, "NNI's manager has ended: it gave no reason, so it was killed"),
+        (REFUSED, True, "a trial cannot be started: gone", RuntimeError, "has ended: a trial cannot be started: gone$"),
+        (REFUSED, False, "", RuntimeError, "does not answer at port .*nni/abc/log"),
+        (AttributeError("'NoneType' has no 'send'"), True, "", RuntimeError, "NNI's manager has ended"),
+        (OSError(28, "No space left on device", "/a"), False, "", OSError, "No space left"),
+        (InputError("port", 1, "another"), False, "", InputError, "^port"),
+    ],
+)
+def test_why_training_has_ended(
+    error: Exception, ended: bool, words: str, raised: type[Exception], says: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    @contextlib.contextmanager
+    def environment(host: str | None) -> Iterator[Callable[[], str]]:
+        yield lambda: words
+
+    monkeypatch.setattr(experiment, "manager_environment", environment)
+    monkeypatch.setattr(experiment, "TrialExperiment", type("One", (Played,), {"error": error, "ended": ended}))
+    strategy = SimpleNamespace(concurrency=1, candidates=[], proposals=None)
+    with pytest.raises(raised, match=says):
+        experiment.run_trials(None, None, strategy, tmp_path, None)  # type: ignore[arg-type]
+    assert not (tmp_path / "nni" / "manager.json").exists()
+
+
+def test_a_run_folder_that_is_gone_is_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Removed(Played):
+        error, ended = REFUSED, True
+
+        def run(self, port: int, wait_completion: bool) -> None:
+            shutil.rmtree(tmp_path / "run")
+            super().run(port, wait_completion)
+
+    monkeypatch.setattr(experiment, "TrialExperiment", Removed)
+    strategy = SimpleNamespace(concurrency=1, candidates=[], proposals=None)
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "run")):
+        experiment.run_trials(None, None, strategy, tmp_path / "run", None)  # type: ignore[arg-type]

@@ -42,6 +42,11 @@ const childProcess = require('child_process');
 exports.trainingServiceFactoryV3 = (config) => ({
   createTrial: () => new Promise((resolve, reject) => {
     if (process.env.MODE === 'throws') return reject(new Error('ENOSPC: no space left on device, mkdir'));
+    if (process.env.MODE === 'limit') {  // as root no limit would hold
+      const refused = childProcess.spawn('true');
+      refused.emit('error', Object.assign(new Error('spawn /bin/bash EAGAIN'), { code: 'EAGAIN' }));
+      return resolve(null);
+    }
     const gone = process.env.MODE === 'gone' ? { cwd: '/no/such/folder' } : {};
     const child = childProcess.spawn('sleep', ['900'], { stdio: 'ignore', ...gone });
     child.on('spawn', () => resolve('trial'));
@@ -133,7 +138,11 @@ def test_a_manager_whose_owner_is_gone_from_the_start(place: Path) -> None:
     assert not (place / "tried").exists()
 
 
-CAUSES = {"gone": "the working folder /no/such/folder is gone", "throws": "no space left on device"}
+CAUSES = {
+    "gone": "the working folder /no/such/folder is gone",
+    "throws": "no space left on device",
+    "limit": "no further process",
+}
 
 
 @pytest.mark.parametrize("mode", CAUSES)

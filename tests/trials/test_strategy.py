@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nni.nas.execution.event import ModelEventType
 from nni.nas.space import SimplifiedModelSpace
 
 from nni_hypens import ImageData, InputError, image_evaluator
+from nni_hypens.trials import strategy as strategy_module
 from nni_hypens.trials.strategy import CandidateTraining
 from tests.support.trials import Engine, space, specs
 
@@ -39,6 +42,33 @@ def test_packs_lose_only_what_failed_in_them(data: ImageData, tmp_path: Path, co
     assert engine.order == [["c00", "c01", "c02"], ["c03", "c04", "c05"], ["c06"]] and engine.most <= concurrency
     assert set(strategy.results) == {"c00", "c02", "c03", "c06"}
     assert set(strategy.failed) == {"c01", "c04", "c05"} and strategy.failed["c01"] == "c01 burns"
+
+
+def test_an_error_in_an_event_ends_the_strategy(data: ImageData, tmp_path: Path) -> None:
+    """It would end NNI's thread of events with a traceback, and the strategy would wait for ever."""
+
+    def full(candidate: str, accuracy: float | None, done: bool) -> None:
+        raise OSError(28, "No space left on device")
+
+    strategy = CandidateTraining(specs(2), image_evaluator(data, 10, 1), data, tmp_path, on_progress=full)
+    with pytest.raises(OSError, match="No space left"):
+        strategy(SimplifiedModelSpace.from_model(space()), Engine(tmp_path.resolve(), {}))
+
+
+def test_a_run_folder_that_is_gone_ends_the_strategy(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that cannot write may never be told of as ended."""
+    monkeypatch.setattr(strategy_module, "LOOK_SECONDS", 0.1)
+    folder = tmp_path / "run"
+    strategy = CandidateTraining(specs(1), image_evaluator(data, 10, 1), data, folder)
+
+    class Silent(Engine):
+        def submit_models(self, *models: Any) -> None:
+            shutil.rmtree(folder)
+
+    with pytest.raises(FileNotFoundError, match=str(folder)):
+        strategy(SimplifiedModelSpace.from_model(space()), Silent(folder, {}))
 
 
 def test_what_trials_cannot_rebuild_is_refused(data: ImageData, tmp_path: Path) -> None:

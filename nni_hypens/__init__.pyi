@@ -4,6 +4,7 @@ from .ensemble.module import Ensemble as Ensemble
 from .errors import InputError as InputError
 from .run.api import search_ensemble as search_ensemble
 from .run.result import EnsembleResult as EnsembleResult
+from .run.settings import Settings as Settings
 from .search.dial import suggest_lam_range as suggest_lam_range
 from .search.jensen_shannon import JensenShannon as JensenShannon
 from .search.shared_edges import SharedEdges as SharedEdges, expected_shared_edges as expected_shared_edges

@@ -100,6 +100,15 @@ class Ensemble(nn.Module):
         self.register_buffer("member_temperatures", torch.tensor(temperatures, dtype=torch.float32))
         self._tempered = any(value != 1 for value in temperatures)
 
+    def __repr__(self) -> str:
+        spec, share = self.info.input_spec, ", ".join(f"{weight:.3g}" for weight in self.weights.tolist())
+        parameters = sum(value.numel() for value in self.parameters())
+        return (
+            f"Ensemble({len(self.members)} members: {', '.join(self.info.ids)}; weights {share}; "
+            f"{len(self.info.labels)} classes; images {spec['height']} x {spec['width']} x {spec['channels']}; "
+            f"temperature {float(self.temperature):.3g}; {parameters:,} parameters)"
+        )
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities of images that are already scaled and normalised; an exported file computes the same function.
 

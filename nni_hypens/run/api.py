@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,26 +48,6 @@ API_DEFAULTS = {"concurrency": 1}
 """Defaults in Python that differ from those of the command line."""
 
 
-def documents_settings(function: Callable[..., Any]) -> Any:
-    """Add every setting, with its default and help text, to a function's signature and docstring."""
-    signature = inspect.signature(function)
-    named = [entry for entry in signature.parameters.values() if entry.kind is not entry.VAR_KEYWORD]
-    taken = {entry.name for entry in named}
-    fields = [entry for entry in (*SETTING_FIELDS.values(), *RUNTIME_FIELDS.values()) if entry.name not in taken]
-    lines = []
-    for entry in fields:
-        default = API_DEFAULTS.get(entry.name, entry.default)
-        named.append(
-            inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=entry.type)
-        )
-        lines.append(f"        {entry.name} ({entry.type}): {entry.metadata['help']}. Default: {default!r}.")
-    function.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
-    docstring = function.__doc__ or ""
-    function.__doc__ = docstring.replace("    Returns:", "    Settings:\n" + "\n".join(lines) + "\n\n    Returns:", 1)
-    return function
-
-
-@documents_settings
 def search_ensemble(
     space: ModelSpace,
     evaluator: Evaluator,
@@ -81,7 +61,8 @@ def search_ensemble(
     selection_options: Mapping[str, Any] | None = None,
     training_service: TrainingServiceConfig | None = None,
     train_space: ModelSpace | None = None,
-    **settings: Any,
+    settings: Settings | None = None,
+    **keywords: Any,
 ) -> EnsembleResult:
     """Search, train candidates as NNI trials, choose members, calibrate, evaluate and report, in one call.
 
@@ -103,7 +84,11 @@ def search_ensemble(
             It does not change the results, so a run may continue with another one.
         train_space: The space whose networks are trained, if it is not `space`: the same choices in other sizes, so
             that the search is small and the networks are large.
-        **settings: The settings below, and further arguments of `nni_hypens.EdgeNES` such as `pivots`.
+        settings: How to search, train and choose; what is not set keeps its default. `help(nni_hypens.Settings)` lists
+            the settings. Those that `data`, `space` and the evaluators decide cannot be set.
+        **keywords: Single settings by name, such as `members=5`, which override `settings`; the options
+            `runner`, `port`, `concurrency` (1 by default), `per_trial`, `devices` and `quiet`, which are those of the
+            command line and do not change results; and further arguments of `nni_hypens.EdgeNES` such as `pivots`.
 
     Returns:
         The result: metrics as data frames, and the ensemble.
@@ -118,12 +103,14 @@ def search_ensemble(
         raise InputError(
             "search_evaluator", type(searching).__name__, "an nni.nas.evaluator.pytorch.Lightning evaluator"
         )
-    given = sort_keywords(settings)
-    settings_given = given.settings | _lam_settings(lam_range, given.settings)
+    given = sort_keywords(keywords)
+    settings_given = _set_in(settings) | given.settings
+    settings_given |= _lam_settings(lam_range, settings_given)
     if selection_options is not None:
         for name in ("objective", "selection_steps", "beam_width", "diversity_weight"):
             if name in settings_given:
                 raise InputError(name, repr(settings_given[name]), "either this or selection_options")
+    base = settings_given.pop("base", None) if base is None else base
     if isinstance(diversity, str):
         settings_given["diversity"] = diversity
     resolved = Settings.from_mapping({**settings_given, **_carried(searching, data)}, source="search_ensemble")
@@ -184,6 +171,26 @@ def sort_keywords(keywords: Mapping[str, Any]) -> Keywords:
             hint = nearest(name, [*SETTING_FIELDS, *RUNTIME_FIELDS, *STRATEGY_NAMES])
             raise InputError(name, repr(value), f"a keyword that search_ensemble or EdgeNES takes{hint}")
     return sorted_keywords
+
+
+def _set_in(settings: Settings | None) -> dict[str, Any]:
+    """What a settings object sets: the values that are not defaults.
+
+    Raises:
+        InputError: It is something else, or sets what data, space or evaluators decide.
+    """
+    if settings is None:
+        return {}
+    if not isinstance(settings, Settings):
+        raise InputError("settings", type(settings).__name__, "nni_hypens.Settings(...), or its settings as keywords")
+    default, given = Settings(), {}
+    for entry in dataclasses.fields(Settings):
+        value, carried = getattr(settings, entry.name), entry.metadata["carried_by"]
+        if value != getattr(default, entry.name):
+            if carried is not None:
+                raise InputError(entry.name, repr(value), f"no such setting here: the argument `{carried}` decides it")
+            given[entry.name] = value
+    return given
 
 
 def _lam_settings(lam_range: tuple[float, float] | None, settings: Mapping[str, Any]) -> dict[str, Any]:

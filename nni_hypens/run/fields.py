@@ -57,6 +57,18 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+def documented(cls: type[Options]) -> type[Options]:
+    """Add every field of a dataclass of settings, with type, help and default, to its docstring."""
+    lines = []
+    for entry in dataclasses.fields(cls):  # type: ignore[arg-type]
+        default = {} if entry.default is dataclasses.MISSING else entry.default
+        carried = entry.metadata["carried_by"]
+        there = f" In `search_ensemble`, the argument `{carried}` decides it." if carried else ""
+        lines.append(f"        {entry.name} ({entry.type}): {entry.metadata['help']}. Default: {default!r}.{there}\n")
+    cls.__doc__ = f"{(cls.__doc__ or '').rstrip()}\n\n    Args:\n{''.join(lines)}"
+    return cls
+
+
 def check_fields(options: Any) -> None:
     """Check each value against the range and the choices that its field declares; None passes.
 

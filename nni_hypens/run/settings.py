@@ -18,7 +18,7 @@ from nni_hypens.data.names import AUGMENTATION_NAMES, augmentation_names, ood_na
 from nni_hypens.ensemble.names import CALIBRATIONS
 from nni_hypens.errors import InputError
 from nni_hypens.proposals.names import RANKINGS
-from nni_hypens.run.fields import check_fields, from_mapping, setting
+from nni_hypens.run.fields import check_fields, documented, from_mapping, setting
 from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.schedule import Schedule
 from nni_hypens.selection.names import BEAM_WIDTH, LIMITS, METHODS, OBJECTIVES, check_combinations
@@ -37,6 +37,7 @@ NOT_SETTINGS = ("seed_scheme", "data_checksum", "versions", "command")
 """What a run folder's `config.yaml` holds besides the settings."""
 
 
+@documented
 @dataclass(frozen=True)
 class Settings:
     """What determines the result of a run. Two runs with the same settings and versions have the same result.

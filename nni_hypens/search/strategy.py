@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +33,7 @@ from nni_hypens.space.build import fresh
 from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for, check_limits
 from nni_hypens.space.coverage import covering_architectures
+from nni_hypens.utils.checks import brief
 from nni_hypens.utils.seeds import Purpose, derive_seed
 from nni_hypens.utils.tensors import load_weights, write_tensors
 
@@ -136,6 +138,20 @@ class EdgeNES(LightningSearch):
         self._supernet: Supernet | None = None
         self._inheritance: Inheritance | None = None
         self._covering: list[Sample] = []
+
+    def extra_repr(self) -> str:
+        """What NNI puts in brackets: the regulariser, what differs from the defaults, and edges once they are known."""
+        default = SearchSettings()
+        parts = {} if self.base is None else {"base": brief(self.base)}
+        parts["diversity"] = type(self.diversity).__name__
+        for entry in fields(SearchSettings):
+            value = getattr(self.settings, entry.name)
+            if entry.init and value != getattr(default, entry.name):
+                parts[entry.name] = repr(value)
+        parts |= {name: repr(value) for name, value in self.limits.items() if value is not None}
+        if self._structure is not None:
+            parts["n_edges"] = str(self.n_edges)
+        return ", ".join(f"{name}={text}" for name, text in parts.items())
 
     # ---- NNI's hooks --------------------------------------------------------------------------------------------
 

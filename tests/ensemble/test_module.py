@@ -355,3 +355,18 @@ def test_an_answer_that_is_no_probability_is_an_error() -> None:
             predict(np.zeros((2, 5, 5, 2)))
     with pytest.raises(InputError, match="weights"):
         Ensemble(list(ensemble.members), [1e308, 1e308, 1e308], info=ensemble.info)
+
+
+def test_an_ensemble_is_shown_in_one_line() -> None:
+    ensemble = make(weights=[0.5, 0.25, 0.25])
+    parameters = sum(value.numel() for value in ensemble.parameters())
+    text = repr(ensemble)
+    for part in (
+        "3 members: c0, c1, c2",
+        "0.5, 0.25, 0.25",
+        "images 5 x 5 x 2",
+        "temperature 1.5",
+        f"{parameters:,} p",
+    ):
+        assert part in text
+    assert "\n" not in text and len(text) < 250

@@ -422,3 +422,12 @@ def test_resume_finds_the_checkpoint_of_the_users_own_callback(digits: ImageData
     (tmp_path / "mine" / "last.ckpt").unlink()
     with pytest.warns(UserWarning, match="no checkpoint"):
         strategy.load_state_dict({})
+
+
+def test_a_strategy_says_what_it_will_do() -> None:
+    assert repr(EdgeNES()) == "EdgeNES(diversity=SharedEdges)"
+    strategy = EdgeNES({"op": "a"}, JensenShannon(), paths=2, seed=1, max_params=5000)
+    assert repr(strategy) == "EdgeNES(base={'op': 'a'}, diversity=JensenShannon, seed=1, paths=2, max_params=5000)"
+    strategy = EdgeNES()
+    strategy.mutate_model(OneCell(channels=2, in_channels=1))
+    assert repr(strategy) == "EdgeNES(diversity=SharedEdges, n_edges=4)"

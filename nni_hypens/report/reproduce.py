@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 
 from nni_hypens.report.content import CONFIG, RunContent
@@ -15,7 +16,7 @@ def section(run: RunContent) -> Section | None:
     made = {"date": date_text(run)} if date_text(run) else {}
     made |= machine if isinstance(machine, dict) else {}
     asked = run.part("selection").get("asked")
-    again = f"nni-hypens select {run.name} {asked}" if asked else ""
+    again = f"nni-hypens select {shlex.quote(run.name)} {asked}" if asked else ""
     return make_section(
         "How to reproduce this run",
         Paragraph(f"All settings are in the run folder's {CONFIG}. This command repeats the run:"),

@@ -1,47 +1,53 @@
-"""The models of a run in one table, for the command line and for pandas."""
+"""All candidates of a run in one table, for the command line and for pandas."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-MEASURES = ("accuracy", "nll", "ece", "brier", "aurc")
-COSTS = ("parameters", "flops", "seconds")
+from nni_hypens.errors import InputError
+from nni_hypens.utils.files import as_written, read_json
+from nni_hypens.utils.run_files import RunFiles
+
+COLUMNS = (
+    "id", "status", "member", "nll", "accuracy", "test_nll", "test_accuracy", "supernet_nll", "shared_edges", "lam",
+    "source", "parameters", "flops", "latency_ms", "seconds",
+)  # fmt: skip
+"""`nll` and `accuracy` are those of validation data; `member` is the weight in the ensemble."""
 
 
-def leaderboard(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Ensemble, members, other candidates and baselines with their test metrics, the lowest NLL first.
+def candidate_rows(out: Path) -> list[dict[str, Any]]:
+    """A row of `COLUMNS` for each candidate: the trained ones by validation NLL, then the others.
 
     Args:
-        results: The content of ``results.json``.
+        out: The run folder.
 
-    Returns:
-        Rows with `model`; `kind`, which is "ensemble", "member", "candidate" or "baseline"; `validation_nll`; the test
-        metrics `MEASURES`; and `COSTS`. What is unknown is None. Candidates without test metrics are left out.
-
-    Examples:
-        >>> results = {
-        ...     "ensemble": {"nll": 0.2},
-        ...     "candidates": [{"id": "c1", "is_member": True, "test": {"nll": 0.1}}, {"id": "c2", "status": "failed"}],
-        ...     "baselines": [],
-        ... }
-        >>> [(row["model"], row["kind"], row["nll"]) for row in leaderboard(results)]
-        [('c1', 'member', 0.1), ('ensemble', 'ensemble', 0.2)]
+    Raises:
+        InputError: It has no candidates, or one of its files is not what the run wrote.
     """
-    rows = [_row("ensemble", "ensemble", results["ensemble"], {})]
-    for candidate in results["candidates"]:
-        if "test" in candidate:
-            kind = "member" if candidate.get("is_member") else "candidate"
-            rows.append(_row(candidate["id"], kind, candidate["test"], candidate))
-    rows += [_row(baseline["name"], "baseline", baseline, {}) for baseline in results["baselines"]]
-    return sorted(rows, key=lambda row: row["nll"])
+    files = RunFiles(out)
+    if not files.candidates.exists():
+        raise InputError("DIR", f"{out} without {files.candidates.name}", "a run folder after `nni-hypens sample`")
+    index = read_json(files.ensemble_index) if files.ensemble_index.exists() else {}
+    results = read_json(files.results) if files.results.exists() else {}
+    with as_written(str(out), "a run folder"):
+        weights = {member["id"]: member["weight"] for member in index.get("members", ())}
+        test = {row["id"]: row.get("test", {}) for row in results.get("candidates", ())}
+        found = [_row(files, record, weights, test) for record in read_json(files.candidates)]
+        return sorted(found, key=lambda row: (row["nll"] is None, row["nll"] or 0.0, row["id"]))
 
 
-def _row(model: str, kind: str, metrics: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "model": model,
-        "kind": kind,
-        "validation_nll": (candidate.get("validation") or {}).get("nll"),
-        **{name: metrics.get(name) for name in MEASURES},
-        **{name: candidate.get(name) for name in COSTS},
+def _row(files: RunFiles, record: dict[str, Any], weights: dict[str, Any], test: dict[str, Any]) -> dict[str, Any]:
+    name = record["id"]
+    path = files.candidate(name).metrics
+    known: dict[str, Any] = read_json(path) if path.exists() else {"status": "waiting"}
+    measured, tested = known.get("validation") or {}, test.get(name) or {}
+    row = {
+        **record,
+        **known,
+        "id": name,
+        "member": weights.get(name),
+        **{key: measured.get(key) for key in ("nll", "accuracy")},
+        **{f"test_{key}": tested.get(key) for key in ("nll", "accuracy")},
     }
+    return {column: row.get(column) for column in COLUMNS}

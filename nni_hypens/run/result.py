@@ -19,7 +19,7 @@ from nni_hypens.ensemble.predict import read_images
 from nni_hypens.errors import InputError
 from nni_hypens.report.card import result_card
 from nni_hypens.run.folder import RunFolder
-from nni_hypens.run.leaderboard import MEASURES, leaderboard
+from nni_hypens.run.leaderboard import COLUMNS, candidate_rows
 from nni_hypens.utils.run_files import RunFiles
 
 
@@ -121,11 +121,11 @@ class EnsembleResult:
     # ---- tables -----------------------------------------------------------------------------------------------------
 
     def leaderboard(self) -> pd.DataFrame:
-        """Ensemble, members, other candidates and baselines with their test metrics, the lowest NLL first.
+        """All candidates, the lowest NLL on validation data first, as `nni-hypens leaderboard` lists them.
 
-        `kind` is "ensemble", "member", "candidate" or "baseline". Test data reports; it must not choose.
+        `nll` and `accuracy` are those of validation data; `member` is the weight in the ensemble.
         """
-        return pd.DataFrame(leaderboard(self.results))
+        return pd.DataFrame(candidate_rows(self.out), columns=list(COLUMNS))
 
     @property
     def classes(self) -> pd.DataFrame:
@@ -169,7 +169,7 @@ class EnsembleResult:
             "best member": self.results["best_member"],
         }
         rows |= {row["name"]: row for row in self.results["baselines"]}
-        return pd.DataFrame(rows).T[list(MEASURES)].astype(float)
+        return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier", "aurc"]].astype(float)
 
     @property
     def disagreement(self) -> pd.DataFrame:

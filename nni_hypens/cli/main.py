@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from signal import SIGINT
 
 from nni_hypens import __version__
 from nni_hypens.cli import compare, doctor, ensemble, leaderboard, run, watch
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{whole_traceback(error)}{text}", file=sys.stderr)
         if signals or code == EXIT_INTERRUPTED:  # a signal to all processes at once may look like another error
             command = resuming_command(arguments)
-            how = f"ended by {signals[0].name}" if signals else "interrupted"
+            how = "interrupted" if not signals or signals[0] == SIGINT else f"ended by {signals[0].name}"
             with contextlib.suppress(OSError):  # a terminal that is gone
                 print(f"\n{parser.prog}: {how}{f'; go on with: {command}' if command else ''}", file=sys.stderr)
         return 128 + signals[0] if signals else code

@@ -15,19 +15,21 @@ PATIENCE_SECONDS = 25.0
 
 @contextmanager
 def ended_by_signals() -> Iterator[list[signal.Signals]]:
-    """Raise KeyboardInterrupt at the first SIGTERM or SIGHUP; later ones do not disturb the clean-up.
+    """Raise KeyboardInterrupt at Ctrl-C and at the first SIGTERM or SIGHUP; later ones do not disturb the clean-up.
 
     A signal that is ignored, as SIGHUP under `nohup`, stays ignored.
 
     Yields:
-        A list that gets the signals.
+        A list that gets the signals: libraries turn a KeyboardInterrupt into other errors, torch's import for one.
     """
     got: list[signal.Signals] = []
     timers: list[threading.Timer] = []
 
     def end(number: int, frame: object) -> None:
         got.append(signal.Signals(number))
-        if len(got) == 1:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not timers:
             timers.append(threading.Timer(PATIENCE_SECONDS, _kill, (number,)))
             timers[0].daemon = True
             timers[0].start()
@@ -35,8 +37,8 @@ def ended_by_signals() -> Iterator[list[signal.Signals]]:
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) == signal.SIG_DFL:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 before[number] = signal.signal(number, end)
     try:
         yield got

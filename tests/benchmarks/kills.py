@@ -111,7 +111,9 @@ def kill(process: subprocess.Popen[bytes], run: Path, errors: Path, row: dict[st
         print("left:", name, psutil.Process(name.pid).cmdline())
     process.wait(60)
     lines = [line for line in errors.read_text().splitlines() if line.strip()]
-    return {**row, "processes": len(known), "code": process.returncode, "seconds": seconds, "left": len(left),
+    # Python ends so if it was importing; to a shell it is the same
+    code = 130 if process.returncode == -signal.SIGINT else process.returncode
+    return {**row, "processes": len(known), "code": code, "seconds": seconds, "left": len(left),
             "lines": len(lines)}  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def test_one_line_and_the_exit_code_of_the_signal(
         except KeyboardInterrupt:
             if number != signal.SIGINT:
                 os.kill(os.getpid(), number)  # again, in the middle of the clean-up
-            if error is not None and number != signal.SIGINT:
+            if error is not None:  # as torch makes of it while it is imported
                 raise error from None
             raise
         return 0
@@ -46,9 +46,8 @@ def test_one_line_and_the_exit_code_of_the_signal(
     assert ends(monkeypatch, call) == code
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("x: ")
-    if number != signal.SIGINT:
-        assert signal.Signals(number).name in lines[0]
-        assert signal.getsignal(number) == signal.SIG_DFL
+    assert ("interrupted" if number == signal.SIGINT else signal.Signals(number).name) in lines[0]
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
 
 
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
+from nni_hypens.report.text import plural
 
 FEW_UPDATES = 100
 """Updates below which a network has hardly learned anything."""
@@ -55,8 +56,8 @@ class Updates(NamedTuple):
         left = f"; each epoch leaves out {self.unused} images" if self.unused else ""
         if self.epochs is None:
             return f"each epoch of a candidate has {self.each} updates{batches}{left}"
-        most = "at most " if self.stops else ""
-        return f"each candidate gets {most}{self.total} updates: {self.epochs} epochs of {self.each}{batches}{left}"
+        total = f"{'at most ' if self.stops else ''}{plural(self.total or 0, 'update')}"
+        return f"each candidate gets {total}: {plural(self.epochs, 'epoch')} of {self.each}{batches}{left}"
 
 
 def count_updates(data: LabelledData, evaluator: Any) -> Updates | None:

@@ -166,7 +166,9 @@ class ForkedTrials(ExecutionEngine):
         return True
 
 
-def play_trials(space: ModelSpace, evaluator: Any, strategy: Any, run: Path, port: int | None, service: Any) -> int:
+def play_trials(
+    space: ModelSpace, evaluator: Any, strategy: Any, run: Path, port: int | None, service: Any, gpus: Any
+) -> int:
     """Stands for `nni_hypens.trials.experiment.run_trials`."""
     strategy(SimplifiedModelSpace.from_model(space), ForkedTrials(run))
     return port or 0

@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import nni
 import numpy as np
 import torch
 from nni.nas.evaluator.pytorch import Lightning
@@ -27,6 +26,7 @@ from nni_hypens.data.module import ImageData
 from nni_hypens.run.plan import Plan
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
+from nni_hypens.trials.parts import rebuilt
 from nni_hypens.trials.training import network_seed, predict
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.npz import read_arrays, write_arrays
@@ -171,7 +171,7 @@ class Workbench:
             with clock.running():
                 seed_everything(seed)
                 model = fixed_network(self.plan.train_space, sample)
-                evaluator = nni.load(nni.dump(self.plan.evaluator))  # a trainer can be used once
+                evaluator = rebuilt(self.plan.evaluator)  # a trainer can be used once
                 evaluator.datamodule = data
                 evaluator.evaluate(model)
                 validation, _ = predict(model, data.val_dataloader())
@@ -204,7 +204,7 @@ class Workbench:
         """
         path = self.folder / "searches" / f"{name}.json"
         if not path.exists():
-            evaluator, clock = nni.load(nni.dump(self.nni_evaluator)), Clock()
+            evaluator, clock = rebuilt(self.nni_evaluator), Clock()
             run = prepare()
             evaluator.datamodule.prepare()  # a copy of the data, because NNI's strategies replace its loaders
             with torch_threads(self.plan.settings.threads), clock.running():

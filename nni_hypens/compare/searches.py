@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nni
 import numpy as np
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
@@ -28,6 +27,7 @@ from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import Schedule
 from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.space.architecture import Sample
+from nni_hypens.trials.parts import rebuilt
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.run_files import RunFiles, SearchFiles
@@ -188,7 +188,7 @@ def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -
         The architecture it found, and the seconds it took.
     """
     plan = search.plan
-    evaluator = nni.load(nni.dump(plan.search_evaluator))
+    evaluator = rebuilt(plan.search_evaluator)
     given = plan.strategy.get("warmup_epochs"), plan.strategy.get("base_epochs")
     schedule = Schedule.plan(evaluator.trainer.max_epochs, *given, plan.base is not None)
     evaluator.trainer.trace_kwargs["max_epochs"] = schedule.end - schedule.hypernetwork

@@ -3,6 +3,9 @@ from .corruptions import (
     SEVERITIES as SEVERITIES,
     corrupt as corrupt,
 )
+from .described import (
+    DescribedData as DescribedData,
+)
 from .module import (
     SPLITS as SPLITS,
     ImageData as ImageData,

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nni
 from nni.experiment.config.training_service import TrainingServiceConfig
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
+from pytorch_lightning import LightningDataModule
 
 from nni_hypens._nni import quiet_logging, quiet_training
+from nni_hypens.data.described import described
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.run.folder import RunFolder
@@ -30,6 +31,7 @@ from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import describe_space
 from nni_hypens.space.choices import load_sample
+from nni_hypens.trials.parts import describe_part
 from nni_hypens.utils.checks import nearest
 
 SETTING_FIELDS = {entry.name: entry for entry in dataclasses.fields(Settings) if entry.metadata["carried_by"] is None}
@@ -51,7 +53,7 @@ API_DEFAULTS = {"concurrency": 1}
 def search_ensemble(
     space: ModelSpace,
     evaluator: Evaluator,
-    data: LabelledData,
+    data: LabelledData | LightningDataModule | Mapping[str, Any],
     out: str | Path,
     *,
     search_evaluator: Lightning | None = None,
@@ -71,7 +73,11 @@ def search_ensemble(
     Args:
         space: A model space.
         evaluator: Trains one candidate in an NNI trial.
-        data: Data module of the evaluators, e.g. `nni_hypens.ImageData`, with labelled validation and test images.
+        data: Labelled validation and test data, and the training data of the evaluators: `nni_hypens.ImageData`, any
+            Lightning data module, or a mapping with loaders under `train`, `validation` and `test`. Labels, number of
+            classes and shape are read from the loaders if the data do not say them
+            (`nni_hypens.data.DescribedData`). NNI trials need data and evaluators traced by `nni.trace`;
+            `runner="local"` takes all that can be pickled.
         out: The run folder.
         search_evaluator: Trains the supernet; its epochs are those of the search. None for `evaluator`.
         base: The base architecture: an NNI sample, a JSON file, or None to search it first.
@@ -98,6 +104,7 @@ def search_ensemble(
     """
     quiet_training()
     quiet_logging()
+    known: LabelledData = described(data)
     searching = search_evaluator or evaluator
     if not isinstance(searching, Lightning):
         raise InputError(
@@ -113,7 +120,7 @@ def search_ensemble(
     base = settings_given.pop("base", None) if base is None else base
     if isinstance(diversity, str):
         settings_given["diversity"] = diversity
-    resolved = Settings.from_mapping({**settings_given, **_carried(searching, data)}, source="search_ensemble")
+    resolved = Settings.from_mapping({**settings_given, **_carried(searching, known)}, source="search_ensemble")
     structure = EdgeStructure.from_space(space)
     if isinstance(base, str | Path):
         base_sample: Sample | None = load_sample(base, structure.table)
@@ -123,7 +130,7 @@ def search_ensemble(
         space,
         evaluator,
         searching,
-        data,
+        known,
         base_sample,
         None if isinstance(diversity, str) else diversity,
         selection_options,
@@ -223,9 +230,9 @@ def _identity(objects: RunObjects, settings: Settings, base: Sample | str | Path
     return {
         "space": describe_space(objects.space),
         "train_space": None if objects.train_space is None else describe_space(objects.train_space),
-        "data": nni.dump(objects.data),
-        "evaluator": nni.dump(objects.evaluator),
-        "search_evaluator": nni.dump(objects.search_evaluator),
+        "data": describe_part(objects.data),
+        "evaluator": describe_part(objects.evaluator),
+        "search_evaluator": describe_part(objects.search_evaluator),
         **{name: values[name] for name in SETTING_FIELDS},
         "base": None if base is None else str(base),
         "diversity": settings.diversity if objects.diversity is None else repr(vars(objects.diversity)),

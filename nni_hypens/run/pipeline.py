@@ -31,6 +31,7 @@ from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.run.updates import FEW_UPDATES
 from nni_hypens.trials.evaluators import gpus_of
 from nni_hypens.trials.experiment import stop_orphan
+from nni_hypens.trials.parts import check_trial_parts
 from nni_hypens.trials.remote import Machines
 from nni_hypens.trials.services import check_service
 from nni_hypens.utils.devices import chosen_gpus
@@ -96,6 +97,7 @@ class Run:
         if self.runtime.port is not None:
             free_port(self.runtime.port, self.service.ports)
         self._check_service()
+        check_trial_parts(self.plan.evaluator, self.plan.data, local=self.runtime.runner == "local")
         gpus_of(self.plan.evaluator, chosen_gpus(self.runtime.devices))
         self._check_nni()
         self.folder.claim({**self.plan.identity, **self.plan.fingerprint}, self.plan.command)

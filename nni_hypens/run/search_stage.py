@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import nni
 import pandas as pd
 import torch
 from nni.nas.evaluator.pytorch import Lightning
@@ -27,6 +26,7 @@ from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.space.build import fresh
 from nni_hypens.trials.live import watch_stage
 from nni_hypens.trials.names import TRIAL_COMMAND
+from nni_hypens.trials.parts import rebuilt
 from nni_hypens.utils.files import check_file, write_json, write_text
 from nni_hypens.utils.paths import own_python
 from nni_hypens.utils.progress import Progress, SearchProgress
@@ -70,7 +70,7 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
     if files.base.exists():
         return
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.settings.seed, **plan.strategy)
-    evaluator = nni.load(nni.dump(plan.search_evaluator))  # a trainer serves once
+    evaluator = rebuilt(plan.search_evaluator)  # a trainer serves once
     if logger is not None:  # each start gets a new folder, version_0, version_1, ...: a resumed search loses nothing
         evaluator.trainer.loggers = [LOGGERS[logger](files.logs, name="")]
     seed_everything(derive_seed(plan.settings.seed, Purpose.SUPERNET_WEIGHTS))

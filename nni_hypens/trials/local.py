@@ -19,13 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nni
 from nni.nas.evaluator import Evaluator
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import SimplifiedModelSpace
 
 from nni_hypens.data.protocols import LabelledData
-from nni_hypens.trials.strategy import Proposals, check_trial_parts
+from nni_hypens.trials.parts import check_trial_parts, dump_parts
+from nni_hypens.trials.strategy import Proposals
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec
 from nni_hypens.utils.devices import show_only
 from nni_hypens.utils.files import write_json
@@ -100,8 +100,8 @@ class LocalTraining:
     Args:
         space: The model space.
         candidates: Candidates to train.
-        evaluator: The user's evaluator; it and its parts must be wrapped by ``nni.trace``, like NNI's own.
-        data: Data module with ``val_dataloader()`` and ``test_dataloader()``, also wrapped by ``nni.trace``.
+        evaluator: The user's evaluator. Unlike for NNI trials, it need not be traced, only possible to pickle.
+        data: Data module with ``val_dataloader()`` and ``test_dataloader()``; the same holds.
         directory: Folder in which each candidate gets a folder.
         logs: Folder for what workers write to standard error.
         concurrency: Number of workers.
@@ -113,7 +113,7 @@ class LocalTraining:
         gpus: Numbers of the GPUs to use, one for each worker in turn; empty for the processor.
 
     Raises:
-        InputError: A part that a worker process could not rebuild.
+        InputError: A part that cannot be pickled.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class LocalTraining:
         checksum: str | None = None,
         gpus: Sequence[int] = (),
     ) -> None:
-        check_trial_parts(evaluator, data)
+        check_trial_parts(evaluator, data, local=True)
         self.candidates = list(candidates)
         self.evaluator, self.data, self.checksum = evaluator, data, checksum
         self.directory, self.logs = Path(directory).resolve(), logs.resolve()
@@ -190,7 +190,7 @@ class LocalTraining:
         model = self._space.freeze(spec.architecture)
         arguments = (self.evaluator, self.data, [asdict(spec)], str(self.directory), self.threads, self.checksum)
         model.evaluator = CandidateEvaluator(*arguments)
-        self._idle.pop().train(spec.id, nni.dump(model))
+        self._idle.pop().train(spec.id, dump_parts(model))
 
     def _take(self, worker: Worker, answer: dict[str, Any] | None) -> None:
         """Take note of what a worker has said."""

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from nni.common.serializer import is_traceable
 from nni.nas.evaluator import Evaluator
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, ModelEventType, TrainingEndEvent
 from nni.nas.space import ExecutableModelSpace, ModelStatus
@@ -17,6 +16,7 @@ from nni.nas.strategy.base import Strategy
 
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
+from nni_hypens.trials.parts import check_trial_parts
 from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
 from nni_hypens.utils.disks import check_writable
 from nni_hypens.utils.files import write_json
@@ -41,18 +41,6 @@ class Proposals(Protocol):
 
     def propose(self) -> TrialSpec:
         """The next candidate."""
-
-
-def check_trial_parts(evaluator: Evaluator, data: LabelledData) -> None:
-    """Check that another process can rebuild an evaluator and its data.
-
-    Raises:
-        InputError: One of them is not wrapped by ``nni.trace``.
-    """
-    for name, part in (("evaluator", evaluator), ("data", data)):
-        if not is_traceable(part):
-            expected = "an object of a class wrapped by nni.trace, so that trials can rebuild it"
-            raise InputError(name, type(part).__name__, expected)
 
 
 class CandidateTraining(Strategy):  # type: ignore[misc]

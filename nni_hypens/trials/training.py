@@ -29,6 +29,7 @@ from nni_hypens.errors import raised
 from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
 from nni_hypens.trials.evaluators import keeps_best
+from nni_hypens.trials.parts import rebuilt
 from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung
 from nni_hypens.utils.files import read_object, write_json
 from nni_hypens.utils.npz import write_arrays
@@ -133,7 +134,7 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
         seed_everything(spec["seed"])
         own = copy.copy(model)
         own.sample = spec["architecture"]
-        evaluator = self.evaluator if len(self.candidates) == 1 else nni.load(nni.dump(self.evaluator))
+        evaluator = self.evaluator if len(self.candidates) == 1 else rebuilt(self.evaluator)
         place = {} if self.directory is not None else {"place": os.environ["NNI_OUTPUT_DIR"]}
         folder = Path(self.directory or place["place"]) / spec["id"]
         return train_candidate(own.executable_model(), evaluator, self.data, spec, folder, place)

@@ -1,0 +1,115 @@
+"""Any data module or loaders as data of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nni
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from nni_hypens import ImageData, InputError
+from nni_hypens.data.checks import check_data
+from nni_hypens.data.described import NEEDED, DescribedData, described
+
+
+def loader(n: int, shape: tuple[int, ...] = (1, 8, 8), seed: int = 0, shuffle: bool = False) -> Any:
+    random = torch.Generator().manual_seed(seed)
+    inputs, labels = torch.rand(n, *shape, generator=random), torch.randint(0, 3, (n,), generator=random)
+    labels[:3] = torch.arange(3)
+    return DataLoader(TensorDataset(inputs, labels), batch_size=4, shuffle=shuffle)
+
+
+class Bare(pl.LightningDataModule):
+    """As Lightning's documentation writes one: it knows its loaders only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def prepare_data(self) -> None:
+        self.calls.append("prepare")
+
+    def setup(self, stage: str) -> None:
+        self.calls.append(stage)
+        if stage == "fit":
+            self.train, self.val = loader(20, shuffle=True), loader(10, seed=1)
+        else:
+            self.test = loader(9, seed=2)
+
+    def train_dataloader(self) -> Any:
+        return self.train
+
+    def val_dataloader(self) -> Any:
+        return self.val
+
+    def test_dataloader(self) -> Any:
+        return [self.test]
+
+
+def test_what_a_data_module_does_not_say_is_read_from_its_loaders() -> None:
+    module = Bare()
+    data = described(module)
+    assert all(hasattr(data, name) for name in NEEDED)
+    assert data.num_classes == 3 and data.class_names == ["0", "1", "2"]
+    assert data.input_spec == {
+        "channels": 1, "height": 8, "width": 8, "scale": 1.0, "mean": [0.0], "std": [1.0],
+    }  # fmt: skip
+    expected = torch.cat([labels for _, labels in module.val]).numpy()
+    assert np.array_equal(data.labels("validation"), expected)
+    assert data.describe()["sizes"] == {"train": 20, "validation": 10, "test": 9}
+    assert module.calls == ["prepare", "fit", "test"], "once each"
+    assert len(check_data(data)) == 64
+
+
+def test_loaders_in_a_mapping_of_any_shape() -> None:
+    data = DescribedData(
+        {"train": loader(8, (5,)), "validation": loader(8, (5,)), "test": loader(8, (5,))}, class_names=["a", "b", "c"]
+    )
+    assert data.input_spec == {"shape": [5], "scale": 1.0, "mean": [0.0] * 5, "std": [1.0] * 5}
+    assert data.num_classes == 3 and data.class_names == ["a", "b", "c"]
+    check_data(data)
+
+
+def test_a_validation_loader_that_shuffles_is_found() -> None:
+    torch.manual_seed(0)
+    data = DescribedData({"train": loader(40), "validation": loader(40, shuffle=True), "test": loader(8)})
+    with pytest.raises(InputError, match="^data.val_dataloader"):
+        check_data(data)
+
+
+def test_the_modules_own_words_count() -> None:
+    module: Any = Bare()
+    module.num_classes, module.class_names, module.input_spec = 4, ["a", "b", "c", "d"], {"channels": 1, "x": 2}
+    data = described(module)
+    assert (data.num_classes, data.class_names, data.input_spec) == (4, ["a", "b", "c", "d"], {"channels": 1, "x": 2})
+    known = ImageData("digits")
+    assert described(known) is known
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ({"train": loader(4), "validation": loader(4)}, "^data: .*without test examples"),
+        ([1, 2], "^data: got a list"),
+        (object(), "^data: got a object"),
+    ],
+)
+def test_what_is_missing_is_named(source: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        described(source)
+
+
+def test_targets_of_a_regression_are_refused() -> None:
+    numbers = DataLoader(TensorDataset(torch.rand(8, 5), torch.rand(8)), batch_size=4)
+    data = DescribedData({"train": numbers, "validation": numbers, "test": numbers})
+    with pytest.raises(InputError, match=r"^data\.\w+: .*regression is not covered"):
+        data.labels("validation")
+
+
+def test_traced_data_travel_as_their_arguments() -> None:
+    again = nni.load(nni.dump(DescribedData(ImageData("digits", train_size=50))))
+    assert isinstance(again.source_module, ImageData) and again.num_classes == 10

@@ -16,11 +16,14 @@ const Module = require('module');
 const { EventEmitter } = require('events');
 
 const LOOK_MS = 500, RETRY_MS = 1000, ATTEMPTS = 3;
-const END_MS = 8000;  // of a stop in good order: NNI kills trials that have not ended five seconds after a request
+// of a stop in good order: NNI kills trials that have not ended five seconds after a request
+const END_MS = 8000, REMOTE_END_MS = 30000;
 
 const env = process.env;
 const owner = env.NNI_HYPENS_OWNER || '';
 const lastWords = env.NNI_HYPENS_LAST_WORDS || '';
+const mode = process.argv.indexOf('--mode');
+const remote = mode >= 0 && process.argv[mode + 1] !== 'local';
 let ending = false;
 
 // ---- the owner -------------------------------------------------------------------------------------------------
@@ -56,7 +59,7 @@ function kill() {
 function end(shutdown) {
   if (ending) return;
   ending = true;
-  setTimeout(kill, END_MS);
+  setTimeout(kill, remote ? REMOTE_END_MS : END_MS);
   try {
     if (!shutdown()) kill();
   } catch {

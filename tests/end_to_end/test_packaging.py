@@ -152,7 +152,12 @@ def test_what_is_built_can_be_published_and_installed(tmp_path: Path) -> None:
     assert f"-{nni_hypens.__version__}" in wheel.name and f"-{nni_hypens.__version__}" in sdist.name
     run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"nni_hypens/py.typed", "nni_hypens/loopback.js", "search_spaces/one_cell.py"} <= names
+    assert {
+        "nni_hypens/py.typed",
+        "nni_hypens/loopback.js",
+        "nni_hypens/lifetime.js",
+        "search_spaces/one_cell.py",
+    } <= names
     templates = {path.name for path in (ROOT / "nni_hypens" / "report" / "templates").iterdir()}
     assert templates and {f"nni_hypens/report/templates/{name}" for name in templates} <= names
     assert not any(name.startswith(("tests/", "examples/", "docs/")) for name in names)
@@ -171,7 +176,7 @@ from pathlib import Path
 import nni_hypens, search_spaces
 folder = Path(nni_hypens.__file__).parent
 assert {str(place)!r} in str(folder) and {str(place)!r} in search_spaces.__file__, folder
-assert (folder / "py.typed").exists() and (folder / "loopback.js").exists()
+assert (folder / "py.typed").exists() and all((folder / name).exists() for name in ("loopback.js", "lifetime.js"))
 from nni_hypens import EdgeNES
 from search_spaces import OneCell
 print(nni_hypens.__version__, OneCell.__name__, EdgeNES.__name__)"""

@@ -18,7 +18,7 @@ import nni_hypens
 import search_spaces
 from nni_hypens.cli import main as cli
 from nni_hypens.compare.results import compared
-from tests.benchmarks import export, hub_spaces, selection
+from tests.benchmarks import export, hub_spaces, prediction_sets, selection
 from tests.support.loaded import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -213,6 +213,13 @@ def test_exports() -> None:
     assert export.table(results) in README
     rows = [case["batches"][str(size)] for case in results.values() for size in (1, 256)]
     assert len(rows) == 4 and all(row["ratio"] >= 1.5 and row["difference"] < 1e-5 for row in rows)
+
+
+def test_prediction_sets() -> None:
+    """Validation images that also choose and calibrate cost less than a point of coverage, as the guide says."""
+    results = saved("prediction_sets")
+    assert prediction_sets.table(results) in README and f"{results['splits']} splits" in README
+    assert all(-0.01 < row["difference"] < 0 for row in results["rows"])
 
 
 def test_hub_spaces() -> None:

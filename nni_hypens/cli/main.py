@@ -19,7 +19,7 @@ from nni_hypens import __version__
 from nni_hypens.cli import compare, doctor, ensemble, leaderboard, run, watch
 from nni_hypens.cli.parser import EXIT_FAILED, EXIT_INPUT, Parser
 from nni_hypens.cli.signals import ended_by_signals
-from nni_hypens.errors import CommandError, InputError, explain, whole_traceback
+from nni_hypens.errors import CommandError, InputError, explain, printable, whole_traceback
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.disks import with_full_disk
 from nni_hypens.utils.run_files import RunFiles
@@ -84,18 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = error.code
         except KeyboardInterrupt:
             code = EXIT_INTERRUPTED
-        except SystemExit:  # of a library that ends itself at a signal
-            if not signals:
-                raise
-            code = EXIT_FAILED
-        except Exception as error:  # of this package, of a library, or of the user's own code
+        except (Exception, SystemExit) as error:  # of this package, of a library, or of the user's own code
             code = EXIT_INPUT if isinstance(error, InputError) else EXIT_FAILED
             if not signals:
                 found = with_full_disk(error, getattr(arguments, "out", None) or Path())
                 text = f"{parser.prog}: {explain(found, resuming_command(arguments))}"
                 print(f"{whole_traceback(error)}{text}", file=sys.stderr)
         if signals or code == EXIT_INTERRUPTED:  # a signal to all processes at once may look like another error
-            command = resuming_command(arguments)
+            command = printable(resuming_command(arguments))
             how = "interrupted" if not signals or signals[0] == SIGINT else f"ended by {signals[0].name}"
             with contextlib.suppress(OSError):  # a terminal that is gone
                 print(f"\n{parser.prog}: {how}{f'; go on with: {command}' if command else ''}", file=sys.stderr)

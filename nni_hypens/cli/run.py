@@ -230,7 +230,7 @@ def default_folder(settings: Settings, quiet: bool = False) -> Path:
             break
         folder, difference = first.with_name(f"{first.name}-{number}"), difference or found
     if difference is not None and not quiet:
-        print(f"run folder: {folder} ({first} is another run: {difference})", file=sys.stderr)
+        print(printable(f"run folder: {folder} ({first} is another run: {difference})"), file=sys.stderr)
     return folder
 
 

@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from nni_hypens.errors import reason
+
 LEAST_BYTES = 2**16
 """A disk with less free space counts as full."""
 _FULL = re.compile("No space left|disk is full|disk quota|write failed|failed writing|unexpected pos", re.IGNORECASE)
@@ -43,7 +45,7 @@ def full_disk(folders: list[Path]) -> OSError | None:
     return None
 
 
-def with_full_disk(error: Exception, out: Path) -> Exception:
+def with_full_disk(error: BaseException, out: Path) -> BaseException:
     """The error, or one that names the full disk behind it, if it is about a full disk and names none.
 
     Args:
@@ -51,7 +53,7 @@ def with_full_disk(error: Exception, out: Path) -> Exception:
         out: The folder that the command writes.
     """
     names_none = not isinstance(error, ValueError) and getattr(error, "filename", None) is None
-    return (full_disk(places(out)) if names_none and _FULL.search(str(error)) else None) or error
+    return (full_disk(places(out)) if names_none and _FULL.search(reason(error, 100_000)) else None) or error
 
 
 def _is_full(folder: Path) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from nni_hypens import __version__
 from nni_hypens.cli import main as cli
 from nni_hypens.errors import TRACEBACK, InputError
+from tests.test_errors import SpeechlessError
 
 
 def test_help_and_version(capsys) -> None:
@@ -51,11 +52,13 @@ def test_completion_knows_commands_and_flags(capsys, shell: str) -> None:
         (ValueError("\nshapes do not fit"), 1, "ValueError: shapes do not fit"),
         (KeyError("\x1b[2Jtable"), 1, "KeyError: '\\x1b[2Jtable'"),
         (AssertionError(), 1, "AssertionError"),
+        (SpeechlessError(), 1, "SpeechlessError"),
+        (SystemExit(0), 1, "SystemExit: 0"),  # a script of the user that ends itself has not done what was asked
         (InputError("data", "a\nb", "one"), 2, "data: got a b; expected one"),
         (OSError(28, "No space left on device", "a\x1b[m"), 1, "a\\x1b[m: No space left on device; free some space"),
     ],
 )
-def test_any_error_of_a_command_is_one_line(monkeypatch, capsys, error: Exception, code: int, says: str) -> None:
+def test_any_error_of_a_command_is_one_line(monkeypatch, capsys, error: BaseException, code: int, says: str) -> None:
     def fail(arguments: argparse.Namespace) -> None:
         raise error
 

@@ -147,6 +147,9 @@ def _scores(results: Mapping[str, Any] | None) -> str:
     top = next((row for row in mappings(results.get("top_k")) if row.get("name") == "ensemble"), {})
     listed = [f"top {key.removeprefix(TOP_K_PREFIX)}: {percent(top[key])}" for key in sorted(top) if key != "name"]
     more = f" Top-k accuracy: {literal(', '.join(listed))}." if listed else ""
+    chance = percent(_part(results, "chance").get("accuracy"))
+    if chance != MISSING:
+        more += f" Always naming the most frequent class of the test data would be right for {chance} of it."
     return f"{text}\nIn brackets: 95% bootstrap intervals over test images.{more}\n"
 
 

@@ -172,6 +172,16 @@ class EnsembleResult:
         return pd.DataFrame(rows).T[["accuracy", "nll", "ece", "brier", "aurc"]].astype(float)
 
     @property
+    def top_k(self) -> pd.DataFrame:
+        """Top-k accuracy on test data: one row per model, one column per k; empty for two classes."""
+        return pd.DataFrame(self.results.get("top_k", [])).rename(columns={"name": "model"})
+
+    @property
+    def prediction_sets(self) -> pd.DataFrame:
+        """Prediction sets of the ensemble on test data: one row per coverage that was asked for."""
+        return pd.DataFrame(self.results.get("prediction_sets", {}).get("rows", []))
+
+    @property
     def disagreement(self) -> pd.DataFrame:
         """Share of test examples on which two members predict different classes; members by members."""
         ids = [row["id"] for row in self.results["members"]]

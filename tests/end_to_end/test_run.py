@@ -165,7 +165,12 @@ def test_results_follow_from_the_files(reference: dict[str, Any]) -> None:
     expected = apply_temperature(average, results["temperature"])
     assert results["ensemble"] == pytest.approx(metrics.summary(expected, labels), abs=1e-6)
     ensemble = Ensemble.load(folder / "ensemble")
-    assert np.abs(ensemble.predict(data.raw("test", range(100))) - expected).max() < 1e-4
+    deployed = ensemble.predict(data.raw("test", range(100)))
+    assert np.abs(deployed - expected).max() < 1e-4
+    sets = next(row for row in results["prediction_sets"]["rows"] if row["coverage"] == 0.9)
+    kept = ensemble.info.conformal
+    assert kept.images == 200 and kept.threshold(0.9) == pytest.approx(sets["threshold"], rel=1e-3)
+    assert sets["measured"] == pytest.approx(kept.sets(deployed, 0.9)[np.arange(100), labels].mean(), abs=0.011)
     with torch.no_grad():
         images, _ = next(iter(data.test_dataloader()))
         assert torch.allclose(ensemble(images), torch.tensor(expected, dtype=torch.float32), atol=1e-4)

@@ -46,7 +46,8 @@ def cells(card: str, head: str) -> list[str]:
 
 
 def test_numbers_are_those_of_the_results(results: dict[str, Any], metadata: dict[str, Any]) -> None:
-    card = model_card("model.onnx", metadata, results)
+    card = model_card("model.onnx", metadata, {**results, "chance": {"accuracy": 0.125}})
+    assert "right for 12.50%" in card
     measured, row = results["ensemble"], results["intervals"]["rows"][0]
     accuracy, nll, ece, *_ = cells(card, "this ensemble")
     low, high = row["accuracy"]["interval"]

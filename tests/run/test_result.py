@@ -31,6 +31,9 @@ def test_tables(result: EnsembleResult) -> None:
     assert (result.disagreement.values.diagonal() == 0).all()
     assert list(result.calibration.index) == ["ensemble", "members", "none"]
     assert list(result.uncertainty.index) == ["all", "right", "wrong"]
+    top = result.top_k.set_index("model")
+    assert list(top.columns) == [f"top_k_{k}" for k in range(2, 6)] and top.loc["ensemble"].is_monotonic_increasing
+    assert list(result.prediction_sets["coverage"]) == [0.8, 0.9, 0.95, 0.99]
     assert result.ood.loc[0, "auroc.entropy"] == 0.875
     mean = result.corruptions.query("model == 'ensemble'").groupby("severity")["accuracy"].mean()
     assert mean[0] == pytest.approx(0.95) and mean[5] == pytest.approx(0.45)
@@ -46,6 +49,8 @@ def test_what_was_not_measured_is_empty(result: EnsembleResult) -> None:
     nothing = {**result.results, "corruptions": {"skipped": "no"}, "ood": {"skipped": []}}
     bare = EnsembleResult(result.out, nothing)
     assert bare.corruptions.empty and bare.ood.empty
+    older = {key: value for key, value in nothing.items() if key not in ("top_k", "prediction_sets")}
+    assert EnsembleResult(result.out, older).top_k.empty and EnsembleResult(result.out, older).prediction_sets.empty
 
 
 def test_a_result_is_read_from_its_folder(result: EnsembleResult, tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from traceback import walk_tb
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -70,25 +69,15 @@ def manager_environment(
     }
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
-    excepthook = threading.excepthook
-    threading.excepthook = lambda error: None if _of_listener(error.exc_traceback) else excepthook(error)
     try:
         yield lambda: os.pread(words, 2000, 0).decode(errors="replace")
     finally:
-        threading.excepthook = excepthook
         os.close(words)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _of_listener(traceback: TracebackType | None) -> bool:
-    """Whether an error is from the thread that listens to the manager. It raises if the manager is gone, which the
-    strategy notices by itself. Private: ``nni.runtime.command_channel``. Can go when that thread ends quietly."""
-    frames = [] if traceback is None else [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(traceback)]
-    return any(name.startswith("nni.runtime.command_channel.websocket") for name in frames)
 
 
 def check_node() -> None:
@@ -134,6 +123,7 @@ def check_home() -> None:
 
 MANAGER_ATTEMPTS = 4
 STOP_SECONDS = 15.0
+LISTENER_SECONDS = 0.5
 
 
 class PatientManager:
@@ -159,6 +149,13 @@ class PatientManager:
                 logging.getLogger("nni").warning("NNI's manager did not answer in time; starting it again")
                 _wait_until_free(port)
 
+    def execution_engine_factory(self, config: Any) -> Any:
+        """NNI's engine; its thread that listens to the manager raises unseen, as the strategy notices that itself."""
+        engine, shown = super().execution_engine_factory(config), threading.excepthook  # type: ignore[misc]
+        thread = engine._channel_listen_thread
+        threading.excepthook = lambda error: None if error.thread is thread else shown(error)
+        return engine
+
     def manager_ended(self) -> bool:
         """Whether NNI's manager was started, and has ended or ends now."""
         if self._proc is None:
@@ -178,6 +175,20 @@ class PatientManager:
                 kill_family(psutil.Process(process.pid))
                 process.wait()
         super()._stop_nni_manager()  # type: ignore[misc]
+        _leave_listener(getattr(self, "_engine", None))
+
+
+def _leave_listener(engine: Any) -> None:
+    """Do not wait for the thread that listens to a manager that has ended, nor let it reach the next one.
+
+    It tries for ten seconds to connect again, and then raises; NNI joins it. Private: ``_channel``,
+    ``_channel_listen_thread``. Can go when the thread ends with the manager.
+    """
+    if engine is None:
+        return
+    engine._channel._channel._closing = True
+    thread: threading.Thread = engine._channel_listen_thread
+    thread.join = partial(thread.join, LISTENER_SECONDS)  # type: ignore[method-assign]
 
 
 def _wait_until_free(port: int, seconds: float = 20.0) -> None:

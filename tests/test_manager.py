@@ -6,7 +6,10 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -81,6 +84,41 @@ def test_a_manager_that_has_ended_or_hangs_is_stopped_without_a_word(
         assert not experiment.manager_ended()
         experiment._stop_nni_manager()
     assert hanging.poll() is not None and dead.stopped and experiment.stopped and not caplog.records
+
+
+def test_the_thread_that_listens_to_a_manager_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NNI's thread tries for ten seconds to reach a manager that has ended, and then raises."""
+    shown: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+
+    def listen() -> None:
+        time.sleep(1)
+        raise ConnectionRefusedError
+
+    thread = threading.Thread(target=listen, daemon=True)
+    channel = SimpleNamespace(_channel=SimpleNamespace(_closing=False))
+    engine = SimpleNamespace(_channel=channel, _channel_listen_thread=thread)
+
+    class Started(Base):
+        def execution_engine_factory(self, config: object) -> object:
+            return engine
+
+    class Played(Stopping, Started):
+        pass
+
+    experiment = Played(subprocess.Popen(["true"]), 1)
+    experiment._engine = experiment.execution_engine_factory(None)
+    thread.start()
+    experiment._stop_nni_manager()
+    begun = time.monotonic()
+    thread.join()
+    assert time.monotonic() - begun < 0.9 and thread.is_alive() and channel._channel._closing
+    threading.Thread.join(thread)
+    assert not shown
+    other = threading.Thread(target=listen)
+    other.start()
+    other.join()
+    assert len(shown) == 1
 
 
 @pytest.mark.parametrize("options", ["--require /no/such.js", "--no-such-option", "--require ./exits.js"])

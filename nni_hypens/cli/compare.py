@@ -10,7 +10,7 @@ from typing import Any
 
 from nni_hypens.cli.loading import load_libraries
 from nni_hypens.cli.output import show
-from nni_hypens.cli.settings import absolute, add_settings, settings_of
+from nni_hypens.cli.settings import absolute_data, add_settings, settings_of
 from nni_hypens.errors import InputError
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.checks import check_range
@@ -124,7 +124,7 @@ def settings_and_data(arguments: argparse.Namespace) -> tuple[Settings, list[str
     sources = _words(str(given.pop("data", Settings.data)))
     settings = Settings.from_mapping(given)
     settings.check()
-    return settings, [absolute(source) if source.endswith(".npz") else source for source in sources]
+    return settings, [absolute_data(source) for source in sources]
 
 
 def _words(text: str) -> list[str]:

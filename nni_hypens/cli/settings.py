@@ -156,14 +156,18 @@ def settings_text(values: Mapping[str, Any]) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
+def absolute_data(source: str) -> str:
+    """A source of images with an absolute path, if it is a path."""
+    return absolute(source) if source.endswith(".npz") or is_picture_folder(source) else source
+
+
 def with_absolute_paths(settings: Settings) -> Settings:
     """The settings with absolute paths of files, so that the run folder's settings hold in any working folder."""
     changes: dict[str, Any] = {}
     for name in ("base", "supernet"):
         if getattr(settings, name) is not None:
             changes[name] = absolute(getattr(settings, name))
-    if settings.data.endswith(".npz") or is_picture_folder(settings.data):
-        changes["data"] = absolute(settings.data)
+    changes["data"] = absolute_data(settings.data)
     sets = [name.strip() for name in settings.ood.split(",")]
     changes["ood"] = ",".join(absolute(name) if name.endswith(".npz") else name for name in sets)
     return dataclasses.replace(settings, **changes)

@@ -81,3 +81,7 @@ def test_paths_of_files_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     assert (settings.data, settings.base) == (str(tmp_path / "my.npz"), str(tmp_path / "b.json"))
     assert settings.ood == f"noise,{tmp_path / 'far.npz'}"
     assert with_absolute_paths(Settings()) == Settings()
+    for name in ("pictures", "digits"):  # a data set has precedence over a folder of its name
+        (tmp_path / name).mkdir()
+    assert with_absolute_paths(Settings(data="pictures")).data == str(tmp_path / "pictures")
+    assert with_absolute_paths(Settings()).data == "digits"

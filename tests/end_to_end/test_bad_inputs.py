@@ -76,6 +76,7 @@ DATA = {
     "single": arrays(y_train=np.arange(60) // 59),
     "small": arrays(x_train=np.zeros((60, 7, 7), dtype=np.uint8)),
     "infinite": arrays(x_test=np.full((60, 8, 8), np.inf)),
+    "unknown": arrays(x_vall=np.zeros((60, 8, 8))),
     "complex": arrays(x_train=np.zeros((60, 8, 8), dtype=complex)),
 }
 TEXTS = {
@@ -186,7 +187,8 @@ BAD = {
         f"npz-{name}": Bad(RUN + f"--data {name}.npz", says)
         for name, says in {
             "no_test": r"data.x_test: got no such array .*; expected",
-            "text": r"data.y_train: got dtype <U3; expected integer labels",
+            "text": r"data.y_test: got class\(es\) \[0, 1, 2\]; expected classes that y_train has",
+            "unknown": r"data: got 'x_vall' in .*; expected no arrays but x_train",
             "pickled": r"data.x_train: got .*; expected a readable array of numbers \(object arrays are pickles",
             "flat": r"data.x_train: got shape \(60, 64\); expected N x H x W",
             "float_labels": r"data.y_train: got dtype float64; expected integer labels",

@@ -14,7 +14,7 @@ import yaml
 
 from nni_hypens.errors import InputError, reason
 from nni_hypens.report.text import number
-from nni_hypens.utils.checks import check_plain_name
+from nni_hypens.utils.checks import PLAIN_NAME
 from nni_hypens.utils.files import MAX_TEXT_BYTES, MAX_YAML_BYTES, as_written, parse_json, parse_yaml, read_text
 from nni_hypens.utils.npz import array_shape
 from nni_hypens.utils.run_files import CandidateFiles, RunFiles
@@ -217,8 +217,10 @@ def _with_id(field: str, item: Any) -> Mapping[str, Any]:
 
 
 def _candidate_file(run_dir: Path, candidate: str, name: str) -> str | None:
-    """Path of a candidate's file in the run folder; None if it is missing."""
-    path = f"candidates/{check_plain_name(f'{CANDIDATES}: id', candidate, 'a plain name such as c03')}/{name}"
+    """Path of a candidate's file in the run folder; None if it is missing, or the id is no plain name."""
+    if not PLAIN_NAME.fullmatch(candidate):
+        return None
+    path = f"candidates/{candidate}/{name}"
     return path if os.path.lexists(run_dir / path) else None
 
 

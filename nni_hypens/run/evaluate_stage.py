@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from nni_hypens.ensemble.calibration import Temperatures, combine
-from nni_hypens.ensemble.folder import read_index
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.report.verdict import is_chance
 from nni_hypens.run.evaluation import Predictions, evaluate_pool, smaller_ensembles
@@ -19,7 +18,7 @@ from nni_hypens.run.plan import Plan
 from nni_hypens.run.robustness import STEPS, measure_robustness
 from nni_hypens.selection.costs import fronts
 from nni_hypens.utils.checks import NUMBER, require
-from nni_hypens.utils.files import as_written, write_json
+from nni_hypens.utils.files import as_written, read_object, write_json
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import machine, versions
 
@@ -82,7 +81,7 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
 
 def _members(folder: RunFolder) -> tuple[list[tuple[str, float]], Temperatures]:
     """Id and weight of each member, and the temperatures."""
-    index = read_index(folder.ensemble)
+    index = read_object(folder.ensemble_index)  # `Ensemble.load` checks the rest
     own = tuple(member.get("temperature", 1.0) for member in index["members"])
     return [(one["id"], one["weight"]) for one in index["members"]], Temperatures(index["temperature"], own)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,15 @@ from hypothesis import given, strategies as st
 
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import (
+    MAX_TEXT_BYTES,
+    as_written,
     check_place,
     json_text,
     move_into_place,
+    parse_json,
     read_json,
+    read_text,
+    read_yaml,
     replacing,
     write_json,
     write_text,
@@ -94,3 +100,83 @@ def test_json_has_no_nan_and_no_lone_surrogate() -> None:
         with pytest.raises(ValueError, match="JSON compliant"):
             json_text([{"a": value}])
     assert json.loads(json_text({"\udcff": "\ud800 \U0001f600"})) == {"\\udcff": "\\ud800 \U0001f600"}
+
+
+# ---- what is not read -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link", "dangling", "large"])
+def test_only_regular_files_of_limited_size_are_opened(tmp_path: Path, kind: str) -> None:
+    path, target = tmp_path / "a.json", tmp_path / "target.json"
+    target.write_text("{}")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "large":
+        with path.open("wb") as file:
+            file.truncate(MAX_TEXT_BYTES + 1)
+    else:
+        path.symlink_to({"device": Path("/dev/zero"), "link": target, "dangling": tmp_path / "gone"}[kind])
+    with pytest.raises(InputError, match=r"a\.json: got .*(pipe|folder|link|MB)") as error:
+        read_json(path)
+    assert "\n" not in str(error.value)
+    if kind == "link":
+        assert read_text(path, links=True) == "{}"  # where the user has named it
+    else:
+        with pytest.raises(OSError):
+            read_text(path, links=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "-Infinity", "[1e999]", "9" * 30, "9" * 5000, "[" * 100_000, '{"a": 1', "\xff"]
+)
+def test_json_that_is_not_standard_or_too_deep_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.json: got invalid JSON") as error:
+        read_json(tmp_path / "a.json")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+    assert parse_json('[18446744073709551615, -1.5e300, "NaN"]') == [2**64 - 1, -1.5e300, "NaN"]
+
+
+def bomb(levels: int) -> str:
+    """YAML in which each level stands for ten of the level before."""
+    lines = ["a0: &a0 [x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, levels)]
+    return "\n".join(lines)
+
+
+MERGED = "a: &a {k: v}\n" + "\n".join(
+    f"b{i}: &b{i} {{<<: [{', '.join([f'*b{i - 1}' if i else '*a'] * 10)}]}}" for i in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        bomb(9), MERGED, "a: &a [*a]", "seed: " + "9" * 5000, "seed: 0x" + "f" * 5000, "[" * 5000, "? [1]\n: 2",
+        "a: 1\n" * 300_000, "!!python/object/apply:os.system [true]",
+    ],
+)  # fmt: skip
+def test_yaml_that_stands_for_more_than_it_holds_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError, match="^config: got .*a.yaml; expected (valid|a readable) YAML") as error:
+        read_yaml(tmp_path / "a.yaml")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_yaml_may_use_aliases(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("one: &one {host: a}\ntwo: {<<: *one, user: b}\nthree: [*one, *one]\n")
+    assert read_yaml(tmp_path / "a.yaml")["two"] == {"host": "a", "user": "b"}
+
+
+def test_values_of_the_wrong_kind_name_their_file() -> None:
+    wrong = [lambda: {}["a"], lambda: None + 1, lambda: [].x, lambda: float(10**400), lambda: [][0], lambda: int("x")]  # type: ignore[operator, attr-defined, list-item]
+    for use in wrong:
+        with pytest.raises(InputError, match="^results.json: got a missing value, or one of the wrong kind"):
+            with as_written("results.json"):
+                use()
+    with pytest.raises(InputError, match="^mine"), as_written("results.json"):
+        raise InputError("mine", 1, "2")
+    with pytest.raises(OSError), as_written("results.json"):
+        raise OSError

@@ -26,7 +26,7 @@ def commands(out: Path, image: Path) -> list[tuple[str | Path, ...]]:
     """Those that read what another person's folder holds."""
     folder = ("--out", out, "--quiet")
     return [
-        ("report", *folder), ("select", *folder), ("run", "--resume", *folder), ("predict", out, image),
+        ("report", *folder), ("leaderboard", out), ("select", *folder), ("run", "--resume", *folder), ("predict", out, image),
         ("search", "--resume", *folder), ("sample", *folder), ("train", *folder), ("evaluate", *folder),
     ]  # fmt: skip
 

@@ -27,8 +27,10 @@ def test_differing_edges_are_orange() -> None:
         for axes in (left, right)
     ]
     assert colours == [[SHARED] * 4, [SHARED, DIFFERS, SHARED, DIFFERS]]
-    said = [text.get_text() for text in right.texts]
-    assert "input 0, separable conv 3×3" in said and "node 1, skip" in said
+    heights = {patch._posA_posB[1][1] for patch in right.patches if isinstance(patch, FancyArrowPatch)}
+    said = {text.get_position()[1]: text.get_text() for text in right.texts if "node" not in text.get_text()}
+    on_arrows = [said[height] for height in sorted(heights)]
+    assert on_arrows == ["skip", "separable conv 3×3", "skip", "skip"], "each operation is written on its arrow"
 
 
 def test_cells_of_the_hub() -> None:

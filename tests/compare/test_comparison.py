@@ -48,7 +48,7 @@ def benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[SimulatedBench]]:
 
     monkeypatch.setattr(comparison, "Workbench", bench)
     remember_sizes(monkeypatch)
-    monkeypatch.setattr(comparison, "ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", lambda jobs, *context, **workers: ThreadPoolExecutor(jobs))
     yield made
 
 

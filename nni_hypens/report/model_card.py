@@ -155,7 +155,7 @@ def _scores(results: Mapping[str, Any] | None) -> str:
 
 def _ends(score: Any, form: Any) -> str:
     ends = interval(score.get("interval")) if isinstance(score, Mapping) else None
-    return "" if ends is None else f" [{form(ends[0])}, {form(ends[1])}]"
+    return "" if ends is None else f" ({form(ends[0])} to {form(ends[1])})"
 
 
 def _calibration(metadata: Mapping[str, Any], results: Mapping[str, Any] | None) -> str:

@@ -51,8 +51,8 @@ def test_numbers_are_those_of_the_results(results: dict[str, Any], metadata: dic
     measured, row = results["ensemble"], results["intervals"]["rows"][0]
     accuracy, nll, ece, *_ = cells(card, "this ensemble")
     low, high = row["accuracy"]["interval"]
-    assert accuracy == f"{measured['accuracy']:.2%} &#91;{low:.2%}, {high:.2%}&#93;"
-    assert nll.startswith(f"{measured['nll']:.4f} &#91;{row['nll']['interval'][0]:.4f}, ")
+    assert accuracy == f"{measured['accuracy']:.2%} ({low:.2%} to {high:.2%})"
+    assert nll.startswith(f"{measured['nll']:.4f} ({row['nll']['interval'][0]:.4f} to ")
     assert ece == f"{measured['ece']:.4f}"
     assert f"top 2: {results['top_k'][0]['top_k_2']:.2%}, top 3" in card
     member = results["members"][1]

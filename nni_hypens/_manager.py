@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -198,3 +199,51 @@ def _wait_until_free(port: int, seconds: float = 20.0) -> None:
             if probe.connect_ex(("localhost", port)) != 0:
                 return
         time.sleep(0.2)
+
+
+@contextmanager
+def viewing_manager(folder: Path, experiment: str, port: int, seconds: int = 60) -> Iterator[subprocess.Popen[bytes]]:
+    """Run NNI's manager, and so its web UI, on the database of an experiment that is over. It starts no trial.
+
+    NNI's own ``Experiment.view`` refuses NAS experiments (``search_space`` "can not be customized"), replaces the
+    record of the experiment in the user's home folder, and writes into the folder of the experiment. Private:
+    ``nni.experiment.launcher``. Can go when ``Experiment.view`` does none of this.
+
+    Args:
+        folder: Holds ``ID/db/nni.sqlite``; the manager writes here.
+        experiment: The ID.
+        port: Port of the web UI, on loopback.
+        seconds: How long to wait for it.
+
+    Yields:
+        The process; it is ended at the end.
+
+    Raises:
+        RuntimeError: It has not started.
+    """
+    from nni.experiment import RunMode, launcher
+
+    (folder / experiment / "log").mkdir(parents=True, exist_ok=True)
+    platform = SimpleNamespace(platform="local")
+    config = SimpleNamespace(experiment_working_directory=str(folder), training_service=platform, log_level="info")
+    arguments = launcher.NniManagerArgs("view", experiment, config, port, False, False, None, None)
+    with manager_environment() as last_words:
+        process = launcher._start_rest_server(arguments, RunMode.Detach)
+        try:
+            end = time.monotonic() + seconds
+            while True:
+                try:
+                    rest.post(port, "/experiment", {}, None)
+                    break
+                except (OSError, ValueError) as error:
+                    if process.poll() is not None or time.monotonic() > end:
+                        raise RuntimeError(f"NNI's manager has not started: {last_words() or error}") from error
+                    time.sleep(0.2)
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                kill_family(psutil.Process(process.pid))
+                process.wait()

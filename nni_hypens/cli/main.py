@@ -16,7 +16,7 @@ from pathlib import Path
 from signal import SIGINT
 
 from nni_hypens import __version__
-from nni_hypens.cli import compare, doctor, ensemble, leaderboard, run, watch
+from nni_hypens.cli import compare, doctor, ensemble, leaderboard, run, view, watch
 from nni_hypens.cli.parser import EXIT_FAILED, EXIT_INPUT, Parser
 from nni_hypens.cli.signals import ended_by_signals
 from nni_hypens.errors import CommandError, InputError, explain, printable, whole_traceback
@@ -31,6 +31,7 @@ EXAMPLES = f"""{run.RUN_EXAMPLES}\
   nni-hypens leaderboard runs/my                          all candidates, the best first
   nni-hypens doctor                                       what is installed, and what works on this machine
   eval "$(nni-hypens --print-completion bash)"            let the shell complete commands and flags
+  nni-hypens view runs/my                                 the trials of a finished run in NNI's web UI
   nni-hypens watch -- python my_search.py                 your own script's search in NNI's web UI
 """
 
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
     leaderboard.add_command(commands)
     doctor.add_command(commands)
     watch.add_command(commands)
+    view.add_command(commands)
     parser.commands, parser.hidden = commands.choices, (TRIAL_COMMAND,)
     return parser
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from nni_hypens._manager import viewing_manager
 from nni_hypens.errors import InputError, printable, reason
 from nni_hypens.trials.live import OVER
-from nni_hypens.utils.files import parse_json
+from nni_hypens.utils.files import check_file, parse_json, why
 from nni_hypens.utils.ports import held_port
 from nni_hypens.utils.run_files import RunFiles
 
@@ -170,6 +170,10 @@ def _ends(tables: dict[str, list[dict[str, Any]]], profile: dict[str, Any]) -> l
 def _rows(path: Path) -> Iterator[Callable[[str], Iterator[dict[str, Any]]]]:
     """Open a database to read; gives a function that returns the rows of a table, of plain values."""
     expected = "the database of an experiment as NNI wrote it"
+    try:
+        check_file(path)
+    except OSError as error:
+        raise InputError(str(path), why(error), expected) from None
     if path.stat().st_size > MAX_BYTES:
         raise InputError(str(path), f"{path.stat().st_size / 2**20:.0f} MB", f"at most {MAX_BYTES / 2**20:.0f} MB")
     try:

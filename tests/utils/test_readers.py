@@ -31,6 +31,7 @@ CHECKED = {
     "utils/npz.py": {"np.load", "zipfile.ZipFile", "archive.open", "archive.zip.open"},
     "utils/pictures.py": {"Image.open"},
     "utils/processes.py": {"Path(f'/proc/{pid}/stat').read_text"},  # of the system
+    "utils/runtime.py": {"table.read_text"},  # of the system
     "utils/tensors.py": {"safe_open", "load_file"},
 }
 """Modules that hand an open file to a library, or a path after `check_file`."""

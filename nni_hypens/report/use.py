@@ -55,7 +55,11 @@ def _input(run: RunContent) -> str:
     sides = [fixed(spec.get(key), 0) for key in ("height", "width", "channels")] if isinstance(spec, dict) else []
     if not sides or number(spec.get("scale")) is None:
         return "raw images, N x height x width x channels"
-    return f"raw images N x {' x '.join(sides)}, as in the data: white is {spec['scale']:g}"
+    stated = spec.get("range")
+    pair = list(map(number, stated)) if isinstance(stated, list) else []
+    if len(pair) != 2 or None in pair:
+        return f"raw images N x {' x '.join(sides)}, as in the data: white is {spec['scale']:g}"
+    return f"raw images N x {' x '.join(sides)}, as in the data: black is {pair[0]:g}, white is {pair[1]:g}"
 
 
 def _space(run: RunContent) -> tuple[str, str] | None:

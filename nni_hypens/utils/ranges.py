@@ -86,6 +86,8 @@ def known_range(spec: Mapping[str, Any]) -> tuple[float, float] | None:
 def _fits_unit(spec: Mapping[str, Any]) -> bool:
     """Whether values in 0..1 can have this mean and standard deviation."""
     means, deviations = spec.get("mean", []), spec.get("std", [])
+    if deviations and all(value == 1 for value in deviations):
+        return False  # nobody computed them: somebody's loaders normalise images themselves
     # a constant channel has the standard deviation 1 by definition
     return all(0 <= value <= 1 for value in means) and all(value <= 0.5 or value == 1 for value in deviations)
 

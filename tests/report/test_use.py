@@ -31,6 +31,16 @@ def test_lines_can_be_copied(run: RunContent) -> None:
     assert commands in page.text and lines in page.text  # the page keeps the lines
 
 
+@pytest.mark.parametrize(
+    "stated, words",
+    [([-1.0, 1.0], "black is -1, white is 1"), (None, "white is 16"), (["a"], "white is 16"), ([0, []], "white is 16")],
+)
+def test_values_of_black_and_white(run: RunContent, stated: Any, words: str) -> None:
+    data = run.part("data")
+    changed = {**data, "input_spec": {**data["input_spec"], "range": stated}}
+    assert words in code(dataclasses.replace(run, results={**run.results, "data": changed}))[1]
+
+
 @pytest.mark.parametrize("space", ["mine.spaces:Cell", {"class": "mine.spaces:Cell", "args": {}}])
 def test_an_own_space_is_named(run: RunContent, space: Any) -> None:
     commands, lines = code(dataclasses.replace(run, config={**run.config, "space": space}))

@@ -28,12 +28,15 @@ def candidate_rows(out: Path) -> list[dict[str, Any]]:
     files = RunFiles(out)
     if not files.candidates.exists():
         raise InputError("DIR", f"{out} without {files.candidates.name}", "a run folder after `nni-hypens sample`")
+    records = read_json(files.candidates)
+    if not isinstance(records, list) or not records:
+        raise InputError(str(files.candidates), f"{records!r:.80}", "a list of candidates")
     index = read_json(files.ensemble_index) if files.ensemble_index.exists() else {}
     results = read_json(files.results) if files.results.exists() else {}
     with as_written(str(out), "a run folder"):
         weights = {member["id"]: member["weight"] for member in index.get("members", ())}
         test = {row["id"]: row.get("test", {}) for row in results.get("candidates", ())}
-        found = [_row(files, record, weights, test) for record in read_json(files.candidates)]
+        found = [_row(files, record, weights, test) for record in records]
         return sorted(found, key=lambda row: (row["nll"] is None, row["nll"] or 0.0, row["id"]))
 
 

@@ -52,6 +52,8 @@ def test_csv_and_json_have_every_column(run: Path, tmp_path: Path, capsys: pytes
     ("change", "says"),
     [
         ("gone", "DIR: got .* without candidates.json"),
+        ("[]", "candidates.json: got ..; expected a list"),
+        ('""', "candidates.json: got ''; expected a list"),
         ("[3]", "a missing value, or one of the wrong kind"),
         ("{", "candidates.json: got invalid JSON"),
     ],

@@ -26,8 +26,9 @@ def commands(out: Path, image: Path) -> list[tuple[str | Path, ...]]:
     """Those that read what another person's folder holds."""
     folder = ("--out", out, "--quiet")
     return [
-        ("report", *folder), ("leaderboard", out), ("select", *folder), ("run", "--resume", *folder), ("predict", out, image),
-        ("search", "--resume", *folder), ("sample", *folder), ("train", *folder), ("evaluate", *folder),
+        ("report", *folder), ("leaderboard", out), ("select", *folder), ("predict", out, image),
+        ("run", "--resume", *folder), ("search", "--resume", *folder),
+        ("sample", *folder), ("train", *folder), ("evaluate", *folder),
     ]  # fmt: skip
 
 

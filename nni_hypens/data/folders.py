@@ -12,6 +12,7 @@ import numpy as np
 from nni_hypens.data.arrays import stratified_subset
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import replacing
+from nni_hypens.utils.npz import read_array
 from nni_hypens.utils.pictures import is_coloured_or_deep, read_picture
 
 PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
@@ -102,7 +103,7 @@ class PictureFolder:
         name = f"{place}-{self.size}-{split}"
         file = self.cache / f"{name}-{listing.hexdigest()[:32]}.npy"
         try:
-            stored: np.ndarray = np.load(file, allow_pickle=False)
+            stored = read_array(file)
             if len(stored) == len(paths):
                 return stored
         except (OSError, ValueError, EOFError):

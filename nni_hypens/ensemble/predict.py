@@ -31,7 +31,7 @@ from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
 from nni_hypens.utils.checks import brief, check_class_names, require
 from nni_hypens.utils.files import check_file, open_file
 from nni_hypens.utils.images import normalise
-from nni_hypens.utils.npz import array_header, read_archive
+from nni_hypens.utils.npz import read_archive, read_array
 from nni_hypens.utils.pictures import read_picture
 from nni_hypens.utils.ranges import check_values, from_picture
 
@@ -365,17 +365,9 @@ def _images_of_archive(path: Path) -> NDArray[Any]:
     return read_archive(path, choose, links=True)[0]
 
 
-def _array_of_file(path: Path) -> NDArray[Any]:
-    with open_file(path, links=True) as file:
-        array_header(file)
-        file.seek(0)
-        array: NDArray[Any] = np.load(file, allow_pickle=False)
-        return array
-
-
 def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
     try:
-        content = _images_of_archive(path) if path.suffix == ".npz" else _array_of_file(path)
+        content = _images_of_archive(path) if path.suffix == ".npz" else read_array(path, links=True)
     except (OSError, ValueError, EOFError, KeyError) as error:
         if isinstance(error, InputError):
             raise

@@ -84,6 +84,17 @@ def read_archive(
             return [read_member(content, name, at_most) for name in names(list(content))]
 
 
+def read_array(path: Path, links: bool = False) -> np.ndarray:
+    """The array of a ``.npy`` file; errors as for `read_archive`."""
+    import numpy as np
+
+    with open_file(path, links=links) as file:
+        array_header(file)
+        file.seek(0)
+        array: np.ndarray = np.load(file, allow_pickle=False)
+        return array
+
+
 def read_member(archive: Any, name: str, at_most: int | None = None) -> np.ndarray:
     """One array of an open ``NpzFile``, if its header does not ask for too much; errors as for `read_archive`."""
     with archive.zip.open(name if name in archive.zip.namelist() else f"{name}.npy") as member:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_plain_name
+from nni_hypens.utils.files import open_file
 from nni_hypens.utils.locks import LOCK
 
 MODEL_CARD = "MODEL_CARD.md"
@@ -20,9 +21,9 @@ MODEL_CARD_MARK = "<!-- Written by `nni-hypens export`; the next export to this 
 
 def is_written_card(path: Path) -> bool:
     """Whether a file is a model card that an export wrote, and not one of somebody else's."""
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return False
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return MODEL_CARD_MARK.encode() in file.read(4096)  # it stands below the title
 
 

@@ -205,19 +205,27 @@ def time_limit(seconds: int = SECONDS) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def outcome(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command."""
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = int(error.code or 0)
+    for stream in (out, err):
+        stream.seek(0)
+    return code, out.read(), err.read()
+
+
 def fault(*arguments: str | Path) -> str | None:
     """What is wrong with how a command ends; None if it ends with 0, or with 2 and one line."""
-    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), time_limit():
-            code = cli.main([str(argument) for argument in arguments])
-    except SystemExit as error:
-        code = int(error.code or 0)
+        with time_limit():
+            code, _, said = outcome(*arguments)
     except (Exception, Hangs) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         return f"{type(error).__name__}: {error!s:.200} in {frame.filename}:{frame.lineno}"
-    err.seek(0)
-    said = err.read()
     if "Traceback" in said:
         return f"a traceback: {said[-300:]}"
     if code not in (0, 2):

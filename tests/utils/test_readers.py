@@ -21,7 +21,7 @@ CHECKED = {
     "data/corruptions.py": {"Image.open"},  # of bytes in memory
     "data/sources.py": {"np.load"},
     "compare/page.py": {"pd.read_csv"},
-    "ensemble/predict.py": {"np.load", "torch.export.load", "onnxruntime.InferenceSession"},
+    "ensemble/predict.py": {"torch.export.load", "onnxruntime.InferenceSession"},
     "ensemble/export.py": {"torch.export.load", "onnxruntime.InferenceSession"},  # of the file that it has just written
     "run/search_stage.py": {"torch.load"},
     "space/known_results.py": {"io.TextIOWrapper"},

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from nni_hypens.cli.output import show, show_json
 from nni_hypens.cli.parser import EXIT_FAILED, EXIT_INPUT
-from nni_hypens.ensemble.predict import BATCH, Predictor, read_images
+from nni_hypens.ensemble.image_files import read_images
+from nni_hypens.ensemble.predict import BATCH, Predictor
 from nni_hypens.errors import InputError, explain, one_line, printable, whole_traceback
 from nni_hypens.report.text import plural
 from nni_hypens.utils.files import replacing

@@ -13,6 +13,9 @@ from .export import (
     Exported as Exported,
     export_ensemble as export_ensemble,
 )
+from .image_files import (
+    read_images as read_images,
+)
 from .info import (
     EnsembleInfo as EnsembleInfo,
 )
@@ -27,5 +30,4 @@ from .names import (
 from .predict import (
     Predictor as Predictor,
     open_model as open_model,
-    read_images as read_images,
 )

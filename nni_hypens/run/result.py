@@ -14,8 +14,8 @@ import pandas as pd
 from nni.nas.nn.pytorch import ModelSpace
 from numpy.typing import ArrayLike, NDArray
 
+from nni_hypens.ensemble.image_files import read_images
 from nni_hypens.ensemble.module import Ensemble
-from nni_hypens.ensemble.predict import read_images
 from nni_hypens.errors import InputError
 from nni_hypens.report.card import result_card
 from nni_hypens.run.folder import RunFolder

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nni_hypens.data import folders, sources
 from nni_hypens.data.module import ImageData
-from nni_hypens.ensemble.predict import read_images
+from nni_hypens.ensemble.image_files import read_images
 from nni_hypens.errors import InputError
 from nni_hypens.utils.images import normalise
 

@@ -22,7 +22,7 @@ from nni.nas.evaluator.pytorch import Classification
 from PIL import Image
 
 from nni_hypens.data.module import ImageData
-from nni_hypens.ensemble.predict import read_images
+from nni_hypens.ensemble.image_files import read_images
 from nni_hypens.errors import InputError, InputWarning
 from nni_hypens.utils.images import normalise
 from tests.support.loaded import PATIENCE

@@ -16,8 +16,9 @@ import torch
 from nni_hypens import InputError
 from nni_hypens.ensemble import export as module
 from nni_hypens.ensemble.export import METADATA_FILE, export_ensemble
+from nni_hypens.ensemble.image_files import read_images
 from nni_hypens.ensemble.module import Ensemble
-from nni_hypens.ensemble.predict import open_model, read_images
+from nni_hypens.ensemble.predict import open_model
 from tests.support.deployed import SPACES, random_ensemble
 from tests.support.loaded import PATIENCE
 

@@ -37,7 +37,7 @@ def plan_for(space: Any, data: ImageData, folder: Path) -> Plan:
     evaluator = image_evaluator(data, 10, 1)
     fits = OneCell(channels=2, in_channels=1)  # some spaces of the hub do not take the images of digits
     plan = make_plan(Settings(ranking="spread"), RunObjects(fits, evaluator, evaluator, data))
-    return replace(plan, space=space, lam_range=(0.0, float(structure.n_edges)))
+    return replace(plan, space=space, train_space=space, lam_range=(0.0, float(structure.n_edges)))
 
 
 def test_more_candidates_are_new_ones(digits: ImageData, tmp_path: Path) -> None:

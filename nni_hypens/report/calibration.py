@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from nni_hypens.errors import InputError
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_section
-from nni_hypens.report.svg import FIRST, HEAT, MUTED, SECOND, drawing, filled, inline_svg
+from nni_hypens.report.svg import FIRST, HEAT, MUTED, SECOND, AnyFigure, drawing, filled, inline_svg
 from nni_hypens.report.text import MISSING, fixed, number, short
 
 CALIBRATION_METHODS = {
@@ -80,19 +80,30 @@ def disagreement_data(ids: Sequence[str], pairwise: Sequence[Sequence[float]]) -
     return Disagreement(tuple(str(name) for name in ids), cast("tuple[tuple[float, ...], ...]", values))
 
 
-def section(run: RunContent) -> Section | None:
-    """Reliability diagram, pairwise disagreement, and the ensemble under each calibration method."""
-    figures = []
+def reliability_of(run: RunContent) -> list[ReliabilityCurve]:
+    """Curves of a run's ensemble and best member."""
     reliability = run.part("reliability")
     best = run.results["best_member"].get("id", "")
     names = {"ensemble": "ensemble", "best_member": f"best member {best}".strip()}
-    curves = [reliability_data(name, reliability[key]) for key, name in names.items() if reliability.get(key)]
+    return [reliability_data(name, reliability[key]) for key, name in names.items() if reliability.get(key)]
+
+
+def disagreement_of(run: RunContent) -> Disagreement | None:
+    """Disagreement of a run's members; None for one member, or where it was not measured."""
+    pairwise = run.part("diversity").get("pairwise")
+    if not pairwise or len(run.members) < 2:
+        return None
+    return disagreement_data([item["id"] for item in run.members], pairwise)
+
+
+def section(run: RunContent) -> Section | None:
+    """Reliability diagram, pairwise disagreement, and the ensemble under each calibration method."""
+    figures = []
+    curves, data = reliability_of(run), disagreement_of(run)
     if curves:
         caption = "Reliability on test data. Below the diagonal the model is overconfident, above it underconfident."
         figures.append(Figure(draw_reliability(curves, "reliability"), caption))
-    pairwise = run.part("diversity").get("pairwise")
-    if pairwise and len(run.members) > 1:
-        data = disagreement_data([item["id"] for item in run.members], pairwise)
+    if data is not None:
         caption = "Pairwise disagreement: the share of test images on which two members predict different classes."
         figures.append(Figure(draw_disagreement(data, "disagreement"), caption))
     return make_section("Calibration and disagreement", Figures(figures), _table(run))
@@ -122,24 +133,29 @@ def _temperatures(item: Mapping[str, Any]) -> str:
 
 def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> Markup:
     """Draw accuracy against confidence with, below, the share of images in each bin."""
-    looks = [(FIRST, "o", "-"), (SECOND, "s", "--")]
     with drawing(4.4) as figure:
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="perfect")
-        for position, (curve, (colour, marker, line)) in enumerate(zip(curves, looks, strict=False)):
-            upper.plot(
-                curve.confidence, curve.accuracy, color=colour, marker=marker, linestyle=line, markersize=4,
-                label=short(curve.name, 30),
-            )  # fmt: skip
-            width, total = 1 / max(curve.n_bins, 1), sum(curve.count)
-            left = [(index + 0.1 + 0.4 * position) * width for index in curve.bins]
-            shares = [count / total for count in curve.count]
-            lower.bar(left, shares, width=0.4 * width, align="edge", **filled(colour, hatched=position == 1))
-        upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
-        lower.set(xlabel="confidence", ylabel="images")
-        lower.yaxis.set_major_formatter(PercentFormatter(1.0))
-        figure.legend(loc="outside lower center", ncols=2)
+        plot_reliability(figure, curves)
         return inline_svg(figure, name, "Reliability diagram. " + " ".join(_gap(curve) for curve in curves))
+
+
+def plot_reliability(figure: AnyFigure, curves: Sequence[ReliabilityCurve]) -> None:
+    """Draw a reliability diagram on a figure."""
+    looks = [(FIRST, "o", "-"), (SECOND, "s", "--")]
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="perfect")
+    for position, (curve, (colour, marker, line)) in enumerate(zip(curves, looks, strict=False)):
+        upper.plot(
+            curve.confidence, curve.accuracy, color=colour, marker=marker, linestyle=line, markersize=4,
+            label=short(curve.name, 30),
+        )  # fmt: skip
+        width, total = 1 / max(curve.n_bins, 1), sum(curve.count)
+        left = [(index + 0.1 + 0.4 * position) * width for index in curve.bins]
+        shares = [count / total for count in curve.count]
+        lower.bar(left, shares, width=0.4 * width, align="edge", **filled(colour, hatched=position == 1))
+    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
+    lower.set(xlabel="confidence", ylabel="images")
+    lower.yaxis.set_major_formatter(PercentFormatter(1.0))
+    figure.legend(loc="outside lower center", ncols=2)
 
 
 def _gap(curve: ReliabilityCurve) -> str:
@@ -156,24 +172,30 @@ def _gap(curve: ReliabilityCurve) -> str:
 def draw_disagreement(data: Disagreement, name: str) -> Markup:
     """Draw the pairwise disagreement as a heat map; the strongest colour is the largest value."""
     size = len(data.ids)
-    top = max((value for row in data.values for value in row), default=0.0) or 1.0
     with drawing(3.4) as figure:
-        axes = figure.add_subplot(xlim=(0, size), ylim=(size, 0), aspect="equal")
-        axes.grid(False)
-        for i, row in enumerate(data.values):
-            for j, value in enumerate(row):
-                axes.add_patch(Rectangle((j, i), 1, 1, facecolor=FIRST, alpha=HEAT * value / top, linewidth=0))
-                if size <= 10:
-                    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if size < 6 else 6.5}
-                    axes.text(j + 0.5, i + 0.5, f"{value:.1%}", **look)
-        ticks = [index + 0.5 for index in range(size)]
-        names = [short(item, 10) for item in data.ids]
-        axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set_yticks(ticks, names)
-        axes.tick_params(length=0)
+        plot_disagreement(figure, data)
         pairs = [(data.values[i][j], data.ids[i], data.ids[j]) for i in range(size) for j in range(i)]
         label = f"Pairwise disagreement of {size} members."
         if pairs:
             (low, *_), (high, a, b) = min(pairs), max(pairs)
             label += f" From {low:.1%} to {high:.1%}, most between {a} and {b}."
         return inline_svg(figure, name, label)
+
+
+def plot_disagreement(figure: AnyFigure, data: Disagreement) -> None:
+    """Draw the pairwise disagreement on a figure."""
+    size = len(data.ids)
+    top = max((value for row in data.values for value in row), default=0.0) or 1.0
+    axes = figure.add_subplot(xlim=(0, size), ylim=(size, 0), aspect="equal")
+    axes.grid(False)
+    for i, row in enumerate(data.values):
+        for j, value in enumerate(row):
+            axes.add_patch(Rectangle((j, i), 1, 1, facecolor=FIRST, alpha=HEAT * value / top, linewidth=0))
+            if size <= 10:
+                look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if size < 6 else 6.5}
+                axes.text(j + 0.5, i + 0.5, f"{value:.1%}", **look)
+    ticks = [index + 0.5 for index in range(size)]
+    names = [short(item, 10) for item in data.ids]
+    axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names)
+    axes.tick_params(length=0)

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Block, Figure, FigureBeside, Row, Section, Table, make_section
-from nni_hypens.report.svg import FIRST, HEAT, SECOND, drawing, inline_svg
+from nni_hypens.report.svg import FIRST, HEAT, SECOND, AnyFigure, drawing, inline_svg
 from nni_hypens.report.text import MISSING, percent, plural, short
 
 _LARGEST_MATRIX = 20
@@ -58,9 +58,14 @@ def _counts(value: Any) -> tuple[int, ...]:
     return tuple(value) if fine else ()
 
 
+def classes_of(run: RunContent) -> Classes | None:
+    """The classes of a run, if it has counted them."""
+    return class_data(run.part("classes"), run.part("data").get("class_names"))
+
+
 def section(run: RunContent) -> Section | None:
     """The matrix as a figure if it is small, the pairs that are confused most, and the accuracy of each class."""
-    data = class_data(run.part("classes"), run.part("data").get("class_names"))
+    data = classes_of(run)
     if data is None:
         return None
     title, table = "Accuracy of each class", _class_table(data)
@@ -95,8 +100,8 @@ def _pair_table(data: Classes) -> Table:
 def draw_confusion(data: Classes, name: str) -> Markup:
     """Draw the confusion matrix; the darkest cell of each colour has the most images."""
     size = len(data.names)
-    with drawing(1.1 + 0.29 * max(size, 6)) as figure:
-        plot_confusion(figure.add_subplot(), data)
+    with drawing(confusion_height(data)) as figure:
+        plot_confusion(figure, data)
         errors = sum(images for _, _, images in data.confused)
         label = f"Confusion matrix of {size} classes: {sum(data.right)} of {sum(data.images)} images are right."
         if data.confused:
@@ -105,9 +110,14 @@ def draw_confusion(data: Classes, name: str) -> Markup:
         return inline_svg(figure, name, label)
 
 
-def plot_confusion(axes: Axes, data: Classes) -> None:
+def confusion_height(data: Classes) -> float:
+    """Height of the figure in inches."""
+    return 1.1 + 0.29 * max(len(data.names), 6)
+
+
+def plot_confusion(figure: AnyFigure, data: Classes) -> None:
     """Draw the matrix: right answers in one colour, errors in another, each cell with its number of images."""
-    size = len(data.names)
+    size, axes = len(data.names), figure.add_subplot()
     axes.set(xlim=(0, size), ylim=(size, 0), xlabel="answer", ylabel="true class")
     axes.grid(False)
     right = [(index, index, count) for index, count in enumerate(data.right)]

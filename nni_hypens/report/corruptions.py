@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Figure, FigureBeside, Note, Row, Section, Table, make_section
-from nni_hypens.report.svg import FIRST, INK, SECOND, drawing, inline_svg
+from nni_hypens.report.svg import FIRST, INK, SECOND, AnyFigure, drawing, inline_svg
 from nni_hypens.report.text import MISSING, fixed, number, short
 
 _TITLE = "Corrupted test images"
@@ -77,24 +77,29 @@ def _table(rows: Sequence[Mapping[str, Any]], key: str) -> Table:
 
 def draw_robustness(curves: Sequence[RobustnessCurve], name: str) -> Markup:
     """Draw accuracy and, below, NLL against the severity of corruptions; curves with one accuracy are drawn once."""
-    looks = ((FIRST, "o", "-"), (SECOND, "s", "--"), (INK, "^", ":"))
     with drawing(4.6) as figure:
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        drawn: list[list[float]] = []
-        for curve, (colour, marker, line) in zip(curves, looks, strict=False):
-            severity, accuracy, nll = (list(values) for values in zip(*curve.points, strict=True))
-            look = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4, "linewidth": 1.5}
-            if accuracy not in drawn:  # a temperature changes no accuracy
-                upper.plot(severity, accuracy, **look)
-                drawn.append(accuracy)
-            lower.plot(severity, nll, label=short(curve.model, 30), **look)
-        upper.set(ylabel="accuracy")
-        upper.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        lower.set(xlabel="severity (0: clean)", ylabel="NLL")
-        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside lower center", ncols=2)
+        plot_robustness(figure, curves)
         said = []
         for curve in curves:
             (_, first, low), (_, last, high) = curve.points[0], curve.points[-1]
             said.append(f"{curve.model}: accuracy {first:.1%} to {last:.1%}, NLL {low:.3f} to {high:.3f}.")
         return inline_svg(figure, name, "Accuracy and NLL against the severity of corruptions. " + " ".join(said))
+
+
+def plot_robustness(figure: AnyFigure, curves: Sequence[RobustnessCurve]) -> None:
+    """Draw accuracy and NLL against the severity on a figure."""
+    looks = ((FIRST, "o", "-"), (SECOND, "s", "--"), (INK, "^", ":"))
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    drawn: list[list[float]] = []
+    for curve, (colour, marker, line) in zip(curves, looks, strict=False):
+        severity, accuracy, nll = (list(values) for values in zip(*curve.points, strict=True))
+        look = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4, "linewidth": 1.5}
+        if accuracy not in drawn:  # a temperature changes no accuracy
+            upper.plot(severity, accuracy, **look)
+            drawn.append(accuracy)
+        lower.plot(severity, nll, label=short(curve.model, 30), **look)
+    upper.set(ylabel="accuracy")
+    upper.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    lower.set(xlabel="severity (0: clean)", ylabel="NLL")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=2)

@@ -10,10 +10,10 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from nni_hypens.report.content import RunContent, mappings
 from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_section
-from nni_hypens.report.svg import FIRST, MUTED, SECOND, drawing, inline_svg
+from nni_hypens.report.svg import FIRST, MUTED, SECOND, AnyFigure, drawing, inline_svg
 from nni_hypens.report.text import MISSING, fixed, number, percent
 
-_COSTS = {"parameters": "parameters", "flops": "FLOPs"}
+COSTS = {"parameters": "parameters", "flops": "FLOPs"}
 _AXES = {"parameters": "parameters of all members", "flops": "FLOPs of all members for one image"}
 _CHOSEN = "the chosen ensemble"
 
@@ -66,7 +66,7 @@ def _point(row: Mapping[str, Any], cost: str) -> CostPoint | None:
 def section(run: RunContent) -> Section | None:
     """A figure for each cost, and the ensembles as a table."""
     figures = []
-    for cost, name in _COSTS.items():
+    for cost, name in COSTS.items():
         front = cost_front_data(run.part("cost_front"), cost)
         if front.points:
             size = f"1 to {len(run.members)} candidates" if len(run.members) > 1 else "1 candidate"
@@ -83,14 +83,14 @@ def _table(run: RunContent) -> Table:
     for item in items:
         fronts.setdefault(str(item.get("members")), []).append(item)
     for same in fronts.values():  # an ensemble may be on both fronts
-        costs = [cost for item in same if (cost := _COSTS.get(str(item.get("by"))))]
+        costs = [cost for item in same if (cost := COSTS.get(str(item.get("by"))))]
         rows.append(_row(f"by {' and '.join(costs)}" if costs else MISSING, same[0]))
     caption = (
         "Ensembles of the trained candidates that no other beats in both validation NLL and total cost, before any "
         "temperature. FLOPs and latency: sum over the members, for one image. Latency: on one thread."
     )
     columns = (
-        "front", "members", *_COSTS.values(), "latency (ms)", "validation NLL", "test NLL", "test accuracy"
+        "front", "members", *COSTS.values(), "latency (ms)", "validation NLL", "test NLL", "test accuracy"
     )  # fmt: skip
     return Table(caption, columns, rows, text_columns=("members",), look="results")
 
@@ -101,7 +101,7 @@ def _row(name: str, item: Mapping[str, Any], look: str = "") -> Row:
     if item.get("chosen") is True:
         members += " (chosen)"
     cells = [
-        members, *(_large(item.get(cost)) for cost in _COSTS), fixed(item.get("latency_ms"), 2),
+        members, *(_large(item.get(cost)) for cost in COSTS), fixed(item.get("latency_ms"), 2),
         fixed(item.get("validation_nll")), fixed(item.get("test_nll")), percent(item.get("test_accuracy")),
     ]  # fmt: skip
     return Row(name, cells, look)
@@ -117,18 +117,23 @@ def draw_cost_front(front: CostFront, name: str) -> Markup:
     """Draw validation NLL against a total cost: the front as steps, its points with their numbers of members."""
     what = _AXES[front.cost]
     with drawing(3.5) as figure:
-        axes = figure.add_subplot(xlabel=what, ylabel="validation NLL")
-        costs, losses = [point.cost for point in front.points], [point.nll for point in front.points]
-        axes.step(costs, losses, where="post", color=MUTED, linewidth=1, linestyle="--")
-        axes.scatter(costs, losses, color=FIRST, s=26, zorder=3, label="no ensemble is both better and cheaper")
-        for point in front.points:
-            axes.annotate(str(point.members), (point.cost, point.nll), (6, 6), textcoords="offset points")
-        if front.chosen is not None:
-            look: dict[str, Any] = {"facecolors": "none", "edgecolors": SECOND, "s": 110, "linewidths": 1.6}
-            axes.scatter([front.chosen.cost], [front.chosen.nll], label=_CHOSEN, zorder=4, **look)
-        axes.margins(0.12)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        figure.legend(loc="outside lower center", ncols=1)
+        plot_cost_front(figure, front)
         texts = [f"{p.members} with {p.cost:.0f}: {p.nll:.4f}." for p in front.points]
         return inline_svg(figure, name, f"Validation NLL by {what}. Number of members, cost, NLL: " + " ".join(texts))
+
+
+def plot_cost_front(figure: AnyFigure, front: CostFront) -> None:
+    """Draw validation NLL against a total cost on a figure."""
+    axes = figure.add_subplot(xlabel=_AXES[front.cost], ylabel="validation NLL")
+    costs, losses = [point.cost for point in front.points], [point.nll for point in front.points]
+    axes.step(costs, losses, where="post", color=MUTED, linewidth=1, linestyle="--")
+    axes.scatter(costs, losses, color=FIRST, s=26, zorder=3, label="no ensemble is both better and cheaper")
+    for point in front.points:
+        axes.annotate(str(point.members), (point.cost, point.nll), (6, 6), textcoords="offset points")
+    if front.chosen is not None:
+        look: dict[str, Any] = {"facecolors": "none", "edgecolors": SECOND, "s": 110, "linewidths": 1.6}
+        axes.scatter([front.chosen.cost], [front.chosen.nll], label=_CHOSEN, zorder=4, **look)
+    axes.margins(0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    figure.legend(loc="outside lower center", ncols=1)

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Figure, Figures, Section, make_section
-from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, drawing, inline_svg
+from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, AnyFigure, drawing, inline_svg
 from nni_hypens.report.text import number, plural
 
 
@@ -104,23 +104,32 @@ def accuracy_data(rows: Sequence[Mapping[str, Any]], ensemble: float, base_id: s
     return AccuracyByEdges(tuple(points), ensemble, base)
 
 
-def section(run: RunContent) -> Section | None:
-    """Shared edges against lam, and accuracy against shared edges."""
+def dial_of(run: RunContent) -> Dial:
+    """The dial of a run."""
     members = {item["id"] for item in run.members}
     n_edges = number(run.results.get("n_edges"))
     if n_edges is None:
         n_edges = max((len(item.get("edges") or ()) for item in run.candidates), default=0)
     trained = {row["id"] for row in run.trained}
-    dial = dial_data(run.candidates, trained, members, int(n_edges), run.results.get("dial") or ())
+    return dial_data(run.candidates, trained, members, int(n_edges), run.results.get("dial") or ())
+
+
+def accuracy_of(run: RunContent) -> AccuracyByEdges:
+    """Accuracies of a run's trained candidates."""
+    members, base = {item["id"] for item in run.members}, run.base_candidate
+    rows = [{**row, "is_member": row["id"] in members} for row in run.trained]
+    return accuracy_data(rows, run.results["ensemble"]["accuracy"], base["id"] if base else None)
+
+
+def section(run: RunContent) -> Section | None:
+    """Shared edges against lam, and accuracy against shared edges."""
     figures = []
+    dial, accuracy = dial_of(run), accuracy_of(run)
     if dial.points:
         text = f"Shared edges against lam. Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
         if dial.omitted:
             text += f" Not shown: {plural(dial.omitted, 'candidate')} without a requested lam."
         figures.append(Figure(draw_dial(dial, "dial"), text))
-    base = run.base_candidate
-    rows = [{**row, "is_member": row["id"] in members} for row in run.trained]
-    accuracy = accuracy_data(rows, run.results["ensemble"]["accuracy"], base["id"] if base else None)
     if accuracy.points:
         text = "Accuracy of each trained candidate: circles on test data, squares on validation data."
         figures.append(Figure(draw_accuracy(accuracy, "accuracy"), text))
@@ -129,51 +138,61 @@ def section(run: RunContent) -> Section | None:
 
 def draw_dial(data: Dial, name: str) -> Markup:
     """Draw shared edges against lam."""
-    looks: dict[str, tuple[str, dict[str, Any]]] = {
-        "pool": ("not trained", {"facecolors": "none", "edgecolors": MUTED, "s": 20}),
-        "trained": ("trained", {"facecolors": "none", "edgecolors": FIRST, "s": 36, "linewidths": 1.3}),
-        "member": ("member", {"facecolors": SECOND, "edgecolors": INK, "s": 52, "linewidths": 0.8}),
-    }
     with drawing(3.7) as figure:
-        axes = figure.add_subplot(xlabel="lam (requested shared edges)", ylabel="shared edges with the base")
-        axes.plot([0, data.n_edges], [0, data.n_edges], color=MUTED, linestyle="--", linewidth=1, label="as requested")
-        if data.modes:
-            lams, shared = zip(*data.modes, strict=True)
-            axes.step(lams, shared, where="mid", color=FIRST, linewidth=1.2, label="hypernetwork's mode")
-        for role, (label, look) in looks.items():
-            points = [point for point in data.points if point.role == role]
-            if points:
-                axes.scatter([p.lam for p in points], [p.shared_edges for p in points], label=label, zorder=3, **look)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside lower center", ncols=2)
+        plot_dial(figure, data)
         error = "" if data.mean_absolute_error is None else f", {data.mean_absolute_error:.2f} edges off on average"
         label = f"Shared edges against lam for {len(data.points)} candidates, 0 to {data.n_edges}{error}."
         return inline_svg(figure, name, label)
 
 
+def plot_dial(figure: AnyFigure, data: Dial) -> None:
+    """Draw shared edges against lam on a figure."""
+    looks: dict[str, tuple[str, dict[str, Any]]] = {
+        "pool": ("not trained", {"facecolors": "none", "edgecolors": MUTED, "s": 20}),
+        "trained": ("trained", {"facecolors": "none", "edgecolors": FIRST, "s": 36, "linewidths": 1.3}),
+        "member": ("member", {"facecolors": SECOND, "edgecolors": INK, "s": 52, "linewidths": 0.8}),
+    }
+    axes = figure.add_subplot(xlabel="lam (requested shared edges)", ylabel="shared edges with the base")
+    axes.plot([0, data.n_edges], [0, data.n_edges], color=MUTED, linestyle="--", linewidth=1, label="as requested")
+    if data.modes:
+        lams, shared = zip(*data.modes, strict=True)
+        axes.step(lams, shared, where="mid", color=FIRST, linewidth=1.2, label="hypernetwork's mode")
+    for role, (label, look) in looks.items():
+        points = [point for point in data.points if point.role == role]
+        if points:
+            axes.scatter([p.lam for p in points], [p.shared_edges for p in points], label=label, zorder=3, **look)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=2)
+
+
 def draw_accuracy(data: AccuracyByEdges, name: str) -> Markup:
     """Draw test and validation accuracy against shared edges, members filled."""
     with drawing(3.7) as figure:
-        axes = figure.add_subplot(xlabel="shared edges with the base", ylabel="accuracy")
-        for part, marker, colour in (("validation", "s", MUTED), ("test", "o", FIRST)):
-            for is_member in (False, True):
-                points = [p for p in data.points if getattr(p, part) is not None and p.is_member == is_member]
-                if points:
-                    axes.scatter(
-                        [p.shared_edges for p in points], [getattr(p, part) for p in points],
-                        marker=marker, s=34, zorder=3, linewidths=1.2,
-                        facecolors=colour if is_member else "none", edgecolors=colour,
-                        label=f"{part}, member" if is_member else part,
-                    )  # fmt: skip
-        axes.axhline(data.ensemble, color=SECOND, linewidth=1.4, label="ensemble, test")
-        if data.base is not None:
-            axes.axhline(data.base, color=INK, linestyle=":", linewidth=1.2, label="base, test")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        figure.legend(loc="outside lower center", ncols=2)
+        plot_accuracy(figure, data)
         tests = [p.test for p in data.points if p.test is not None]
         span = f", test from {min(tests):.1%} to {max(tests):.1%}" if tests else ""
         what = f"Accuracy against shared edges for {len(data.points)} trained candidates"
         label = f"{what}{span}; ensemble {data.ensemble:.1%}."
         return inline_svg(figure, name, label)
+
+
+def plot_accuracy(figure: AnyFigure, data: AccuracyByEdges) -> None:
+    """Draw accuracies against shared edges on a figure."""
+    axes = figure.add_subplot(xlabel="shared edges with the base", ylabel="accuracy")
+    for part, marker, colour in (("validation", "s", MUTED), ("test", "o", FIRST)):
+        for is_member in (False, True):
+            points = [p for p in data.points if getattr(p, part) is not None and p.is_member == is_member]
+            if points:
+                axes.scatter(
+                    [p.shared_edges for p in points], [getattr(p, part) for p in points],
+                    marker=marker, s=34, zorder=3, linewidths=1.2,
+                    facecolors=colour if is_member else "none", edgecolors=colour,
+                    label=f"{part}, member" if is_member else part,
+                )  # fmt: skip
+    axes.axhline(data.ensemble, color=SECOND, linewidth=1.4, label="ensemble, test")
+    if data.base is not None:
+        axes.axhline(data.base, color=INK, linestyle=":", linewidth=1.2, label="base, test")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    figure.legend(loc="outside lower center", ncols=2)

@@ -11,10 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Figure, Figures, Note, Section, make_section
-from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, drawing, inline_svg
+from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, AnyFigure, drawing, inline_svg
 from nni_hypens.report.text import number, plural, short
 
-_PANELS = {
+HEIGHT = 2.4
+"""Height of a panel in inches."""
+PANELS = {
     "Loss": {"loss": "training", "val_loss": "validation"},
     "Accuracy": {"accuracy": "accuracy"},
     "Regulariser weight": {"weight": "weight"},
@@ -65,12 +67,17 @@ def history_data(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> H
     return History(series, tuple(phases))
 
 
+def history_of(run: RunContent) -> History:
+    """The search history of a run."""
+    return history_data(run.history, [column for columns in PANELS.values() for column in columns])
+
+
 def section(run: RunContent) -> Section | None:
     """A figure for each quantity that the search recorded."""
-    data = history_data(run.history, [column for columns in _PANELS.values() for column in columns])
+    data = history_of(run)
     figures = [
         Figure(draw_history(data, columns, title, f"history{index}"))
-        for index, (title, columns) in enumerate(_PANELS.items())
+        for index, (title, columns) in enumerate(PANELS.items())
         if any(column in data.series for column in columns)
     ]
     if not figures:
@@ -90,20 +97,28 @@ def draw_history(data: History, columns: Mapping[str, str], title: str, name: st
     """
     shown = {column: label for column, label in columns.items() if column in data.series}
     notes = []
-    with drawing(2.4) as figure:
-        axes: Axes = figure.add_subplot(xlabel="epoch")
-        axes.set_title(title, loc="left", pad=16)  # leaves a line for the names of the phases
-        for (column, label), colour, line in zip(shown.items(), (FIRST, SECOND, INK), ("-", "--", ":"), strict=False):
-            points = data.series[column]
-            epochs, values = zip(*points, strict=True)
-            marker = "o" if len(points) < 3 else None
-            axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.5, marker=marker, label=label)
-            notes.append(f"{label} from {values[0]:.4g} to {values[-1]:.4g} over {plural(len(points), 'epoch')}")
-        _mark_phases(axes, data.phases)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if len(shown) > 1:
-            axes.legend(loc="best")
+    for column, label in shown.items():
+        points = data.series[column]
+        values = [value for _, value in points]
+        notes.append(f"{label} from {values[0]:.4g} to {values[-1]:.4g} over {plural(len(points), 'epoch')}")
+    with drawing(HEIGHT) as figure:
+        plot_history(figure, data, columns, title)
         return inline_svg(figure, name, f"{title}: {'; '.join(notes)}.")
+
+
+def plot_history(figure: AnyFigure, data: History, columns: Mapping[str, str], title: str) -> None:
+    """Draw columns of the search history on a figure."""
+    shown = {column: label for column, label in columns.items() if column in data.series}
+    axes: Axes = figure.add_subplot(xlabel="epoch")
+    axes.set_title(title, loc="left", pad=16)  # leaves a line for the names of the phases
+    for (column, label), colour, line in zip(shown.items(), (FIRST, SECOND, INK), ("-", "--", ":"), strict=False):
+        epochs, values = zip(*data.series[column], strict=True)
+        marker = "o" if len(epochs) < 3 else None
+        axes.plot(epochs, values, color=colour, linestyle=line, linewidth=1.5, marker=marker, label=label)
+    _mark_phases(axes, data.phases)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(shown) > 1:
+        axes.legend(loc="best")
 
 
 def _mark_phases(axes: Axes, phases: Sequence[tuple[str, int, int]]) -> None:

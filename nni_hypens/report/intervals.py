@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nni_hypens.report.content import RunContent, mappings
 from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_section
-from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, drawing, inline_svg
+from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, AnyFigure, drawing, inline_svg
 from nni_hypens.report.text import MISSING, fixed, number, percent, plain, short
 
 _ROW = 0.42  # inches for a model: its name and, below, its interval
@@ -138,23 +138,8 @@ def draw_differences(rows: Sequence[Difference], key: str, name: str, level: str
     """
     factor = 100 if key == "accuracy" else 1
     unit = " points" if key == "accuracy" else ""
-    with drawing(0.75 + _ROW * len(rows)) as figure:
-        axes = figure.add_subplot(xlabel=f"{_TITLES[key]}{',' if unit else ''}{unit}")
-        for place, row in enumerate(rows):
-            colour = {1: FIRST, -1: SECOND, 0: INK}[row.sign]
-            axes.plot([0, 0], [place - 0.22, place + 0.3], color=MUTED, linewidth=1.2)  # does not cross the names
-            axes.plot([factor * row.low, factor * row.high], [place, place], color=colour, linewidth=1.8)
-            face = colour if row.sign else "none"
-            axes.scatter([factor * row.value], [place], marker="D", s=30, facecolors=face, edgecolors=colour, zorder=3)
-            axes.annotate(
-                short(row.name, 46), (0, place), (2, 6), xycoords=axes.get_yaxis_transform(), fontsize=8.5,
-                textcoords="offset points", va="bottom",
-            )  # fmt: skip
-        axes.set_ylim(len(rows) - 0.6, -0.95)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.grid(False, axis="y")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+    with drawing(differences_height(rows)) as figure:
+        plot_differences(figure, rows, key)
         digits = 2 if unit else 4
         texts = [
             f"{row.name}: {factor * row.value:+.{digits}f}{unit} ({range_text((row.low, row.high), key)})."
@@ -164,3 +149,30 @@ def draw_differences(rows: Sequence[Difference], key: str, name: str, level: str
         title = _TITLES[key][0].upper() + _TITLES[key][1:]
         label = f"{title}, each with its {level}; {side} of zero the ensemble is better. "
         return inline_svg(figure, name, label + " ".join(texts))
+
+
+def differences_height(rows: Sequence[Difference]) -> float:
+    """Height of the figure in inches."""
+    return 0.75 + _ROW * len(rows)
+
+
+def plot_differences(figure: AnyFigure, rows: Sequence[Difference], key: str) -> None:
+    """Draw the differences on a figure."""
+    factor = 100 if key == "accuracy" else 1
+    unit = " points" if key == "accuracy" else ""
+    axes = figure.add_subplot(xlabel=f"{_TITLES[key]}{',' if unit else ''}{unit}")
+    for place, row in enumerate(rows):
+        colour = {1: FIRST, -1: SECOND, 0: INK}[row.sign]
+        axes.plot([0, 0], [place - 0.22, place + 0.3], color=MUTED, linewidth=1.2)  # does not cross the names
+        axes.plot([factor * row.low, factor * row.high], [place, place], color=colour, linewidth=1.8)
+        face = colour if row.sign else "none"
+        axes.scatter([factor * row.value], [place], marker="D", s=30, facecolors=face, edgecolors=colour, zorder=3)
+        axes.annotate(
+            short(row.name, 46), (0, place), (2, 6), xycoords=axes.get_yaxis_transform(), fontsize=8.5,
+            textcoords="offset points", va="bottom",
+        )  # fmt: skip
+    axes.set_ylim(len(rows) - 0.6, -0.95)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -7,11 +7,12 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import matplotlib
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
+from matplotlib.colors import to_hex, to_rgba_array
+from matplotlib.figure import Figure, SubFigure
 
 from nni_hypens.errors import printable
 
@@ -24,6 +25,7 @@ COLOUR_VARIABLES = {
 HEAT = 0.45
 """Opacity of the strongest colour of a heat map: numbers on it keep their contrast on a light and a dark page."""
 
+AnyFigure: TypeAlias = Figure | SubFigure
 Layout = Literal["constrained", "compressed", "tight"]
 WIDTH = 4.0  # inches = 288 SVG units: at phone width a letter of 9.5 pt is then about 12 CSS pixels high
 _STYLE: dict[str, Any] = {
@@ -87,3 +89,25 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
 def filled(colour: str, hatched: bool = False) -> dict[str, Any]:
     """The look of a bar: solid or hatched, so that two kinds differ without colour, too."""
     return {"facecolor": "none" if hatched else colour, "edgecolor": colour, "hatch": "/////" if hatched else None}
+
+
+@contextmanager
+def light_style() -> Iterator[None]:
+    """Draw in the report's style and the colours of a light page, on a figure of the caller's."""
+    style: Any = {key: LIGHT.get(value, value) for key, value in _STYLE.items()}
+    with matplotlib.rc_context(style):
+        yield
+
+
+def lighten(figure: Figure) -> None:
+    """Give a finished figure, drawn with the placeholders of the page's colours, the colours of a light page."""
+    for artist in figure.findobj():
+        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            read, write = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
+            if read is None or write is None:
+                continue
+            colours = to_rgba_array(read())
+            for colour in colours:
+                colour[:3] = to_rgba_array(LIGHT.get(to_hex(colour[:3]), to_hex(colour[:3])))[0, :3]
+            if len(colours):
+                write(colours[0] if len(colours) == 1 else colours)

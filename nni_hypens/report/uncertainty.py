@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Figure, FigureBeside, Note, Row, Section, Table, make_section
-from nni_hypens.report.svg import FIRST, SECOND, drawing, filled, inline_svg
+from nni_hypens.report.svg import FIRST, SECOND, AnyFigure, drawing, filled, inline_svg
 from nni_hypens.report.text import fixed, number, short
 
 _SCORES = {
@@ -50,11 +50,20 @@ def _set_name(item: Mapping[str, Any]) -> str:
     return _SET_NAMES.get(name, name)
 
 
+def _kinds(run: RunContent) -> dict[str, Mapping[str, Any]]:
+    """The measurements by kind of images."""
+    kinds = {f"test, {item.get('examples')}": item for item in run.rows("uncertainty")}
+    return kinds | {_set_name(item): item for item in run.rows("ood", "sets")}
+
+
+def entropy_of(run: RunContent) -> tuple[EntropyBar, ...]:
+    """Mean entropies of a run."""
+    return entropy_data(_kinds(run))
+
+
 def _entropy(run: RunContent) -> FigureBeside | None:
     """Entropy as a figure and as a table."""
-    kinds = {f"test, {item.get('examples')}": item for item in run.rows("uncertainty")}
-    kinds |= {_set_name(item): item for item in run.rows("ood", "sets")}
-    bars = entropy_data(kinds)
+    kinds, bars = _kinds(run), entropy_of(run)
     if not bars:
         return None
     rows = [
@@ -92,16 +101,26 @@ def _auroc_table(run: RunContent) -> Table:
 
 def draw_entropy(bars: Sequence[EntropyBar], name: str) -> Markup:
     """Draw mean entropies as bars of two parts, one bar for each kind of images."""
-    with drawing(1.3 + 0.35 * len(bars)) as figure:
-        axes = figure.add_subplot(xlabel="mean entropy (nats)")
-        places, labels = range(len(bars)), [short(bar.label, 22) for bar in bars]
-        first, second = [bar.aleatoric for bar in bars], [bar.epistemic for bar in bars]
-        axes.barh(places, first, height=0.6, label="aleatoric", **filled(FIRST))
-        axes.barh(places, second, left=first, height=0.6, label="epistemic", **filled(SECOND, hatched=True))
-        axes.set_yticks(places, labels)
-        axes.invert_yaxis()
-        axes.tick_params(axis="y", length=0)
-        axes.grid(False, axis="y")
-        figure.legend(loc="outside lower center", ncols=2)
+    with drawing(entropy_height(bars)) as figure:
+        plot_entropy(figure, bars)
         said = [f"{bar.label}: aleatoric {bar.aleatoric:.3f}, epistemic {bar.epistemic:.3f}." for bar in bars]
         return inline_svg(figure, name, "Mean entropy. " + " ".join(said))
+
+
+def entropy_height(bars: Sequence[EntropyBar]) -> float:
+    """Height of the figure in inches."""
+    return 1.3 + 0.35 * len(bars)
+
+
+def plot_entropy(figure: AnyFigure, bars: Sequence[EntropyBar]) -> None:
+    """Draw mean entropies on a figure."""
+    axes = figure.add_subplot(xlabel="mean entropy (nats)")
+    places, labels = range(len(bars)), [short(bar.label, 22) for bar in bars]
+    first, second = [bar.aleatoric for bar in bars], [bar.epistemic for bar in bars]
+    axes.barh(places, first, height=0.6, label="aleatoric", **filled(FIRST))
+    axes.barh(places, second, left=first, height=0.6, label="epistemic", **filled(SECOND, hatched=True))
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    figure.legend(loc="outside lower center", ncols=2)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from nni.nas.nn.pytorch import ModelSpace
 from numpy.typing import ArrayLike, NDArray
 
@@ -18,8 +19,11 @@ from nni_hypens.ensemble.image_files import read_images
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.report.card import result_card
+from nni_hypens.report.content import RunContent, read_run
+from nni_hypens.report.plots import plot_axes
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.leaderboard import COLUMNS, candidate_rows
+from nni_hypens.utils.checks import one_of
 from nni_hypens.utils.run_files import RunFiles
 
 
@@ -117,6 +121,63 @@ class EnsembleResult:
     def labels(self) -> list[str]:
         """Names of the classes."""
         return list(self.ensemble.info.labels)
+
+    # ---- figures ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _content(self) -> RunContent:
+        """The files of the run, as the report reads them."""
+        return read_run(self.out)
+
+    def plot_dial(self) -> Axes:
+        """Shared edges of the candidates against `lam`."""
+        return plot_axes(self._content, "dial")[0]
+
+    def plot_accuracy(self) -> Axes:
+        """Accuracy of the candidates against the edges that they share with the base."""
+        return plot_axes(self._content, "accuracy")[0]
+
+    def plot_reliability(self) -> tuple[Axes, ...]:
+        """Reliability diagram of ensemble and best member, and the share of images in each bin."""
+        return plot_axes(self._content, "reliability")
+
+    def plot_disagreement(self) -> Axes:
+        """Pairwise disagreement of the members."""
+        return plot_axes(self._content, "disagreement")[0]
+
+    def plot_confusion(self) -> Axes:
+        """The confusion matrix of the ensemble."""
+        return plot_axes(self._content, "confusion")[0]
+
+    def plot_uncertainty(self) -> Axes:
+        """Mean entropies of test images and of out-of-distribution images."""
+        return plot_axes(self._content, "uncertainty")[0]
+
+    def plot_corruptions(self) -> tuple[Axes, ...]:
+        """Accuracy, and below it NLL, against the severity of corruptions."""
+        return plot_axes(self._content, "corruptions")
+
+    def plot_cost_front(self, by: str = "parameters") -> Axes:
+        """Validation NLL of ensembles against their total cost.
+
+        Args:
+            by: "parameters" or "flops".
+        """
+        one_of("by", by, ("parameters", "flops"))
+        return plot_axes(self._content, f"cost_front, {by}")[0]
+
+    def plot_differences(self, measure: str = "nll") -> Axes:
+        """The ensemble minus each other model, with intervals.
+
+        Args:
+            measure: "nll" or "accuracy".
+        """
+        one_of("measure", measure, ("nll", "accuracy"))
+        return plot_axes(self._content, f"differences, {measure}")[0]
+
+    def plot_history(self) -> tuple[Axes, ...]:
+        """The search, epoch by epoch."""
+        return plot_axes(self._content, "history")
 
     # ---- tables -----------------------------------------------------------------------------------------------------
 

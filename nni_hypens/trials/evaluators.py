@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import nni
@@ -82,15 +81,11 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
             head: Any = self.auxiliary_head
             self._auxiliary_logits = head(features)
 
-    @cached_property
-    def _mix(self) -> v2.MixUp:
-        return v2.MixUp(alpha=self.mixup, num_classes=self.num_classes)
-
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         images, labels = batch
         targets = labels
         if self.mixup:
-            images, targets = self._mix(images, labels)
+            images, targets = v2.MixUp(alpha=self.mixup, num_classes=self.num_classes)(images, labels)
         logits = self(images)
         loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         if self._auxiliary_logits is not None:

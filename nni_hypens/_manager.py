@@ -136,6 +136,7 @@ class PatientManager:
     """
 
     _proc: subprocess.Popen[bytes] | None
+    id: str
     port: int | None
     url_prefix: str | None
 
@@ -149,6 +150,11 @@ class PatientManager:
                     raise
                 logging.getLogger("nni").warning("NNI's manager did not answer in time; starting it again")
                 _wait_until_free(port)
+            except KeyboardInterrupt:  # NNI does not know the manager yet
+                for child in psutil.Process().children():
+                    if self.id in child.cmdline():
+                        kill_family(child)
+                raise
 
     def execution_engine_factory(self, config: Any) -> Any:
         """NNI's engine; its thread that listens to the manager raises unseen, as the strategy notices that itself."""

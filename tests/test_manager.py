@@ -50,6 +50,28 @@ def test_a_manager_that_does_not_answer_in_time_is_started_again(error: Exceptio
     assert len(taken.asked) == 1
 
 
+def test_a_manager_that_just_starts_is_ended_by_ctrl_c() -> None:
+    """NNI forgets it then."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Starts:
+        def _start_nni_manager(self, port: int) -> None:
+            for name in ("abc123xy", "zzz999zz"):
+                code = "import time; time.sleep(900)"
+                started.append(subprocess.Popen([sys.executable, "-c", code, "--experiment-id", name]))
+            raise KeyboardInterrupt
+
+    class Started(PatientManager, Starts):
+        id = "abc123xy"
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Started()._start_nni_manager(1)
+        assert [process.poll() is None for process in started] == [False, True]
+    finally:
+        started[1].kill()
+
+
 class Stopping(PatientManager):
     """An experiment whose manager is any process."""
 

@@ -35,6 +35,7 @@ from nni_hypens.trials.parts import check_trial_parts
 from nni_hypens.trials.remote import Machines
 from nni_hypens.trials.services import check_service
 from nni_hypens.utils.devices import chosen_gpus
+from nni_hypens.utils.disks import check_writable
 from nni_hypens.utils.ports import free_port
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import versions
@@ -91,6 +92,8 @@ class Run:
             self.folder.check_fingerprint(self.plan.fingerprint)
         if self.finished:
             return
+        if self.out.exists():
+            check_writable(self.out)
         if self.folder.manager.exists():
             with self.locked():  # it is no orphan while the run that started it goes on
                 stop_orphan(self.out)

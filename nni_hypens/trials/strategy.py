@@ -106,9 +106,9 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         return str(self.directory)
 
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the run."""
-        interrupted: bool = self._status.value == "interrupted"
-        return interrupted
+        """Whether Ctrl-C ended the run: NNI returns as if all were well, also if the strategy has not begun."""
+        succeeded: bool = self._status.value == "succeeded"
+        return not succeeded
 
     def _run(self) -> None:
         handlers = {

@@ -31,11 +31,11 @@ SIGNALS = {"SIGKILL": -9, "SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130}
 MOMENTS: dict[str, Callable[[Path], int]] = {
     "begin": lambda run: 1,
     "folder": lambda run: int((run / "config.yaml").exists()),
-    "manager": lambda run: int((run / "nni" / "manager.json").exists()),
+    "manager": lambda run: max((one.stat().st_mtime_ns for one in run.glob("nni/manager.json")), default=0),
     "trial": lambda run: len(list(run.glob("nni/*/environments/*/trials/*/trial.stderr"))),
     "candidate": lambda run: len(list(run.glob("candidates/*/metrics.json"))),
 }
-"""Moment -> how many there are of what it waits for."""
+"""Moment -> a number that grows when it comes."""
 SETTINGS = "--search-epochs 6 --epochs 8 --candidates 6 --members 2 --adaptive 0 --train-size 400 --quiet".split()
 DELAY, GRACE = 6.0, 10.0
 """Seconds: the longest delay after the moment, and the time that a killed run has to be gone."""

@@ -73,7 +73,8 @@ def same(out: Path, runs: Runs) -> None:
 
 def one_line(ended: Ended, *says: str) -> None:
     """It ended with exit code 1 and one line that says what is named."""
-    assert ended.code == 1 and len(ended.err.strip().splitlines()) == 1, ended
+    lines = [line for line in ended.err.strip().splitlines() if not line.startswith("warning: each candidate gets")]
+    assert ended.code == 1 and len(lines) == 1, ended
     assert all(text in ended.err for text in says), ended.err
 
 

@@ -16,12 +16,14 @@ import psutil
 import pytest
 import requests
 
+from nni_hypens import ImageData, image_evaluator
 from nni_hypens._manager import manager_environment
 from nni_hypens._nni import trial_config
 from nni_hypens.errors import InputError
 from nni_hypens.trials import experiment
 from nni_hypens.trials.experiment import ask_for_gpus, kill_trials, manager_error, stop_orphan
 from nni_hypens.trials.services import check_service
+from nni_hypens.trials.strategy import CandidateTraining
 from nni_hypens.utils import ports
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.ports import free_port, held_port
@@ -236,6 +238,17 @@ def test_why_training_has_ended(
     with pytest.raises(raised, match=says):
         experiment.run_trials(None, None, strategy, tmp_path, None)  # type: ignore[arg-type]
     assert not (tmp_path / "nni" / "manager.json").exists()
+
+
+def test_ctrl_c_while_the_manager_starts_is_not_taken_for_the_end(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NNI then returns as if all candidates had been trained, and its strategy has not begun."""
+    monkeypatch.setattr(Played, "run", lambda *arguments, **options: None)
+    monkeypatch.setattr(experiment, "TrialExperiment", type("One", (Played,), {"error": REFUSED, "ended": False}))
+    strategy = CandidateTraining([], image_evaluator(data, 10, 1), data, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run_trials(None, None, strategy, tmp_path, None)  # type: ignore[arg-type]
 
 
 def test_a_run_folder_that_is_gone_is_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.trials.parts import rebuilt
 from nni_hypens.trials.training import network_seed, predict
-from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.files import read_json, read_object, write_json
 from nni_hypens.utils.npz import read_arrays, write_arrays
 from nni_hypens.utils.runtime import torch_threads
 from nni_hypens.utils.seeds import seed_everything
@@ -152,7 +152,7 @@ class Workbench:
             nll = metrics.nll(validation, self.validation_labels) if finite else None
             write_arrays(arrays, {"validation": validation, "test": test})
             write_json(about, {"architecture": sample, "seed": seed, "nll": nll, "cost": cost})
-        record = read_json(about)
+        record = read_object(about)
         validation, test = read_arrays(arrays, "validation", "test")
         nll = float("inf") if record["nll"] is None else record["nll"]
         return Network(sample, seed, validation, test, nll, record["cost"])
@@ -160,7 +160,7 @@ class Workbench:
     def trained(self) -> Iterator[tuple[Sample, float]]:
         """Architecture and validation NLL of every network so far; the NLL is infinite if the training diverged."""
         for path in sorted((self.folder / self._networks).glob("*.json")):
-            record = read_json(path)
+            record = read_object(path)
             yield record["architecture"], float("inf") if record["nll"] is None else record["nll"]
 
     def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -211,5 +211,5 @@ class Workbench:
                 seed_everything(seed)
                 result = run(fresh(self.plan.space), evaluator)
             write_json(path, {"result": result, "cost": clock.seconds})
-        record = read_json(path)
+        record = read_object(path)
         return record["result"], record["cost"]

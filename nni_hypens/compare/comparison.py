@@ -28,7 +28,7 @@ from nni_hypens.compare.searches import check_installed
 from nni_hypens.errors import InputError, raised
 from nni_hypens.run.plan import candidate_evaluator, make_plan, search_evaluator
 from nni_hypens.run.settings import Settings
-from nni_hypens.utils.files import read_json, write_json, write_text
+from nni_hypens.utils.files import read_object, write_json, write_text
 from nni_hypens.utils.locks import LOCK, held_folder
 from nni_hypens.utils.paths import safe_children
 from nni_hypens.utils.processes import ProcessName, begin_worker
@@ -143,7 +143,7 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
                 write_json(path, {**about, **outcome(bench, trained, size)})
             outcomes.append(path)
     add_supernet_truth(bench)
-    return [read_json(path) for path in outcomes]
+    return [read_object(path) for path in outcomes]
 
 
 def cell_name(data: str, seed: int) -> str:
@@ -239,7 +239,7 @@ def check_folder(comparison: Comparison, folder: Path, command: str = "") -> Non
     """
     path, identity = folder / "comparison.json", comparison.identity()
     if path.exists():
-        recorded = read_json(path)
+        recorded = read_object(path)
         if recorded.get("seed_scheme") != SEED_SCHEME:
             version = (recorded.get("versions") or {}).get("nni_hypens", "unknown")
             got = f"{folder}, begun with a version of nni_hypens ({version}) that seeds networks otherwise"
@@ -265,7 +265,7 @@ def check_same_data(checksums: dict[str, str], folder: Path) -> None:
         InputError: Images or labels of a data set have changed: methods would be compared on different data.
     """
     path = folder / "data.json"
-    known = read_json(path) if path.exists() else {}
+    known = read_object(path) if path.exists() else {}
     for data, value in checksums.items():
         if known.get(data, value) != value:
             got = f"{data} with other images or labels than when {folder} was begun"
@@ -276,7 +276,7 @@ def check_same_data(checksums: dict[str, str], folder: Path) -> None:
 
 def write_results(folder: Path) -> pd.DataFrame:
     """Write `results.csv`: every outcome in the folder, sorted."""
-    rows = [read_json(path) for path in folder.glob("*/outcomes/*.json")]
+    rows = [read_object(path) for path in folder.glob("*/outcomes/*.json")]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table = table.astype({"supernet_spearman": float, "ranked_architectures": float})  # None is NaN
     table = table.sort_values(

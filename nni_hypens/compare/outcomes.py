@@ -14,7 +14,7 @@ from nni_hypens.compare.searches import hypernetwork_search, supernet_truth
 from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.selection.dispatch import select
 from nni_hypens.selection.names import MAX_COMBINATIONS
-from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.files import read_object, write_json
 
 EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
 """Most choices of members that are all scored; beam search if there are more."""
@@ -90,7 +90,7 @@ def choose_members(
 def add_supernet_truth(bench: Workbench) -> None:
     """Add the rank correlation of the supernet to all outcomes of methods with a supernet, after all are trained."""
     for path in sorted((bench.folder / "outcomes").glob("*.json")):
-        row = read_json(path)
+        row = read_object(path)
         if row["supernet"] is None:
             continue
         if not (bench.folder / "searches" / row["supernet"] / "cost.json").exists():

@@ -37,7 +37,7 @@ from nni_hypens.report.html import (
     render_page,
 )
 from nni_hypens.report.text import plural
-from nni_hypens.utils.files import MAX_TEXT_BYTES, open_file, read_json, write_bytes, write_text
+from nni_hypens.utils.files import MAX_TEXT_BYTES, open_file, read_object, write_bytes, write_text
 
 PAGE = "comparison.html"
 FIGURES = "figures"
@@ -70,7 +70,7 @@ def write_comparison_page(folder: Path, ours: str = "adaptive") -> Path:
     folder = Path(folder)
     results = read_results(folder / "results.csv")
     blocks = comparison_blocks(results, ours)
-    settings = read_json(folder / "comparison.json") if (folder / "comparison.json").exists() else {}
+    settings = read_object(folder / "comparison.json") if (folder / "comparison.json").exists() else {}
     for block in blocks:
         for kind, drawn in _figures(block, ours):
             name = f"{cell_name(block.data, block.members)}-{kind}.png"

@@ -221,7 +221,7 @@ BAD = {
     "space-module": Bad(RUN + "--space nowhere:Cell", r"space: got 'nowhere:Cell'; expected an importable module"),
     "space-class": Bad(RUN + "--space search_spaces:OneSell", r"space: got .*; expected .*nearest: OneCell"),
     "space-raises": Bad(RUN + "--space user_module:Fails", r"space: got user_module:Fails; expected .*KeyError"),
-    "space-is-none": Bad(RUN + "--space user_module:NoSpace", r"space: got .*NoSpace; expected an nni"),
+    "space-is-none": Bad(RUN + "--space user_module:NoSpace", r"space: got .*NoSpace, a type; expected an nni"),
     "space-function": Bad(RUN + "--space os:abort", r"space: got os:abort, a builtin.*; expected an nni"),
     "space-number": Bad(RUN + "--space user_module:number", r"space: got .*int.*; expected"),
     "space-syntax": Bad(RUN + "--space broken_module:Cell", r"space: got 'broken_module:Cell'; expected"),

@@ -22,6 +22,10 @@ _CAPTIONS = {
 }
 
 
+BASE_ALONE = "base architecture alone"
+"""The baseline that is a candidate's network, where the base was trained."""
+
+
 class Difference(NamedTuple):
     """Ensemble minus another model in accuracy (0..1) or NLL (nats), with the interval of the paired difference.
 
@@ -74,9 +78,28 @@ def range_text(ends: tuple[float, float], key: str) -> str:
     return f"{low:+.2f} to {high:+.2f}" if key == "accuracy" else f"{low:+.4f} to {high:+.4f}"
 
 
+def is_trained_base(run: RunContent, row: Mapping[str, Any], among: Sequence[Mapping[str, Any]] | None = None) -> bool:
+    """Whether a baseline is a network that has a row of its own already.
+
+    Args:
+        run: The run.
+        row: The baseline.
+        among: The candidates that have a row; None for all that were trained.
+    """
+    base = (run.base_candidate or {}).get("id")
+    return row.get("name") == BASE_ALONE and any(one["id"] == base for one in (run.trained if among is None else among))
+
+
+def intervals_of(run: RunContent) -> Mapping[str, Any]:
+    """The intervals of a run, with each network once: a base that is a member is not a baseline, too."""
+    intervals = run.part("intervals")
+    rows = [row for row in mappings(intervals.get("rows")) if not is_trained_base(run, row, run.members)]
+    return {**intervals, "rows": rows}
+
+
 def section(run: RunContent) -> Section | None:
     """Every other model against the ensemble, as figures and as a table."""
-    intervals = run.part("intervals")
+    intervals = intervals_of(run)
     figures = []
     for key, text in _CAPTIONS.items():
         differences = difference_data(intervals, key)
@@ -89,7 +112,7 @@ def section(run: RunContent) -> Section | None:
 
 
 def _table(run: RunContent) -> Table:
-    intervals = run.part("intervals")
+    intervals = intervals_of(run)
     images, resamples = (fixed(intervals.get(key), 0) for key in ("images", "resamples"))
     caption = (
         f"The ensemble minus each other model, with its {interval_name(intervals)}: paired percentile "
@@ -99,7 +122,7 @@ def _table(run: RunContent) -> Table:
     columns = ("model", "accuracy (points)", "NLL")
     rows = [
         Row(str(item.get("name")), [_change(item, key) for key in _CAPTIONS])
-        for item in run.rows("intervals")
+        for item in intervals["rows"]
         if any(number(_measure(item, key).get("difference")) is not None for key in _CAPTIONS)
     ]
     return Table(caption, columns, rows, look="results")

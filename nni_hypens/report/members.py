@@ -47,7 +47,7 @@ def reason(member: Mapping[str, Any]) -> str:
     right, wrong = (number(member.get(key)) for key in ("right_alone", "wrong_alone"))
     if right is not None and wrong is not None:
         more = "more often than" if right > wrong else "less often than" if right < wrong else "as often as"
-        sentences.append(f"On test data, it is the only member that is right {more} the only one that is wrong.")
+        sentences.append(f"On test data, it is right alone {more} it is wrong alone.")
     if test is not None:
         sentences.append(f"The average is {_better(test)} with it there{', too' if _agrees(gain, test) else ''}.")
     return " ".join(sentences)

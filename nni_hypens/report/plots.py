@@ -36,7 +36,7 @@ def _fixed(height: float) -> Callable[[Any], float]:
 
 
 def _differences(run: RunContent, key: str) -> Any:
-    return intervals.difference_data(run.part("intervals"), key)
+    return intervals.difference_data(intervals.intervals_of(run), key)
 
 
 def _front(run: RunContent, cost: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from nni_hypens.report.calibration import CALIBRATION_METHODS
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Row, Section, Table, make_section
-from nni_hypens.report.intervals import interval_name, value_text
+from nni_hypens.report.intervals import BASE_ALONE, interval_name, is_trained_base, value_text
 from nni_hypens.report.text import METRIC_COLUMNS, MISSING, fixed, metric_cells, number
 
 _NO_PLACE = [MISSING, MISSING]
@@ -67,12 +67,15 @@ def _candidate_rows(run: RunContent) -> list[Row]:
         nll = number((row.get("test") or {}).get("nll"))
         return row["id"] not in weights, float("inf") if nll is None else nll
 
-    best = run.results["best_member"].get("id")
+    best, base = run.results["best_member"].get("id"), (run.base_candidate or {}).get("id")
     rows = []
     for row in sorted(run.trained, key=order):
         name = row["id"]
-        cells = _cells(run, row.get("test"), f"best member ({name})", f"member {name}")
-        title = f"{name} (best member)" if name == best else name
+        cells = _cells(
+            run, row.get("test"), f"best member ({name})", f"member {name}", *([BASE_ALONE] if name == base else [])
+        )
+        notes = [note for note, one in (("best member", best), ("base architecture", base)) if one == name]
+        title = f"{name} ({', '.join(notes)})" if notes else name
         look = "member" if name in weights else ""
         rows.append(Row(title, [*cells, *_place(row), fixed(weights.get(name), 3)], look))
     return rows
@@ -93,4 +96,5 @@ def _baseline_rows(run: RunContent) -> list[Row]:
     return [
         Row(f"Baseline: {row.get('name', 'unnamed')}", [*_cells(run, row, str(row.get("name"))), *_NO_PLACE, ""])
         for row in run.baselines
+        if not is_trained_base(run, row)
     ]

@@ -40,10 +40,8 @@ def _outcome(run: RunContent) -> dict[str, Any]:
     diversity, ranking = run.part("diversity"), run.part("ranking")
     rank = number(ranking.get("spearman"))
     outcome = {
-        "candidates trained": len(run.trained),
         "candidates stopped early": len(run.stopped) or None,
         "candidates failed": len(run.failed),
-        "members chosen": len(run.members),
         "edges of an architecture": run.results.get("n_edges"),
         "selection": _selection(run),
         "candidates chosen by": _RANKINGS.get(str(ranking.get("method"))),

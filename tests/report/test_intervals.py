@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -80,3 +81,11 @@ def test_colour_and_filling_say_which_way() -> None:
         svg = draw_differences([Difference("a", 0.1 * (sign or 1), 0.05 * sign, 0.2, sign)], "accuracy", "d")
         assert (f"fill: var(--{colour}); stroke: var(--{colour})" in svg) == (sign != 0)
         assert f"stroke: var(--{colour})" in svg
+
+
+def test_a_base_that_is_a_member_is_compared_once(run: RunContent) -> None:
+    row = {**rows()[1], "name": "base architecture alone"}
+    changed = with_results(run, intervals={"rows": [*rows(), row]})
+    assert "base architecture alone" in [cells[0] for cells in parse(section(changed)).rows]
+    member = dataclasses.replace(changed, members=[*run.members, {"id": "c000"}])
+    assert "base architecture alone" not in [cells[0] for cells in parse(section(member)).rows]

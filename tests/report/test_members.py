@@ -17,7 +17,7 @@ def test_reasons_say_which_way() -> None:
         "average is better with it",
         "With c009",
         "it would be worse",
-        "right more often",
+        "right alone more often than it is wrong alone",
         "worse with it there.",
     ):
         assert words in text

@@ -21,13 +21,13 @@ def test_numbers_are_those_of_the_files(run: RunContent) -> None:
     assert page.row("Baseline: deep ensemble")[:5] == shown(results["baselines"][0])
     trained = [row for row in results["candidates"] if "test" in row]
     assert len(trained) == 7
-    best = results["best_member"]["id"]
+    notes = {results["best_member"]["id"]: " (best member)", "c000": " (base architecture)"}
     for row in trained:
-        cells = page.row(f"{row['id']} (best member)" if row["id"] == best else row["id"])
+        cells = page.row(row["id"] + notes.get(row["id"], ""))
         assert cells[:5] == shown(row["test"])
         assert cells[5:7] == ["–" if row["lam"] is None else f"{row['lam']:.2f}", str(row["shared_edges"])]
         assert cells[7] == ("0.333" if row["is_member"] else "–")
-    heads = [row[0].removesuffix(" (best member)") for row in page.rows]
+    heads = [row[0].partition(" (")[0] for row in page.rows if row[0].startswith("c0")]
     members = [heads.index(row["id"]) for row in results["members"]]
     assert max(members) < min(heads.index(row["id"]) for row in trained if not row["is_member"])
     assert len({*heads}) == len(heads)  # each model once
@@ -55,3 +55,18 @@ def test_best_member_is_looked_up_among_the_candidates(run: RunContent) -> None:
     page = parse(section(with_results(run, best_member=unknown, ensemble_uncalibrated=None)))
     assert page.row("Best member (unnamed)") == ["50.00%", "1.2500", "–", "–", "–", "–", "–", ""]
     assert "Ensemble, no temperature" not in [row[0] for row in page.rows]
+
+
+def test_a_trained_base_has_one_row(run: RunContent) -> None:
+    """Its row as a candidate says that it is the base; the baseline of that name is the same network."""
+    base = next(row for row in run.trained if row["id"] == "c000")
+    measured = {"value": base["test"]["accuracy"], "interval": [0.5, 0.75]}
+    rows = [{"name": "base architecture alone", "accuracy": measured}]
+    baselines = [{"name": "base architecture alone", **base["test"]}, {"name": "other", **base["test"]}]
+    changed = with_results(run, baselines=baselines, intervals={"rows": rows})
+    page = parse(section(changed))
+    heads = [row[0] for row in page.rows]
+    assert "Baseline: base architecture alone" not in heads and "Baseline: other" in heads
+    assert page.row("c000 (base architecture)")[0].endswith("(50.00% to 75.00%)")
+    without = dataclasses.replace(changed, trained=[row for row in run.trained if row["id"] != "c000"])
+    assert "Baseline: base architecture alone" in [row[0] for row in parse(section(without)).rows]

@@ -16,7 +16,7 @@ def test_settings_data_and_outcome(run: RunContent) -> None:
     page = parse(section(run))
     assert page.row("data") == ["digits"] and page.row("seed") == ["0"] and page.row("epochs") == ["20"]
     assert page.row("sizes") == ["train 1077, validation 120, test 200"]
-    assert page.row("candidates trained") == ["7"] and page.row("candidates failed") == ["1"]
+    assert page.row("candidates") == ["8"] and page.row("candidates failed") == ["1"]
     assert "greedy" in page.row("selection")[0]
     heads = [row[0] for row in page.rows]
     assert heads.count("epochs") == 1 and not {"versions", "command", "candidates stopped early"} & {*heads}

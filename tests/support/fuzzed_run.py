@@ -230,7 +230,7 @@ def fault(*arguments: str | Path) -> str | None:
         return f"a traceback: {said[-300:]}"
     if code not in (0, 2):
         return f"exit code {code}: {said[-300:]}"
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("warning: ")]
     if code == 2 and len(lines) != 1:
         return f"{len(lines)} lines: {lines}"
     return None

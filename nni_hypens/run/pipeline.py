@@ -73,6 +73,7 @@ class Run:
         if runtime.runner == "local" and training_service is not None:
             raise InputError("training_service", "one with runner=local", "runner=nni: local workers are here only")
         self.service = check_service(training_service)
+        self._said_updates = False
 
     # ---- the folder -----------------------------------------------------------------------------------------------
 
@@ -104,7 +105,6 @@ class Run:
         gpus_of(self.plan.evaluator, chosen_gpus(self.runtime.devices))
         self._check_nni()
         self.folder.claim({**self.plan.identity, **self.plan.fingerprint}, self.plan.command)
-        self._say_updates()
 
     def _check_nni(self) -> None:
         """Check what NNI needs on this machine, before the search rather than after it."""
@@ -115,10 +115,11 @@ class Run:
             check_node()
 
     def _say_updates(self) -> None:
-        """Say how much each candidate will be trained, before anything is."""
+        """Say how much each candidate will be trained, once, before anything is."""
         updates = self.plan.updates
-        if updates is None or self.folder.done("select"):
+        if updates is None or self.folder.done("select") or self._said_updates:
             return
+        self._said_updates = True
         if updates.total is not None and updates.total < FEW_UPDATES:
             self.progress.warn(f"{updates}; that is hardly enough to learn: give more epochs, or a smaller batch size")
         else:
@@ -166,6 +167,7 @@ class Run:
 
     def search(self) -> None:
         """Search base and hypernetwork."""
+        self._say_updates()
         if self.runtime.live:
             live_search_stage(self.plan, self.out, self.runtime.port, self.progress, self.runtime.logger)
         else:
@@ -198,6 +200,7 @@ class Run:
     def train(self) -> None:
         """Train what is not trained yet, by NNI trials or local workers; what fails is tried once more."""
         candidates = self.folder.read_candidates()
+        self._say_updates()
         damaged = self._forget_damaged(candidates)
         if damaged or not self.folder.done("select"):
             TrainStage(self.plan, self.folder, self.runtime, self.progress, self.service).run(candidates)

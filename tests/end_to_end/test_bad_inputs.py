@@ -252,7 +252,7 @@ BAD = {
     "resume-nowhere": Bad("run --resume", r"resume: got no --out; expected --out DIR"),
     "resume-settings": Bad("run --resume --out {run} --seed 1", r"resume: got --resume with other settings \(seed\)"),
     "stage-nothing": Bad("train --out new", r"out: got new without config.yaml; expected a run folder"),
-    "stage-no-out": Bad("select", r"--out"),
+    "stage-no-out": Bad("select", r"out: got no run folder; expected .*nni-hypens select DIR"),
     "sample-early": Bad("sample --out {begun}", r"out: got .* without search/base.json; .*nni-hypens search"),
     "train-early": Bad("train --out {searched}", r"out: got .* without candidates.json; .*nni-hypens sample"),
     "select-early": Bad("select --out {sampled}", r"out: got .* with 0 trained candidates; .*nni-hypens train"),

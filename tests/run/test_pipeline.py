@@ -27,11 +27,13 @@ def candidates(n: int, first: int = 0) -> list[Candidate]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(pipeline, "check_trial_parts", lambda *parts, local: None)  # this plan has none
     settings = Settings(candidates=8, members=2)
     same = {"seed_scheme": 1, "data_checksum": "abc"}
     plan: Any = SimpleNamespace(
         evaluator=None,
+        data=None,
         settings=settings,
         adaptive=5,
         identity={"seed": 0},
@@ -92,21 +94,28 @@ def test_a_run_goes_on_only_with_its_data_and_seeds_but_can_always_report(run: R
         run.folder.results.unlink()
 
 
-def test_the_updates_of_a_candidate_are_said_before_a_run(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
-    run.plan.updates = Updates(epochs=20, each=1, batch=64, images=126)  # type: ignore[misc]
-    run.prepare()
-    told = capfd.readouterr().err
-    assert "warning: " in told and " 20 updates" in told and "leaves out 62 images" in told
-    run.plan.updates = Updates(epochs=20, each=15, batch=64, images=1006)  # type: ignore[misc]
-    run.prepare()
-    assert not capfd.readouterr().err  # quiet
-    run.progress.quiet = False
-    run.prepare()
-    told = capfd.readouterr().err
-    assert "warning" not in told and " 300 updates" in told and "46 images" in told
+def test_the_updates_of_a_candidate_are_said_before_a_search(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pipeline, "search_stage", lambda *arguments: told.append(capfd.readouterr().err))
+
+    def said(updates: Updates, quiet: bool) -> str:
+        run.plan.updates, run.progress.quiet, run._said_updates = updates, quiet, False  # type: ignore[misc]
+        run.search()
+        run.search()
+        first, second = told[-2:]
+        assert not second, "once is enough"
+        return first
+
+    few, many = Updates(20, each=1, batch=64, images=126), Updates(20, each=15, batch=64, images=1006)
+    text = said(few, quiet=True)
+    assert "warning: " in text and " 20 updates" in text and "leaves out 62 images" in text
+    assert not said(many, quiet=True)
+    text = said(many, quiet=False)
+    assert "warning" not in text and " 300 updates" in text and "46 images" in text
     touch(run.folder.ensemble_index)
-    run.prepare()
-    assert not capfd.readouterr().err  # nothing is trained any more
+    assert not said(few, quiet=False), "nothing is trained any more"
 
 
 def test_as_many_are_drawn_as_adaptive_training_does_not_propose(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

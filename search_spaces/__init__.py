@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from search_spaces.mlp import MLP
 from search_spaces.one_cell import OneCell
 
-__all__ = ["DartsSpace", "OneCell", "darts"]
+__all__ = ["MLP", "DartsSpace", "OneCell", "darts"]
 
 
 def __getattr__(name: str) -> Any:

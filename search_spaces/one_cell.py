@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -70,10 +70,18 @@ class Node(MutableModule):  # type: ignore[misc]
         index: Number of the node; it may choose among inputs 0..index (0 is the input of the cell).
         channels: Channels of every state.
         n_chosen: Number of chosen inputs, at most index + 1.
-        operations: Names in `OPERATIONS`.
+        operations: Names in `known`.
+        known: Name -> function that makes an operation for so many channels.
     """
 
-    def __init__(self, index: int, channels: int, n_chosen: int, operations: Sequence[str]) -> None:
+    def __init__(
+        self,
+        index: int,
+        channels: int,
+        n_chosen: int,
+        operations: Sequence[str],
+        known: Mapping[str, Callable[[int], nn.Module]] = OPERATIONS,
+    ) -> None:
         super().__init__()
         self.index = index
         n_inputs = index + 1
@@ -86,7 +94,7 @@ class Node(MutableModule):  # type: ignore[misc]
                 if source not in chosen:  # a fixed architecture has no unused weights
                     self.ops.append(nn.Identity())
                     continue
-                candidates = {name: OPERATIONS[name](channels) for name in operations}
+                candidates = {name: known[name](channels) for name in operations}
                 self.ops.append(LayerChoice(candidates, label=f"op_{source}"))
 
     def edge_groups(self) -> list[EdgeGroup]:

@@ -26,6 +26,7 @@ PREDICT_EXAMPLES = """examples:
   nni-hypens predict runs/my photo.jpg --resize            an image of another size
   nni-hypens predict runs/my photos --csv labels.csv       all pictures in a folder, and in folders in it
   nni-hypens predict runs/my a.png --coverage 0.9          the set of classes that it may have
+  nni-hypens predict runs/my table.csv                     rows of numbers, for an ensemble of tables
 """
 
 
@@ -36,7 +37,8 @@ def add_commands(commands: Any) -> None:
         help="write the ensemble as one ONNX or PT2 file",
         description="Write an ensemble as one file that needs neither NNI nor nni_hypens. Input `images`, float32: raw "
         "values N x H x W x C in the range of the training images (0..255 of type uint8 with --uint8), or with "
-        "--no-preprocess N x C x H x W, scaled and normalised. Output `probabilities`.",
+        "--no-preprocess N x C x H x W, scaled and normalised. An ensemble of tables has the input `inputs`, rows of "
+        "raw numbers, or with --no-preprocess normalised ones. Output `probabilities`.",
         examples=EXPORT_EXAMPLES,
     )
     export_parser.add_argument("folder", type=Path, metavar="DIR", help="run folder, or an ensemble's folder")
@@ -55,7 +57,7 @@ def add_commands(commands: Any) -> None:
     )
     predict_parser = commands.add_parser(
         "predict",
-        help="predict images with an ensemble",
+        help="predict images, or rows of a table, with an ensemble",
         description="Labels, probabilities and uncertainty in nats: entropy, and `epistemic`, the disagreement of the "
         "members before any temperature. A PT2 file can run code when it is opened, so it needs --trust-pt2. "
         "A file that cannot be predicted is named, and the others are predicted; the exit code is then 1, or 2 if "
@@ -66,7 +68,11 @@ def add_commands(commands: Any) -> None:
         "model", type=Path, metavar="MODEL", help="run folder, ensemble's folder, .onnx or .pt2"
     )
     predict_parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="image files, folders, .npy or .npz"
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="image files, folders, .npy or .npz; for an ensemble of tables .csv, .npy or .npz",
     )
     predict_parser.add_argument(
         "--trust-pt2", action="store_true", help="open a PT2 file, though it can run code: you trust who wrote it"

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from nni_hypens.cli.output import show, show_json
 from nni_hypens.cli.parser import EXIT_FAILED, EXIT_INPUT
-from nni_hypens.ensemble.image_files import read_images
 from nni_hypens.ensemble.predict import BATCH, Predictor
+from nni_hypens.ensemble.reading import kinds_of_files, read_inputs
 from nni_hypens.errors import InputError, explain, one_line, printable, whole_traceback
 from nni_hypens.report.text import plural
 from nni_hypens.utils.files import replacing
+from nni_hypens.utils.inputs import is_image, noun, shape_text
 from nni_hypens.utils.pictures import PICTURE_SUFFIXES
 
 Rows = list[dict[str, Any]]
@@ -74,7 +75,7 @@ class FilePredictions:
 
     def _end(self, predicted: int) -> int:
         if self.failed and predicted + self.failed > 1:
-            _warn(f"{self.failed} could not be predicted, {plural(predicted, 'image')} could")
+            _warn(f"{self.failed} could not be predicted, {plural(predicted, noun(self.model.input_spec))} could")
         return 0 if not self.failed else EXIT_FAILED if predicted else EXIT_INPUT
 
     def _fail(self, path: Path | str, error: Exception) -> None:
@@ -86,8 +87,12 @@ class FilePredictions:
 
     def _files(self) -> Iterator[Path]:
         for path in self.paths:
-            if os.path.isdir(path):
+            if os.path.isdir(path) and is_image(self.model.input_spec):
                 yield from self._pictures(path)
+            elif os.path.isdir(path):
+                spec = self.model.input_spec
+                got = f"{path}, a folder, for a model of {shape_text(spec)}"
+                self._fail(path, InputError("examples", got, kinds_of_files(spec)))
             else:
                 yield path
 
@@ -112,7 +117,7 @@ class FilePredictions:
         spec = self.model.input_spec
         for path in self._files():
             try:
-                names, images = read_images([path], spec, self.resize)
+                names, images = read_inputs([path], spec, self.resize)
             except Exception as error:  # a decoder, or the disk, may raise anything
                 self._fail(path, error)
                 continue

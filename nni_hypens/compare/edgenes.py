@@ -116,7 +116,7 @@ def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
 
 def network_size(bench: Workbench) -> NetworkSize:
     """Measures networks of the workbench's space."""
-    return NetworkSize(bench.plan.train_space, bench.plan.image_shape)
+    return NetworkSize(bench.plan.train_space, bench.plan.input_shape)
 
 
 def train_proposals(bench: Workbench, rule: AdaptiveTraining, members: int, budget: float) -> list[Network]:

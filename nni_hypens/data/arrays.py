@@ -1,4 +1,4 @@
-"""Arrays of images and labels: idx files, checks, subsets by class, and statistics of channels."""
+"""Arrays of examples and labels: idx files, checks, subsets by class, and statistics of channels and features."""
 
 from __future__ import annotations
 
@@ -58,37 +58,46 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
 def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Check one part of a source.
 
+    Arrays of three or four dimensions are images. All others are other tensors: `N x F` is a table.
+
     Args:
-        images: `N x H x W` or `N x H x W x C`, integers or floats, finite, at least 8 x 8 pixels.
+        images: `N x H x W` or `N x H x W x C`, at least 8 x 8 pixels, or other tensors; integers or floats, finite.
         labels: `N` integers, not negative, or `N` strings.
         split: "train", "val" or "test", for the messages.
 
     Returns:
-        Images as `N x H x W x C` in their own dtype, and labels as int64 or strings.
+        Images as `N x H x W x C`, or other tensors as they are, in their own dtype; and labels as int64 or strings.
 
     Raises:
         InputError: Naming `data.x_SPLIT` or `data.y_SPLIT`.
     """
     x_field, y_field = f"data.x_{split}", f"data.y_{split}"
     if images.dtype.kind not in "uif":
-        raise InputError(x_field, f"dtype {images.dtype}", "integers (uint8 at best) or floats")
-    if images.ndim not in (3, 4):
-        raise InputError(x_field, f"shape {images.shape}", "N x H x W or N x H x W x C")
+        hint = "; encode categories as numbers, as pandas.get_dummies does" if images.ndim == 2 else ""
+        raise InputError(x_field, f"dtype {images.dtype}", f"integers (uint8 at best) or floats{hint}")
+    if images.ndim < 2:
+        raise InputError(x_field, f"shape {images.shape}", "N x H x W or N x H x W x C, or N x F for a table")
     images = images[..., None] if images.ndim == 3 else images
-    if images.shape[0] == 0 or images.shape[3] == 0:
-        raise InputError(x_field, f"shape {images.shape}", "at least one image with one channel")
-    if min(images.shape[1:3]) < MIN_SIDE:
+    if 0 in images.shape:
+        expected = "at least one image with one channel" if images.ndim == 4 else "at least one example with one value"
+        raise InputError(x_field, f"shape {images.shape}", expected)
+    if images.ndim == 4 and min(images.shape[1:3]) < MIN_SIDE:
         expected = f"images of {MIN_SIDE} x {MIN_SIDE} pixels or more, as N x H x W x C (channels last)"
         raise InputError(x_field, f"shape {images.shape}", expected)
     # Checked as float32, which is what the networks get: a float64 beyond its range is no better than an infinity.
     if images.dtype.kind == "f" and not all(_is_finite(image) for image in images):
-        raise InputError(x_field, "NaN or infinite values", "finite values within float32")
+        expected = "finite values within float32"
+        raise InputError(x_field, "NaN or infinite values", f"{expected}{'; fill missing ones' * (images.ndim == 2)}")
+    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.flat):  # a column of pandas
+        labels = labels.astype(np.str_)
+    if labels.dtype.kind == "f":
+        raise InputError(y_field, f"dtype {labels.dtype}", "integer labels, or strings: regression is not covered")
     if labels.dtype.kind not in "uiU":
         raise InputError(y_field, f"dtype {labels.dtype}", "integer labels, or strings")
     if labels.ndim != 1:
-        raise InputError(y_field, f"shape {labels.shape}", "one label per image, shape (N,)")
+        raise InputError(y_field, f"shape {labels.shape}", "one label per example, shape (N,)")
     if len(labels) != len(images):
-        raise InputError(y_field, f"{len(labels)} labels for {len(images)} images", "as many labels as images")
+        raise InputError(y_field, f"{len(labels)} labels for {len(images)} examples", "as many labels as examples")
     if labels.dtype.kind == "U":
         return images, labels
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
@@ -120,16 +129,16 @@ def stratified_subset(labels: np.ndarray, size: int, seed: tuple[int, int]) -> n
 
 
 def warn_about_values(images: np.ndarray, split: str, stated: bool) -> None:
-    """Warn if the images of a part are all the same, or are much darker than their dtype allows.
+    """Warn if the examples of a part are all the same, or are images much darker than their dtype allows.
 
     Args:
-        images: `N x H x W x C`.
+        images: `N x H x W x C`, or other tensors.
         split: "train" or "test", for the messages.
         stated: Whether the source states the values of black and white, so that dark images are meant.
     """
     if len(images) > 1 and all((image == images[0]).all() for image in images[1:]):
-        warnings.warn(f"data.x_{split}: all {len(images)} images are identical", InputWarning, stacklevel=2)
-    if not stated and images.dtype in DECLARED:
+        warnings.warn(f"data.x_{split}: all {len(images)} examples are identical", InputWarning, stacklevel=2)
+    if not stated and images.ndim == 4 and images.dtype in DECLARED:
         high = DECLARED[images.dtype][1]
         lowest, highest = int(images.min()), int(images.max())
         if lowest < highest < DARK * high:
@@ -163,3 +172,25 @@ def channel_statistics(images: np.ndarray, rows: np.ndarray, scale: float) -> tu
     # Relative to the mean: rounding alone gives a constant channel a standard deviation near 1e-17.
     std = np.where(std > 1e-7 * np.maximum(np.abs(mean), 1e-7), std, 1.0)
     return mean.tolist(), std.tolist()
+
+
+def feature_statistics(examples: np.ndarray, rows: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each entry of the first dimension of an example: of each feature of a table.
+
+    Args:
+        examples: `N x F`, or `N x F x ...`.
+        rows: Which examples count, at least one.
+
+    Returns:
+        F means and F standard deviations (population); 1 for a feature that is the same in all these examples.
+
+    Examples:
+        >>> feature_statistics(np.array([[1.0, 5.0], [3.0, 5.0], [9.0, 9.0]]), np.array([0, 1]))
+        ([2.0, 5.0], [1.0, 1.0])
+    """
+    columns = np.moveaxis(examples[rows].astype(np.float64), 1, 0).reshape(examples.shape[1], -1)
+    constant = columns.min(axis=1) == columns.max(axis=1)
+    mean = np.where(constant, columns[:, 0], columns.mean(axis=1))
+    # a difference so small that its square is zero leaves zeros, too
+    std = columns.std(axis=1)
+    return mean.tolist(), np.where(constant | (std == 0), 1.0, std).tolist()

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from nni_hypens.data.names import augmentation_names
 from nni_hypens.errors import InputError
+from nni_hypens.utils.inputs import is_image, shape_text
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]
 
@@ -26,7 +27,8 @@ def augmentation(setting: str, spec: Mapping[str, Any]) -> Augmentation | None:
         spec: The input description of the images, by `nni_hypens.ImageData.input_spec`.
 
     Raises:
-        InputError: An unknown name, or TrivialAugment for images that are neither grey nor RGB.
+        InputError: An unknown name, any for data that are no images, or TrivialAugment for images that are neither grey
+            nor RGB.
 
     Examples:
         >>> cut = augmentation("cutout", {"channels": 1})
@@ -35,6 +37,8 @@ def augmentation(setting: str, spec: Mapping[str, Any]) -> Augmentation | None:
     """
     steps: list[Augmentation] = []
     for name in augmentation_names(setting):
+        if not is_image(spec):
+            raise InputError("data.augment", f"{name} for {shape_text(spec)}", "none: augmentations are for images")
         if name in ("crop", "crop_flip"):
             steps.append(lambda images, flip=name == "crop_flip": random_crop(images, flip))  # type: ignore[misc]
         elif name == "cutout":

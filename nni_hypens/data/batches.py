@@ -38,7 +38,7 @@ class ImageBatches(Dataset[Batch]):
     no work per example, while samplers (also the distributed ones that Lightning puts in) still see single examples.
 
     Args:
-        images: `N x C x H x W`, float32.
+        images: `N x C x H x W`, or other tensors; float32.
         labels: `N`, int64.
         augment: Applied to the images of each batch; None for no change.
     """

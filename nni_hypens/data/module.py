@@ -1,4 +1,4 @@
-"""`ImageData`: images in memory, split for search and training, rebuilt in an NNI trial from a few arguments.
+"""`ImageData`: images or a table in memory, split for search and training, rebuilt in a trial from a few arguments.
 
 `ImageData` is traced by NNI: a trial receives its constructor's arguments, never a tensor. The traced class is a
 subclass of the class written here, with the same name, so `isinstance(data, ImageData)` and attributes work as usual.
@@ -22,6 +22,7 @@ from nni_hypens.data.arrays import (
     MIN_SIDE,
     channel_statistics,
     check_arrays,
+    feature_statistics,
     stratified_subset,
     warn_about_values,
 )
@@ -73,7 +74,7 @@ class _Prepared:
 
 @nni.trace
 class ImageData(pl.LightningDataModule):
-    """An image classification dataset, in memory, split into train, validation and test.
+    """A dataset for classification, in memory, split into train, validation and test: images, or a table.
 
     The test arrays are read when the test split is first used. `check` reads them too, but does not keep them. The
     order of training batches and the augmentation come from torch's global generator at the time of iteration.
@@ -81,9 +82,9 @@ class ImageData(pl.LightningDataModule):
     Args:
         source: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, a folder of images (see
             `nni_hypens.data.folders.PictureFolder`), a path ending in `.npz`, or `module:callable`. The last two give
-            `x_train, y_train, x_test, y_test`; images are `N x H x W` or `N x H x W x C`, labels are integers or
-            strings. They may also give `x_val, y_val`, a validation part; `class_names`, the name of label 0, 1, ...;
-            and `range`, the values `[low, high]` of black and white.
+            `x_train, y_train, x_test, y_test`; images are `N x H x W` or `N x H x W x C`, a table is `N x F`, labels
+            are integers or strings. They may also give `x_val, y_val`, a validation part; `class_names`, the name of
+            label 0, 1, ...; and `range`, the values `[low, high]` of black and white.
         root: Folder that already holds the files of `fashion_mnist`, `cifar10` or `cifar100`; None looks in the
             system's folder and the cache, and downloads missing files.
         train_size: How many training images to use; None for all that are not in the validation split.
@@ -94,7 +95,7 @@ class ImageData(pl.LightningDataModule):
             incomplete batch is dropped unless it is the only one.
         eval_batch_size: Images per validation or test batch.
         augment: `none`, or some of `crop`, `crop_flip`, `trivial_augment` and `cutout`, separated by commas and applied
-            in this order; training batches only.
+            in this order; training batches only, and only for images.
         split_seed: Seed of the splits, 0..2^32-1. The splits are stratified by label.
         image_size: Height and width to which pictures of a folder are resized; None keeps their size.
 
@@ -143,7 +144,9 @@ class ImageData(pl.LightningDataModule):
 
     @property
     def input_spec(self) -> dict[str, Any]:
-        """What networks expect: `channels, height, width, range, scale, mean, std`.
+        """What networks expect: `channels, height, width, range, scale, mean, std`, or `shape, scale, mean, std`.
+
+        The second is that of tables, whose features are standardised one by one by `mean` and `std`.
 
         `range` are the values of black and white in the source: as the source states them, or as
         `nni_hypens.utils.ranges.training_range` infers them from the training part. Pixel values are divided by
@@ -198,7 +201,7 @@ class ImageData(pl.LightningDataModule):
             indices: Positions within the split.
 
         Returns:
-            `len(indices) x H x W x C` in the source's dtype.
+            `len(indices) x H x W x C`, or rows of a table, in the source's dtype.
         """
         rows = self._split(split).indices[np.asarray(indices, dtype=np.int64)]
         source = self._ready().source
@@ -244,6 +247,7 @@ class ImageData(pl.LightningDataModule):
             check_counts(names, labels, least=1 if source.has_validation else 2)
             validation, train = self._divide(labels, source.has_validation)
             spec = _input_spec(images, train, source.value_range)
+            augmentation(self.augment, spec)
             warn_about_values(images, "train", source.value_range is not None)
             extremes = (float(images.min()), float(images.max()))
             prepared = _Prepared(source, classes, names, spec, extremes, checksums=checksums)
@@ -295,7 +299,7 @@ class ImageData(pl.LightningDataModule):
         self.prepare()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches `(B x C x H x W float32, B int64)` of the train split, augmented if asked."""
+        """Shuffled batches `(B x C x H x W or B x F float32, B int64)` of the train split, augmented if asked."""
         split = self._split("train")
         augment = augmentation(self.augment, self.input_spec)
         dataset = ImageBatches(split.images, torch.from_numpy(split.labels), augment)
@@ -346,6 +350,15 @@ def _make_split(images: np.ndarray, labels: np.ndarray, rows: np.ndarray, input_
 
 
 def _input_spec(images: np.ndarray, train: np.ndarray, stated: tuple[float, float] | None) -> dict[str, Any]:
+    if images.ndim != 4:
+        if stated is not None:
+            raise InputError(
+                "data.range", list(stated), f"no range for arrays of shape {images.shape}: only images have one"
+            )
+        mean, std = feature_statistics(images, train)
+        table = {"shape": list(images.shape[1:]), "scale": 1.0, "mean": mean, "std": std}
+        check_normalisation(table, "data.x_train")
+        return table
     low, high = stated or training_range(images)
     scale = largest(low, high)
     mean, std = channel_statistics(images, train, scale)

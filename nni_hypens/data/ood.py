@@ -55,6 +55,8 @@ def read_ood(name: str) -> np.ndarray:
         images, _ = check_arrays(images, np.zeros(len(images), dtype=np.int64), "test")
     except InputError as error:
         raise InputError("ood", f"{path} with {error.got}", error.expected) from None
+    if images.ndim != 4:
+        raise InputError("ood", f"{path} with x_test of shape {images.shape}", "images N x H x W or N x H x W x C")
     values = images.astype(np.float32)
     low, high = training_range(images)
     return (values - low) / (high - low)

@@ -9,6 +9,7 @@ import numpy as np
 from nni_hypens.data.arrays import stratified_subset, warn_about_values
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_class_names
+from nni_hypens.utils.inputs import is_image, noun, raw_shape
 from nni_hypens.utils.ranges import NARROW, check_values
 from nni_hypens.utils.seeds import Purpose, seed_words
 
@@ -113,10 +114,10 @@ def check_part(
     extremes: tuple[float, float],
     stated: bool,
 ) -> np.ndarray:
-    """Check that a validation or test part has images and classes like those of the training part.
+    """Check that a validation or test part has examples and classes like those of the training part.
 
     Args:
-        images: `N x H x W x C`.
+        images: `N x H x W x C`, or other tensors.
         labels: `N` labels as in the source.
         part: "val" or "test", for the messages.
         spec: The input spec.
@@ -130,13 +131,15 @@ def check_part(
     Raises:
         InputError: Naming `data.x_PART` or `data.y_PART`.
     """
-    shape = tuple(spec[key] for key in ("height", "width", "channels"))
+    shape = raw_shape(spec)
     if images.shape[1:] != shape:
-        raise InputError(f"data.x_{part}", f"images of shape {images.shape[1:]}", f"{shape}, as in x_train")
+        raise InputError(f"data.x_{part}", f"{noun(spec)}s of shape {images.shape[1:]}", f"{shape}, as in x_train")
     check_values(images, spec, f"data.x_{part}", warn=False)
     lowest, highest = float(images.min()), float(images.max())
     low, high = extremes
-    if 0 < highest - lowest < NARROW * (high - low):  # scaled otherwise, for example 0..1 instead of 0..255
+    if is_image(spec) and 0 < highest - lowest < NARROW * (
+        high - low
+    ):  # scaled otherwise, for example 0..1 instead of 0..255
         expected = f"values like those of x_train, {low:g} to {high:g}"
         raise InputError(f"data.x_{part}", f"values from {lowest:g} to {highest:g}", expected)
     warn_about_values(images, part, stated)

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Loaders(Protocol):
-    """A data module with batches `(images, labels)` for evaluation."""
+    """A data module with batches `(inputs, labels)` for evaluation."""
 
     def val_dataloader(self) -> Any:
         """Batches of the validation split, in a fixed order."""
@@ -28,7 +28,8 @@ class LabelledData(Loaders, Protocol):
     def input_spec(self) -> dict[str, Any]:
         """What networks expect: `channels, height, width, scale, mean, std`, and better also `range`.
 
-        See `nni_hypens.ensemble.EnsembleInfo` for their meaning.
+        Of tensors that are no images, such as rows of a table: `shape, scale, mean, std`. See
+        `nni_hypens.ensemble.EnsembleInfo` for their meaning.
         """
 
     @property

@@ -1,7 +1,8 @@
 """Export an ensemble as one file, ONNX or PT2, that runs without NNI and this package.
 
 The file computes what `Ensemble.forward` computes: every member, average, temperature. BatchNorm is folded into the
-convolutions before it. The input is `images`, float32, the output `probabilities`, `N x C`; N is free.
+convolutions before it. The input is `images`, float32, the output `probabilities`, `N x C`; N is free. A model of
+tables or other tensors has the input `inputs`, `N x shape`, raw or normalised.
 
 - With preprocessing, the default: raw images `N x H x W x C_in` with the values of the data's source, as
   `Ensemble.predict` takes them (uint8 converted to float32). The file scales and normalises.
@@ -35,6 +36,7 @@ from nni_hypens.ensemble.rewrites import optimise
 from nni_hypens.errors import InputError, raised
 from nni_hypens.utils.files import json_text, open_file, replacing
 from nni_hypens.utils.images import normalise
+from nni_hypens.utils.inputs import input_name, input_shape, is_image, raw_shape
 from nni_hypens.utils.ranges import from_picture, known_range, picture_range
 
 EXPORT_VERSION = 1
@@ -43,7 +45,8 @@ METADATA_FILE = "nni_hypens.json"
 TOLERANCE = 1e-5
 MAX_ONNX_BYTES = 2**31 - 2**20  # protobuf's limit, minus room for the graph
 OPSET = 20
-_CHECKED_IMAGES = 3
+_CHECKED = 3
+"""Random examples that a file is compared on."""
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Exported:
     Attributes:
         path: The file.
         folded: Number of BatchNorms folded into convolutions.
-        difference: Largest difference from `Ensemble.predict` in a probability, on random images; None if onnxruntime,
+        difference: Largest difference from `Ensemble.predict` in a probability, on random input; None if onnxruntime,
             which runs the file, is not installed.
         metadata: What the file says about itself, see `describe`.
     """
@@ -65,7 +68,11 @@ class Exported:
 
 
 class _Deployed(nn.Module):
-    """Preprocessing and ensemble. The buffers have the shape `1 x C x 1 x 1`, to broadcast over `N x C x H x W`."""
+    """Preprocessing and ensemble. The buffers have the shape `1 x C x 1 x 1`, to broadcast over `N x C x H x W`.
+
+    Features of a table may be large and differ little, so that they are normalised in double precision, as
+    `nni_hypens.utils.images.normalise` does it.
+    """
 
     factor: torch.Tensor
     shift: torch.Tensor
@@ -80,15 +87,19 @@ class _Deployed(nn.Module):
             low, high = picture_range(spec, "uint8")
             width = (high - low) / 255
         mean, std = np.asarray(spec["mean"], dtype=np.float64), np.asarray(spec["std"], dtype=np.float64)
+        self.pictures, shape = is_image(spec), (1, -1, *[1] * (len(input_shape(spec)) - 1))
         for name, numbers in (
             ("factor", width / (spec["scale"] * std)),
             ("shift", (low / spec["scale"] - mean) / std),
         ):
-            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32).view(1, -1, 1, 1))
+            kind = torch.float32 if self.pictures else torch.float64
+            self.register_buffer(name, torch.tensor(numbers, dtype=kind).view(shape))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.values != "normalised":
+        if self.values != "normalised" and self.pictures:
             images = images.to(torch.float32).permute(0, 3, 1, 2) * self.factor + self.shift
+        elif self.values != "normalised":
+            images = (images.to(torch.float64) * self.factor + self.shift).to(torch.float32)
         probabilities: torch.Tensor = self.ensemble(images)
         return probabilities
 
@@ -110,7 +121,7 @@ def export_ensemble(
         uint8: Whether the file takes pixels 0..255 of type uint8; needs `preprocess`.
 
     Returns:
-        Path, BatchNorms folded, and the largest difference on random images.
+        Path, BatchNorms folded, and the largest difference on random input.
 
     Raises:
         InputError: The format is unknown, packages for it are missing, or the weights are too large for ONNX.
@@ -136,6 +147,8 @@ def export_ensemble(
         raise InputError("format", repr(format), f"one of {', '.join(FORMATS)}")
     if uint8 and not preprocess:
         raise InputError("uint8", "True without preprocessing", "preprocess=True, as normalised values are no uint8")
+    if uint8 and not is_image(ensemble.info.input_spec):
+        raise InputError("uint8", "True for a model whose input is no image", "False: only images have pixels")
     path, values = Path(path), "uint8" if uint8 else "raw" if preprocess else "normalised"
     if format == "onnx":
         check_onnx(ensemble)
@@ -174,7 +187,8 @@ def export_program(ensemble: Ensemble, values: str = "raw") -> tuple[torch.expor
 
     Args:
         ensemble: The ensemble; it is not changed.
-        values: What the graph takes: "raw" or "uint8" for NHWC images, "normalised" for NCHW.
+        values: What the graph takes: "raw" or "uint8" for NHWC images, "normalised" for NCHW; "raw" or "normalised" for
+            other tensors.
 
     Returns:
         The program, and the number of BatchNorms that were folded.
@@ -208,17 +222,20 @@ def describe(ensemble: Ensemble, values: str) -> dict[str, Any]:
         values: As for `export_program`.
 
     Returns:
-        `format_version`, `class_names`, `input` (the input spec), `input_layout` ("NHWC" or "NCHW"), `input_values`
-        ("raw", "uint8" or "normalised"), `input_range` (the values of black and white in `images`; None if they are
-        normalised, or if the ensemble does not state it), `members` (ids), `weights`, `temperature`, `versions`,
-        and `conformal`, what prediction sets need, if the ensemble has it.
+        `format_version`, `class_names`, `input` (the input spec), `input_layout` ("NHWC" or "NCHW" of images, "shape"
+        of other tensors: N, then the sizes of `input.shape`), `input_values` ("raw", "uint8" or "normalised"),
+        `input_range` (the values of black and white in `images`; None if they are normalised, or if the ensemble does
+        not state it), `members` (ids), `weights`, `temperature`, `versions`, and `conformal`, what prediction sets
+        need, if the ensemble has it.
     """
-    known = {"raw": known_range(ensemble.info.input_spec), "uint8": (0.0, 255.0)}.get(values)
+    spec = ensemble.info.input_spec
+    known = {"raw": known_range(spec), "uint8": (0.0, 255.0)}.get(values)
+    layout = "NCHW" if values == "normalised" else "NHWC"
     return {
         "format_version": EXPORT_VERSION,
         "class_names": list(ensemble.info.labels),
-        "input": encode(ensemble.info.input_spec),
-        "input_layout": "NCHW" if values == "normalised" else "NHWC",
+        "input": encode(spec),
+        "input_layout": layout if is_image(spec) else "shape",
         "input_values": values,
         "input_range": None if known is None else list(known),
         "members": list(ensemble.info.ids),
@@ -231,8 +248,7 @@ def describe(ensemble: Ensemble, values: str) -> dict[str, Any]:
 
 def _shape(ensemble: Ensemble, values: str) -> tuple[int, ...]:
     spec = ensemble.info.input_spec
-    height, width, channels = spec["height"], spec["width"], spec["channels"]
-    return (channels, height, width) if values == "normalised" else (height, width, channels)
+    return input_shape(spec) if values == "normalised" else raw_shape(spec)
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
@@ -240,8 +256,8 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dic
 
     with quiet():
         exported = torch.onnx.export(
-            program, (), None, dynamo=True, verbose=False, opset_version=OPSET, input_names=["images"],
-            output_names=["probabilities"],
+            program, (), None, dynamo=True, verbose=False, opset_version=OPSET,
+            input_names=[input_name(metadata["input"])], output_names=["probabilities"],
         )  # fmt: skip
     assert exported is not None
     model = exported.model_proto
@@ -272,13 +288,9 @@ def _sync(path: Path) -> None:
 
 
 def _difference(ensemble: Ensemble, values: str, path: Path, format: str) -> float | None:
-    """Largest difference between the file and the ensemble on random images; None if onnxruntime is missing."""
+    """Largest difference between the file and the ensemble on random input; None if onnxruntime is missing."""
     spec = ensemble.info.input_spec
-    generator, shape = np.random.default_rng(0), _shape(ensemble, "raw")
-    level = generator.normal(size=(_CHECKED_IMAGES, 1, 1, shape[2]))  # otherwise all images look alike to a network
-    noise = level + generator.normal(size=(_CHECKED_IMAGES, *shape))
-    normal = noise * np.asarray(spec["std"]) + np.asarray(spec["mean"])
-    raw = (normal * spec["scale"]).astype(np.float32)
+    raw = _random_input(spec)
     known = picture_range(spec) if values == "uint8" else known_range(spec)
     if known is not None:
         low, high = known
@@ -294,11 +306,25 @@ def _difference(ensemble: Ensemble, values: str, path: Path, format: str) -> flo
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        result = session.run(None, {"images": images})[0]
+        result = session.run(None, {input_name(spec): images})[0]
     else:
         return None
     difference = float(np.abs(result - ensemble.predict(raw)).max())
     return math.inf if math.isnan(difference) else difference
+
+
+def _random_input(spec: dict[str, Any]) -> np.ndarray:
+    """Some random examples as they may come from the data's source, float32."""
+    generator, shape = np.random.default_rng(0), raw_shape(spec)
+    mean, std = np.asarray(spec["mean"]), np.asarray(spec["std"])
+    level: Any = 0.0
+    if is_image(spec):
+        level = generator.normal(size=(_CHECKED, 1, 1, shape[2]))  # otherwise all images look alike to a network
+    else:
+        mean, std = (numbers.reshape(-1, *[1] * (len(shape) - 1)) for numbers in (mean, std))
+    noise = level + generator.normal(size=(_CHECKED, *shape))
+    raw: np.ndarray = ((noise * std + mean) * spec["scale"]).astype(np.float32)
+    return raw
 
 
 @contextmanager

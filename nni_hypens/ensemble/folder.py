@@ -20,9 +20,10 @@ import torch
 from torch import nn
 
 from nni_hypens.errors import InputError, reason
-from nni_hypens.utils.checks import NONE, NUMBER, brief, check_plain_name, is_number, require
+from nni_hypens.utils.checks import NONE, NUMBER, brief, check_plain_name, is_number, is_whole, require
 from nni_hypens.utils.files import parse_json, read_text, why
 from nni_hypens.utils.images import check_normalisation
+from nni_hypens.utils.inputs import input_shape, is_image, noun
 from nni_hypens.utils.ranges import check_range
 from nni_hypens.utils.tensors import check_weights, load_weights
 
@@ -32,10 +33,13 @@ INDEX_FILE = "ensemble.json"
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
 MAX_INDEX_BYTES = 8 * 2**20
 MAX_DEPTH = 40
-MAX_IMAGE_VALUES = 2**24
-"""Limit for the values of an image: 64 MB as float32."""
+MAX_INPUT_VALUES = 2**24
+"""Limit for the values of an example: 64 MB as float32."""
+MAX_SIZES = 8
+"""Limit for the number of sizes of an example."""
 SPACE_TYPES = {"class": str, "args": dict}
-_INPUT_TYPES = {"channels": int, "height": int, "width": int, "scale": NUMBER, "mean": list, "std": list}
+_IMAGE_SIZES = {"channels": int, "height": int, "width": int}
+_NORMALISATION = {"scale": NUMBER, "mean": list, "std": list}
 _INDEX_TYPES = {
     "members": list,
     "temperature": NUMBER,
@@ -55,27 +59,48 @@ _MEMBER_TYPES = {
 
 
 def check_input_spec(spec: dict[str, Any]) -> None:
-    """Check the description of the input: keys, types and ranges.
+    """Check the description of the input, of images or of other tensors: keys, types and ranges.
 
     Raises:
         InputError: It is not of that form.
     """
-    require(spec, _INPUT_TYPES, "input")
-    if "range" in spec:
-        check_range(spec["range"], "input.range")
-    for key in ("channels", "height", "width", "scale"):
-        if not (spec[key] > 0 and is_number(spec[key])):
-            raise InputError(f"input.{key}", spec[key], "a positive number")
-    values = spec["channels"] * spec["height"] * spec["width"]
-    if values > MAX_IMAGE_VALUES:
-        raise InputError("input", f"images of {values} values", f"at most {MAX_IMAGE_VALUES}")
+    require(spec, {**(_IMAGE_SIZES if is_image(spec) else {"shape": list}), **_NORMALISATION}, "input")
+    if is_image(spec):
+        if "range" in spec:
+            check_range(spec["range"], "input.range")
+        for key in _IMAGE_SIZES:
+            if spec[key] <= 0:
+                raise InputError(f"input.{key}", spec[key], "a positive number")
+        unit = "channel"
+    else:
+        _check_shape(spec)
+        unit = "entry of the first size"
+    if not (spec["scale"] > 0 and is_number(spec["scale"])):
+        raise InputError("input.scale", spec["scale"], "a positive number")
+    shape = input_shape(spec)
+    if math.prod(shape) > MAX_INPUT_VALUES:
+        raise InputError("input", f"{noun(spec)}s of {math.prod(shape)} values", f"at most {MAX_INPUT_VALUES}")
     for key in ("mean", "std"):
         values = spec[key]
         numbers = all(map(is_number, values))
-        if len(values) != spec["channels"] or not numbers or (key == "std" and min(values) <= 0):
+        if len(values) != shape[0] or not numbers or (key == "std" and min(values) <= 0):
             kind = "positive numbers" if key == "std" else "finite numbers"
-            raise InputError(f"input.{key}", brief(values), f"{spec['channels']} {kind}, one per channel")
+            raise InputError(f"input.{key}", brief(values), f"{shape[0]} {kind}, one per {unit}")
     check_normalisation(spec)
+
+
+def _check_shape(spec: dict[str, Any]) -> None:
+    """Check `shape`, and that nothing describes images beside it."""
+    others = [key for key in (*_IMAGE_SIZES, "range") if key in spec]
+    if others:
+        raise InputError(
+            f"input.{others[0]}",
+            f"{brief(spec[others[0]])} beside input.shape",
+            "one of the two: a range and channels, height and width are of images",
+        )
+    shape = spec["shape"]
+    if not (1 <= len(shape) <= MAX_SIZES and all(is_whole(size, 1) for size in shape)):
+        raise InputError("input.shape", brief(shape), f"1 to {MAX_SIZES} whole numbers above 0, such as [13]")
 
 
 def installed_versions() -> dict[str, str | None]:
@@ -254,7 +279,7 @@ def load_member(
 
     Raises:
         InputError: The space refuses the arguments or the architecture; the weights do not fit the network or are not
-            finite; the network does not map images of the `input` spec to one logit for each of `labels`.
+            finite; the network does not map examples of the `input` spec to one logit for each of `labels`.
     """
     field = f"members[{position}].architecture"
     arguments = (index["space"]["args"], index["members"][position]["architecture"], field)
@@ -275,15 +300,16 @@ def load_member(
 
 def _check_output(skeleton: nn.Module, spec: dict[str, Any], labels: Sequence[str]) -> None:
     """Check on the meta device, which computes only shapes, that the network fits the input spec and the labels."""
-    shape = (2, spec["channels"], spec["height"], spec["width"])
+    shape = (2, *input_shape(spec))
     try:
         with torch.no_grad():
             output = skeleton.eval()(torch.zeros(shape, device="meta"))
     except (RuntimeError, ValueError, TypeError) as error:
         if "meta" in str(error) or isinstance(error, NotImplementedError):
             return  # the network needs values; the first prediction will show whether it fits
-        got = f"{shape[1]} x {shape[2]} x {shape[3]} ({reason(error)})"
-        raise InputError("input", got, "channels, height and width that the network takes") from error
+        got = f"{' x '.join(map(str, shape[1:]))} ({reason(error)})"
+        expected = "channels, height and width" if is_image(spec) else "a shape"
+        raise InputError("input", got, f"{expected} that the network takes") from error
     if tuple(output.shape) != (2, len(labels)):
         classes = output.shape[-1] if output.ndim == 2 else f"outputs of shape {tuple(output.shape)}"
         raise InputError("labels", f"{len(labels)} names", f"one for each class of the network ({classes})")

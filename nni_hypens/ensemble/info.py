@@ -21,9 +21,11 @@ class EnsembleInfo:
         lams: Requested shared edges, or None.
         shared_edges: Shared edges with the base, or None.
         labels: Class names, one per class, all different and printable.
-        input_spec: `channels`, `height`, `width`, `scale` (raw values are divided by it), `mean` and `std` (lists, one
-            number per channel, of scaled values), and `range` (`[low, high]`, the raw values of black and white in
-            training images). Without `range`, it is `0..scale`, or unknown if `scale` is 1.
+        input_spec: Of images: `channels`, `height`, `width`, `scale` (raw values are divided by it), `mean` and `std`
+            (lists, one number per channel, of scaled values), and `range` (`[low, high]`, the raw values of black and
+            white in training images). Without `range`, it is `0..scale`, or unknown if `scale` is 1. Of other tensors:
+            `shape`, the sizes of one example such as `[13]`, `scale`, and `mean` and `std` with one number per entry of
+            the first size.
         space: `class` ("module:Class") and `args` (its keyword arguments).
         conformal: What prediction sets need, from `fit_conformal`; None for an ensemble without them.
 

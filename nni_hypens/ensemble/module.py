@@ -34,6 +34,7 @@ from nni_hypens.errors import InputError, reason
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
 from nni_hypens.utils.files import json_text, write_text
 from nni_hypens.utils.images import normalise
+from nni_hypens.utils.inputs import is_image, noun, raw_shape, shape_text
 from nni_hypens.utils.ranges import check_values
 from nni_hypens.utils.run_files import MODEL_CARD, is_written_card
 from nni_hypens.utils.tensors import write_tensors
@@ -45,7 +46,7 @@ class Ensemble(nn.Module):
     """Weighted average of the members' probabilities, calibrated by one temperature, or by one per member.
 
     Args:
-        members: Networks that map `B x C_in x H x W` to logits `B x C`.
+        members: Networks that map `B x C_in x H x W`, or `B x shape`, to logits `B x C`.
         weights: One positive weight per member, divided by their sum; None for equal weights.
         temperature: T in 0.001..1000, applied to the averaged probabilities.
         member_temperatures: One T per member, applied to its probabilities before they are averaged; None for 1.
@@ -101,21 +102,21 @@ class Ensemble(nn.Module):
         self._tempered = any(value != 1 for value in temperatures)
 
     def __repr__(self) -> str:
-        spec, share = self.info.input_spec, ", ".join(f"{weight:.3g}" for weight in self.weights.tolist())
+        share = ", ".join(f"{weight:.3g}" for weight in self.weights.tolist())
         parameters = sum(value.numel() for value in self.parameters())
         return (
             f"Ensemble({len(self.members)} members: {', '.join(self.info.ids)}; weights {share}; "
-            f"{len(self.info.labels)} classes; images {spec['height']} x {spec['width']} x {spec['channels']}; "
+            f"{len(self.info.labels)} classes; {shape_text(self.info.input_spec)}; "
             f"temperature {float(self.temperature):.3g}; {parameters:,} parameters)"
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Probabilities of images that are already scaled and normalised; an exported file computes the same function.
+        """Probabilities of examples that are scaled and normalised already; an exported file computes the same.
 
         The mean is computed in log space, with the same floor as `apply_temperature`; the result agrees with `combine`.
 
         Args:
-            x: `B x C_in x H x W` float images, normalised as the members were trained.
+            x: `B x C_in x H x W` float images, or `B x shape`, normalised as the members were trained.
 
         Returns:
             `B x C` probabilities.
@@ -131,7 +132,7 @@ class Ensemble(nn.Module):
         """Log probabilities of each member, before average and temperature.
 
         Args:
-            x: `B x C_in x H x W` float images, normalised as the members were trained.
+            x: As for `forward`.
 
         Returns:
             `M x B x C` log probabilities.
@@ -139,13 +140,14 @@ class Ensemble(nn.Module):
         return torch.stack([torch.log_softmax(member(x), dim=1) for member in self.members])
 
     def predict(self, images: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
-        """Probabilities of raw images, in evaluation mode and without gradients.
+        """Probabilities of raw examples, in evaluation mode and without gradients.
 
-        Divides by the input spec's scale, normalises per channel, and leaves training modes as they were.
+        Divides by the input spec's scale, normalises per channel or feature, and leaves training modes as they were.
 
         Args:
-            images: `N x H x W x C_in`, or `N x H x W` for one channel; integers or floats as in the data's source.
-            batch_size: Images per forward pass.
+            images: Images `N x H x W x C_in`, or `N x H x W` for one channel, or other tensors `N x shape`, such as a
+                DataFrame of the features; integers or floats as in the data's source.
+            batch_size: Examples per forward pass.
 
         Returns:
             `N x C` probabilities.
@@ -160,11 +162,11 @@ class Ensemble(nn.Module):
         return probs
 
     def predict_members(self, images: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
-        """Probabilities of each member for raw images, before average and temperature.
+        """Probabilities of each member for raw examples, before average and temperature.
 
         Args:
             images: As for `predict`.
-            batch_size: Images per forward pass.
+            batch_size: Examples per forward pass.
 
         Returns:
             `M x N x C` probabilities.
@@ -311,15 +313,14 @@ def evaluation(module: nn.Module) -> Iterator[None]:
 
 
 def _normalised(images: NDArray[Any], spec: dict[str, Any]) -> NDArray[np.float32]:
-    """Raw `N x H x W x C_in` or `N x H x W` images as normalised float32 `N x C_in x H x W`."""
-    wanted = (spec["height"], spec["width"], spec["channels"])
-    shape = images.shape
-    batch = images[..., None] if images.ndim == 3 and wanted[2] == 1 else images
-    if batch.ndim != 4 or batch.shape[1:] != wanted or len(batch) == 0:
-        raise InputError("images", f"shape {shape}", f"shape N x {' x '.join(map(str, wanted))}, N at least 1")
+    """Raw images `N x H x W x C_in` or `N x H x W` as float32 `N x C_in x H x W`, or `N x shape`, normalised."""
+    wanted, shape, what = raw_shape(spec), images.shape, noun(spec)
+    batch = images[..., None] if is_image(spec) and images.ndim == 3 and wanted[2] == 1 else images
+    if batch.shape[1:] != wanted or len(batch) == 0:
+        raise InputError(f"{what}s", f"shape {shape}", f"shape N x {' x '.join(map(str, wanted))}, N at least 1")
     if not (np.issubdtype(batch.dtype, np.integer) or np.issubdtype(batch.dtype, np.floating)):
-        raise InputError("images", f"dtype {batch.dtype}", "integer or floating-point images")
+        raise InputError(f"{what}s", f"dtype {batch.dtype}", f"integer or floating-point {what}s")
     if not np.isfinite(batch).all():
-        raise InputError("images", "NaN or infinite values", "finite values")
+        raise InputError(f"{what}s", "NaN or infinite values", "finite values")
     check_values(batch, spec, "images")
     return normalise(batch, spec)

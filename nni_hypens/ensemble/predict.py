@@ -31,6 +31,7 @@ from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
 from nni_hypens.utils.checks import brief, check_class_names, require
 from nni_hypens.utils.files import check_file, open_file
 from nni_hypens.utils.images import normalise
+from nni_hypens.utils.inputs import input_name, is_image
 from nni_hypens.utils.ranges import check_values
 
 BATCH = 256
@@ -42,17 +43,19 @@ _METADATA_TYPES = {
     "input_values": str,
 }
 _LAYOUTS = {("NHWC", "raw"), ("NHWC", "uint8"), ("NCHW", "normalised")}
+_SHAPE_LAYOUTS = {("shape", "raw"), ("shape", "normalised")}
 
 
 @dataclass
 class Predictor:
-    """Predicts class probabilities of raw images.
+    """Predicts class probabilities of raw examples.
 
     Attributes:
         labels: Class names.
         input_spec: As in `EnsembleInfo`.
-        run: Maps raw float32 images `N x H x W x C_in` to probabilities `N x C`, and to the members' disagreement on
-            each image: `N` mutual informations in nats, or None if the file does not have separate members.
+        run: Maps raw float32 images `N x H x W x C_in`, or other tensors `N x shape`, to probabilities `N x C`, and to
+            the members' disagreement on each example: `N` mutual informations in nats, or None if the file does not
+            have separate members.
         conformal: What prediction sets need; None for a model without them.
     """
 
@@ -76,17 +79,17 @@ class Predictor:
     def rows(
         self, names: Sequence[str], images: NDArray[np.float32], coverage: float | None = None
     ) -> list[dict[str, Any]]:
-        """One row for each image.
+        """One row for each example.
 
         Args:
-            names: Names of the images.
-            images: `N x H x W x C_in`, raw.
+            names: Names of the examples.
+            images: `N x H x W x C_in` or `N x shape`, raw.
             coverage: Share of prediction sets that should hold the true class; None for no sets.
 
         Returns:
-            Mappings with `image`, `label`, `probability`, `probabilities` (label -> number), their `entropy` in nats,
-            and `epistemic`, the part of the entropy that comes from the members' disagreement: the mutual information
-            of class and member in nats, before the temperature; None if the members are not known.
+            Mappings with `image` (the name), `label`, `probability`, `probabilities` (label -> number), their `entropy`
+            in nats, and `epistemic`, the part of the entropy that comes from the members' disagreement: the mutual
+            information of class and member in nats, before the temperature; None if the members are not known.
             With a coverage also `set`, the labels in the prediction set, the most probable first.
 
         Raises:
@@ -216,7 +219,8 @@ def _open_onnx(path: Path) -> Predictor:
         raise InputError("model", f"{path} ({reason(error)})", "a readable ONNX file") from error
     texts = session.get_modelmeta().custom_metadata_map
     metadata = _check_metadata({key: texts[key] for key in (*_METADATA_TYPES, "conformal") if key in texts}, path)
-    return _of_file(metadata, lambda images: session.run(["probabilities"], {"images": images})[0])
+    name = input_name(metadata["input"])
+    return _of_file(metadata, lambda images: session.run(["probabilities"], {name: images})[0])
 
 
 def _open_pt2(path: Path) -> Predictor:
@@ -266,9 +270,10 @@ def _check_metadata(texts: dict[str, str], path: Path) -> dict[str, Any]:
     if metadata["format_version"] != EXPORT_VERSION:
         raise InputError(f"{path.name}.format_version", metadata["format_version"], f"{EXPORT_VERSION}")
     check_class_names(metadata["class_names"], f"{path.name}.class_names")
-    if (metadata["input_layout"], metadata["input_values"]) not in _LAYOUTS:
-        got = brief((metadata["input_layout"], metadata["input_values"]))
-        raise InputError(f"{path.name}.input_layout", got, "NHWC raw, NHWC uint8, or NCHW normalised")
+    layouts = _LAYOUTS if is_image(metadata["input"]) else _SHAPE_LAYOUTS
+    if (metadata["input_layout"], metadata["input_values"]) not in layouts:
+        got, allowed = brief((metadata["input_layout"], metadata["input_values"])), sorted(map(" ".join, layouts))
+        raise InputError(f"{path.name}.input_layout", got, f"one of {', '.join(allowed)}")
     check_input_spec(metadata["input"])
     return {**metadata, "conformal": read_conformal(metadata.get("conformal"), path.name)}
 

@@ -16,6 +16,7 @@ from nni_hypens.errors import InputError, reason
 from nni_hypens.report.text import number
 from nni_hypens.utils.checks import PLAIN_NAME
 from nni_hypens.utils.files import MAX_TEXT_BYTES, MAX_YAML_BYTES, as_written, parse_json, parse_yaml, read_text
+from nni_hypens.utils.inputs import is_image
 from nni_hypens.utils.npz import array_shape
 from nni_hypens.utils.run_files import CandidateFiles, RunFiles
 
@@ -97,6 +98,17 @@ class RunContent:
     def baselines(self) -> list[Mapping[str, Any]]:
         """The other models that were measured on test data."""
         return mappings(self.results.get("baselines"))
+
+    @property
+    def input_spec(self) -> Mapping[str, Any]:
+        """Description of the input; empty if the run did not write it."""
+        found = self.part("data").get("input_spec")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the data are images."""
+        return is_image(self.input_spec)
 
     @property
     def base_candidate(self) -> Mapping[str, Any] | None:

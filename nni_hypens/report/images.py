@@ -49,8 +49,11 @@ class Gallery(Block):
 def section(run: RunContent) -> Section | None:
     """The images with the highest entropy, then the most confident errors."""
     blocks: list[Block] = []
+    title = "Uncertain and misclassified images"
     if run.examples.get("skipped"):
         blocks.append(Note(f"No pictures: {run.examples['skipped']}."))
+        if not run.of_images:
+            return make_section(title, *blocks)
     uncertain = _entries(run, run.examples.get("uncertain"))
     if uncertain:
         note = f"The {len(uncertain)} test images for which the ensemble's prediction has the highest entropy (nats)."
@@ -62,7 +65,7 @@ def section(run: RunContent) -> Section | None:
         shown = "" if total <= len(wrong) else f" The {len(wrong)} most confident errors are shown."
         note = f"{total:.0f}{of} test images are misclassified.{shown} The most confident come first."
         blocks += [Heading("Misclassified"), Note(note), _ensemble_gallery(run, wrong)]
-    return make_section("Uncertain and misclassified images", *blocks)
+    return make_section(title, *blocks)
 
 
 def member_gallery(run: RunContent, member: str) -> Gallery:

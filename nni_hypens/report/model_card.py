@@ -16,6 +16,7 @@ from nni_hypens.report.markdown import literal, table
 from nni_hypens.report.prediction_sets import TOP_K_PREFIX
 from nni_hypens.report.text import MISSING, fixed, number, percent, plural
 from nni_hypens.utils.files import write_text
+from nni_hypens.utils.inputs import input_name, input_shape, is_image, noun, raw_shape, shape_text
 from nni_hypens.utils.run_files import MODEL_CARD, MODEL_CARD_MARK, is_written_card
 
 MOST_CLASSES = 200
@@ -52,12 +53,13 @@ def write_model_card(exported: Path, metadata: Mapping[str, Any], results: Mappi
 def model_card(file: str, metadata: Mapping[str, Any], results: Mapping[str, Any] | None) -> str:
     """The card as Markdown; arguments are as for `write_model_card`."""
     classes = plural(len(metadata["class_names"]), "class").replace("classs", "classes")
-    head = f"Tells {classes} apart in images: an ensemble of {plural(len(metadata['members']), 'network')}."
+    kind = "images" if is_image(metadata["input"]) else shape_text(metadata["input"])
+    head = f"Tells {classes} apart in {kind}: an ensemble of {plural(len(metadata['members']), 'network')}."
     parts = {
         "": f"{head} Found and trained by nni_hypens.\n",
         "How to load it": _loading(file, metadata),
         "Classes": _classes(metadata["class_names"]),
-        "Data": _data(results),
+        "Data": _data(results, noun(metadata["input"])),
         "Members": _members(metadata, results),
         "Test data": _scores(results),
         "Calibration": _calibration(metadata, results),
@@ -75,9 +77,8 @@ def _part(results: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
 
 def _loading(file: str, metadata: Mapping[str, Any]) -> str:
     spec, given, ends = metadata["input"], metadata["input_values"], metadata.get("input_range")
-    height, width, channels = spec["height"], spec["width"], spec["channels"]
-    nhwc = metadata["input_layout"] == "NHWC"
-    shape = f"N x {height} x {width} x {channels}" if nhwc else f"N x {channels} x {height} x {width}"
+    sizes = input_shape(spec) if metadata["input_layout"] == "NCHW" else raw_shape(spec)
+    shape, name = " x ".join(map(str, ("N", *sizes))), input_name(spec)
     values = "with the values of the training data"
     if given == "normalised":
         values = "scaled and normalised: (value / scale - mean) / std, with these three from the file's `input`"
@@ -87,15 +88,16 @@ def _loading(file: str, metadata: Mapping[str, Any]) -> str:
     trust = "" if file.endswith(".onnx") else " --trust-pt2"
     if not trust:
         code = f"import onnxruntime\n\nsession = onnxruntime.InferenceSession({file!a})\n"
-        code += 'probabilities = session.run(["probabilities"], {"images": images})[0]'
+        code += f'probabilities = session.run(["probabilities"], {{"{name}": {name}}})[0]'
     else:
         code = f"import torch\n\nmodel = torch.export.load({file!a}).module()  # only if you trust who wrote it\n"
-        code += "probabilities = model(torch.from_numpy(images)).detach().numpy()"
-    sets = ", and with `--coverage 0.9` shows the classes that an image may have" if "conformal" in metadata else ""
+        code += f"probabilities = model(torch.from_numpy({name})).detach().numpy()"
+    sets = f", and with `--coverage 0.9` shows the classes that an {noun(spec)} may have"
+    given = "IMAGE ...`, which also brings pictures to this form" if is_image(spec) else "FILE ...`, which reads files"
     return (
         f"```python\n{code}  # N x {len(metadata['class_names'])}\n```\n\n"
-        f"`images` is {kind}, {shape}, {values}. Or `nni-hypens predict {literal(file)}{trust} IMAGE ...`, which "
-        f"also brings pictures to this form{sets}.\n"
+        f"`{name}` is {kind}, {shape}, {values}. Or `nni-hypens predict {literal(file)}{trust} {given}"
+        f"{sets if 'conformal' in metadata else ''}.\n"
     )
 
 
@@ -106,7 +108,7 @@ def _classes(names: Sequence[str]) -> str:
     return table(("number", "name"), rows) + more
 
 
-def _data(results: Mapping[str, Any] | None) -> str:
+def _data(results: Mapping[str, Any] | None, what: str) -> str:
     data = _part(results, "data")
     if not data:
         return ""
@@ -115,9 +117,9 @@ def _data(results: Mapping[str, Any] | None) -> str:
         f"{sizes[part]} {part}" for part in ("train", "validation", "test") if number(sizes.get(part)) is not None
     ]
     source = f"Source: {literal(data.get('source', 'not known'))}. " if data.get("source") is not None else ""
-    listed = f"Images: {literal(', '.join(counts))}. " if counts else ""
+    listed = f"{what.capitalize()}s: {literal(', '.join(counts))}. " if counts else ""
     return (
-        f"{source}{listed}Validation images chose the members and fitted the temperature; test images only measure.\n"
+        f"{source}{listed}Validation {what}s chose the members and fitted the temperature; test {what}s only measure.\n"
     )
 
 
@@ -150,7 +152,7 @@ def _scores(results: Mapping[str, Any] | None) -> str:
     chance = percent(_part(results, "chance").get("accuracy"))
     if chance != MISSING:
         more += f" Always naming the most frequent class of the test data would be right for {chance} of it."
-    return f"{text}\nIn brackets: 95% bootstrap intervals over test images.{more}\n"
+    return f"{text}\nIn brackets: 95% bootstrap intervals over test data.{more}\n"
 
 
 def _ends(score: Any, form: Any) -> str:
@@ -162,7 +164,7 @@ def _calibration(metadata: Mapping[str, Any], results: Mapping[str, Any] | None)
     method = _part(results, "calibration").get("method")
     lines = [f"Temperature of the ensemble: {fixed(metadata['temperature'], 3)}."]
     if method is not None:
-        lines.append(f"Method: {literal(method)}, fitted on validation images.")
+        lines.append(f"Method: {literal(method)}, fitted on validation data.")
     before, after = (number(_part(results, name).get("ece")) for name in ("ensemble_uncalibrated", "ensemble"))
     if before is not None and after is not None:
         lines.append(f"ECE on test data: {before:.4f} before the temperature, {after:.4f} after it.")
@@ -179,9 +181,11 @@ def _calibration(metadata: Mapping[str, Any], results: Mapping[str, Any] | None)
 
 
 def _limits(metadata: Mapping[str, Any], results: Mapping[str, Any] | None) -> str:
+    what = noun(metadata["input"])
+    other, camera = ("shows something else", ", camera") if what == "image" else ("is of none of them", "")
     lines = [
-        "It names one of its classes for every image, also for one that shows something else.",
-        "It was not measured on images from another source, camera or time than its test images.",
+        f"It names one of its classes for every {what}, also for one that {other}.",
+        f"It was not measured on {what}s from another source{camera} or time than its test {what}s.",
         "It was not measured for groups of people or other parts of the data.",
         "The numbers are those of one run; another seed gives other networks.",
     ]
@@ -192,8 +196,8 @@ def _limits(metadata: Mapping[str, Any], results: Mapping[str, Any] | None) -> s
         lines.insert(1, f"Accuracy on corrupted test images: {corrupted} (mean over all kinds of corruption).")
     if "conformal" in metadata:
         lines.append(
-            "Prediction sets hold the true class as often as measured above, on average over images like the test "
-            "images. They promise nothing for a single class."
+            f"Prediction sets hold the true class as often as measured above, on average over {what}s like the test "
+            f"{what}s. They promise nothing for a single class."
         )
     return "".join(f"- {line}\n" for line in lines)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
 
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Code, Paragraph, Section, make_section
@@ -30,7 +29,7 @@ def _commands(run: RunContent) -> list[str]:
     folder, space = shlex.quote(run.name), _space(run)
     own = f" --space {space[0]}:{space[1]}" if space else ""
     lines = {
-        f"nni-hypens predict {folder} picture.png{own}": "label, probability and uncertainty",
+        f"nni-hypens predict {folder} {_file(run)}{own}": "label, probability and uncertainty",
         f"nni-hypens export {folder}{own}": "one ONNX file that needs neither NNI nor nni_hypens",
     }
     width = max(map(len, lines))
@@ -38,21 +37,33 @@ def _commands(run: RunContent) -> list[str]:
 
 
 def _python(run: RunContent) -> list[str]:
-    space = _space(run)
+    space, name = _space(run), "images" if run.of_images else "examples"
+    call = f'result.predict(["{_file(run)}"])'
     return [
         "from nni_hypens import EnsembleResult",
         *([f"from {space[0]} import {space[1]}"] if space else []),
         "",
         f"result = EnsembleResult.load({run.name!r}{f', space={space[1]}' if space else ''})",
-        'result.predict(["picture.png"])      # names of classes',
-        f"result.predict_proba(images)         # {_input(run)}",
+        f"{call:36} # names of classes",
+        f"{f'result.predict_proba({name})':36} # {_input(run)}",
     ]
+
+
+def _file(run: RunContent) -> str:
+    """A file that `predict` takes, by a made-up name."""
+    shape = run.input_spec.get("shape")
+    if run.of_images:
+        return "picture.png"
+    return "table.csv" if isinstance(shape, list) and len(shape) == 1 else "examples.npy"
 
 
 def _input(run: RunContent) -> str:
     """What the arrays must be, in words."""
-    spec: Any = run.part("data").get("input_spec")
-    sides = [fixed(spec.get(key), 0) for key in ("height", "width", "channels")] if isinstance(spec, dict) else []
+    spec, shape = run.input_spec, run.input_spec.get("shape")
+    if not run.of_images:
+        sizes = " x ".join(fixed(size, 0) for size in shape) if isinstance(shape, list) else "shape"
+        return f"raw numbers N x {sizes}, as in the data: not standardised"
+    sides = [fixed(spec.get(key), 0) for key in ("height", "width", "channels")] if spec else []
     if not sides or number(spec.get("scale")) is None:
         return "raw images, N x height x width x channels"
     stated = spec.get("range")

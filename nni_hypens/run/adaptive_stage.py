@@ -116,7 +116,7 @@ class AdaptiveStage:
             self._sampler,
             _architectures([candidate for candidate in self.candidates if not candidate.adaptive]),
             plan.data.labels("validation"),
-            NetworkSize(plan.train_space, plan.image_shape),
+            NetworkSize(plan.train_space, plan.input_shape),
             plan.ranking,
             plan.settings.candidates,
             plan.settings.members,

@@ -157,7 +157,7 @@ class KnownBefore:
 
     def __init__(self, plan: Plan) -> None:
         limited = any(LIMITS[name] in COUNTED for name in plan.limits)
-        self._counter = Budget(plan.train_space, input_shape=plan.image_shape) if limited else None
+        self._counter = Budget(plan.train_space, input_shape=plan.input_shape) if limited else None
         self._table = plan.known
 
     def __call__(self, architecture: Sample) -> dict[str, Any]:

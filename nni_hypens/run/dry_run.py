@@ -1,4 +1,4 @@
-"""One forward pass of a few architectures on blank images, before any paid work: data and space must fit."""
+"""One forward pass of a few architectures on blank examples, before any paid work: data and space must fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def try_space(
     name: str,
     space: ModelSpace,
     structure: EdgeStructure,
-    image_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     num_classes: int,
     updates: Updates | None = None,
 ) -> None:
@@ -28,7 +28,7 @@ def try_space(
         name: What the user calls the space.
         space: The model space.
         structure: The structure of the space that is searched; this one must have the same choices.
-        image_shape: Channels, height and width of an image.
+        input_shape: Shape of one example, such as channels, height and width of an image.
         num_classes: Number of classes C; a network must give as many logits.
         updates: Batches of the training loader. Batch normalisation of maps of one pixel needs two images in each.
 
@@ -37,7 +37,7 @@ def try_space(
     """
 
     def attempt(sample: Sample, images: int = 2) -> None:
-        network, blank = fixed_network(space, sample).train(), torch.zeros(images, *image_shape)
+        network, blank = fixed_network(space, sample).train(), torch.zeros(images, *input_shape)
         output = network(blank)
         if not isinstance(output, torch.Tensor):  # such as logits and those of an auxiliary head, in training only
             output = network.eval()(blank)
@@ -52,7 +52,7 @@ def try_space(
         raise InputError(name, f"other choices than the space of the search ({wrong})", "the same labels and options")
     samples = covering_architectures(space, structure.table)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        what = f"{type(space).__name__} on images of shape {image_shape}"
+        what = f"{type(space).__name__} on {'images' if len(input_shape) == 3 else 'examples'} of shape {input_shape}"
         check_every_option(structure, samples, attempt, name, what)
         if updates is not None and updates.smallest == 1:
             _check_single(samples[0], attempt)

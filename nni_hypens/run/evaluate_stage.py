@@ -19,6 +19,7 @@ from nni_hypens.run.robustness import STEPS, measure_robustness
 from nni_hypens.selection.costs import fronts
 from nni_hypens.utils.checks import NUMBER, require
 from nni_hypens.utils.files import as_written, read_object, write_json
+from nni_hypens.utils.inputs import is_image
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import machine, versions
 
@@ -104,7 +105,7 @@ def _write_examples(
 def _robustness(plan: Plan, ensemble: Ensemble, results: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """The parts of ``results.json`` about corruptions and out-of-distribution images."""
     best = next(row for row in results["members"] if row["id"] == results["best_member"]["id"])
-    if plan.settings.stress_images:
+    if plan.settings.stress_images and is_image(plan.data.input_spec):
         progress.start("evaluate", STEPS, "corruption")
     found = measure_robustness(
         ensemble,

@@ -14,6 +14,7 @@ from scipy.special import entr
 
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.metrics.inputs import FloatArray, check_labels, check_probabilities
+from nni_hypens.utils.inputs import is_image
 from nni_hypens.utils.ranges import known_range, training_range
 
 UNCERTAIN, WRONG, PER_MEMBER = 8, 12, 4
@@ -71,10 +72,14 @@ def collect_examples(
     Returns:
         `uncertain`, `wrong` and `members`: positions in the test split, from `choose_examples`; `wrong_total`;
         `images`, an entry for each position: `index`, `label`, `ensemble` and `members` (class and confidence of
-        each), `entropy` in nats, and `png`, the picture in base64 or None; `skipped`, why there are no pictures.
+        each), `entropy` in nats, and `png`, the picture in base64 or None; `skipped`, why there are no pictures. For
+        data that are no images, there are no positions and no entries.
     """
     labels = data.labels("test")
     p, whole = np.asarray(members, dtype=np.float64), np.asarray(calibrated, dtype=np.float64)
+    if not is_image(data.input_spec):
+        nothing = {"uncertain": [], "wrong": [], "members": {name: [] for name in ids}, "images": []}
+        return {**nothing, "wrong_total": _count_wrong(whole, labels), "skipped": "the data are no images"}
     chosen = choose_examples(p, whole, labels, ids)
     listed = [*chosen["uncertain"], *chosen["wrong"], *(i for rows in chosen["members"].values() for i in rows)]
     rows = sorted(set(listed))
@@ -87,7 +92,7 @@ def collect_examples(
         skipped = f"{type(data).__name__} has no raw(split, indices) to take images from"
     return {
         **chosen,
-        "wrong_total": int((whole.argmax(axis=1) != labels).sum()),
+        "wrong_total": _count_wrong(whole, labels),
         "skipped": skipped,
         "images": [
             {
@@ -101,6 +106,10 @@ def collect_examples(
             for row, picture in zip(rows, pictures, strict=True)
         ],
     }
+
+
+def _count_wrong(probabilities: FloatArray, labels: np.ndarray) -> int:
+    return int((probabilities.argmax(axis=1) != labels).sum())
 
 
 def _prediction(probabilities: FloatArray) -> list[float]:

@@ -36,6 +36,7 @@ from nni_hypens.space.known_results import KnownResults
 from nni_hypens.trials.evaluators import image_evaluator
 from nni_hypens.trials.halving import epochs_of
 from nni_hypens.utils.checks import check_class_names
+from nni_hypens.utils.inputs import input_shape, is_image, shape_text
 from nni_hypens.utils.seeds import SEED_SCHEME
 
 DIVERSITIES: dict[str, Callable[[], Diversity]] = dict(zip(DIVERSITY_NAMES, (SharedEdges, JensenShannon), strict=True))
@@ -117,9 +118,9 @@ class Plan:
     command: str = ""
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        return image_shape(self.data)
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example: channels, height and width of an image, or another."""
+        return input_shape(self.data.input_spec)
 
     def budget(self) -> Budget | None:
         """The limits that sampled architectures keep, or None."""
@@ -165,6 +166,9 @@ def make_plan(
         objects.data.check()
     check_class_names(objects.data.class_names, "data.class_names")
     check_input_spec(objects.data.input_spec)
+    if settings.ood not in ("auto", "none") and not is_image(objects.data.input_spec):
+        expected = "auto or none: images are compared with other images only"
+        raise InputError("ood", f"{settings.ood!r} for {shape_text(objects.data.input_spec)}", expected)
     plan = Plan(
         settings=settings,
         space=objects.space,
@@ -181,12 +185,12 @@ def make_plan(
         limits=settings.total_limits,
         base=_resolve_base(settings, objects.base, structure),
         diversity=objects.diversity or DIVERSITIES[settings.diversity](),
-        strategy={**_strategy_arguments(settings, image_shape(objects.data)), **objects.strategy},
+        strategy={**_strategy_arguments(settings, input_shape(objects.data.input_spec)), **objects.strategy},
         known=None if settings.known_results is None else KnownResults.read(settings.known_results, objects.space),
         updates=count_updates(objects.data, objects.evaluator),
         command=command,
     )
-    about = (plan.image_shape, plan.data.num_classes, plan.updates)
+    about = (plan.input_shape, plan.data.num_classes, plan.updates)
     try_space("space", plan.space, structure, *about)
     if plan.train_space is not plan.space:
         try_space("train_space", plan.train_space, structure, *about)
@@ -218,7 +222,7 @@ def build_objects(settings: Settings, split_seed: int = 0) -> RunObjects:
         augment=settings.augment,
         split_seed=split_seed,
     )
-    name, sizes = settings.space, (data.input_spec["channels"], data.num_classes)
+    name, sizes = settings.space, (input_shape(data.input_spec), data.num_classes)
     space = build_named_space(name, settings.space_args, *sizes)
     train_space = None
     if settings.train_space_args:
@@ -284,19 +288,13 @@ def resolve_lam_range(settings: Settings, n_edges: int) -> tuple[float, float]:
     return low, high
 
 
-def image_shape(data: LabelledData) -> tuple[int, int, int]:
-    """Channels, height and width of an image."""
-    spec = data.input_spec
-    return spec["channels"], spec["height"], spec["width"]
-
-
 def _resolve_base(settings: Settings, given: Sample | None, structure: EdgeStructure) -> Sample | None:
     if given is not None:
         return structure.table.validate(given)
     return None if settings.base is None else load_sample(Path(settings.base), structure.table)
 
 
-def _strategy_arguments(settings: Settings, input_shape: tuple[int, int, int]) -> dict[str, Any]:
+def _strategy_arguments(settings: Settings, shape: tuple[int, ...]) -> dict[str, Any]:
     """The settings of the search, as arguments of `EdgeNES`."""
     return {
         "warmup_epochs": settings.warmup_epochs,
@@ -305,5 +303,5 @@ def _strategy_arguments(settings: Settings, input_shape: tuple[int, int, int]) -
         "paths": settings.paths if settings.paths == "all" else int(settings.paths),
         "max_params": settings.max_params,
         "max_flops": settings.max_flops,
-        "input_shape": input_shape if settings.max_flops is not None else None,
+        "input_shape": shape if settings.max_flops is not None else None,
     }

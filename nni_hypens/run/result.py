@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from nni.nas.nn.pytorch import ModelSpace
 from numpy.typing import ArrayLike, NDArray
 
-from nni_hypens.ensemble.image_files import read_images
 from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.reading import read_inputs
 from nni_hypens.errors import InputError
 from nni_hypens.report.card import result_card
 from nni_hypens.report.content import RunContent, read_run
@@ -88,11 +88,11 @@ class EnsembleResult:
     # ---- predictions ------------------------------------------------------------------------------------------------
 
     def predict_proba(self, images: ArrayLike | Sequence[str | os.PathLike[str]]) -> NDArray[np.float32]:
-        """Probabilities of images.
+        """Probabilities of images, or of rows of a table.
 
         Args:
-            images: `N x H x W x C_in` or `N x H x W` raw images as in the data, or a list of files as `nni-hypens
-                predict` reads them.
+            images: `N x H x W x C_in` or `N x H x W` raw images as in the data, the rows of a table (`N x F`, for
+                example a DataFrame of the features), or a list of files as `nni-hypens predict` reads them.
 
         Returns:
             `N x C` probabilities, in the order of `labels`.
@@ -103,7 +103,7 @@ class EnsembleResult:
         if isinstance(images, (str, os.PathLike)):
             images = [images]
         if isinstance(images, Sequence) and images and all(isinstance(one, (str, os.PathLike)) for one in images):
-            images = read_images(images, self.ensemble.info.input_spec)[1]  # type: ignore[arg-type]
+            images = read_inputs(images, self.ensemble.info.input_spec)[1]  # type: ignore[arg-type]
         return self.ensemble.predict(images)  # type: ignore[arg-type]
 
     def predict(self, images: ArrayLike | Sequence[str | os.PathLike[str]]) -> list[str]:

@@ -18,6 +18,7 @@ from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, com
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.uncertainty import entropy_split, ood_auroc, ood_scores
+from nni_hypens.utils.inputs import is_image
 from nni_hypens.utils.ranges import known_range, training_range
 from nni_hypens.utils.seeds import Purpose, seed_words
 
@@ -101,6 +102,8 @@ def measure_robustness(
     reason = None
     if images == 0:
         reason = "not asked for (stress_images is 0)"
+    elif not is_image(data.input_spec):
+        reason = "the data are no images, and only images are corrupted or compared with images from elsewhere"
     elif not hasattr(data, "raw"):
         reason = f"{type(data).__name__} has no raw(split, indices) to take images from"
     if reason is not None:

@@ -52,7 +52,7 @@ def draw_candidates(
     structure = EdgeStructure.from_space(plan.space)
     sampler = ArchitectureSampler.load(folder, structure, plan.budget())
     known = {structure.key(candidate.architecture) for candidate in existing}
-    size = NetworkSize(plan.train_space, plan.image_shape)
+    size = NetworkSize(plan.train_space, plan.input_shape)
     pool = draw_pool(sampler, size, plan.ranking, n, plan.lam_range, plan.settings.seed, known, progress)
     base_exists = bool(existing) and plan.ranking != "promising"
     if len(pool) - base_exists < n:

@@ -57,7 +57,7 @@ class EdgeNES(LightningSearch):
             step adds it to the loss, for the expected cost under the hypernetwork's probabilities at lam.
         max_params: Largest number of parameters of the base and of every sampled architecture.
         max_flops: Largest number of FLOPs for one image, where a multiply-add counts as two.
-        input_shape: Shape of one image, (channels, height, width), for ``max_flops``.
+        input_shape: Shape of one example, such as (channels, height, width), for ``max_flops``.
         supernet: Initial weights of the supernet, a safetensors file written by `save_supernet`.
         checkpoint_dir: Folder for a checkpoint after each epoch. A search that finds a checkpoint there continues from
             it, with the same result as a search that was never interrupted.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,9 @@ from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.checks import nearest
 from nni_hypens.utils.declared import makes
 
-SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts"}
+SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts", "mlp": "search_spaces:MLP"}
+OF_IMAGES = ("one_cell", "darts")
+"""Names of spaces whose networks take images only."""
 
 
 def hub_spaces() -> dict[str, str]:
@@ -73,31 +76,43 @@ def parameter_names(factory: Any) -> list[str]:
 
 
 def build_named_space(
-    name: str, arguments: Mapping[str, Any], in_channels: int, num_classes: int, setting: str = "space_args"
+    name: str, arguments: Mapping[str, Any], input_shape: Sequence[int], num_classes: int, setting: str = "space_args"
 ) -> ModelSpace:
-    """A model space by its name, with the data's channels and classes if it takes them.
+    """A model space by its name, with the data's channels, features and classes if it takes them.
 
     Args:
-        name: `one_cell`, `darts`, a space of `nni.nas.hub.pytorch`, or `module:Class`.
+        name: `one_cell`, `darts`, `mlp`, a space of `nni.nas.hub.pytorch`, or `module:Class`.
         arguments: Its arguments.
-        in_channels: Channels of the images.
+        input_shape: Shape of one example. The first size is the space's `in_channels`, and their product, the numbers
+            in an example, its `in_features`.
         num_classes: Classes of the labels.
         setting: The setting that the arguments come from, for errors.
 
     Raises:
-        InputError: Unknown space, no space (it is not called then), or arguments that it does not take.
+        InputError: Unknown space, one of images for other data, no space (it is not called then), or arguments that it
+            does not take.
 
     Examples:
-        >>> build_named_space("one_cell", {"channels": 2}, in_channels=1, num_classes=5).head.out_features
+        >>> build_named_space("one_cell", {"channels": 2}, (1, 8, 8), num_classes=5).head.out_features
         5
+        >>> build_named_space("mlp", {"width": 4}, (13,), num_classes=3).in_features
+        13
     """
+    if name in OF_IMAGES and len(input_shape) != 3:
+        got = f"{name}, a space of images, for examples of shape {tuple(input_shape)}"
+        raise InputError("space", got, "mlp, or your own space for them")
     hub = {} if ":" in name or name in SPACES else hub_spaces()
     factory = find_object("space", name, {**SPACES, **hub})
     if not makes(factory, ModelSpace):  # it is not called to find out: the name may come from another person's file
         got = f"{name}, a {type(factory).__name__}"
         raise InputError("space", got, "an nni.nas.nn.pytorch.ModelSpace, or a function whose annotation returns one")
     accepted = parameter_names(factory)
-    sizes = {"in_channels": in_channels, "num_classes": num_classes, "num_labels": num_classes}
+    sizes = {
+        "in_channels": input_shape[0],
+        "in_features": math.prod(input_shape),
+        "num_classes": num_classes,
+        "num_labels": num_classes,
+    }
     for argument, value in arguments.items():
         if argument not in accepted:
             hint = nearest(argument, accepted)

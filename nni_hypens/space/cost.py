@@ -16,13 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from nni_hypens.errors import InputError
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.build import fixed_network
-from nni_hypens.utils.checks import is_count
+from nni_hypens.utils.checks import is_count, is_whole
 
 LATENCY_WARM_UP, LATENCY_PASSES = 5, 30
 
 
 class Cost(NamedTuple):
-    """Parameters of a stand-alone network, and FLOPs of one image (None if the shape of images is not known).
+    """Parameters of a stand-alone network, and FLOPs of one example (None if its shape is not known).
 
     Examples:
         >>> Cost(params=52, flops=None).params
@@ -41,7 +41,7 @@ class NetworkSize:
 
     Args:
         space: The model space; counting does not use or change its weights.
-        input_shape: Shape of one image, ``(channels, height, width)``; None to count parameters only.
+        input_shape: Shape of one example, such as ``(channels, height, width)``; None to count parameters only.
 
     Examples:
         >>> from search_spaces import OneCell
@@ -93,7 +93,7 @@ class Budget:
         max_params: Largest number of parameters of a network; None for no limit.
         max_flops: Largest number of FLOPs for one image, a multiply-add counted as two
             (``torch.utils.flop_counter``); None for no limit.
-        input_shape: Shape of one image, ``(channels, height, width)``; required with ``max_flops``.
+        input_shape: Shape of one example, such as ``(channels, height, width)``; required with ``max_flops``.
 
     Raises:
         InputError: A limit that is not a number above 0, or ``max_flops`` without ``input_shape``.
@@ -200,8 +200,10 @@ def check_limits(max_params: object, max_flops: object, input_shape: object) -> 
         if value is not None and not is_count(value):
             raise InputError(name, repr(value), "a number above 0, or None")
     if max_flops is not None and input_shape is None:
-        raise InputError("input_shape", "None with max_flops", "the shape of one image, (channels, height, width)")
+        raise InputError(
+            "input_shape", "None with max_flops", "the shape of one example, such as (channels, height, width)"
+        )
     if input_shape is not None:
         sizes = input_shape if isinstance(input_shape, list | tuple) else ()
-        if len(sizes) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
-            raise InputError("input_shape", repr(input_shape), "three whole numbers: channels, height, width")
+        if not sizes or not all(is_whole(size, 1) for size in sizes):
+            raise InputError("input_shape", repr(input_shape), "whole numbers, such as (channels, height, width)")

@@ -85,7 +85,9 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
         images, labels = batch
         targets = labels
         if self.mixup:
-            images, targets = v2.MixUp(alpha=self.mixup, num_classes=self.num_classes)(images, labels)
+            flat = images.reshape(len(images), 1, 1, -1)  # torchvision mixes images only
+            mixed, targets = v2.MixUp(alpha=self.mixup, num_classes=self.num_classes)(flat, labels)
+            images = mixed.reshape(images.shape)
         logits = self(images)
         loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         if self._auxiliary_logits is not None:

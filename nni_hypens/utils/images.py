@@ -1,4 +1,4 @@
-"""From raw images to network input; data and ensembles share it, so that both compute the same numbers."""
+"""From raw examples to network input; data and ensembles share it, so that both compute the same numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.inputs import is_image
 
 MAX_FACTOR = 1e20
 """Bound on what normalisation multiplies by, adds and divides by. Networks compute in float32, up to 3e38."""
@@ -19,15 +20,16 @@ _CHUNK_VALUES = 2**22
 def normalise(
     images: NDArray[Any], input_spec: Mapping[str, Any], rows: NDArray[np.int64] | None = None
 ) -> NDArray[np.float32]:
-    """Scale and normalise images in double precision, channels first: `(x / scale - mean) / std`.
+    """Scale and normalise examples in double precision: `(x / scale - mean) / std`. Images get their channels first.
 
     Args:
-        images: `N x H x W x C`, integers or floats.
-        input_spec: With `scale`, a number, and `mean` and `std`, `C` numbers each.
-        rows: Which images; None for all.
+        images: Images `N x H x W x C`, or other tensors `N x shape`; integers or floats.
+        input_spec: With `scale`, a number, and `mean` and `std`, one number per channel of images, or per entry of the
+            first size of `shape`.
+        rows: Which examples; None for all.
 
     Returns:
-        `len(rows) x C x H x W`, float32.
+        `len(rows) x C x H x W`, or `len(rows) x shape`; float32.
 
     Raises:
         InputError: The result is beyond float32.
@@ -36,16 +38,21 @@ def normalise(
         >>> pixels = np.array([[[[0], [255]]]], dtype=np.uint8)
         >>> normalise(pixels, {"scale": 255, "mean": [0.5], "std": [0.25]})
         array([[[[-2.,  2.]]]], dtype=float32)
+        >>> normalise(np.array([[3.0, 10.0]]), {"shape": [2], "scale": 1, "mean": [1.0, 10.0], "std": [2.0, 5.0]})
+        array([[1., 0.]], dtype=float32)
     """
     scale, mean, std = (np.asarray(input_spec[key], dtype=np.float64) for key in ("scale", "mean", "std"))
     rows = np.arange(len(images)) if rows is None else rows
-    height, width, channels = images.shape[1:]
-    result = np.empty((len(rows), channels, height, width), dtype=np.float32)
+    pictures, sizes = is_image(input_spec), images.shape[1:]
+    if not pictures:
+        mean, std = (numbers.reshape(-1, *[1] * (len(sizes) - 1)) for numbers in (mean, std))
+    result = np.empty((len(rows), *((sizes[2], *sizes[:2]) if pictures else sizes)), dtype=np.float32)
     start = 0
     for chunk in chunks(images, rows):
         part = result[start : start + len(chunk)]
         with np.errstate(over="ignore"):
-            part[:] = ((images[chunk] / scale - mean) / std).transpose(0, 3, 1, 2)
+            values = (images[chunk] / scale - mean) / std
+            part[:] = values.transpose(0, 3, 1, 2) if pictures else values
         if not np.isfinite(part).all():
             got = f"values up to {float(np.abs(images[chunk]).max()):.3g}"
             raise InputError("images", got, "values that float32 can hold after normalisation")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nni_hypens.errors import InputError, InputWarning
 from nni_hypens.utils.checks import brief, is_number
+from nni_hypens.utils.inputs import is_image
 
 CONVENTIONS = ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0), (-1.0, 1.0))
 DECLARED = {np.dtype(np.uint8): (0.0, 255.0), np.dtype(np.uint16): (0.0, 65535.0)}
@@ -72,12 +73,14 @@ def largest(low: float, high: float) -> float:
 
 
 def known_range(spec: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The range of an input spec, or None if nothing says it.
+    """The range of an input spec, or None if nothing says it, or if the examples are no images.
 
     A spec without `range` is older than it, or somebody's own. Then the range is `0..scale`, as it was for uint8 images
     and for digits, except if `mean` and `std` contradict it, or if `scale` is 1, which older versions wrote for images
     of any range.
     """
+    if not is_image(spec):
+        return None
     if "range" in spec:
         return check_range(spec["range"], "input.range")
     return (0.0, float(spec["scale"])) if spec["scale"] != 1 and _fits_unit(spec) else None
@@ -105,6 +108,10 @@ def picture_range(spec: Mapping[str, Any], field: str = "images") -> tuple[float
     Warns:
         InputWarning: The spec does not state the range, and 0..1 is assumed.
     """
+    if not is_image(spec):
+        raise InputError(
+            field, "pixels, for a model whose input is no image", "numbers as in training (.npy, .npz or .csv)"
+        )
     known = known_range(spec)
     if known is not None:
         return known

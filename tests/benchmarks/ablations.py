@@ -123,7 +123,7 @@ def ranked(
 
 def promising(bench: Workbench, search: HypernetworkSearch, n: int) -> tuple[list[Sample], list[Sample]]:
     """The best by supernet and size together, and all that were looked at."""
-    size = NetworkSize(bench.plan.train_space, bench.plan.image_shape)
+    size = NetworkSize(bench.plan.train_space, bench.plan.input_shape)
     seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
     with bench.charged(f"large-{4 * n}", search.clock):
         pool = promising_pool(search.sampler, size, 4 * n, search.plan.lam_range, seed)
@@ -160,7 +160,7 @@ def adaptive(
     networks: int = NETWORKS, other: Workbench | None = None,
 ) -> Trained:  # fmt: skip
     """A start, then new seeds of the best of it up to ``learnt`` networks, then whatever is expected to help most."""
-    size = NetworkSize(bench.plan.train_space, bench.plan.image_shape)
+    size = NetworkSize(bench.plan.train_space, bench.plan.input_shape)
     clock, pool, name = Clock(), list[Sample](), None
     if how == "random":
         with bench.charged("start", clock):
@@ -190,7 +190,7 @@ def all_promising(bench: Workbench) -> Trained:
 
 def largest(bench: Workbench) -> Trained:
     """The largest of many random architectures, without any search."""
-    size, clock = NetworkSize(bench.plan.train_space, bench.plan.image_shape), Clock()
+    size, clock = NetworkSize(bench.plan.train_space, bench.plan.input_shape), Clock()
     with bench.charged("largest", clock):
         samples = by_size(random_samples(bench, RANDOM_START_POOL), size)[:NETWORKS]
     return Trained([bench.network(sample) for sample in samples], clock.seconds)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nni_hypens.data import folders, sources
 from nni_hypens.data.module import ImageData
-from nni_hypens.ensemble.image_files import read_images
+from nni_hypens.ensemble.reading import read_inputs
 from nni_hypens.errors import InputError
 from nni_hypens.utils.images import normalise
 
@@ -88,7 +88,7 @@ def test_kinds_are_mixed(tmp_path: Path) -> None:
     assert spec["channels"] == 3 and spec["range"] == [0.0, 65535.0]
     assert data.raw("test", [0]).max() > 50_000  # of 8 bits
     paths = [deep, folder / "train" / "cat" / "cat0-train.png"]
-    _, found = read_images(paths, spec)
+    _, found = read_inputs(paths, spec)
     rows = {**dict(zip(data.indices("train").tolist(), next(iter(_ordered(data, "train")))[0], strict=True))}
     rows |= dict(zip(data.indices("validation").tolist(), next(iter(_ordered(data, "validation")))[0], strict=True))
     for image, position in zip(normalise(found, spec), (6, 0), strict=True):  # cat0..cat4, colour, deep

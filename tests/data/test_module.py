@@ -22,7 +22,7 @@ from nni.nas.evaluator.pytorch import Classification
 from PIL import Image
 
 from nni_hypens.data.module import ImageData
-from nni_hypens.ensemble.image_files import read_images
+from nni_hypens.ensemble.reading import read_inputs
 from nni_hypens.errors import InputError, InputWarning
 from nni_hypens.utils.images import normalise
 from tests.support.loaded import PATIENCE
@@ -247,7 +247,7 @@ def test_a_picture_of_a_training_image_is_that_image(tmp_path: Path, change: Any
     data = ImageData(save(tmp_path, **arrays))
     row = int(data.indices("validation")[0])
     Image.fromarray(pixels[row]).save(tmp_path / "a.png")
-    _, found = read_images([tmp_path / "a.png"], data.input_spec)
+    _, found = read_inputs([tmp_path / "a.png"], data.input_spec)
     wanted = next(iter(data.val_dataloader()))[0][0]
     np.testing.assert_allclose(normalise(found, data.input_spec)[0], wanted, atol=1e-4)
 

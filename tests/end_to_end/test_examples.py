@@ -176,6 +176,31 @@ def test_own_data(kind: str, tmp_path: Path) -> None:
     assert (results["data"]["class_names"] == ["cat", "dog"]) == (kind == "folder")
 
 
+@pytest.mark.examples
+def test_table(tmp_path: Path) -> None:
+    """From a CSV file to an ensemble that predicts CSV files, in two formats; pages name no image."""
+    printed = example("table", "--quick", "--out", tmp_path / "run")
+    results = finished(tmp_path / "run")
+    assert results["data"]["input_spec"]["shape"] == [13] and "classes: grower A, grower B, grower C" in printed
+    assert results["ensemble"]["accuracy"] > 0.6 and results["corruptions"]["skipped"]
+    assert json.loads((tmp_path / "run" / "examples.json").read_text())["images"] == []
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "table.csv" in page and "N x 13" in page and "data:image/png" not in page
+    table = tmp_path / "table.csv"
+    lines = (tmp_path / "run.csv").read_text().splitlines()[:4]
+    table.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
+    found = []
+    for model in ("run", "run/ensemble/model.onnx"):
+        words = ["-m", "nni_hypens", "predict", str(tmp_path / model), str(table), "--json"]
+        asked = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+        assert asked.returncode == 0, asked.stderr
+        found.append([list(row["probabilities"].values()) for row in json.loads(asked.stdout)])
+        if model == "run":
+            export = [sys.executable, "-m", "nni_hypens", "export", str(tmp_path / "run")]
+            assert subprocess.run(export, cwd=ROOT, capture_output=True, timeout=PATIENCE).returncode == 0
+    assert np.shape(found) == (2, 3, 3) and np.allclose(found[0], found[1], atol=1e-4)
+
+
 def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "examples.own_data", "folder", str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)

@@ -16,9 +16,9 @@ import torch
 from nni_hypens import InputError
 from nni_hypens.ensemble import export as module
 from nni_hypens.ensemble.export import METADATA_FILE, export_ensemble
-from nni_hypens.ensemble.image_files import read_images
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.predict import open_model
+from nni_hypens.ensemble.reading import read_inputs
 from tests.support.deployed import SPACES, random_ensemble
 from tests.support.loaded import PATIENCE
 
@@ -112,7 +112,7 @@ def test_uint8_input_whatever_the_range_of_the_training_images(
     assert found == pytest.approx(expected, abs=1e-5)
     model = open_model(made.path, trust=True)
     np.save(tmp_path / "a.npy", pixels)
-    names, images = read_images([tmp_path / "a.npy"], model.input_spec)
+    names, images = read_inputs([tmp_path / "a.npy"], model.input_spec)
     assert [row["probability"] for row in model.rows(names, images)] == pytest.approx(expected.max(axis=1), abs=1e-5)
     with pytest.raises(InputError, match="images: got values from 1 to 256; expected values in 0..255, as the model"):
         model.rows(["a"], np.linspace(1, 256, 64, dtype=np.float32).reshape(1, 8, 8, 1))

@@ -163,7 +163,7 @@ def test_large_architectures_stay_among_the_options(searched: Path, tmp_path: Pa
     """As in comparisons: all that was looked at for the start may be trained later."""
     out, own = Path(shutil.copytree(searched, tmp_path / "run")), plan()
     rule = stage_of(own, out, 1)._rule
-    size = NetworkSize(own.space, own.image_shape)
+    size = NetworkSize(own.space, own.input_shape)
     structure = EdgeStructure.from_space(own.space)
     seed = derive_seed(own.settings.seed, Purpose.CANDIDATES, 0)
     largest = max(random_architectures(structure, random_count(32), seed), key=size.volume)

@@ -72,7 +72,7 @@ def test_a_trial_is_told_what_it_needs() -> None:
 def test_costs_are_counted_where_they_are_limited() -> None:
     space = OneCell(channels=2, in_channels=1)
     sample = random_architectures(EdgeStructure.from_space(space), 1, 0)[0]
-    shared = {"space": space, "train_space": space, "image_shape": (1, 8, 8), "known": None}
+    shared = {"space": space, "train_space": space, "input_shape": (1, 8, 8), "known": None}
     plan: Any = SimpleNamespace(**shared, limits={"max_latency_ms": 1.0})
     assert KnownBefore(plan)(sample) == {}
     plan.limits = {"max_total_params": 1000.0}

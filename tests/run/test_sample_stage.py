@@ -87,7 +87,7 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     """Large random architectures join those of the hypernetwork; it is what adaptive training begins with."""
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
     plan, structure = replace(plan, ranking="promising"), EdgeStructure.from_space(plan.space)
-    size = NetworkSize(plan.space, plan.image_shape)
+    size = NetworkSize(plan.space, plan.input_shape)
     everything = draw_candidates(plan, tmp_path, 20, [], Progress(quiet=True))
     records = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
     assert {record.source for record in everything} >= {"draw", "large"}
@@ -108,7 +108,7 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
 
 def test_promising_candidates_keep_the_budget(digits: ImageData, tmp_path: Path) -> None:
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
-    plan, size = replace(plan, ranking="promising"), NetworkSize(plan.space, plan.image_shape)
+    plan, size = replace(plan, ranking="promising"), NetworkSize(plan.space, plan.input_shape)
     free = [size(record.architecture)[0] for record in draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))]
     limited = replace(plan, strategy={"max_params": min(free)})
     kept = draw_candidates(limited, tmp_path, 4, [], Progress(quiet=True))

@@ -146,7 +146,7 @@ def test_yaml_files(tmp_path: Path) -> None:
 
 
 def build(settings: Settings, classes: int = 7) -> Any:
-    return build_named_space(settings.space, settings.space_args, 1, classes)
+    return build_named_space(settings.space, settings.space_args, (1, 8, 8), classes)
 
 
 def test_spaces_are_built_for_the_data() -> None:

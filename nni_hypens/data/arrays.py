@@ -78,8 +78,9 @@ def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np
     if images.ndim < 2:
         raise InputError(x_field, f"shape {images.shape}", "N x H x W or N x H x W x C, or N x F for a table")
     images = images[..., None] if images.ndim == 3 else images
+    what, parts = ("image", "channel") if images.ndim == 4 else ("example", "value")
     if 0 in images.shape:
-        expected = "at least one image with one channel" if images.ndim == 4 else "at least one example with one value"
+        expected = f"at least one {what} with one {parts}"
         raise InputError(x_field, f"shape {images.shape}", expected)
     if images.ndim == 4 and min(images.shape[1:3]) < MIN_SIDE:
         expected = f"images of {MIN_SIDE} x {MIN_SIDE} pixels or more, as N x H x W x C (channels last)"
@@ -95,9 +96,9 @@ def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np
     if labels.dtype.kind not in "uiU":
         raise InputError(y_field, f"dtype {labels.dtype}", "integer labels, or strings")
     if labels.ndim != 1:
-        raise InputError(y_field, f"shape {labels.shape}", "one label per example, shape (N,)")
+        raise InputError(y_field, f"shape {labels.shape}", f"one label per {what}, shape (N,)")
     if len(labels) != len(images):
-        raise InputError(y_field, f"{len(labels)} labels for {len(images)} examples", "as many labels as examples")
+        raise InputError(y_field, f"{len(labels)} labels for {len(images)} {what}s", f"as many labels as {what}s")
     if labels.dtype.kind == "U":
         return images, labels
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:

@@ -13,9 +13,6 @@ from .export import (
     Exported as Exported,
     export_ensemble as export_ensemble,
 )
-from .image_files import (
-    read_images as read_images,
-)
 from .info import (
     EnsembleInfo as EnsembleInfo,
 )
@@ -30,4 +27,7 @@ from .names import (
 from .predict import (
     Predictor as Predictor,
     open_model as open_model,
+)
+from .reading import (
+    read_inputs as read_inputs,
 )

@@ -23,6 +23,7 @@ from nni_hypens.utils.ranges import check_values, from_picture
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 TABLE_SUFFIX = ".csv"
+_LARGEST = float(np.finfo(np.float32).max)
 _KEYS = ("images", "examples", "x_test")
 """Arrays of an ``.npz`` that are taken if it has several."""
 
@@ -115,7 +116,7 @@ def read_table(path: Path, columns: int) -> NDArray[np.float32]:
             continue
         header = False
         for column, number in enumerate(numbers):
-            if number is None or not abs(number) <= np.finfo(np.float32).max:  # nor NaN
+            if number is None or not abs(number) <= _LARGEST:  # nor NaN
                 got = f"{path} with {brief(row[column])} in line {line}, column {column + 1}"
                 raise InputError("examples", got, "a finite number that float32 can hold")
             values.append(number)

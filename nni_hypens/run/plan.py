@@ -36,7 +36,7 @@ from nni_hypens.space.known_results import KnownResults
 from nni_hypens.trials.evaluators import image_evaluator
 from nni_hypens.trials.halving import epochs_of
 from nni_hypens.utils.checks import check_class_names
-from nni_hypens.utils.inputs import input_shape, is_image, shape_text
+from nni_hypens.utils.inputs import input_shape, is_image
 from nni_hypens.utils.seeds import SEED_SCHEME
 
 DIVERSITIES: dict[str, Callable[[], Diversity]] = dict(zip(DIVERSITY_NAMES, (SharedEdges, JensenShannon), strict=True))
@@ -168,7 +168,7 @@ def make_plan(
     check_input_spec(objects.data.input_spec)
     if settings.ood not in ("auto", "none") and not is_image(objects.data.input_spec):
         expected = "auto or none: images are compared with other images only"
-        raise InputError("ood", f"{settings.ood!r} for {shape_text(objects.data.input_spec)}", expected)
+        raise InputError("ood", f"{settings.ood!r} for data that are no images", expected)
     plan = Plan(
         settings=settings,
         space=objects.space,

@@ -83,8 +83,9 @@ def _with(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     "images, labels, text",
     [
-        (np.zeros((4, 64)), LABELS, r"data.x_test: got shape \(4, 64\)"),
-        (np.zeros((4, 8, 8, 1, 1)), LABELS, "data.x_test: got shape"),
+        (np.zeros(4), LABELS, r"data.x_test: got shape \(4,\)"),
+        (np.zeros((4, 0)), LABELS, r"data.x_test: got shape \(4, 0\); expected at least one example"),
+        (np.zeros((4, 2)), LABELS[:3], "data.y_test: got 3 labels for 4 examples"),
         (np.zeros((4, 7, 8)), LABELS, r"data.x_test: got shape \(4, 7, 8, 1\); expected images of 8 x 8"),
         (np.zeros((4, 3, 32, 32)), LABELS, "channels last"),
         (np.zeros((0, 8, 8)), LABELS[:0], "data.x_test: got shape .*at least one image"),
@@ -97,7 +98,11 @@ def _with(value: float) -> np.ndarray:
         (IMAGES.astype(complex), LABELS, "data.x_test: got dtype complex128"),
         (IMAGES.astype(str), LABELS, "data.x_test: got dtype <U"),
         (IMAGES, LABELS[:3], "data.y_test: got 3 labels for 4 images"),
-        (IMAGES, LABELS.astype(float), "data.y_test: got dtype float64; expected integer"),
+        (
+            IMAGES,
+            LABELS.astype(float),
+            "data.y_test: got dtype float64; expected integer labels, or strings: regression is not covered",
+        ),
         (IMAGES, LABELS.astype(bool), "data.y_test: got dtype bool"),
         (IMAGES, LABELS[:, None], r"data.y_test: got shape \(4, 1\); expected one label per image"),
         (IMAGES, LABELS - 1, "data.y_test: got labels from -1 to 0"),

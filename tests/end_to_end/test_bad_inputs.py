@@ -190,7 +190,7 @@ BAD = {
             "text": r"data.y_test: got class\(es\) \[0, 1, 2\]; expected classes that y_train has",
             "unknown": r"data: got 'x_vall' in .*; expected no arrays but x_train",
             "pickled": r"data.x_train: got .*; expected a readable array of numbers \(object arrays are pickles",
-            "flat": r"data.x_train: got shape \(60, 64\); expected N x H x W",
+            "flat": r"space: got one_cell, a space of images, for examples of shape \(64,\); expected mlp",
             "float_labels": r"data.y_train: got dtype float64; expected integer labels",
             "negative": r"data.y_train: got labels from -1 to 1; expected labels from 0",
             "unseen": r"data.y_test: got class\(es\) \[3\]; expected classes that y_train has",

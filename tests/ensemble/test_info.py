@@ -7,6 +7,8 @@ import pytest
 from nni_hypens.ensemble.info import EnsembleInfo
 from nni_hypens.errors import InputError
 
+TABLE = {"shape": [2], "scale": 1.0, "mean": [0.0, 1.0], "std": [1.0, 2.0]}
+
 
 def make() -> EnsembleInfo:
     return EnsembleInfo(
@@ -38,6 +40,15 @@ def test_each_list_has_an_entry_per_member() -> None:
         ("labels", [], "info.labels"),
         ("labels", ["cat", 2], "info.labels"),
         ("input_spec", {}, "input.channels: got nothing"),
+        ("input_spec", {"shape": "13"}, "input.shape: got '13'"),
+        ("input_spec", {**TABLE, "shape": []}, "input.shape: got"),
+        ("input_spec", {**TABLE, "shape": [2, 0]}, "input.shape: got"),
+        ("input_spec", {**TABLE, "shape": [2, True]}, "input.shape: got"),
+        ("input_spec", {**TABLE, "shape": [2] * 9}, "input.shape: got"),
+        ("input_spec", {**TABLE, "shape": [2, 2**24]}, "input: got examples of 33554432 values"),
+        ("input_spec", {**TABLE, "shape": [3, 2]}, "input.mean: got .* expected 3 finite numbers, one per entry"),
+        ("input_spec", {**TABLE, "range": [0, 1]}, "input.range: got .* beside input.shape"),
+        ("input_spec", {**TABLE, "channels": 2}, "input.channels: got .* beside input.shape"),
         ("space", {"class": "a:B"}, "space.args: got nothing"),
     ],
 )

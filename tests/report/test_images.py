@@ -105,3 +105,10 @@ def test_a_long_list_is_cut(run: RunContent) -> None:
 def test_a_class_name_is_text(run: RunContent) -> None:
     page = Page(html_of(with_results(run, data={"class_names": ['"><script>'] * 10})))
     assert not page.named("script") and '"><script>' in page.text
+
+
+def test_other_data_than_images_are_one_sentence(run: RunContent) -> None:
+    results = {**run.results, "data": {**run.part("data"), "input_spec": {"shape": [13]}}}
+    changed = dataclasses.replace(run, results=results, examples={**run.examples, "skipped": "the data are no images"})
+    found = section(changed)
+    assert found is not None and len(found.blocks) == 1 and "the data are no images" in found.blocks[0].text

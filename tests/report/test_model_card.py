@@ -140,3 +140,12 @@ def test_malformed_results_do_no_harm(results: dict[str, Any], metadata: dict[st
         model_card("m.onnx", metadata, {**results, name: value})
         model_card("m.onnx", metadata, {**results, name: {"rows": value, "sets": value, "sizes": value}})
     model_card("m.onnx", metadata, dict.fromkeys(results, value))
+
+
+def test_a_card_of_a_table(results: dict[str, Any], metadata: dict[str, Any]) -> None:
+    spec = {"shape": [13], "scale": 1.0, "mean": [0.0] * 13, "std": [1.0] * 13}
+    metadata |= {"input": spec, "input_layout": "shape", "input_range": None}
+    results |= {"ood": {}, "corruptions": {}}
+    text = model_card("model.onnx", metadata, results)
+    assert "in rows of 13 numbers" in text and '{"inputs": inputs}' in text and "`inputs` is float32, N x 13," in text
+    assert "image" not in text.lower().replace("imagedata", "")

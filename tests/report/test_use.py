@@ -63,3 +63,14 @@ def test_without_an_ensemble_there_is_nothing_to_use(run: RunContent) -> None:
     assert section(dataclasses.replace(run, files=frozenset())) is None
     plain = dataclasses.replace(run, results={"data": {"input_spec": 3}})
     assert "N x height x width x channels" in code(plain)[1]
+
+
+@pytest.mark.parametrize(
+    "shape, file, words",
+    [([13], "table.csv", "N x 13,"), ([2, 30], "examples.npy", "N x 2 x 30,"), ("x", "examples.npy", "N x")],
+)
+def test_other_inputs_than_images(run: RunContent, shape: Any, file: str, words: str) -> None:
+    data = {**run.part("data"), "input_spec": {"shape": shape, "scale": 1.0, "mean": [], "std": []}}
+    commands, lines = code(dataclasses.replace(run, results={**run.results, "data": data}))
+    assert f" {file} " in commands and f'result.predict(["{file}"])' in lines and words in lines
+    assert "image" not in lines and "white" not in lines

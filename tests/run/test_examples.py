@@ -76,7 +76,7 @@ def test_collected_images_are_those_of_the_data() -> None:
 
 
 def test_data_without_raw_images_have_no_pictures() -> None:
-    data: Any = SimpleNamespace(labels=lambda split: np.array([0, 1]))
+    data: Any = SimpleNamespace(labels=lambda split: np.array([0, 1]), input_spec={})
     probs = sure([0, 0], [0.9, 0.8])
     found = collect_examples(np.stack([probs, probs]), probs, data, ["a", "b"])
     assert [item["png"] for item in found["images"]] == [None, None] and "no raw(split, indices)" in found["skipped"]
@@ -98,3 +98,12 @@ def test_range_and_size() -> None:
     assert dark.shape == (MAX_SIDE, MAX_SIDE // 2) and dark.max() == 0 and bright.min() == 255
     assert decoded(as_pngs(np.full((1, 8, 8, 1), 0.5), 0.0, 1.0)[0]).max() in (127, 128)
     assert as_pngs(images[:0], 0.0, 1.0) == []
+
+
+def test_a_table_has_no_pictures() -> None:
+    data, ids = ImageData("tests.support.tables:load"), ["a", "b"]
+    members = np.random.default_rng(0).dirichlet(np.ones(3), (2, 30))
+    found = collect_examples(members, members.mean(0), data, ids)
+    wrong = int((members.mean(0).argmax(1) != data.labels("test")).sum())
+    assert found["wrong_total"] == wrong > 0 and "no images" in found["skipped"]
+    assert found["uncertain"] == found["wrong"] == found["images"] == [] and found["members"] == {"a": [], "b": []}

@@ -13,7 +13,7 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.trials.evaluators import keeps_best
 from nni_hypens.utils.seeds import SEED_SCHEME
-from search_spaces import OneCell
+from search_spaces import MLP, OneCell
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,19 @@ def test_a_plan_from_settings_alone_is_that_of_the_same_objects(data: ImageData)
     for name in ("lam_range", "ranking", "adaptive", "selection_options", "limits", "strategy"):
         assert getattr(made, name) == getattr(again, name), name
     assert made.identity == settings.to_mapping() and made.search_evaluator.trainer.max_epochs == 9
+
+
+def test_a_plan_for_a_table() -> None:
+    name = "tests.support.tables:load"
+    made = make_plan(Settings(data=name, space="mlp", space_args={"width": 4, "layers": 2}, max_flops=1e6))
+    assert made.input_shape == made.strategy["input_shape"] == (4,) and made.space.in_features == 4
+    with pytest.raises(InputError, match=r"^space: got one_cell, .* of shape \(4,\); expected mlp"):
+        make_plan(Settings(data=name))
+    evaluator = image_evaluator(made.data, 3, 2)
+    with pytest.raises(InputError, match="^inputs: got .*4 numbers per example; expected 5"):
+        make_plan(Settings(), RunObjects(MLP(5, 3, 4, 2), evaluator, evaluator, made.data))
+    with pytest.raises(InputError, match="^ood: got 'noise' for data that are no images; expected auto or none"):
+        make_plan(Settings(ood="noise"), RunObjects(made.space, evaluator, evaluator, made.data))
 
 
 def test_a_shuffled_loader_is_refused_and_changed_data_have_another_fingerprint(

@@ -17,6 +17,7 @@ from nni_hypens.ensemble.info import EnsembleInfo
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.run.robustness import STEPS, Bench, measure_robustness
+from tests.support import tables
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +109,9 @@ def test_what_cannot_be_measured_is_said(
 
     found = measure_robustness(ensemble, Bare(), best="a", best_temperature=1.0)
     assert "Bare has no raw" in found["corruptions"]["skipped"] and found["ood"]["skipped"]
+
+
+def test_no_images_are_not_corrupted() -> None:
+    table = ImageData("tests.support.tables:load")
+    found = measure_robustness(tables.ensemble(), table, best="a", best_temperature=1.0, on_step=pytest.fail)
+    assert "no images" in found["corruptions"]["skipped"] and "no images" in found["ood"]["skipped"][0]["reason"]

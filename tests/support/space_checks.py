@@ -109,7 +109,7 @@ def stir(model: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
                 shape = module.running_mean.shape
                 module.running_mean.copy_(0.2 * torch.randn(shape, generator=generator))
                 module.running_var.copy_(0.5 + torch.rand(shape, generator=generator))

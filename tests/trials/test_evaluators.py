@@ -67,6 +67,20 @@ def loss_of(module: Any, model: torch.nn.Module, batch: Any) -> float:
     return float(module.training_step(batch, 0))
 
 
+def test_mixup_of_a_table() -> None:
+    data = ImageData("tests.support.tables:load")
+    network, (rows, labels) = torch.nn.Linear(4, 3), next(iter(data.train_dataloader()))
+    mixed = image_evaluator(data, 3, 1, mixup=0.4).module
+    torch.manual_seed(1)
+    share = float(torch.distributions.Beta(0.4, 0.4).sample())
+    logits = network(share * rows + (1 - share) * rows.roll(1, 0))
+    both = [torch.nn.functional.cross_entropy(logits, some) for some in (labels, labels.roll(1, 0))]
+    torch.manual_seed(1)
+    assert loss_of(mixed, network, (rows, labels)) == pytest.approx(
+        float(share * both[0] + (1 - share) * both[1]), abs=1e-4
+    )
+
+
 def test_label_smoothing_and_mixup_change_the_training_loss_only(digits: ImageData, tiny_cell: OneCell) -> None:
     network, batch = network_of(tiny_cell), next(iter(digits.train_dataloader()))
     images, labels = batch

@@ -41,3 +41,13 @@ def test_numbers_that_float32_cannot_hold_are_refused(change: dict) -> None:
 def test_images_that_float32_cannot_hold_are_refused() -> None:
     with pytest.raises(InputError, match="images: got values up to 1e\\+300"):
         normalise(np.full((1, 2, 2, 3), 1e300), SPEC)
+
+
+def test_other_tensors_by_their_first_size() -> None:
+    table, series = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(2, 3, 2)
+    spec = {"shape": [3], "scale": 2.0, "mean": [0.5, 1.0, 1.5], "std": [0.1, 0.2, 0.3]}
+    expected = (table / 2 - spec["mean"]) / spec["std"]
+    np.testing.assert_array_equal(normalise(table, spec), expected.astype(np.float32))
+    found = normalise(series, spec | {"shape": [3, 2]}, np.array([1]))
+    expected = (series[1:] / 2 - np.array(spec["mean"])[:, None]) / np.array(spec["std"])[:, None]
+    np.testing.assert_array_equal(found, expected.astype(np.float32))

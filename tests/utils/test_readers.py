@@ -23,6 +23,7 @@ CHECKED = {
     "compare/page.py": {"pd.read_csv"},
     "ensemble/predict.py": {"torch.export.load", "onnxruntime.InferenceSession"},
     "ensemble/export.py": {"torch.export.load", "onnxruntime.InferenceSession"},  # of the file that it has just written
+    "ensemble/reading.py": {"io.TextIOWrapper"},
     "run/search_stage.py": {"torch.load"},
     "space/known_results.py": {"io.TextIOWrapper"},
     "trials/pausing.py": {"torch.load"},

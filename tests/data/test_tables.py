@@ -1,0 +1,65 @@
+"""Tables in `ImageData`: standardised by feature, and nothing of images is done with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nni_hypens.data.arrays import check_arrays
+from nni_hypens.data.module import ImageData
+from nni_hypens.errors import InputError
+from tests.support import tables
+
+
+def test_features_are_standardised_by_the_training_rows(tmp_path: Path) -> None:
+    arrays = tables.load()
+    np.savez(tmp_path / "table.npz", **arrays)
+    data, again = ImageData("tests.support.tables:load"), ImageData(str(tmp_path / "table.npz"))
+    spec = data.input_spec
+    assert spec == again.input_spec and set(spec) == {"shape", "scale", "mean", "std"} and spec["shape"] == [4]
+    assert data.class_names == ["ash", "oak", "yew"]
+    train = arrays["x_train"][data.indices("train")]
+    np.testing.assert_allclose(spec["mean"], train.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(spec["std"][:3], train.std(axis=0)[:3], rtol=1e-6)
+    assert spec["mean"][3] == 5.0 and spec["std"][3] == 1.0  # constant
+    rows = np.concatenate([batch.numpy() for batch, _ in data.test_dataloader()])
+    np.testing.assert_allclose(rows, (arrays["x_test"] - spec["mean"]) / spec["std"], rtol=1e-5, atol=1e-6)
+    batch, labels = next(iter(data.train_dataloader()))
+    assert batch.shape == (8, 4) and labels.shape == (8,)
+    np.testing.assert_array_equal(data.raw("test", [2, 0]), arrays["x_test"][[2, 0]])
+    data.check()
+
+
+@pytest.mark.parametrize(
+    "function, words",
+    [
+        ("with_categories", "data.x_train: got dtype object; .*get_dummies"),
+        ("with_numbers_for_labels", "data.y_train: got dtype float64; .*regression is not covered"),
+        ("with_range", "data.range: got .*only images have one"),
+        ("with_fewer_columns", r"data.x_test: got examples of shape \(3,\); expected \(4,\)"),
+    ],
+)
+def test_what_is_no_table_for_classification_is_refused(function: str, words: str) -> None:
+    with pytest.raises(InputError, match=f"^{words}"):
+        ImageData(f"tests.support.tables:{function}").check()
+
+
+@pytest.mark.parametrize("name", ["crop", "crop_flip", "cutout", "trivial_augment"])
+def test_augmentation_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(InputError, match=f"^data.augment: got {name} for rows of 4 numbers; expected none"):
+        ImageData("tests.support.tables:load", augment=name).prepare()
+
+
+def test_labels_may_be_a_column_of_pandas() -> None:
+    data = ImageData("tests.support.tables:objects_of_pandas")
+    assert data.class_names == ["ash", "oak", "yew"]
+    data.check()
+
+
+def test_missing_values_are_refused() -> None:
+    rows = np.zeros((3, 2))
+    rows[1, 1] = np.nan
+    with pytest.raises(InputError, match="^data.x_test: got NaN .*fill missing ones"):
+        check_arrays(rows, np.arange(3), "test")

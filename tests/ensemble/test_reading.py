@@ -1,0 +1,117 @@
+"""Tables of numbers from files, and ensembles of tables in every form that they have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nni_hypens.cli.predictions import FilePredictions
+from nni_hypens.ensemble.export import export_ensemble
+from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.predict import Predictor, open_model
+from nni_hypens.ensemble.reading import read_inputs, read_table
+from nni_hypens.errors import InputError
+from tests.support import tables
+
+ROWS = tables.load()["x_test"]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return tmp_path / "table.csv"
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n3,4.5\n", "1,2\n3,4.5", "\ufeffa,b\r\n\r\n1,2\r\n3,4.5\r\n\r\n"])
+def test_numbers_after_a_header_or_none(table: Path, text: str) -> None:
+    table.write_text(text, encoding="utf-8", newline="")
+    np.testing.assert_array_equal(read_table(table, 2), np.array([[1, 2], [3, 4.5]], np.float32))
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("a,b,c\n1,2,3\n", "3 columns in line 1; expected 2 columns"),
+        ("a,b\n1,2\n\n3\n", "1 columns in line 4; expected 2 columns"),
+        ("1;2\n", "1 columns in line 1; expected 2 columns of numbers separated by commas"),
+        ("a,b\n1,x\n", "'x' in line 2, column 2; expected a finite number"),
+        ("1,\n2,3\n", "'' in line 1, column 2; expected a finite number"),
+        ("1,nan\n", "'nan' in line 1, column 2"),
+        ("1,-1e39\n", "'-1e39' in line 1, column 2"),
+        ("a,b\n", "without rows"),
+        ("", "without rows"),
+    ],
+)
+def test_what_is_no_table_is_named_by_its_line(table: Path, text: str, words: str) -> None:
+    table.write_text(text)
+    with pytest.raises(InputError, match=f"^examples: got .*table.csv.*{words}"):
+        read_table(table, 2)
+
+
+def test_a_file_that_is_no_text(table: Path) -> None:
+    table.write_bytes(b"\xff\xfe1,2")
+    with pytest.raises(InputError, match="table.csv .*expected a readable CSV file"):
+        read_table(table, 2)
+
+
+def test_files_of_a_table_and_no_others(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    np.save(tmp_path / "row.npy", ROWS[0])
+    np.savez(tmp_path / "rows.npz", x_test=ROWS, y_test=[0])
+    pd.DataFrame(ROWS).to_csv(tmp_path / "rows.csv", index=False, header=list("abcd"))
+    for name, count in (("rows.npy", 30), ("row.npy", 1), ("rows.npz", 30), ("rows.csv", 30)):
+        names, found = read_inputs([tmp_path / name], tables.SPEC)
+        assert names[0] == f"{tmp_path / name}{'[0]' * (count > 1)}" and found.dtype == np.float32
+        np.testing.assert_array_equal(found, ROWS[:count].astype(np.float32))
+    np.save(tmp_path / "other.npy", np.zeros((5, 3)))
+    for name, words in (("other.npy", "of shape \\(5, 3\\); expected rows of 4 numbers"), ("a.png", "not there")):
+        with pytest.raises(InputError, match=f"^examples: got .*{words}"):
+            read_inputs([tmp_path / name], tables.SPEC)
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="a.png, for a model of rows of 4 numbers; expected .npy, .npz or .csv"):
+        read_inputs([tmp_path / "a.png"], tables.SPEC)
+    with pytest.raises(InputError, match="expected .npy or .npz"):
+        read_inputs([tmp_path / "rows.csv"], {"shape": [2, 2], "scale": 1, "mean": [0, 0], "std": [1, 1]})
+
+
+def test_every_form_of_an_ensemble_of_tables_says_the_same(tmp_path: Path) -> None:
+    """Also of a feature like a time, which float32 cannot standardise by a product and a sum."""
+    ensemble = tables.ensemble()
+    assert "rows of 4 numbers" in repr(ensemble)
+    rows = ROWS.astype(np.float32)
+    expected = ensemble.predict(rows)
+    np.testing.assert_array_equal(ensemble.predict(pd.DataFrame(rows)), expected)
+    assert np.ptp(expected, axis=0).max() > 0.01
+    ensemble.save(tmp_path / "folder")
+    np.testing.assert_array_equal(Ensemble.load(tmp_path / "folder").predict(rows), expected)
+    models = [open_model(tmp_path / "folder")]
+    for format, preprocess in (("pt2", True), ("onnx", True), ("onnx", False)):
+        if format == "onnx":
+            pytest.importorskip("onnx"), pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
+        path = tmp_path / f"{preprocess}.{format}"
+        made = export_ensemble(ensemble, path, format, preprocess)
+        assert made.metadata["input_layout"] == "shape" and made.metadata["input_range"] is None
+        models.append(open_model(path, trust=True))
+    for model in models:
+        found = model.rows([""] * len(rows), rows)
+        assert np.array([list(row["probabilities"].values()) for row in found]) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(InputError, match="^uint8: got True for a model whose input is no image"):
+        export_ensemble(ensemble, tmp_path / "no.onnx", uint8=True)
+
+
+@pytest.mark.parametrize(
+    "rows, words",
+    [(np.zeros((2, 5)), "shape \\(2, 5\\); expected shape N x 4"), (np.zeros(4), "shape \\(4,\\)"),
+     (np.full((1, 4), np.nan), "NaN"), (np.array([["a"] * 4]), "dtype <U1")],
+)  # fmt: skip
+def test_rows_of_another_form_are_refused(rows: np.ndarray, words: str) -> None:
+    with pytest.raises(InputError, match=f"^examples: got .*{words}"):
+        tables.ensemble().predict(rows)
+
+
+def test_a_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Predictor(["a", "b"], dict(tables.SPEC), lambda rows: (rows[:, :2], None))
+    assert FilePredictions(model, [tmp_path], False, None).write(None, False) == 2
+    assert "a folder, for a model of rows of 4 numbers; expected .npy, .npz or .csv" in capsys.readouterr().err

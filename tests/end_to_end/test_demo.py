@@ -34,8 +34,10 @@ def check(notebook: dict[str, Any]) -> None:
     said = texts(notebook)
     low, high = map(float, re.search(r"suggested lam: (\S+) to (\S+);", said).groups())
     assert 0 <= low <= high < 4
+    assert re.search(r"EnsembleResult\('runs/demo': 3 members, test accuracy \d\d\.\d\d%", said)
     for name in ("deep ensemble", "random", "best member"):
-        assert re.search(rf"^{name} +\d\.\d{{4}} \[", said, re.MULTILINE) and f"NLL against {name}: " in said
+        assert re.search(rf"^{name}( +\d\.\d{{4}}){{6}}$", said, re.MULTILINE), "three seeds, two measures"
+        assert re.search(rf"NLL against {name}: [+-]\d+\.\d% on average, .* lower on [0-3] of 3", said)
 
 
 def test_committed_outputs() -> None:

@@ -10,6 +10,7 @@ import nni
 import pytest
 
 from nni_hypens import ImageData
+from nni_hypens.report import settings
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.objects import data_name, object_text, space_name
 from nni_hypens.report.page import render_report
@@ -37,8 +38,9 @@ def test_the_space_has_a_name(run: RunContent) -> None:
         assert space_name(dataclasses.replace(run, config={"space": space})) == name
 
 
-def test_the_page_of_a_call_from_python_has_no_json(run: RunContent) -> None:
+def test_the_page_of_a_call_from_python_has_no_json(run: RunContent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its settings are objects, which config.yaml keeps as JSON."""
+    monkeypatch.setattr("nni_hypens.report.page.SECTIONS", (settings.section,))
     space = {"class": "search_spaces.one_cell:OneCell", "args": {"channels": 2}}
     config = {"data": nni.dump(ImageData("digits", train_size=100)), "space": space, "seed": 3}
     page = Page(render_report(dataclasses.replace(run, config=config)))

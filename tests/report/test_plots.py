@@ -60,12 +60,24 @@ def test_what_was_not_measured_is_named(run: RunContent) -> None:
     assert not pyplot.get_fignums()
 
 
-def test_a_result_plots_itself(run_dir: Path) -> None:
+def test_a_result_plots_itself(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def axes(run: RunContent, name: str) -> tuple[str, ...]:
+        assert run.name == run_dir.name
+        asked.append(name)
+        return (name, "lower")
+
+    monkeypatch.setattr("nni_hypens.run.result.plot_axes", axes)
     result = EnsembleResult.load(run_dir)
-    assert "lam" in result.plot_dial().get_xlabel() and len(result.plot_corruptions()) == 2
-    assert result.plot_differences("accuracy").get_xlabel() != result.plot_differences().get_xlabel()
+    for name in ("dial", "accuracy", "disagreement", "confusion", "uncertainty"):
+        assert getattr(result, f"plot_{name}")() == name
+    for name in ("reliability", "corruptions", "history"):
+        assert getattr(result, f"plot_{name}")() == (name, "lower")
+    for cost, measure in (("parameters", "nll"), ("flops", "accuracy")):
+        assert result.plot_cost_front(cost) == f"cost_front, {cost}"
+        assert result.plot_differences(measure) == f"differences, {measure}"
+    assert {*asked} == {*PLOTS}
     for wrong in (lambda: result.plot_differences("ece"), lambda: result.plot_cost_front("watts")):
         with pytest.raises(InputError, match="^(measure|by): got"):
             wrong()
-    for name in ("accuracy", "reliability", "disagreement", "confusion", "uncertainty", "history"):
-        assert getattr(result, f"plot_{name}")()

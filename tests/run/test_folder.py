@@ -15,6 +15,7 @@ import yaml
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder, damage
+from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.npz import write_arrays
 from nni_hypens.utils.run_files import CandidateFiles
@@ -194,3 +195,10 @@ def test_what_is_missing_is_named(files: CandidateFiles) -> None:
     assert damage(files) == f"{files.metrics}.validation: got 3"
     files.metrics.unlink()
     assert damage(files) is None
+
+
+def test_a_setting_that_is_newer_than_the_folder_has_its_default(tmp_path: Path) -> None:
+    folder, settings = RunFolder(tmp_path / "run"), Settings().to_mapping()
+    folder.claim({name: value for name, value in settings.items() if name != "mixup"}, "")
+    assert folder.difference(settings) is None
+    assert folder.difference({**settings, "mixup": 0.2}) == "mixup: 0.0 there, 0.2 here"

@@ -96,9 +96,9 @@ def test_a_run_that_goes_on_calls_only_what_is_a_space_or_a_loader(out: Path, se
 def test_what_is_no_space_is_not_called(out: Path) -> None:
     for name in ("os:system", "evil:load", "subprocess:Popen", "builtins:exec", "nni_hypens.data.sources:open_source"):
         with pytest.raises(InputError, match="^space: got"):
-            build_named_space(name, {"command": "touch was_called"}, 1, 10)
+            build_named_space(name, {"command": "touch was_called"}, (3, 32, 32), 10)
     assert not (out.parent / "was_called").exists()
-    assert build_named_space("darts", {"preset": "tiny"}, 1, 10)  # a function whose annotation says what it makes
+    assert build_named_space("darts", {"preset": "tiny"}, (3, 32, 32), 10)  # a function whose annotation says what it makes
 
 
 # ---- places ---------------------------------------------------------------------------------------------------------

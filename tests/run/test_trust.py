@@ -98,7 +98,8 @@ def test_what_is_no_space_is_not_called(out: Path) -> None:
         with pytest.raises(InputError, match="^space: got"):
             build_named_space(name, {"command": "touch was_called"}, (3, 32, 32), 10)
     assert not (out.parent / "was_called").exists()
-    assert build_named_space("darts", {"preset": "tiny"}, (3, 32, 32), 10)  # a function whose annotation says what it makes
+    # a function whose annotation says what it makes
+    assert build_named_space("darts", {"preset": "tiny"}, (3, 32, 32), 10)
 
 
 # ---- places ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 from nni_hypens.errors import printable
 from nni_hypens.utils.files import as_written, json_text, read_json
+from nni_hypens.utils.inputs import noun
 from nni_hypens.utils.run_files import RunFiles
 
 
@@ -30,6 +31,12 @@ def summary_table(results: dict[str, Any]) -> str:
     rows |= {row["name"]: row for row in results["baselines"]}
     names = ("accuracy", "nll", "ece", "brier")
     return cells_table(["", *names], [[name, *(row[each] for each in names)] for name, row in rows.items()])
+
+
+def test_summary(results: dict[str, Any]) -> str:
+    """How many test examples there are, and `summary_table`."""
+    data = results["data"]
+    return f"test data, {data['sizes']['test']} {noun(data.get('input_spec') or {})}s\n{summary_table(results)}"
 
 
 def stage_summary(stage: str, out: Path) -> tuple[dict[str, Any], str]:
@@ -94,7 +101,7 @@ def _select(out: Path) -> tuple[dict[str, Any], str]:
 
 def _evaluate(out: Path) -> tuple[dict[str, Any], str]:
     results = read_json(RunFiles(out).results)
-    return results, f"test data, {results['data']['sizes']['test']} images\n{summary_table(results)}"
+    return results, test_summary(results)
 
 
 def _report(out: Path) -> tuple[dict[str, Any], str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_hypens.cli.loading import load_libraries
-from nni_hypens.cli.output import show, show_json, stage_summary, summary_table
+from nni_hypens.cli.output import show, show_json, stage_summary, test_summary
 from nni_hypens.cli.settings import (
     add_runtime,
     add_settings,
@@ -240,7 +240,7 @@ def show_results(results: dict[str, Any], out: Path, as_json: bool) -> None:
         show_json({"out": str(out), **results})
         return
     with as_written(str(RunFiles(out).results)):
-        text = f"test data, {results['data']['sizes']['test']} images\n{summary_table(results)}"
+        text = test_summary(results)
     show(text)
     show(f"report:   {RunFiles(out).report}\nensemble: {RunFiles(out).ensemble}")
 

@@ -104,7 +104,9 @@ def section(run: RunContent) -> Section | None:
         caption = "Reliability on test data. Below the diagonal the model is overconfident, above it underconfident."
         figures.append(Figure(draw_reliability(curves, "reliability"), caption))
     if data is not None:
-        caption = "Pairwise disagreement: the share of test images on which two members predict different classes."
+        caption = (
+            f"Pairwise disagreement: the share of test {run.noun}s on which two members predict different classes."
+        )
         figures.append(Figure(draw_disagreement(data, "disagreement"), caption))
     return make_section("Calibration and disagreement", Figures(figures), _table(run))
 

@@ -68,33 +68,33 @@ def section(run: RunContent) -> Section | None:
     data = classes_of(run)
     if data is None:
         return None
-    title, table = "Accuracy of each class", _class_table(data)
+    title, table = "Accuracy of each class", _class_table(data, run.noun)
     if len(data.names) > _LARGEST_MATRIX:
-        return make_section(title, _pair_table(data), table)
-    caption = "Test images by true class and by the ensemble's answer. Right answers are on the diagonal."
+        return make_section(title, _pair_table(data, run.noun), table)
+    caption = f"Test {run.noun}s by true class and by the ensemble's answer. Right answers are on the diagonal."
     beside: list[Block] = [table]
     return make_section(title, FigureBeside(Figure(draw_confusion(data, "confusion"), caption), beside))
 
 
-def _class_table(data: Classes) -> Table:
+def _class_table(data: Classes, what: str) -> Table:
     """A row for each class, those with the lowest accuracy first."""
     rows = []
     for index, name in enumerate(data.names):
         images, right, best = data.images[index], data.right[index], data.best_right[index]
         shares = [percent(count / images, 1) if images else MISSING for count in (right, best)]
         rows.append((right / images if images else 2.0, Row(name, [str(images), *shares])))
-    caption = "Share of each class's test images that are recognised. The class with the lowest accuracy comes first."
+    caption = f"Share of each class's test {what}s that are recognised. The class with the lowest accuracy comes first."
     ordered = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
-    return Table(caption, ("class", "test images", "ensemble", "best member"), ordered)
+    return Table(caption, ("class", f"test {what}s", "ensemble", "best member"), ordered)
 
 
-def _pair_table(data: Classes) -> Table:
+def _pair_table(data: Classes, what: str) -> Table:
     rows = [
         Row(data.names[label], [data.names[answer], str(images)])
         for label, answer, images in data.confused[:_MOST_PAIRS]
     ]
     caption = f"The {plural(len(rows), 'pair')} of classes that the ensemble confuses most"
-    return Table(caption, ("true class", "answer", "test images"), rows, text_columns=("answer",))
+    return Table(caption, ("true class", "answer", f"test {what}s"), rows, text_columns=("answer",))
 
 
 def draw_confusion(data: Classes, name: str) -> Markup:
@@ -103,7 +103,7 @@ def draw_confusion(data: Classes, name: str) -> Markup:
     with drawing(confusion_height(data)) as figure:
         plot_confusion(figure, data)
         errors = sum(images for _, _, images in data.confused)
-        label = f"Confusion matrix of {size} classes: {sum(data.right)} of {sum(data.images)} images are right."
+        label = f"Confusion matrix of {size} classes: {sum(data.right)} of {sum(data.images)} are right."
         if data.confused:
             a, b, images = data.confused[0]
             label += f" Of {errors} errors, most take {data.names[a]} for {data.names[b]}: {images}."

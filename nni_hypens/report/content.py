@@ -16,7 +16,7 @@ from nni_hypens.errors import InputError, reason
 from nni_hypens.report.text import number
 from nni_hypens.utils.checks import PLAIN_NAME
 from nni_hypens.utils.files import MAX_TEXT_BYTES, MAX_YAML_BYTES, as_written, parse_json, parse_yaml, read_text
-from nni_hypens.utils.inputs import is_image
+from nni_hypens.utils.inputs import is_image, noun
 from nni_hypens.utils.npz import array_shape
 from nni_hypens.utils.run_files import CandidateFiles, RunFiles
 
@@ -109,6 +109,11 @@ class RunContent:
     def of_images(self) -> bool:
         """Whether the data are images."""
         return is_image(self.input_spec)
+
+    @property
+    def noun(self) -> str:
+        """What an example of the data is called: `image` or `example`."""
+        return noun(self.input_spec)
 
     @property
     def base_candidate(self) -> Mapping[str, Any] | None:

@@ -14,7 +14,7 @@ from nni_hypens.report.svg import FIRST, MUTED, SECOND, AnyFigure, drawing, inli
 from nni_hypens.report.text import MISSING, fixed, number, percent
 
 COSTS = {"parameters": "parameters", "flops": "FLOPs"}
-_AXES = {"parameters": "parameters of all members", "flops": "FLOPs of all members for one image"}
+_AXES = {"parameters": "parameters of all members", "flops": "FLOPs of all members for one example"}
 _CHOSEN = "the chosen ensemble"
 
 
@@ -87,7 +87,7 @@ def _table(run: RunContent) -> Table:
         rows.append(_row(f"by {' and '.join(costs)}" if costs else MISSING, same[0]))
     caption = (
         "Ensembles of the trained candidates that no other beats in both validation NLL and total cost, before any "
-        "temperature. FLOPs and latency: sum over the members, for one image. Latency: on one thread."
+        "temperature. FLOPs and latency: sum over the members, for one example. Latency: on one thread."
     )
     columns = (
         "front", "members", *COSTS.values(), "latency (ms)", "validation NLL", "test NLL", "test accuracy"

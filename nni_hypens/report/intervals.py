@@ -116,8 +116,8 @@ def _table(run: RunContent) -> Table:
     images, resamples = (fixed(intervals.get(key), 0) for key in ("images", "resamples"))
     caption = (
         f"The ensemble minus each other model, with its {interval_name(intervals)}: paired percentile "
-        f"bootstrap over the {images} test images, {resamples} resamples, seed {plain(intervals.get('seed'))}. "
-        "The intervals cover the choice of test images, not the randomness of search and training."
+        f"bootstrap over the {images} test {run.noun}s, {resamples} resamples, seed {plain(intervals.get('seed'))}. "
+        f"The intervals cover the choice of test {run.noun}s, not the randomness of search and training."
     )
     columns = ("model", "accuracy (points)", "NLL")
     rows = [

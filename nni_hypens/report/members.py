@@ -69,7 +69,7 @@ def _table(run: RunContent) -> Table:
     caption = (
         "Gain: validation NLL of the average without the member minus with it, before any temperature, as the "
         "selection measures it. Gain over the next best: the same, with the best other candidate in its place. "
-        "Disagreement: mean over the other members. Only one right, only one wrong: numbers of test images."
+        f"Disagreement: mean over the other members. Only one right, only one wrong: numbers of test {run.noun}s."
     )
     rows = [
         Row(

@@ -22,14 +22,14 @@ def _top_k(run: RunContent) -> Table:
     rows = mappings(run.results.get("top_k"))
     keys = sorted({key for row in rows for key in row if key.startswith(TOP_K_PREFIX)})
     columns = ("model", *(f"top {key.removeprefix(TOP_K_PREFIX)}" for key in keys))
-    caption = "Top-k accuracy on test data: the share of images whose class is among the k most probable."
+    caption = f"Top-k accuracy on test data: the share of {run.noun}s whose class is among the k most probable."
     shown = [Row(str(row.get("name", "unnamed")), [percent(row.get(key)) for key in keys]) for row in rows]
     return Table(caption, columns, shown if keys else [])
 
 
 def _sets(run: RunContent) -> Table:
     rows, images = run.rows("prediction_sets"), number(run.part("prediction_sets").get("images"))
-    fitted = "" if images is None else f" Fitted on {plural(int(images), 'validation image')}."
+    fitted = "" if images is None else f" Fitted on {plural(int(images), f'validation {run.noun}')}."
     caption = (
         f"Prediction sets of the ensemble on test data.{fitted} Validation data also chose the members and fitted the "
         "temperature, so compare the coverage that was asked for with the one measured."
@@ -58,4 +58,4 @@ def _lowest(run: RunContent, lowest: Any) -> str:
     name = f"class {position}"
     if isinstance(names, list) and isinstance(position, int) and 0 <= position < len(names):
         name = names[position]
-    return f"{name}: {percent(lowest.get('measured'))} of {plural(int(number(lowest.get('images')) or 0), 'image')}"
+    return f"{name}: {percent(lowest.get('measured'))} of {plural(int(number(lowest.get('images')) or 0), run.noun)}"

@@ -23,7 +23,7 @@ def section(run: RunContent) -> Section | None:
     if run.stopped:
         caption += ", then those that were stopped early on validation data and have no test metrics"
     if run.rows("intervals"):
-        caption += f". In brackets: {interval_name(run.part('intervals'))} over the choice of test images"
+        caption += f". In brackets: {interval_name(run.part('intervals'))} over the choice of test {run.noun}s"
     columns = ("model", *METRIC_COLUMNS, "lam", "shared edges", "weight")
     rows = [*_ensemble_rows(run), *_candidate_rows(run), *_stopped_rows(run), *_baseline_rows(run)]
     return make_section("Results on test data", Table(f"{caption}.", columns, rows, look="results"))

@@ -41,8 +41,12 @@ def entropy_data(parts: Mapping[str, Mapping[str, Any]]) -> tuple[EntropyBar, ..
 
 def section(run: RunContent) -> Section | None:
     """The split of the entropy, and how well uncertainty separates out-of-distribution images."""
-    skipped = [Note(f"Not measured: {item.get('name')}. {item.get('reason')}") for item in run.rows("ood", "skipped")]
-    return make_section("Uncertainty and out-of-distribution images", _entropy(run), _auroc_table(run), *skipped)
+    skipped = []
+    for item in run.rows("ood", "skipped"):
+        what = "" if item.get("name") == "all" else f"{item.get('name')}. "
+        skipped.append(Note(f"Not measured: {what}{item.get('reason')}"))
+    title = "Uncertainty and out-of-distribution images" if run.of_images else "Uncertainty"
+    return make_section(title, _entropy(run), _auroc_table(run), *skipped)
 
 
 def _set_name(item: Mapping[str, Any]) -> str:
@@ -76,13 +80,13 @@ def _entropy(run: RunContent) -> FigureBeside | None:
         )
         for label, item in kinds.items()
     ]
-    columns = ("images", "number", "total", "aleatoric", "epistemic")
+    columns = (f"{run.noun}s", "number", "total", "aleatoric", "epistemic")
     caption = (
         "Mean entropy of the average prediction, before any temperature. Aleatoric: mean entropy of the members' "
         "predictions. Epistemic: mutual information between prediction and member, that is, how much they disagree."
     )
     figure = Figure(draw_entropy(bars, "entropy"), caption)
-    return FigureBeside(figure, [Table("Mean entropy (nats) by kind of images", columns, rows)])
+    return FigureBeside(figure, [Table(f"Mean entropy (nats) by kind of {run.noun}s", columns, rows)])
 
 
 def _auroc_table(run: RunContent) -> Table:

@@ -10,6 +10,7 @@ from nni_hypens.report.html import Callout
 from nni_hypens.report.intervals import Difference, difference_data, interval_name, range_text
 from nni_hypens.report.text import number, plural
 from nni_hypens.report.weak_spots import weak_spots
+from nni_hypens.utils.inputs import noun
 
 USEFUL_RANKING = 0.3
 """Spearman correlation below which the supernet's ranking is called close to chance."""
@@ -42,6 +43,8 @@ def verdict(results: Mapping[str, Any], n_test: int | None) -> Verdict:
     """
     # Compared as printed, so that two numbers that look the same are never called different.
     ours, best = ({k: round(results[part][k], 4) for k in _NAMES} for part in ("ensemble", "best_member"))
+    spec = (results.get("data") or {}).get("input_spec")
+    what = noun(spec if isinstance(spec, Mapping) else {})
     gain, loss = ours["accuracy"] - best["accuracy"], ours["nll"] - best["nll"]
     signs = {value > 0 for value in (gain, -loss) if value}
     outcome = "equal" if not signs else "mixed" if len(signs) > 1 else "better" if signs == {True} else "worse"
@@ -54,7 +57,7 @@ def verdict(results: Mapping[str, Any], n_test: int | None) -> Verdict:
     ends = {key: f"; {name} {range_text((row.low, row.high), key)}" for key, row in intervals.items()}
     points = f": {100 * gain:+.2f} points" if gain else ""
     if gain and n_test:
-        points += f", or {round(abs(gain) * n_test)} of {n_test} test images"
+        points += f", or {round(abs(gain) * n_test)} of {n_test} test {what}s"
     change = f": {loss:+.4f}" if loss else ""
     accuracy = "is more accurate than" if gain > 0 else "is less accurate than" if gain < 0 else "is as accurate as"
     nll = "a lower (better)" if loss < 0 else "a higher (worse)" if loss > 0 else "the same"
@@ -69,7 +72,7 @@ def verdict(results: Mapping[str, Any], n_test: int | None) -> Verdict:
     if outcome == "chance":
         sentence += (
             f" But it is not measurably more accurate than always answering the most frequent class ({chance:.2%}): it "
-            "has learned nothing that these test images can show. More updates or more images are needed."
+            f"has learned nothing that these test {what}s can show. More updates or more {what}s are needed."
         )
     differs = tuple(key for key, value in (("accuracy", gain), ("nll", loss)) if value)
     return Verdict(
@@ -151,7 +154,7 @@ def _error_note(run: RunContent) -> list[str]:
     accuracy = run.results["ensemble"]["accuracy"]
     error = (accuracy * (1 - accuracy) / run.n_test) ** 0.5
     return [
-        f"The standard error of this accuracy on {run.n_test} test images is {100 * error:.2f} points; "
+        f"The standard error of this accuracy on {run.n_test} test {run.noun}s is {100 * error:.2f} points; "
         "differences of that size may be chance."
     ]
 
@@ -166,8 +169,8 @@ def _smaller_note(run: RunContent) -> list[str]:
         size = len(row.get("members") or ())
         name = interval_name(run.part("intervals"))
         return [
-            f"A smaller ensemble is as good, as far as these test images show: {row.get('name')}, chosen on validation "
-            f"data. The larger one's accuracy differs by {100 * accuracy.value:+.2f} points ({name} "
+            f"A smaller ensemble is as good, as far as these test {run.noun}s show: {row.get('name')}, chosen on "
+            f"validation data. The larger one's accuracy differs by {100 * accuracy.value:+.2f} points ({name} "
             f"{range_text((accuracy.low, accuracy.high), 'accuracy')}) and its NLL by {nll.value:+.4f} ({name} "
             f"{range_text((nll.low, nll.high), 'nll')}). `nni-hypens select {run.name} --members {size}` makes it the "
             "ensemble of this run, without training."

@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.report.text import plural
+from nni_hypens.utils.inputs import noun
 
 FEW_UPDATES = 100
 """Updates below which a network has hardly learned anything."""
@@ -24,6 +25,7 @@ class Updates(NamedTuple):
         images: Training images, or None if the loader does not tell.
         drops: Whether the loader leaves out a last incomplete batch.
         stops: Whether training may end early.
+        noun: What an example is called.
     """
 
     epochs: int | None
@@ -32,6 +34,7 @@ class Updates(NamedTuple):
     images: int | None
     drops: bool = True
     stops: bool = False
+    noun: str = "image"
 
     @property
     def smallest(self) -> int | None:
@@ -52,8 +55,8 @@ class Updates(NamedTuple):
         return 0 if self.batch is None or self.images is None else max(0, self.images - self.batch * self.each)
 
     def __str__(self) -> str:
-        batches = "" if self.batch is None else f" (batches of {self.batch} of {self.images} training images)"
-        left = f"; each epoch leaves out {self.unused} images" if self.unused else ""
+        batches = "" if self.batch is None else f" (batches of {self.batch} of {self.images} training {self.noun}s)"
+        left = f"; each epoch leaves out {self.unused} {self.noun}s" if self.unused else ""
         if self.epochs is None:
             return f"each epoch of a candidate has {self.each} updates{batches}{left}"
         total = f"{'at most ' if self.stops else ''}{plural(self.total or 0, 'update')}"
@@ -96,7 +99,8 @@ def count_updates(data: LabelledData, evaluator: Any) -> Updates | None:
     epochs = getattr(trainer, "max_epochs", None)
     stops = any(isinstance(callback, EarlyStopping) for callback in getattr(trainer, "callbacks", ()))
     epochs = epochs if epochs is None or epochs > 0 else None
-    return Updates(epochs, each, batch, images, getattr(loader, "drop_last", True), stops)
+    what, drops = noun(getattr(data, "input_spec", {})), getattr(loader, "drop_last", True)
+    return Updates(epochs, each, batch, images, drops, stops, what)
 
 
 def _length(dataset: Any) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nni_hypens.cli import output
 from nni_hypens.cli.output import stage_summary, summary_table
 from nni_hypens.utils.files import write_json
 
@@ -68,3 +69,9 @@ def test_table_of_a_run() -> None:
     assert lines[0].split() == ["accuracy", "nll", "ece", "brier"] and len(set(map(len, lines))) == 1
     assert lines[2].startswith("  before temperature") and lines[2].endswith("0.5000 2.0000 0.1250 0.7500")
     assert lines[3].startswith("best member (c01)") and lines[4].startswith("base architecture alone")
+
+
+def test_rows_of_a_table_are_no_images() -> None:
+    data: dict[str, Any] = {**RESULTS["data"], "input_spec": {"shape": [3]}}
+    assert output.test_summary(RESULTS).startswith("test data, 7 images\n")
+    assert output.test_summary({**RESULTS, "data": data}).startswith("test data, 7 examples\n")

@@ -46,7 +46,7 @@ def test_the_drawing_has_every_number_and_says_the_most_frequent_error() -> None
     data = Classes(("cat", "dog"), (14, 12), (13, 5), (13, 5), ((1, 0, 7), (0, 1, 1)))
     svg = check_svg(draw_confusion(data, "c"), "c")
     assert {"13", "5", "7", "1", "cat", "dog"} <= {*svg.text}
-    assert "18 of 26 images are right" in svg.label and "8 errors, most take dog for cat: 7" in svg.label
+    assert "18 of 26 are right" in svg.label and "8 errors, most take dog for cat: 7" in svg.label
     check_svg(draw_confusion(data._replace(confused=(), right=(0, 0)), "c"), "c")
 
 

@@ -138,7 +138,8 @@ def warn_about_values(images: np.ndarray, split: str, stated: bool) -> None:
         stated: Whether the source states the values of black and white, so that dark images are meant.
     """
     if len(images) > 1 and all((image == images[0]).all() for image in images[1:]):
-        warnings.warn(f"data.x_{split}: all {len(images)} examples are identical", InputWarning, stacklevel=2)
+        what = "images" if images.ndim == 4 else "examples"
+        warnings.warn(f"data.x_{split}: all {len(images)} {what} are identical", InputWarning, stacklevel=2)
     if not stated and images.ndim == 4 and images.dtype in DECLARED:
         high = DECLARED[images.dtype][1]
         lowest, highest = int(images.min()), int(images.max())

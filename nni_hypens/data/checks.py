@@ -111,7 +111,7 @@ def _pairs(loader: Any, split: str) -> Iterator[tuple[torch.Tensor, torch.Tensor
             raise InputError(
                 f"data.{LOADER_OF[split]}",
                 f"a batch of {', '.join(map(str, kind))}",
-                "pairs of tensors: images B x C x H x W and labels B",
+                "pairs of tensors: images B x C x H x W, or other inputs with B first, and labels B",
             )
         yield batch[0].detach().cpu(), batch[1].detach().cpu()
 

@@ -123,6 +123,10 @@ class DescribedData(pl.LightningDataModule):
                 if labels.is_floating_point() or labels.ndim != 1:
                     got = f"labels of {labels.dtype} and shape {tuple(labels.shape)}"
                     raise InputError(field, got, "whole numbers of classes, one per example; regression is not covered")
+                if inputs.ndim < 2:
+                    raise InputError(
+                        field, f"inputs of shape {tuple(inputs.shape)}", "B x features, or B x other sizes"
+                    )
                 self._shape = self._shape or tuple(inputs.shape[1:])
                 parts.append(labels.cpu().numpy())
         if not parts:

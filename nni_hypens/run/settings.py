@@ -48,7 +48,8 @@ class Settings:
 
     data: str = setting(
         "digits",
-        "digits, fashion_mnist, cifar10, cifar100, a folder of images, a path to an .npz, or module:callable",
+        "digits, fashion_mnist, cifar10, cifar100, a folder of images, a path to an .npz (images or a table), or "
+        "module:callable",
         group="data",
         carried_by="data",
         common=True,

@@ -74,6 +74,12 @@ def test_loaders_in_a_mapping_of_any_shape() -> None:
     check_data(data)
 
 
+def test_inputs_of_single_numbers_are_refused() -> None:
+    data = DescribedData(dict.fromkeys(("train", "validation", "test"), loader(8, ())))
+    with pytest.raises(InputError, match=r"^data.train_dataloader: got inputs of shape \(4,\); expected B x features"):
+        data.labels("train")
+
+
 def test_a_validation_loader_that_shuffles_is_found() -> None:
     torch.manual_seed(0)
     data = DescribedData({"train": loader(40), "validation": loader(40, shuffle=True), "test": loader(8)})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from nni_hypens.cli.predictions import FilePredictions
 from nni_hypens.ensemble.export import export_ensemble
@@ -99,6 +100,20 @@ def test_every_form_of_an_ensemble_of_tables_says_the_same(tmp_path: Path) -> No
         assert np.array([list(row["probabilities"].values()) for row in found]) == pytest.approx(expected, abs=1e-5)
     with pytest.raises(InputError, match="^uint8: got True for a model whose input is no image"):
         export_ensemble(ensemble, tmp_path / "no.onnx", uint8=True)
+
+
+def test_tensors_of_two_sizes(tmp_path: Path) -> None:
+    """Normalised by their first size, in the ensemble as in its file."""
+    ensemble = tables.ensemble()
+    ensemble.info.input_spec = {"shape": [2, 2], "scale": 2.0, "mean": [0.0, 1e6], "std": [1.0, 10.0]}
+    steps = np.random.default_rng(0).normal([[0.0, 0.0], [2e6, 2e6]], 10, (5, 2, 2)).astype(np.float32)
+    rows = (steps.astype(np.float64) / 2 - [[0], [1e6]]) / [[1], [10]]
+    with torch.no_grad():
+        expected = ensemble(torch.from_numpy(rows.astype(np.float32))).numpy()
+    assert ensemble.predict(steps) == pytest.approx(expected, abs=1e-6) and np.ptp(expected, axis=0).max() > 0.01
+    export_ensemble(ensemble, tmp_path / "model.pt2", "pt2")
+    found = open_model(tmp_path / "model.pt2", trust=True).rows([""] * 5, steps)
+    assert np.array([list(row["probabilities"].values()) for row in found]) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,8 @@ def test_what_cannot_be_measured_is_said(
     class Bare:
         """A data module of somebody's own, without raw images."""
 
+        input_spec = data.input_spec
+
     found = measure_robustness(ensemble, Bare(), best="a", best_temperature=1.0)
     assert "Bare has no raw" in found["corruptions"]["skipped"] and found["ood"]["skipped"]
 

@@ -74,8 +74,8 @@ def test_limits() -> None:
         ({"max_params": "1M"}, "max_params"),
         ({"max_flops": float("inf"), "input_shape": SHAPE}, "max_flops"),
         ({"max_flops": 1e6}, "input_shape"),
-        ({"input_shape": (16, 16)}, "input_shape"),
-        ({"input_shape": (3, 0, 16)}, "input_shape"),
+        ({"input_shape": ()}, "input_shape"),
+        ({"input_shape": (0,)}, "input_shape"),
         ({"input_shape": "3x16x16"}, "input_shape"),
     ],
 )

@@ -73,8 +73,7 @@ def same(out: Path, runs: Runs) -> None:
 
 def one_line(ended: Ended, *says: str) -> None:
     """It ended with exit code 1 and one line that says what is named."""
-    lines = [line for line in ended.err.strip().splitlines() if not line.startswith("warning: each candidate gets")]
-    assert ended.code == 1 and len(lines) == 1, ended
+    assert ended.code == 1 and len(ended.said) == 1, ended
     assert all(text in ended.err for text in says), ended.err
 
 
@@ -190,7 +189,7 @@ def test_disk_full(stage: str, runs: Runs, tmp_path: Path) -> None:
         fill(place)
         done = [path for path in out.rglob("*") if path.is_file()]
         ended = run(out)
-        lines = ended.err.strip().splitlines()
+        lines = ended.said
         assert ended.code == 1 and "Traceback" not in ended.err, ended
         assert "No space left" in lines[-1] and f"nni-hypens run --out {out} --resume" in lines[-1], ended.err
         assert all(path.exists() for path in done) and not list(out.rglob("*.tmp"))
@@ -262,7 +261,7 @@ def test_a_checkpoint_that_was_cut_off(runs: Runs, tmp_path: Path) -> None:
         last.write_bytes(whole[:rest])
         ended = command("search", *SETTINGS, "--out", out, "--quiet")
         assert ended.code == 0 and "last.ckpt cannot be read" in ended.err
-        assert len(ended.err.splitlines()) == 1
+        assert len(ended.said) == 1
         (out / "search" / "base.json").unlink()
     same(out, runs)
 
@@ -285,7 +284,7 @@ def test_a_candidate_whose_file_is_damaged(stage: str, name: str, damage: str, r
         needed = (stage, name) != ("select", "weights.safetensors")
         chosen = "c01" in {path.stem[-3:] for path in runs.whole.glob("ensemble/member-*")}
         if needed and (chosen or name != "weights.safetensors"):
-            assert ended.code == 2 and f"c01/{name}: got" in ended.err and len(ended.err.splitlines()) == 1, ended
+            assert ended.code == 2 and f"c01/{name}: got" in ended.err and len(ended.said) == 1, ended
     same(out, runs)
     assert listing(out / "candidates" / "c00", out / "candidates" / "c02") == others
 
@@ -327,7 +326,7 @@ def test_a_port_that_is_taken_meanwhile(runs: Runs, tmp_path: Path) -> None:
         busy.bind(("127.0.0.1", port))
         busy.listen()
         ended = child.end()
-    assert ended.code == 2 and f"port: got {port}, which is in use" in ended.err and len(ended.err.splitlines()) == 1
+    assert ended.code == 2 and f"port: got {port}, which is in use" in ended.err and len(ended.said) == 1
     assert (out / "candidates.json").exists()
     same(out, runs)
 
@@ -343,7 +342,7 @@ def test_two_runs_on_one_folder(second: str, runs: Runs, tmp_path: Path) -> None
         ended = command(second, *more, "--out", out, "--quiet")
     finally:
         os.kill(first.pid, signal.SIGCONT)
-    assert ended.code == 2 and "in use by another run" in ended.err and len(ended.err.splitlines()) == 1
+    assert ended.code == 2 and "in use by another run" in ended.err and len(ended.said) == 1
     assert first.end().code == 0 and outcome(out) == outcome(runs.whole)
 
 

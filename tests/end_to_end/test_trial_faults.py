@@ -67,7 +67,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_candidate_fails(fault: str, per_trial: str, whole: Path, tmp_path: Path) -> None:
     ended = run(tmp_path / "run", f"1={fault}", "--per-trial", per_trial)
-    lines = ended.err.strip().splitlines()
+    lines = ended.said
     assert ended.code == 0 and len(lines) == 1 and lines[0].startswith("warning: candidate c01 failed twice"), ended
     assert FAULTS[fault] in lines[0]
     check(tmp_path / "run", whole, {"c01": FAULTS[fault]})
@@ -79,7 +79,7 @@ def test_all_candidates_fail(whole: Path, tmp_path: Path) -> None:
     """The first cause in one line; once it is mended the run goes on, to the same result."""
     out = tmp_path / "run"
     ended = run(out, "0=raise,1=nan,2=kill")
-    assert ended.code == 1 and len(ended.err.strip().splitlines()) == 1, ended
+    assert ended.code == 1 and len(ended.said) == 1, ended
     assert "only 0 of 3 candidates could be trained" in ended.err and "ValueError: too hot" in ended.err
     assert not (out / "ensemble").exists() and not (out / "results.json").exists()
     before: Callable[[], Any] = lambda: os.environ.update(faults(tmp_path, ""))  # noqa: E731

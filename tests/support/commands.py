@@ -50,6 +50,12 @@ class Ended:
     out: str
     err: str
 
+    @property
+    def said(self) -> list[str]:
+        """Lines of standard error, without the warnings that every run gets that is as small as those of tests."""
+        small = ("warning: each candidate gets", "warning: the ensemble's accuracy of")
+        return [line for line in self.err.strip().splitlines() if not line.startswith(small)]
+
 
 class Child(Forked):
     """A command in a forked child.

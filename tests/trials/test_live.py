@@ -184,9 +184,10 @@ def test_bad_commands_are_refused_before_anything_is_started(tmp_path: Path) -> 
     assert not (tmp_path / "nni").exists()
 
 
-def test_the_manager_of_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:
+def test_the_manager_of_a_run_that_goes_on_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nni_hypens.run.pipeline.check_trial_parts", lambda *parts, local: None)  # this plan has none
     same = {"seed_scheme": 1, "data_checksum": "abc"}
-    plan = SimpleNamespace(identity={}, fingerprint=same, evaluator=None, updates=None, command="")
+    plan = SimpleNamespace(identity={}, fingerprint=same, evaluator=None, data=None, updates=None, command="")
     first = Run(plan, tmp_path)  # type: ignore[arg-type]
     first.prepare()
     (tmp_path / "nni").mkdir()

@@ -62,8 +62,7 @@ def test_the_bare_command_prints_the_short_help(tmp_path: Path) -> None:
 
 
 def test_a_run_says_that_it_is_loading(tmp_path: Path) -> None:
-    (tmp_path / "other").write_text("")
     for quiet, expected in (("", ["loading"]), (" --quiet", [])):
-        done = ended(f"run --out other{quiet}", tmp_path)
+        done = ended(f"run --data absent.npz{quiet}", tmp_path)
         assert done.returncode == 2
         assert [line.split()[0] for line in done.stderr.splitlines()] == [*expected, "nni-hypens:"]

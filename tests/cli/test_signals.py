@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,14 @@ import pytest
 
 from nni_hypens.cli import main as cli, signals
 from nni_hypens.cli.signals import ended_by_signals
+
+
+@pytest.fixture(autouse=True)
+def not_deaf() -> Iterator[None]:
+    """A shell that runs the tests in the background makes them deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, call: Any) -> int:

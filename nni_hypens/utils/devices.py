@@ -9,6 +9,8 @@ from collections.abc import MutableMapping
 from nni_hypens.errors import InputError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+BEFORE = "NNI_HYPENS_CUDA_VISIBLE_DEVICES"
+"""What `VISIBLE` was before `show_only`, so that the same setting selects the same GPUs afterwards; "all" if not set."""
 
 
 def chosen_gpus(devices: str | None, environment: MutableMapping[str, str] | None = None) -> list[int] | None:
@@ -34,8 +36,9 @@ def chosen_gpus(devices: str | None, environment: MutableMapping[str, str] | Non
     places = list(range(places[0])) if "," not in devices else places
     if len(set(places)) < len(places):
         raise InputError("devices", repr(devices), "each GPU once")
-    visible = (os.environ if environment is None else environment).get(VISIBLE)
-    if visible is None:
+    environment = os.environ if environment is None else environment
+    visible = environment.get(BEFORE, environment.get(VISIBLE, "all"))
+    if visible == "all":
         return places
     numbers = [number.strip() for number in visible.split(",") if number.strip()]
     if max(places) >= len(numbers) or not all(number.isdecimal() for number in numbers):
@@ -46,4 +49,6 @@ def chosen_gpus(devices: str | None, environment: MutableMapping[str, str] | Non
 def show_only(gpus: list[int] | None, environment: MutableMapping[str, str] | None = None) -> None:
     """Let this process and those that it starts see these GPUs only; None changes nothing."""
     if gpus is not None:
-        (os.environ if environment is None else environment)[VISIBLE] = ",".join(map(str, gpus))
+        environment = os.environ if environment is None else environment
+        environment.setdefault(BEFORE, environment.get(VISIBLE, "all"))
+        environment[VISIBLE] = ",".join(map(str, gpus))

@@ -28,6 +28,7 @@ def test_a_number_or_places_among_the_visible(
     assert found == expected
     show_only(found, environment)
     assert environment.get(VISIBLE) == (visible if expected is None else ",".join(map(str, expected)))
+    assert chosen_gpus(devices, environment) == expected, "the same as before"
 
 
 @pytest.mark.parametrize(

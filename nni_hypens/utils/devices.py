@@ -10,7 +10,7 @@ from nni_hypens.errors import InputError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 BEFORE = "NNI_HYPENS_CUDA_VISIBLE_DEVICES"
-"""What `VISIBLE` was before `show_only`, so that the same setting selects the same GPUs afterwards; "all" if not set."""
+"""What `VISIBLE` was before `show_only`, "all" if not set: the same setting then selects the same GPUs afterwards."""
 
 
 def chosen_gpus(devices: str | None, environment: MutableMapping[str, str] | None = None) -> list[int] | None:

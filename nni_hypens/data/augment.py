@@ -1,7 +1,8 @@
 """Augmentation of batches of images in memory.
 
 Crops and flips are ours, because torchvision's draw once for a whole batch; the others are torchvision's, applied image
-by image. All draws come from torch's global generator.
+by image. All draws come from torch's global generator. torchvision is imported on use only, because it takes a while
+and every trial imports this module.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torchvision.transforms import v2
 
 from nni_hypens.data.names import augmentation_names
 from nni_hypens.errors import InputError
@@ -86,9 +86,6 @@ def random_crop(images: torch.Tensor, flip: bool = False) -> torch.Tensor:
     return padded[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-_ERASE = v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0), value=0)
-
-
 def cutout(images: torch.Tensor) -> torch.Tensor:
     """Set a random square of half the height and width to zero, the mean, in each image (DeVries and Taylor 2017).
 
@@ -97,7 +94,10 @@ def cutout(images: torch.Tensor) -> torch.Tensor:
     Args:
         images: `B x C x H x W`.
     """
-    return torch.stack([_ERASE(image) for image in images])
+    from torchvision.transforms import v2
+
+    erase = v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0), value=0)
+    return torch.stack([erase(image) for image in images])
 
 
 class TrivialAugment:
@@ -113,6 +113,8 @@ class TrivialAugment:
     def __init__(self, mean: Sequence[float], std: Sequence[float], low: float = 0.0, high: float = 1.0) -> None:
         self.mean, self.std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
         self.low, self.high = low, high
+        from torchvision.transforms import v2
+
         self.transform = v2.TrivialAugmentWide()
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,6 @@ from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torchvision.transforms import v2
 
 from nni_hypens._nni import without_adverts
 from nni_hypens.errors import InputError
@@ -85,6 +84,8 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
         images, labels = batch
         targets = labels
         if self.mixup:
+            from torchvision.transforms import v2  # imported here: a trial's start should stay fast
+
             flat = images.reshape(len(images), 1, 1, -1)  # torchvision mixes images only
             mixed, targets = v2.MixUp(alpha=self.mixup, num_classes=self.num_classes)(flat, labels)
             images = mixed.reshape(images.shape)

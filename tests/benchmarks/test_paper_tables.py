@@ -94,7 +94,7 @@ def test_limits_keep_only_networks_that_share_enough() -> None:
         (["--per-lam", "0"], "per_lam"),
         (["--darts-epochs", "-1"], "darts_epochs"),
         (["--lengths", "16"], "lengths"),
-        (["--lengths", "8,1"], "search_epochs"),
+        (["--lengths", "8,0"], "search_epochs"),
         (["--epochs", "0"], "epochs"),
     ],
 )

@@ -238,7 +238,7 @@ def test_halving_is_exact_and_resumes_between_rungs(tmp_path: Path) -> None:
     """Killed when the first rung is decided or nearly; survivors have the metrics of a run that stops nobody."""
     settings = [*SETTINGS, "--epochs", "6", "--candidates", "6", "--adaptive", "0", "--per-trial", "6", "--out"]
     whole, folder = tmp_path / "whole", tmp_path / "run"
-    finish(start("run", *settings, str(whole)))
+    finish(start("run", *settings, str(whole), "--runner", "local", "--per-trial", "1"))
     process = start("run", *settings, str(folder), "--halving")
     wait_for(lambda: list(folder.glob("candidates/c*/metrics.json")), process)
     kill(process)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Set
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,9 +110,9 @@ def test_a_worker_ends_when_the_process_that_started_it_does() -> None:
 
 
 def test_what_cannot_be_rebuilt_is_refused(tmp_path: Path) -> None:
-    data = ImageData("digits")
-    with pytest.raises(InputError, match=r"^data: .*nni\.trace"):
-        LocalTraining(space(), specs(1), image_evaluator(data, 10, 1), object(), tmp_path, tmp_path)  # type: ignore[arg-type]
+    evaluator, unfit = image_evaluator(ImageData("digits"), 10, 1), SimpleNamespace(stream=(x for x in ()))
+    with pytest.raises(InputError, match="^evaluator or data: .*can be pickled"):
+        LocalTraining(space(), specs(1), evaluator, unfit, tmp_path, tmp_path)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("option", [{"port": 8080}, {"per_trial": 2}, {"service": "a.yaml"}, {"live": True}])

@@ -48,7 +48,8 @@ class Remembering(Enas):
 
 
 def run_enas(strategy: Enas, folder: Path, epochs: int) -> dict[str, Any]:
-    plan = make_plan(replace(SETTINGS, search_epochs=epochs, train_size=64))
+    lengths = {"search_epochs": epochs, "warmup_epochs": None, "base_epochs": None}
+    plan = make_plan(replace(SETTINGS, **lengths, train_size=64))
     evaluator = plan.search_evaluator
     evaluator.datamodule.eval_batch_size = 10  # ten rewards in each epoch
     torch.manual_seed(0)

@@ -303,7 +303,9 @@ def test_stages_are_commands_and_local_workers_train_the_same(reference: dict[st
         same = reference["folder"] / "candidates" / weights.parent.name / weights.name
         assert weights.read_bytes() == same.read_bytes()
         theirs, ours = (json.loads((path.parent / "metrics.json").read_text()) for path in (same, weights))
-        assert ours["history"] == theirs["history"] and len(ours["history"]) == 2 and ours["default"] == theirs["default"]
+        assert (
+            ours["history"] == theirs["history"] and len(ours["history"]) == 2 and ours["default"] == theirs["default"]
+        )
 
 
 def test_candidates_are_added_to_a_finished_run(reference: dict[str, Any], tmp_path: Path) -> None:

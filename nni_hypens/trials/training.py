@@ -98,8 +98,7 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
         self.threads = threads
 
     def _execute(self, model: ExecutableModelSpace) -> dict[str, Any] | None:
-        torch.set_num_threads(self.threads)
-        quiet_training()
+        self._begin()
         last, first_error = None, None
         found = None
         for spec in self.candidates:
@@ -107,10 +106,9 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
                 if last is not None:  # NNI takes one final metric from a trial: report the others as intermediate
                     nni.report_intermediate_result({**last, "finished": 1})
                 last = None
-                if self.checksum is not None and spec is self.candidates[0]:
-                    found = check_data(self.data)
-                if found != self.checksum:
-                    raise RuntimeError("data: got other images or labels in the trial than at the start of the run")
+                if spec is self.candidates[0]:
+                    found = self._checksum_here()
+                self._compare(found)
                 last = self._train(model, spec)
             except Exception as error:
                 first_error = first_error or error
@@ -124,10 +122,22 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
 
     def train_alone(self, model: ExecutableModelSpace) -> dict[str, Any]:
         """Train the only candidate in a worker process, which passes on reports itself; returns the last report."""
+        self._begin()
+        (spec,) = self.candidates
+        self._compare(self._checksum_here())
+        return self._train(model, spec)
+
+    def _begin(self) -> None:
         torch.set_num_threads(self.threads)
         quiet_training()
-        (spec,) = self.candidates
-        return self._train(model, spec)
+
+    def _checksum_here(self) -> str | None:
+        """Checksum of the data as this process reads them; None if it is not to be compared."""
+        return None if self.checksum is None else check_data(self.data)
+
+    def _compare(self, found: str | None) -> None:
+        if found != self.checksum:
+            raise RuntimeError("data: got other images or labels in the trial than at the start of the run")
 
     def _train(self, model: ExecutableModelSpace, spec: dict[str, Any]) -> dict[str, Any]:
         # seed before the network is built, so that its initial weights depend on the seed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Set
 from pathlib import Path
@@ -16,7 +15,6 @@ from nni_hypens.run.runtime import Runtime
 from nni_hypens.trials import local
 from nni_hypens.trials.local import LocalTraining
 from nni_hypens.trials.training import TrialSpec
-from tests.support.loaded import PATIENCE
 from tests.support.trials import space, specs
 
 STAND_IN = r"""
@@ -99,14 +97,6 @@ def test_workers_end_when_training_is_interrupted(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     assert [worker._process.poll() for worker in found] == [-9]
-
-
-def test_a_worker_ends_when_the_process_that_started_it_does() -> None:
-    command = [sys.executable, "-m", "nni_hypens.trials.worker"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
-        assert worker.stdin is not None
-        worker.stdin.close()
-        assert worker.wait(PATIENCE) == 0
 
 
 def test_what_cannot_be_rebuilt_is_refused(tmp_path: Path) -> None:

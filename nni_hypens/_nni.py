@@ -68,7 +68,7 @@ def quiet_training() -> None:
 
 @contextmanager
 def without_adverts() -> Iterator[None]:
-    """Build a trainer without Lightning's lines about hardware that is not there and packages of its own.
+    """Build a trainer without the lines in which Lightning lists missing hardware and advertises its packages.
 
     Lightning logs them as information each time. Can go when it has an option for that.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -192,13 +193,9 @@ class TrainStage:
         """Train by NNI trials. `what` is shown, and the bar begins with `done` candidates."""
         plan, strategy = self.plan, self._strategy(specs, per_trial, more)
         with held_port(self.runtime.port, self.service.ports) as port:
-            self.progress.say(f"{what}; NNI's web UI: http://127.0.0.1:{port}")
-            self._start(specs, more, done)
-            try:
+            with self._shown(f"{what}; NNI's web UI: http://127.0.0.1:{port}", specs, more, done):
                 out, gpus = self.folder.out, self._gpus
                 run_trials(fresh(plan.train_space), plan.evaluator, strategy, out, port, self.service, gpus)
-            finally:
-                self.progress.stop()
         return strategy
 
     def _local(self, specs: Sequence[TrialSpec], more: AdaptiveStage | None, what: str, done: int) -> LocalTraining:
@@ -218,20 +215,23 @@ class TrainStage:
             proposals=more,
             checksum=plan.fingerprint["data_checksum"],
         )
-        self.progress.say(f"{what} in {workers} worker process{'es' if workers > 1 else ''}")
-        self._start(specs, more, done)
-        try:
+        with self._shown(f"{what} in {workers} worker process{'es' if workers > 1 else ''}", specs, more, done):
             training.run()
-        finally:
-            self.progress.stop()
         return training
 
     @property
     def _gpus(self) -> tuple[int, ...]:
         return gpus_of(self.plan.evaluator, chosen_gpus(self.runtime.devices))
 
-    def _start(self, specs: Sequence[TrialSpec], more: AdaptiveStage | None, done: int) -> None:
+    @contextmanager
+    def _shown(self, text: str, specs: Sequence[TrialSpec], more: AdaptiveStage | None, done: int) -> Iterator[None]:
+        """Show a line, and then the bar until the block ends."""
+        self.progress.say(text)
         self.progress.start("train", done + len(specs) + (more.left if more else 0), "candidate", done)
+        try:
+            yield
+        finally:
+            self.progress.stop()
 
     def _trial(self, candidate: Candidate, until: int | None = None) -> TrialSpec:
         return candidate.trial(self._seed(candidate), self.plan.settings.warm_start, until)

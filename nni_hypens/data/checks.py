@@ -53,9 +53,9 @@ def check_data(data: LabelledData) -> str:
         data: The data module.
 
     Returns:
-        A checksum of the data. Two data modules with the same checksum have the same validation and test images, and
-        the same labels of all splits. A module with a method ``checksum`` decides for itself; that of `ImageData`
-        covers the training images too.
+        A checksum of the data. Two data modules with the same checksum have the same validation and test images and
+        labels, and as many training images of each class: their order is that of a loader which may shuffle. A module
+        with a method ``checksum`` decides for itself; that of `ImageData` covers the training images too.
 
     Raises:
         InputError: A loader shuffles, drops images, augments at random, or does not give pairs of images and labels; or
@@ -68,7 +68,7 @@ def check_data(data: LabelledData) -> str:
     own = getattr(data, "checksum", None)
     if own is not None:
         return str(own())
-    return checksum(np.frombuffer("".join(found).encode(), np.uint8), np.asarray(data.labels("train")))
+    return checksum(np.frombuffer("".join(found).encode(), np.uint8), np.sort(data.labels("train")))
 
 
 def _check_range(labels: np.ndarray, classes: int, split: str) -> None:

@@ -65,6 +65,21 @@ def test_what_a_data_module_does_not_say_is_read_from_its_loaders() -> None:
     assert len(check_data(data)) == 64
 
 
+def test_a_training_loader_that_shuffles_has_one_checksum() -> None:
+    """Each process that trains candidates reads the loader in another order."""
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append(check_data(described(Bare())))
+    assert found[0] == found[1]
+    other = Bare()
+    other.setup("fit")
+    other.setup("test")
+    other.train.dataset.tensors[1][0] = 1
+    other.setup = lambda stage: None  # type: ignore[method-assign]
+    assert check_data(described(other)) != found[0]
+
+
 def test_loaders_in_a_mapping_of_any_shape() -> None:
     data = DescribedData(
         {"train": loader(8, (5,)), "validation": loader(8, (5,)), "test": loader(8, (5,))}, class_names=["a", "b", "c"]

@@ -29,7 +29,7 @@ from scipy.special import log_softmax
 from torch.nn import functional as F
 
 from nni_hypens.data.arrays import stratified_subset
-from nni_hypens.data.sources import Npz, open_source
+from nni_hypens.data.sources import open_source
 from nni_hypens.ensemble.calibration import fit_temperature
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
@@ -138,18 +138,22 @@ def split(labels: np.ndarray, train_images: int) -> tuple[np.ndarray, np.ndarray
     return rest[stratified_subset(labels[rest], train_images, (SPLIT_SEED, 1))], validation
 
 
-def source_of(data: str, cifar_file: Path) -> Any:
-    """The reader of a data set."""
-    return open_source("fashion_mnist") if data == "fashion" else Npz(cifar_file)
+def arrays(data: str, cifar_file: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of a data set, "train" and "test"; the subset of CIFAR-10 has further arrays, not read here."""
+    if data == "fashion":
+        source = open_source("fashion_mnist")
+        return {part: source.load(part) for part in ("train", "test")}
+    with np.load(cifar_file, allow_pickle=False) as file:
+        return {part: (file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test")}
 
 
 @lru_cache(maxsize=len(CELLS))
 def load_images(data: str, train_images: int, cifar_file: Path) -> Images:
     """Images of a cell, standardised by the mean and deviation of its training images in each channel."""
-    source = source_of(data, cifar_file)
-    images, labels = source.load("train")
+    given = arrays(data, cifar_file)
+    images, labels = given["train"]
     train, validation = split(labels, train_images)
-    test_images, test_labels = source.load("test")
+    test_images, test_labels = given["test"]
     test = stratified_subset(test_labels, min(TEST, len(test_labels)), (SPLIT_SEED, 2))
     parts = [(images[train], labels[train]), (images[validation], labels[validation])]
     parts.append((test_images[test], test_labels[test]))

@@ -31,6 +31,9 @@ from .methods import (
 from .outcomes import (
     outcome as outcome,
 )
+from .pool import (
+    Pool as Pool,
+)
 from .results import (
     compared as compared,
     method_table as method_table,

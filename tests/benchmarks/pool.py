@@ -32,9 +32,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
+from nni_hypens.compare.pool import Pool
 from nni_hypens.utils.files import replacing, write_json
 from tests.benchmarks import pool_training
-from tests.benchmarks.pool_file import Pool, empty_pool, merged
+from tests.benchmarks.pool_file import empty_pool, merged
 from tests.benchmarks.pool_training import CELLS, CIFAR_FILE, MARKS, Cell
 
 PACKED = Path(__file__).parent / "results" / "pool"

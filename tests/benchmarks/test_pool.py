@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from nni_hypens.compare.pool import Pool, decode, encode
 from tests.benchmarks import pool, pool_training
-from tests.benchmarks.pool_file import Pool, decode, encode
 from tests.benchmarks.pool_training import CELLS, Cell, Images, Part
 
 TINY = Cell("fashion", "data", 2, 128, 4, architectures=12, best=2, others=1, more_seeds=2)

@@ -58,6 +58,19 @@ def join_single(batches: Iterable[Any]) -> Iterator[Any]:
         yield from held
 
 
+def accuracy_of(output: torch.Tensor | None, batch: Any) -> torch.Tensor | None:
+    """Share of right classes, a scalar, if the output is ``B x C`` and the batch a pair with labels ``B``; else None.
+
+    Examples:
+        >>> accuracy_of(torch.eye(2), (None, torch.tensor([0, 0])))
+        tensor(0.5000)
+    """
+    labels = batch[1] if isinstance(batch, list | tuple) and len(batch) == 2 else None
+    if output is None or output.dim() != 2 or not isinstance(labels, torch.Tensor) or labels.dim() != 1:
+        return None
+    return (output.argmax(1) == labels).float().mean()
+
+
 class LeftOver:
     """Tells whether a batch is a single example that was left at the end of a loader whose batches are larger."""
 

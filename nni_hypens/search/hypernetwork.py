@@ -70,7 +70,7 @@ class Hypernetwork(nn.Module):
         n_gaps = self.gaps.numel()
         share = 1e-3 / n_gaps + (1 - 1e-3) * F.softmax(self.gaps, dim=0)
         inner = self.low + (self.high - self.low) * share.cumsum(0)[:-1]
-        return torch.cat([inner.new_tensor([self.low]), inner, inner.new_tensor([self.high])])
+        return torch.cat([inner.new_full((1,), self.low), inner, inner.new_full((1,), self.high)])
 
     def forward(self, lam: torch.Tensor) -> torch.Tensor:
         """Logits at ``lam``.

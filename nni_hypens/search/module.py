@@ -25,9 +25,10 @@ from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
 from torch import nn
 
 from nni_hypens._nni import restart_epoch_data
-from nni_hypens.errors import InputError
+from nni_hypens.search.ahead import LogitsAhead
 from nni_hypens.search.base_choice import BASE_BATCHES, Silenced, best_by_loss, draw_base_candidates, loss_of, path_loss
-from nni_hypens.search.batches import LeftOver, join_single
+from nni_hypens.search.batches import LeftOver, accuracy_of, join_single
+from nni_hypens.search.finite import check_finite, check_means
 from nni_hypens.search.first_look import first_look
 from nni_hypens.search.hypernetwork import Hypernetwork
 from nni_hypens.search.penalty import Penalty
@@ -39,8 +40,7 @@ from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import ChoiceLayout, PathDraw, draw_paths
 from nni_hypens.utils.seeds import Purpose, derive_seed, seed_generators
-
-FINITE_LOSS = "a finite loss; lower the learning rate"
+from nni_hypens.utils.transfer import sent
 
 
 class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
@@ -95,6 +95,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         self._sums: dict[str, list[torch.Tensor]] = {}
         self._output: torch.Tensor | None = None
         self._left_over = LeftOver()
+        self._ahead = LogitsAhead(self._both_logits)
         self._epoch_start = 0.0
 
     # ---- set-up -------------------------------------------------------------------------------------------------
@@ -164,9 +165,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
             **{name: means.get(name) for name in ("loss", "accuracy", "val_loss", "regularizer")},
         }
         self.history.append({column: row[column] for column in HISTORY_COLUMNS})
-        # only NaN differs from itself
-        if row["loss"] != row["loss"] or (row["val_loss"] is not None and row["val_loss"] != row["val_loss"]):
-            raise InputError("loss", f"NaN in epoch {self.current_epoch} of the search", FINITE_LOSS)
+        check_means(means, self.current_epoch)
         shown = ("loss", "accuracy", "val_loss", "regularizer", "weight", "temperature", "dial_error")
         curves = {f"search/{name}": float(row[name]) for name in shown if row[name] is not None}
         self.log_dict(curves | {name: value for name, value in means.items() if name.startswith("penalty/")})
@@ -199,39 +198,41 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         assert self.schedule is not None
         phase = self.schedule.phase(self.current_epoch)
         progress = self.schedule.progress(self.current_epoch)
+        ahead = phase != WARMUP and self.device.type != "cpu"
+        first, second = self._ahead.get(phase, self.current_epoch, batch_idx) if ahead else (None, None)
         if phase != WARMUP and not self._left_over("val", batch["val"]):
-            self._architecture_step(batch["val"], batch_idx, phase, progress)
+            self._architecture_step(batch["val"], batch_idx, phase, progress, first)
+        if ahead:  # before the weight step, so that they arrive while the accelerator is busy with it
+            self._ahead.send(phase, self.current_epoch, batch_idx + 1)
         if self._left_over("train", batch["train"]):
             self.advance_lr_schedulers(batch_idx)
             return None
         with torch.no_grad():
-            logits, _ = self._logits(phase, self._generator(Purpose.WEIGHT_STEP_LAM, batch_idx))
-            temperature = self.settings.temperature.at(progress)
+            if second is None:
+                second, _ = self._logits(phase, self._generator(Purpose.WEIGHT_STEP_LAM, batch_idx))
             generator = self._generator(Purpose.WEIGHT_STEP_PATHS, batch_idx)
-            draw = self._draw(logits.cpu(), self.layout, temperature, generator)
+            draw = self._draw(second, self.layout, self.settings.temperature.at(progress), generator)
         loss = self._loss(batch["train"], 2 * batch_idx + 1, draw, phase, gradient=False)
         self.advance_optimization(loss, batch_idx, self.settings.gradient_clip_val)
         self.advance_lr_schedulers(batch_idx)
         self._note("loss", loss)
         if batch_idx == 0:
-            self._check_finite()
+            check_finite(self._sums, self.current_epoch)
         return {"loss": loss.detach()}
-
-    def _check_finite(self) -> None:
-        """Check the numbers of the first step of an epoch, so that a NaN does not cost a whole epoch."""
-        for name, values in self._sums.items():
-            if name != "accuracy" and not torch.isfinite(values[-1]):
-                value = "NaN" if values[-1].isnan() else "infinity"
-                raise InputError(name, f"{value} in epoch {self.current_epoch} of the search", FINITE_LOSS)
 
     def _logits(self, phase: str, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits ``L x M`` of this step, and their lam if they come from the hypernetwork."""
         if phase == WARMUP:
-            return torch.zeros_like(self.base_logits), None
+            return torch.zeros(self.base_logits.shape, dtype=self.base_logits.dtype), None  # where they are used
         if phase == BASE:
             return self.base_logits, None
-        lam = self._draw_lam(generator, 1).to(self.device)
+        lam = sent(self._draw_lam(generator, 1), self.device)
         return self.hypernetwork(lam)[0], lam
+
+    def _both_logits(self, phase: str, batch_idx: int) -> torch.Tensor:
+        """Logits ``2 x L x M`` of both draws of a step."""
+        purposes = (Purpose.ARCHITECTURE_STEP_LAM, Purpose.WEIGHT_STEP_LAM)
+        return torch.stack([self._logits(phase, self._generator(purpose, batch_idx))[0] for purpose in purposes])
 
     def _draw_lam(self, generator: torch.Generator, n: int) -> torch.Tensor:
         """Draw lam ~ U[-eps, n_edges + eps], or give the single lam of the search.
@@ -244,21 +245,24 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
             n, generator=generator
         )
 
-    def _architecture_step(self, batch: Any, batch_idx: int, phase: str, progress: float) -> None:
+    def _architecture_step(
+        self, batch: Any, batch_idx: int, phase: str, progress: float, known: torch.Tensor | None = None
+    ) -> None:
+        """One step of the logits; ``known`` are their values on the host, if they are on an accelerator."""
         optimizer = self.architecture_optimizers()
         temperature = self.settings.temperature.at(progress)
         logits, _ = self._logits(phase, self._generator(Purpose.ARCHITECTURE_STEP_LAM, batch_idx))
-        generator = self._generator(Purpose.ARCHITECTURE_STEP_PATHS, batch_idx)
-        draw = self._draw(logits, self._device_layout(), temperature, generator)
+        step = (Purpose.ARCHITECTURE_STEP_PATHS, batch_idx)
+        draw = self._draw(logits, self._device_layout(), temperature, self._generator(*step))
+        if known is not None:  # the same noise, and so the same paths
+            draw = PathDraw(self._draw(known, self.layout, temperature, self._generator(*step)).chosen, draw.soft)
         for weight in self._weights:  # no gradients of the weights: they would be a third of this step's cost
             weight.requires_grad_(False)
         try:
             loss = self._loss(batch, 2 * batch_idx, draw, phase, gradient=True)
             self._note("val_loss", loss)
-            if self._output is not None and isinstance(batch, list | tuple) and len(batch) == 2:
-                labels = batch[1]
-                if self._output.dim() == 2 and isinstance(labels, torch.Tensor) and labels.dim() == 1:
-                    self._note("accuracy", (self._output.argmax(1) == labels).float().mean())
+            if (accuracy := accuracy_of(self._output, batch)) is not None:
+                self._note("accuracy", accuracy)
             if phase == HYPERNETWORK:
                 regularizer = self._regularizer(batch_idx, progress)
                 self._note("regularizer", regularizer)
@@ -288,7 +292,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         ``index`` is the batch index that the user's ``training_step`` gets: even for validation, odd for training.
         """
         if self.settings.paths == "all" and phase != WARMUP:
-            self.supernet.set_mixture(draw.soft[0].to(self.device))
+            self.supernet.set_mixture(sent(draw.soft[0], self.device))
             return loss_of(self.training_module.training_step(batch, index))
         losses = []
         for chosen, soft in zip(draw.chosen, draw.soft, strict=True):
@@ -300,8 +304,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         """The loss with NNI's penalty on the expected cost under alpha(lam)."""
         probabilities = self._device_layout().masked(logits).softmax(-1)
         options = self.structure.table.options
-        rows = zip(options.items(), probabilities, strict=True)
-        by_label = {label: row[: len(values)] for (label, values), row in rows}
+        by_label = {label: row[: len(options[label])] for label, row in zip(options, probabilities, strict=True)}
         assert self.penalty is not None
         loss, details = self.penalty(loss, by_label)
         for name, value in details.items():
@@ -332,7 +335,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         than a single value.
         """
         generator = self._generator(Purpose.REGULARIZER, batch_idx, step)
-        lam = self._draw_lam(generator, self.settings.regularizer_samples).to(self.device)
+        lam = sent(self._draw_lam(generator, self.settings.regularizer_samples), self.device)
         temperature = self.diversity.temperature.at(progress)
         return self.diversity(lam, self.hypernetwork(lam), temperature, generator)
 

@@ -12,6 +12,7 @@ import torch
 
 from nni_hypens.space.choices import ChoiceTable
 from nni_hypens.space.draws import PathDraw
+from nni_hypens.utils.transfer import sent
 
 WEIGHTS_KEY = "nni_hypens.path_weights"
 
@@ -29,9 +30,9 @@ class PathWeights:
         self.mixture: dict[str, torch.Tensor] | None = None
 
     def set(self, table: ChoiceTable, draw: PathDraw) -> None:
-        """Use the weights of a draw (``chosen`` L x k, ``soft`` L x M): value 1, gradient of ``soft`` at the chosen
-        options."""
-        soft = draw.soft.gather(-1, draw.chosen)
+        """Use the weights of a draw (``chosen`` L x k on the host, ``soft`` L x M): value 1, gradient of ``soft`` at the
+        chosen options."""
+        soft = draw.soft.gather(-1, sent(draw.chosen, draw.soft.device))
         rows = (1.0 + soft - soft.detach()).unbind(0)
         values = {}
         for (label, k), row, chosen in zip(table.n_chosen.items(), rows, draw.chosen.tolist(), strict=True):

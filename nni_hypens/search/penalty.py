@@ -77,9 +77,13 @@ class ExpectedCost:
             for combination in itertools.product(*options)
         ]
         table = torch.tensor(values, dtype=torch.float64).reshape(shape)
+        there: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}  # sent once, not in each step
 
         def expected(at: Probabilities) -> torch.Tensor:
-            result = table.to(at[labels[0]])
+            like = at[labels[0]]
+            if (like.device, like.dtype) not in there:
+                there[like.device, like.dtype] = table.to(like)
+            result = there[like.device, like.dtype]
             for label in reversed(labels):
                 result = result @ at[label]
             return result

@@ -48,8 +48,11 @@ class Supernet:
             module.resample(memo=sample)
 
     def set_draw(self, draw: PathDraw, gradient: bool) -> Sample:
-        """Run a drawn architecture (``chosen`` L x k), with straight-through weights if ``gradient`` is True."""
-        sample = self.table.to_sample(draw.chosen.tolist())  # the only place where a step waits for the device
+        """Run a drawn architecture (``chosen`` L x k), with straight-through weights if ``gradient`` is True.
+
+        On an accelerator ``chosen`` should be on the host, or this waits for it.
+        """
+        sample = self.table.to_sample(draw.chosen.tolist())
         self.set_path(sample)
         if gradient:
             self.weights.set(self.table, draw)

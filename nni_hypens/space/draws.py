@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.choices import ChoiceTable
 from nni_hypens.utils.seeds import Purpose, derive_seed
+from nni_hypens.utils.transfer import sent
 
 
 def random_architectures(structure: EdgeStructure, n: int, seed: int) -> list[Sample]:
@@ -101,9 +102,10 @@ class ChoiceLayout:
         self.n_labels = len(lengths)
         self.n_options = int(lengths.max())
         self.mask = (torch.arange(self.n_options)[None, :] < lengths[:, None]).to(device)  # L x M
-        self.n_chosen = torch.tensor(list(table.n_chosen.values()))  # L
-        self.max_chosen = int(self.n_chosen.max())
-        self.full = (self.n_chosen == lengths).to(device)  # L: every option is always chosen
+        n_chosen = torch.tensor(list(table.n_chosen.values()))
+        self.max_chosen = int(n_chosen.max())
+        self.n_chosen = n_chosen.to(device)  # L
+        self.full = (n_chosen == lengths).to(device)  # L: every option is always chosen
 
     def one_hot(self, sample: Sample) -> torch.Tensor:
         """A sample as zeros and ones ``L x M``; the row of a label with n_chosen = k holds k ones."""
@@ -132,7 +134,7 @@ class PathDraw(NamedTuple):
 def gumbel(shape: Sequence[int], generator: torch.Generator | None, like: torch.Tensor) -> torch.Tensor:
     """Standard Gumbel noise of a shape, drawn on the CPU so that all devices and ranks get the same noise."""
     uniform = torch.rand(tuple(shape), generator=generator).clamp_(1e-9, 1 - 1e-7)
-    return -torch.log(-torch.log(uniform)).to(like)
+    return sent(-torch.log(-torch.log(uniform)), like.device, like.dtype)
 
 
 def draw_paths(
@@ -174,7 +176,7 @@ def relaxed_choice(logits: torch.Tensor, layout: ChoiceLayout, temperature: floa
     soft = F.softmax(scaled, dim=-1)
     if layout.max_chosen == 1:
         return soft
-    total, more = soft, layout.n_chosen.to(soft.device)
+    total, more = soft, layout.n_chosen
     for step in range(1, layout.max_chosen):
         scaled = scaled + torch.log1p(-soft.clamp(max=1 - 1e-6)) / temperature
         soft = F.softmax(scaled, dim=-1)
@@ -206,11 +208,11 @@ def inclusion_probabilities(logits: torch.Tensor, layout: ChoiceLayout) -> torch
                 [0.6667, 0.6667, 0.6667]])
     """
     soft = F.softmax(layout.masked(logits), dim=-1)
-    several = ((layout.n_chosen > 1).to(layout.mask.device) & ~layout.full).nonzero().flatten()
+    several = ((layout.n_chosen > 1) & ~layout.full).nonzero().flatten()
     result = torch.where(layout.full[:, None], layout.mask.to(soft), soft)
     if not len(several):
         return result
-    race = _race(logits[..., several, :].double(), layout.mask[several], layout.n_chosen.to(several.device)[several])
+    race = _race(logits[..., several, :].double(), layout.mask[several], layout.n_chosen[several])
     return result.index_copy(-2, several, race.to(soft))
 
 

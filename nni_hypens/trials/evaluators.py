@@ -57,6 +57,8 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, num_classes=num_classes)
         self.num_classes, self.epochs, self.schedule = num_classes, epochs, schedule
         self.label_smoothing, self.mixup, self.auxiliary_weight = label_smoothing, mixup, auxiliary_weight
+        for metric in self.metrics.values():  # the data are checked before; each look at labels waits for the GPU
+            metric.validate_args = False
         self.auxiliary_head = nn.Identity()
         self._auxiliary_logits: torch.Tensor | None = None
 
@@ -95,9 +97,9 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
             auxiliary = cross_entropy(self._auxiliary_logits, targets, label_smoothing=self.label_smoothing)
             loss = loss + self.auxiliary_weight * auxiliary
             self._auxiliary_logits = None
-        self.log("train_loss", loss, prog_bar=True)
+        self.log("train_loss", loss)  # not prog_bar, for which Lightning looks at the number in each step
         for name, metric in self.metrics.items():
-            self.log(f"train_{name}", metric(logits, labels), prog_bar=True)
+            self.log(f"train_{name}", metric(logits, labels))
         return loss
 
     def on_train_epoch_start(self) -> None:

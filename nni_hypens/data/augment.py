@@ -15,6 +15,7 @@ import torch
 from nni_hypens.data.names import augmentation_names
 from nni_hypens.errors import InputError
 from nni_hypens.utils.inputs import is_image, shape_text
+from nni_hypens.utils.transfer import sent
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]
 
@@ -75,14 +76,14 @@ def random_crop(images: torch.Tensor, flip: bool = False) -> torch.Tensor:
     n, channels, height, width = images.shape
     border = max(1, min(4, height // 8))
     padded = torch.nn.functional.pad(images, (border, border, border, border))
-    top, left = torch.randint(0, 2 * border + 1, (2, n, 1))
+    top, left = torch.randint(0, 2 * border + 1, (2, n, 1))  # on the CPU, so that all devices get the same
     rows = top + torch.arange(height)
     columns = torch.arange(width).expand(n, width)
     if flip:
         columns = torch.where(torch.rand(n, 1) < 0.5, width - 1 - columns, columns)
-    columns = left + columns
-    picture = torch.arange(n)[:, None, None, None]
-    channel = torch.arange(channels)[None, :, None, None]
+    rows, columns = (sent(places, images.device) for places in (rows, left + columns))
+    picture = torch.arange(n, device=images.device)[:, None, None, None]
+    channel = torch.arange(channels, device=images.device)[None, :, None, None]
     return padded[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
@@ -97,7 +98,16 @@ def cutout(images: torch.Tensor) -> torch.Tensor:
     from torchvision.transforms import v2
 
     erase = v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0), value=0)
-    return torch.stack([erase(image) for image in images])
+    squares = []
+    for image in images:
+        torch.rand(1)  # torchvision's draw of whether to erase
+        drawn = erase.make_params([image])
+        empty = drawn["v"] is None  # no square fits
+        squares.append([drawn["i"], drawn["i"] + drawn["h"] * (not empty), drawn["j"], drawn["j"] + drawn["w"]])
+    top, bottom, left, right = sent(torch.tensor(squares).T, images.device)[:, :, None]
+    row, column = (torch.arange(size, device=images.device) for size in images.shape[-2:])
+    inside = ((row >= top) & (row < bottom))[:, :, None] & ((column >= left) & (column < right))[:, None, :]
+    return images.masked_fill(inside[:, None], 0.0)
 
 
 class TrivialAugment:
@@ -119,6 +129,8 @@ class TrivialAugment:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images ``B x C x H x W`` of the same kind. Values are rounded to 256 steps on the way."""
+        if self.mean.device != images.device:
+            self.mean, self.std = self.mean.to(images.device), self.std.to(images.device)
         pixels = (images * self.std + self.mean - self.low) / (self.high - self.low) * 255
         pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         changed = torch.stack([self.transform(image) for image in pixels])

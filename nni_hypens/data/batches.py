@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.utils.data import Dataset
 
+from nni_hypens.utils.transfer import sent
+
 Batch = tuple[torch.Tensor, torch.Tensor]
 BATCH_SIZE = 64
 """Images per training batch, if there are enough of them."""
@@ -38,8 +40,8 @@ class ImageBatches(Dataset[Batch]):
     no work per example, while samplers (also the distributed ones that Lightning puts in) still see single examples.
 
     Args:
-        images: `N x C x H x W`, or other tensors; float32.
-        labels: `N`, int64.
+        images: `N x C x H x W`, or other tensors; float32. Batches are made on their device.
+        labels: `N`, int64, on the same device.
         augment: Applied to the images of each batch; None for no change.
     """
 
@@ -58,7 +60,7 @@ class ImageBatches(Dataset[Batch]):
         return images[0], labels[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        rows = torch.as_tensor(indices, dtype=torch.int64)
+        rows = sent(torch.as_tensor(indices, dtype=torch.int64), self.images.device)
         images = self.images.index_select(0, rows)
         return images if self.augment is None else self.augment(images), self.labels.index_select(0, rows)
 

@@ -26,11 +26,12 @@ from nni_hypens.data.arrays import (
     stratified_subset,
     warn_about_values,
 )
-from nni_hypens.data.augment import augmentation
+from nni_hypens.data.augment import Augmentation, augmentation
 from nni_hypens.data.batches import Batch, ImageBatches, as_batch, fitting_batch_size
 from nni_hypens.data.checks import checksum
 from nni_hypens.data.names import AUGMENTATION_NAMES, augmentation_names
 from nni_hypens.data.parts import check_counts, check_part, choose_train, name_classes, split_validation
+from nni_hypens.data.resident import Resident, place_of
 from nni_hypens.data.sources import KEY_OF, Source, open_source
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_whole
@@ -66,6 +67,7 @@ class _Prepared:
     splits: dict[str, _Split] = field(default_factory=dict)
     test_count: int | None = None
     checksums: dict[str, str] = field(default_factory=dict)
+    resident: Resident = field(default_factory=Resident)
 
     def check_part(self, images: np.ndarray, labels: np.ndarray, part: str) -> np.ndarray:
         stated = self.source.value_range is not None
@@ -79,6 +81,9 @@ class ImageData(pl.LightningDataModule):
     The test arrays are read when the test split is first used. `check` reads them too, but does not keep them. The
     order of training batches and the augmentation come from torch's global generator at the time of iteration.
 
+    A trainer on a GPU gets batches that are made there, the same as on a CPU, from images that were sent there once. In
+    several processes each gets its part of the batch.
+
     Args:
         source: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, a folder of images (see
             `nni_hypens.data.folders.PictureFolder`), a path ending in `.npz`, or `module:callable`. The last two give
@@ -91,7 +96,7 @@ class ImageData(pl.LightningDataModule):
         validation_size: Size of the validation split, taken from the source's training part: a share (float between 0
             and 1) or a number of images (int). A source's own validation part is used as it is.
         test_size: How many test images to use; None for all.
-        batch_size: Images per training batch; None for 64, or fewer if an epoch would have less than 8 batches. A last
+        batch_size: Images per training batch of all processes together; None for 64, or fewer if an epoch would have less than 8 batches. A last
             incomplete batch is dropped unless it is the only one.
         eval_batch_size: Images per validation or test batch.
         augment: `none`, or some of `crop`, `crop_flip`, `trivial_augment` and `cutout`, separated by commas and applied
@@ -300,23 +305,32 @@ class ImageData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches `(B x C x H x W or B x F float32, B int64)` of the train split, augmented if asked."""
-        split = self._split("train")
+        n = len(self._split("train").labels)
+        size = self.batch_size or fitting_batch_size(n)
         augment = augmentation(self.augment, self.input_spec)
-        dataset = ImageBatches(split.images, torch.from_numpy(split.labels), augment)
-        size = self.batch_size or fitting_batch_size(len(dataset))
-        return _loader(dataset, size, shuffle=True, drop_last=len(dataset) >= size)
+        return self._loader("train", size, augment, shuffle=True, drop_last=n >= size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split, in the order of `indices`."""
-        return self._evaluation_loader("validation")
+        return self._loader("validation", self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of the test split, in the order of `indices`; reads the test arrays."""
-        return self._evaluation_loader("test")
+        return self._loader("test", self.eval_batch_size)
 
-    def _evaluation_loader(self, name: str) -> DataLoader[Batch]:
-        split = self._split(name)
-        return _loader(ImageBatches(split.images, torch.from_numpy(split.labels)), self.eval_batch_size)
+    def _loader(self, name: str, size: int, augment: Augmentation | None = None, **options: bool) -> DataLoader[Batch]:
+        """Batches of a split, made on the device of the trainer that asks for them, and shared by its processes."""
+        split, ready, (device, processes) = self._split(name), self._ready(), place_of(self.trainer)
+        images, labels = split.images, torch.from_numpy(split.labels)
+        if ready.resident.fits(sum(ready.splits[part].images.nbytes for part in SPLITS[:2]), device):
+            images, labels = ready.resident.put(name, images, labels, device)
+        elif device.type == "cuda":
+            options["pin_memory"] = True
+        # Lightning advises worker processes. Here they would only cost time, since batches are slices of memory.
+        warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers", category=UserWarning)
+        collate: Callable[[Any], Batch] = as_batch
+        dataset = ImageBatches(images, labels, augment)
+        return DataLoader(dataset, max(1, size // processes), collate_fn=collate, **options)
 
     def _options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _OPTIONS}
@@ -376,12 +390,3 @@ def _share_or_number(name: str, value: Any) -> int | float:
             raise InputError(f"data.{name}", value, "a share between 0 and 1, or a whole number of images")
         return float(value)
     return check_whole(f"data.{name}", value)
-
-
-def _loader(
-    dataset: ImageBatches, batch_size: int, shuffle: bool = False, drop_last: bool = False
-) -> DataLoader[Batch]:
-    # Lightning advises worker processes. Here they would only cost time, since batches are slices of memory.
-    warnings.filterwarnings("ignore", message=r"The '\w+' does not have many workers", category=UserWarning)
-    collate: Callable[[Any], Batch] = as_batch
-    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=collate)

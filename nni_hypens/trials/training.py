@@ -259,5 +259,5 @@ def predict(model: torch.nn.Module, batches: Any) -> tuple[np.ndarray, np.ndarra
     probabilities, labels = [], []
     for images, targets in batches:
         probabilities.append(model(images.to(device)).float().softmax(-1).cpu().numpy())
-        labels.append(targets.numpy())
+        labels.append(targets.cpu().numpy())
     return np.concatenate(probabilities), np.concatenate(labels)

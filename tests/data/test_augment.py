@@ -89,3 +89,15 @@ def test_training_batches_are_augmented_and_others_are_not() -> None:
     assert ((cleared == 0).flatten(1).sum(1) >= 16).all() and not ((images == 0).flatten(1).sum(1) >= 16).any()
     for one, other in zip(plain.val_dataloader(), cut.val_dataloader(), strict=True):
         assert torch.equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("size", [(1, 8), (9, 12)])  # no square fits into one row
+def test_cutout_is_torchvisions_image_by_image(size: tuple[int, int]) -> None:
+    from torchvision.transforms import v2
+
+    erase = v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0), value=0)
+    images = torch.randn(20, 3, *size)
+    torch.manual_seed(1)
+    expected = torch.stack([erase(image) for image in images])
+    torch.manual_seed(1)
+    assert torch.equal(cutout(images), expected)

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import CombinedLoader
 
 from nni_hypens import EdgeNES
 from nni_hypens.search import ahead, module
+from nni_hypens.search.ahead import LogitsAhead
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.trials.evaluators import ImageClassification
@@ -79,3 +80,19 @@ def test_no_step_waits_for_the_accelerator(phase: str, monkeypatch: pytest.Monke
     with suppress(StepsDone, NotImplementedError):  # the second is about what comes back to the host in the end
         trainer.fit(strategy.configure_oneshot_module(user), CombinedLoader({"train": Batches(), "val": Batches()}))
     assert steps.done == 2
+
+
+def test_logits_of_a_step_are_computed_once_in_the_step_before() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def compute(phase: str, batch: int) -> torch.Tensor:
+        asked.append((phase, batch))
+        return torch.tensor([[batch], [-batch]])
+
+    logits = LogitsAhead(compute)
+    logits.get(BASE, 0, 0)
+    logits.send(BASE, 0, 1)
+    first, second = logits.get(BASE, 0, 1)
+    assert (first.tolist(), second.tolist()) == ([1], [-1]) and asked == [(BASE, 0), (BASE, 1)]
+    logits.get(HYPERNETWORK, 1, 0)  # a new epoch, for which nothing was sent
+    assert asked[2:] == [(HYPERNETWORK, 0)]

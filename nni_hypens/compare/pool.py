@@ -65,7 +65,8 @@ class Pool:
 
     Attributes:
         settings: How the networks were trained, and under `marks` the shares of the schedule that were looked at.
-        architectures: Every architecture by its number, trained or not: label -> choice.
+        architectures: Every architecture by its number, trained or not: label -> choice. After them the peers, such as
+            `{"peer": "residual", ...}`: other networks that were trained in the same way, to compare with.
         chosen: Numbers of the architectures that are trained with further seeds; empty until they are chosen.
         labels: "validation" -> `N`, "test" -> `M`, the true classes.
         codes: "validation" -> `K x N x C` and "test" -> `K x M x C`, bytes of the log-probabilities at the end.
@@ -106,8 +107,10 @@ class Pool:
         return list(zip(self.columns["architecture"].tolist(), self.columns["replica"].tolist(), strict=True))
 
     def rows(self, replica: int = 0) -> np.ndarray:
-        """Rows of one replica, by architecture."""
-        rows = np.flatnonzero(self.columns["replica"] == replica)
+        """Rows of one replica, by architecture; without the peers, which are no random architectures of the space."""
+        peers = [number for number, entry in enumerate(self.architectures) if "peer" in entry]
+        ours = ~np.isin(self.columns["architecture"], peers)
+        rows = np.flatnonzero(ours & (self.columns["replica"] == replica))
         return rows[np.argsort(self.columns["architecture"][rows])]
 
     def probabilities(self, part: str, rows: Any = slice(None)) -> np.ndarray:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.experiment import NasExperiment, NasExperimentConfig
+from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.strategy import DARTS, GumbelDARTS
 
@@ -87,25 +89,33 @@ def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample,
 
     def prepare() -> Callable[[Any, Any], Sample]:
         instance = STRATEGIES[strategy]()
-
-        def run(space: Any, evaluator: Any) -> Sample:
-            config = NasExperimentConfig("sequential", "raw", "local")
-            config.experiment_working_directory = str(bench.folder / "nni")
-            experiment = NasExperiment(space, evaluator, instance, config)
-            quiet_logging()
-            try:
-                experiment.start()
-                best: dict[str, Any] = experiment.export_top_models(top_k=1, formatter="dict")[0]
-                return best
-            finally:
-                quiet_logging()
-                experiment.stop()
-
-        return run
+        return lambda space, evaluator: run_strategy(instance, space, evaluator, bench.folder / "nni")
 
     seed = derive_seed(bench.seed, Purpose.NNI_SEARCH, strategy, index)
     sample, seconds = bench.search(f"{strategy}-{index}", seed, prepare)
     return bench.structure.table.validate(sample, strategy), seconds
+
+
+def run_strategy(strategy: OneShotStrategy, space: ModelSpace, evaluator: Lightning, folder: Path) -> Sample:
+    """Run a one-shot strategy of NNI in this process, and return the architecture it found.
+
+    Args:
+        strategy: A new instance.
+        space: A new instance of the model space; it is changed.
+        evaluator: Trains the supernet.
+        folder: Where NNI writes.
+    """
+    config = NasExperimentConfig("sequential", "raw", "local")
+    config.experiment_working_directory = str(folder)
+    experiment = NasExperiment(space, evaluator, strategy, config)
+    quiet_logging()
+    try:
+        experiment.start()
+        best: Sample = experiment.export_top_models(top_k=1, formatter="dict")[0]
+        return best
+    finally:
+        quiet_logging()
+        experiment.stop()
 
 
 @dataclass

@@ -12,7 +12,8 @@ in the work folder to the packed files.
 
 Order: ten architectures of each cell in turn, with replica 0, until every cell has its number. In a cell that has all
 of them, some architectures are chosen to be trained with further seeds: the best by calibrated NLL on validation data,
-and others at random among the rest.
+and others at random among the rest. Last come the peers, which are no architectures drawn at random from the space:
+see `pool_peers.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -33,16 +36,20 @@ import numpy as np
 import torch
 
 from nni_hypens.compare.pool import Pool
-from nni_hypens.utils.files import replacing, write_json
-from tests.benchmarks import pool_training
+from nni_hypens.compare.residual import Residual
+from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.utils.files import read_object, replacing, write_json
+from search_spaces import OneCell
+from tests.benchmarks import pool_peers, pool_training
 from tests.benchmarks.pool_file import empty_pool, merged
-from tests.benchmarks.pool_training import CELLS, CIFAR_FILE, MARKS, Cell
+from tests.benchmarks.pool_peers import CYCLES, DARTS, DARTS_SEEDS, RESIDUAL, RESIDUAL_SEEDS, SEARCH, SNAPSHOTS
+from tests.benchmarks.pool_training import ARCHITECTURES, CELLS, CIFAR_FILE, MARKS, Cell, Images
 
 PACKED = Path(__file__).parent / "results" / "pool"
 BLOCK = 10
 CHECKED = 6  # architectures whose training is checked against the definition of the regime
 Network = tuple[int, int]
-"""Architecture and replica."""
+"""Architecture, or peer, and replica; or a search, with `SEARCH` for replica."""
 
 
 class Progress:
@@ -72,20 +79,27 @@ class Progress:
         self.packed = set() if self.pool is None else set(self.pool.networks)
 
     def file(self, network: Network) -> Path:
-        """Result file of a network."""
-        return self.folder / f"{network[0]:03d}_{network[1]}.npz"
+        """Result file of a network or a search."""
+        number, replica = network
+        return self.folder / (f"{number:03d}_search.json" if replica == SEARCH else f"{number:03d}_{replica}.npz")
 
     def is_done(self, network: Network) -> bool:
         """Whether there is a result, in either place."""
-        return network in self.packed or self.file(network).exists()
+        packed = self.packed_search(network[0]) if network[1] == SEARCH else network in self.packed
+        return bool(packed) or self.file(network).exists()
+
+    def value(self, architecture: int, key: str) -> np.ndarray:
+        """What was recorded of an architecture's network, replica 0."""
+        network = (architecture, 0)
+        if self.pool is not None and network in self.packed:
+            recorded: np.ndarray = self.pool.columns[key][self.pool.networks.index(network)]
+            return recorded
+        with np.load(self.file(network), allow_pickle=False) as arrays:
+            return arrays[key]
 
     def score(self, architecture: int) -> float:
         """Calibrated NLL on the validation images, replica 0."""
-        network = (architecture, 0)
-        if self.pool is not None and network in self.packed:
-            return float(self.pool.columns["calibrated_nll"][self.pool.networks.index(network), 0, -1])
-        with np.load(self.file(network), allow_pickle=False) as arrays:
-            return float(arrays["calibrated_nll"][0, -1])
+        return float(self.value(architecture, "calibrated_nll")[0, -1])
 
     def chosen(self) -> list[int]:
         """Architectures to be trained with further seeds; none until all are trained with the first."""
@@ -98,6 +112,70 @@ class Progress:
         words = [pool_training.SPLIT_SEED, CELLS.index(self.cell)]
         drawn = np.random.RandomState(words).permutation(len(numbers)).tolist()
         return best + [number for number in drawn if number not in best][: self.cell.others]
+
+    def residual(self) -> Residual:
+        """Sizes of the cell's residual network; needs every architecture's first network."""
+        numbers = range(self.cell.architectures)
+        medians = [float(np.median([self.value(number, key) for number in numbers])) for key in ("params", "flops")]
+        return pool_peers.residual_sizes(self.cell, *medians)
+
+    def packed_search(self, number: int) -> dict[str, Any] | None:
+        """The packed entry of a search by DARTS, if it has a result."""
+        listed = [] if self.pool is None else self.pool.architectures
+        return listed[number] if number < len(listed) and "sample" in listed[number] else None
+
+    def search(self, number: int) -> dict[str, Any] | None:
+        """Result of a search by DARTS, None if it is not done."""
+        path = self.file((number, SEARCH))
+        return read_object(path) if path.exists() else self.packed_search(number)
+
+    def first_searches(self) -> dict[int, int]:
+        """Search -> the first that chose the same architecture, of the searches that are done."""
+        found: dict[Any, int] = {}
+        done = [(number, result) for number in DARTS if (result := self.search(number))]
+        return {number: found.setdefault(structure().key(result["sample"]), number) for number, result in done}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The packed file's `architectures`: with the peers, once these can be trained."""
+        if not self.chosen():
+            return list(pool_training.architectures()[: self.cell.architectures])
+        peers: list[dict[str, Any]] = [{"peer": "residual", **asdict(self.residual())}]
+        peers += [{"peer": "snapshots", "run": run, "architecture": self.chosen()[0]} for run in range(len(SNAPSHOTS))]
+        firsts = self.first_searches()
+        for index, number in enumerate(DARTS):
+            result = {**self.search(number), "networks": firsts[number]} if number in firsts else {}
+            peers.append({**result, "peer": "darts", "search": index})
+        return [*pool_training.architectures(), *peers]
+
+    def train(self, network: Network, images: Images) -> str:
+        """Train a network, or run a search, and keep the result; what to tell of it."""
+        number, replica = network
+        if replica == SEARCH:
+            found = pool_peers.search_darts(self.cell, images, number)
+            write_json(self.file(network), found)
+            return f"search, {found['search_cpu_seconds']:.1f} CPU s"
+        if number < ARCHITECTURES:
+            results = {network: pool_training.train_network(self.cell, images, number, replica)}
+        elif number == RESIDUAL:
+            results = {network: pool_peers.train_residual(self.cell, images, self.residual(), replica)}
+        elif number in SNAPSHOTS:
+            cycles = pool_peers.train_snapshots(self.cell, images, number, self.chosen()[0])
+            results = {(number, cycle): result for cycle, result in enumerate(cycles)}
+        else:
+            sample = self.search(number)["sample"]
+            results = {network: pool_peers.train_chosen(self.cell, images, number, replica, sample)}
+        for one, result in results.items():  # the job is done when the last is there
+            with replacing(self.file(one)) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **result)
+        last = results[network]
+        seconds = sum(result["cpu_seconds"][-1] for result in results.values())
+        return f"test NLL {last['calibrated_nll'][1, -1]:.3f}, {seconds:.1f} CPU s"
+
+
+@lru_cache(maxsize=1)
+def structure() -> EdgeStructure:
+    """Which choices make the same architecture."""
+    return EdgeStructure.from_space(OneCell())
 
 
 def settings_of(cell: Cell) -> dict[str, object]:
@@ -120,6 +198,23 @@ def jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
             if replica <= progress.cell.more_seeds:
                 for number in numbers:
                     yield progress, (number, replica)
+    yield from peer_jobs([progress for progress, numbers in chosen if numbers])
+
+
+def peer_jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
+    """Peers in the order in which they are trained; a training of snapshots stands under its last cycle."""
+    for networks in (
+        [(RESIDUAL, replica) for replica in range(RESIDUAL_SEEDS)],
+        [(number, CYCLES - 1) for number in SNAPSHOTS],
+        [(number, SEARCH) for number in DARTS],
+    ):
+        for progress in cells:
+            for network in networks:
+                yield progress, network
+    for progress in cells:
+        for number in sorted(set(progress.first_searches().values())):
+            for replica in range(DARTS_SEEDS):
+                yield progress, (number, replica)
 
 
 @contextmanager
@@ -151,12 +246,8 @@ def train_next(cells: list[Progress], cifar_file: Path) -> bool | None:
             elif not progress.is_done(network):
                 cell = progress.cell
                 images = pool_training.load_images(cell.data, cell.train_images, cifar_file)
-                result = pool_training.train_network(cell, images, *network)
-                with replacing(progress.file(network)) as temporary, temporary.open("wb") as file:
-                    np.savez_compressed(file, **result)
-                nll, seconds = result["calibrated_nll"][1, -1], result["cpu_seconds"][-1]
-                clock = time.strftime("%H:%M:%S")
-                print(f"{clock} {cell.name} {network} test NLL {nll:.3f}, {seconds:.1f} CPU s", flush=True)
+                told = progress.train(network, images)
+                print(f"{time.strftime('%H:%M:%S')} {cell.name} {network} {told}", flush=True)
                 return True
     return False if waiting else None
 
@@ -195,8 +286,7 @@ def pack(work: Path, packed: Path, cifar_file: Path) -> None:
             images = pool_training.load_images(cell.data, cell.train_images, cifar_file)
             labels = {part: getattr(images, part).labels.numpy() for part in ("validation", "test")}
             marks = [round(100 * mark) for mark in MARKS[:-1]]
-            listed = pool_training.architectures()[: cell.architectures]
-            frame = empty_pool(settings_of(cell), listed, labels, cell.epochs, marks, progress.chosen())
+            frame = empty_pool(settings_of(cell), progress.listed(), labels, cell.epochs, marks, progress.chosen())
             merged(progress.pool, frame, found).save(progress.packed_file)
         n_packed = len(progress.packed) + len(found)
         size = progress.packed_file.stat().st_size if n_packed else 0
@@ -211,7 +301,9 @@ def status(work: Path, packed: Path) -> None:
         seeds = range(1, 1 + cell.more_seeds)
         more = sum(progress.is_done((number, seed)) for number in progress.chosen() for seed in seeds)
         wanted = (cell.best + cell.others) * cell.more_seeds
-        print(f"{cell.name}: {first} of {cell.architectures}, with further seeds {more} of {wanted}")
+        peers = [progress.is_done(network) for _, network in peer_jobs([progress])]
+        of_peers = f"peers and searches {sum(peers)} of {len(peers)}"
+        print(f"{cell.name}: {first} of {cell.architectures}, with further seeds {more} of {wanted}, {of_peers}")
 
 
 def check(name: str, cifar_file: Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +34,7 @@ from nni_hypens.data.sources import open_source
 from nni_hypens.ensemble.calibration import fit_temperature
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
-from nni_hypens.space.cost import Budget
+from nni_hypens.space.cost import Budget, Cost
 from nni_hypens.space.draws import random_architectures
 from search_spaces import OneCell
 
@@ -204,7 +205,12 @@ def log_probabilities(network: torch.nn.Module, images: torch.Tensor) -> torch.T
 
 
 class Schedule:
-    """AdamW with a learning rate that falls from :data:`LEARNING_RATE` to 0 as a cosine, a step per batch."""
+    """AdamW with a learning rate that falls from :data:`LEARNING_RATE` to 0 as a cosine, a step per batch.
+
+    Args:
+        network: The network whose weights are changed.
+        steps: After so many the rate begins again at :data:`LEARNING_RATE`.
+    """
 
     def __init__(self, network: torch.nn.Module, steps: int) -> None:
         self.optimizer = torch.optim.AdamW(
@@ -215,7 +221,7 @@ class Schedule:
     def step(self, loss: torch.Tensor) -> None:
         """Change the weights by the gradient of ``loss``."""
         for group in self.optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * self.done / self.steps)) / 2
+            group["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * (self.done % self.steps) / self.steps)) / 2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -258,19 +264,42 @@ def scores(log_probs: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> d
 
 
 def train_network(cell: Cell, images: Images, architecture: int, replica: int) -> dict[str, np.ndarray]:
-    """Train one network and record what the pool keeps of it.
+    """Train one network of the space; see :func:`train_cycles` for what is recorded."""
+    sample, space = architectures()[architecture], space_of(cell)  # before the seed is set: both draw weights
+    cost = Budget(space, input_shape=cell.image_shape).cost(sample)
+    seed = training_seed(cell, architecture, replica)
+    return train_cycles(cell, images, lambda: fixed_network(space, sample), seed, cost)[0]
+
+
+def train_cycles(
+    cell: Cell, images: Images, build: Callable[[], torch.nn.Module], seed: int, cost: Cost, cycles: int = 1
+) -> list[dict[str, np.ndarray]]:
+    """Train a network for the cell's schedule, or for several of them in a row, and record what the pool keeps of it.
+
+    Args:
+        cell: Says how.
+        images: The cell's.
+        build: Makes the network, with new weights.
+        seed: Of the weights, the order of images and their augmentation.
+        cost: The network's parameters and FLOPs.
+        cycles: Times that the schedule is repeated; the learning rate starts anew each time, the weights go on.
 
     Returns:
-        ``validation`` `4 x N x 10` and ``test`` `4 x M x 10`, float16 log-probabilities at :data:`MARKS` (logarithms
-        keep more digits of small ones); ``train_loss``, ``validation_nll`` and ``cpu_seconds`` `epochs`: at the end of
-        each epoch, the last of training alone, summed up; ``params``, ``flops``, and the arrays of :func:`scores`.
+        At the end of each cycle: ``validation`` `4 x N x 10` and ``test`` `4 x M x 10`, float16 log-probabilities at
+        :data:`MARKS` (logarithms keep more digits of small ones); ``train_loss``, ``validation_nll`` and
+        ``cpu_seconds`` `epochs`: at the end of each epoch, the last of training alone, summed up from the beginning of
+        the cycle; ``params``, ``flops``, and the arrays of :func:`scores`.
     """
-    sample, space = architectures()[architecture], space_of(cell)  # before the seed is set: both draw weights
-    seed = training_seed(cell, architecture, replica)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # of the weights
-    network = fixed_network(space, sample).to(memory_format=torch.channels_last)
+    network = build().to(memory_format=torch.channels_last)
     schedule = Schedule(network, cell.epochs * (cell.train_images // BATCH))
+    return [_train_cycle(cell, images, network, schedule, generator, cost) for _ in range(cycles)]
+
+
+def _train_cycle(
+    cell: Cell, images: Images, network: torch.nn.Module, schedule: Schedule, generator: torch.Generator, cost: Cost
+) -> dict[str, np.ndarray]:
     marks = [max(1, round(mark * cell.epochs)) for mark in MARKS]
     kept: dict[str, list[torch.Tensor]] = {"validation": [], "test": []}
     train_loss, validation_nll, seconds = [], [], [0.0]
@@ -283,7 +312,6 @@ def train_network(cell: Cell, images: Images, architecture: int, replica: int) -
         for _ in range(marks.count(epoch)):  # two marks of a very short schedule may meet
             kept["validation"].append(validation)
             kept["test"].append(log_probabilities(network, images.test.images))
-    cost = Budget(space, input_shape=cell.image_shape).cost(sample)
     history = {"train_loss": train_loss, "validation_nll": validation_nll, "cpu_seconds": seconds[1:]}
     log_probs = {part: torch.stack(values).numpy() for part, values in kept.items()}
     labels = {part: getattr(images, part).labels.numpy() for part in kept}

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from nni_hypens.compare.pool import Pool, decode, encode
-from tests.benchmarks import pool, pool_training
+from nni_hypens.compare.residual import Residual
+from nni_hypens.space.architecture import Sample
+from tests.benchmarks import pool, pool_peers, pool_training
 from tests.benchmarks.pool_training import CELLS, Cell, Images, Part
 
 TINY = Cell("fashion", "data", 2, 128, 4, architectures=12, best=2, others=1, more_seeds=2)
@@ -37,7 +39,7 @@ def fake_result(cell: Cell, architecture: int, replica: int) -> dict[str, np.nda
         **{part: values.astype(np.float16) for part, values in log_probs.items()},
         **{key: values.astype(np.float32) for key, values in history.items()},
         "params": np.int64(1_000 + architecture),
-        "flops": np.int64(2_000 + architecture),
+        "flops": np.int64(200_000 + architecture),
         **pool_training.scores(log_probs, dict.fromkeys(log_probs, labels)),
     }
 
@@ -55,6 +57,40 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     monkeypatch.setattr(pool_training, "load_images", fake_images)
     monkeypatch.setattr(pool_training, "train_network", train_network)
     monkeypatch.setattr(pool, "BLOCK", 5)
+    monkeypatch.setattr(pool, "peer_jobs", lambda cells: iter(()))
+    monkeypatch.setattr(pool_peers, "residual_sizes", lambda *_: Residual(5))
+    return order
+
+
+@pytest.fixture
+def with_peers(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """As `trained`, of one cell with few networks and all its peers."""
+    order: Trained = []
+
+    def train_network(cell: Cell, images: Images, architecture: int, replica: int) -> dict[str, np.ndarray]:
+        order.append((cell.regime, architecture, replica))
+        return fake_result(cell, architecture, replica)
+
+    def train_residual(cell: Cell, images: Images, sizes: Residual, replica: int) -> dict[str, np.ndarray]:
+        return train_network(cell, images, pool_peers.RESIDUAL, replica)
+
+    def train_snapshots(cell: Cell, images: Images, number: int, architecture: int) -> list[dict[str, np.ndarray]]:
+        return [train_network(cell, images, number, cycle) for cycle in range(pool_peers.CYCLES)]
+
+    def search_darts(cell: Cell, images: Images, number: int) -> dict[str, Any]:
+        order.append((cell.regime, number, pool_peers.SEARCH))
+        twins = [pool_peers.DARTS[0], pool_peers.DARTS[2]]  # the first and the last search find the same
+        return {"sample": pool_training.architectures()[number in twins], "search_cpu_seconds": 7.0, "epochs": 1}
+
+    def train_chosen(cell: Cell, images: Images, number: int, replica: int, sample: Sample) -> dict[str, np.ndarray]:
+        return train_network(cell, images, number, replica)
+
+    for peer in (train_residual, train_snapshots, search_darts, train_chosen):
+        monkeypatch.setattr(pool_peers, peer.__name__, peer)
+    monkeypatch.setattr(pool, "CELLS", (replace(TINY, architectures=3, best=1, others=0, more_seeds=1),))
+    monkeypatch.setattr(pool_training, "load_images", fake_images)
+    monkeypatch.setattr(pool_training, "train_network", train_network)
+    monkeypatch.setattr(pool_peers, "residual_sizes", lambda *_: Residual(5))
     return order
 
 
@@ -88,7 +124,7 @@ def test_packed_results_come_back(trained: Trained, tmp_path: Path) -> None:
     read = Pool.load(packed / "fashion_data.npz")
     assert len(read) == 12 + 3 * 2
     assert read.networks[:12] == [(n, 0) for n in range(12)]
-    assert read.architectures == pool_training.architectures()[:12]
+    assert read.architectures[:400] == pool_training.architectures()
     assert read.settings == json.loads(json.dumps(pool.settings_of(TINY)))
     early = read.early_probabilities(50)
     for row, network in enumerate(read.networks):
@@ -122,6 +158,54 @@ def test_training_goes_on_from_the_packed_file(
     rows = [read.networks.index(network) for network in halfway.networks]
     np.testing.assert_array_equal(read.codes["test"][rows], halfway.codes["test"])
     np.testing.assert_array_equal(read.early[25], halfway.early[25])
+
+
+def test_peers_come_last_and_are_listed_after_the_random_architectures(with_peers: Trained, tmp_path: Path) -> None:
+    work, packed, none = tmp_path / "work", tmp_path / "packed", tmp_path / "none"
+    cells = [pool.Progress(cell, work, packed) for cell in pool.CELLS]
+    while len(with_peers) < 28:  # amid the searches
+        pool.train_next(cells, none)
+    pool.pack(work, packed, none)
+    pool.train(work, packed, none)
+    pool.pack(work, packed, none)
+    assert [number for _, number, _ in with_peers[:4]] == [
+        0,
+        1,
+        2,
+        pool.Progress(pool.CELLS[0], work, packed).chosen()[0],
+    ]
+    jobs = [400] * 7 + [401] * 5 + [402] * 5 + [403] * 5 + [404, 405, 406] + [404] * 6 + [405] * 6
+    assert [number for _, number, _ in with_peers[4:]] == jobs
+    read = Pool.load(packed / "fashion_data.npz")
+    assert read.rows().tolist() == [0, 1, 2] and len(read.rows(1)) == 1
+    best = read.rows()[read.columns["calibrated_nll"][read.rows(), 0, -1].argmin()]
+    assert read.architectures[:400] == pool_training.architectures()
+    residual, *others = read.architectures[400:]
+    assert residual == {"peer": "residual", "width": 5, "blocks": 1, "stages": 2, "growth": 1}
+    assert others[:3] == [{"peer": "snapshots", "run": run, "architecture": best} for run in range(3)]
+    found = {"search_cpu_seconds": 7.0, "epochs": 1, "peer": "darts"}
+    first, second = pool_training.architectures()[1], pool_training.architectures()[0]
+    for search, (sample, networks) in enumerate([(first, 404), (second, 405), (first, 404)]):
+        assert others[3 + search] == {**found, "search": search, "sample": sample, "networks": networks}
+    again = pool.Progress(pool.CELLS[0], tmp_path / "other", packed)  # nothing but the packed file is needed
+    assert again.listed() == read.architectures and all(again.is_done(job) for _, job in pool.peer_jobs([again]))
+
+
+def test_a_training_of_snapshots_that_was_killed_begins_anew(with_peers: Trained, tmp_path: Path) -> None:
+    pool.train(tmp_path, tmp_path, tmp_path)
+    progress, number = pool.Progress(pool.CELLS[0], tmp_path, tmp_path), pool_peers.SNAPSHOTS[1]
+    for cycle in (3, 4):
+        progress.file((number, cycle)).unlink()
+    with_peers.clear()
+    pool.train(tmp_path, tmp_path, tmp_path)
+    assert with_peers == [("data", number, cycle) for cycle in range(5)]
+
+
+def test_the_residual_network_is_as_large_as_the_median() -> None:
+    sizes = pool_peers.residual_sizes(TINY, 1_050, 207_100)
+    assert sizes == Residual(5)
+    with pytest.raises(ValueError, match="times the median"):
+        pool_peers.residual_sizes(TINY, 1_000, 2_000)
 
 
 def test_a_network_that_another_process_is_at_is_left_alone(trained: Trained, tmp_path: Path) -> None:
@@ -189,3 +273,40 @@ def test_a_network_trains_and_repeats() -> None:
     assert results[0]["train_loss"].shape == (4,)
     for key in results[0].keys() - {"cpu_seconds"}:
         np.testing.assert_array_equal(results[0][key], results[1][key])
+
+
+def tiny_images(n: int = 128) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    part = Part(torch.rand(n, 1, 14, 14, generator=generator), torch.arange(n) % 10)
+    return Images(part, part, part)
+
+
+def test_the_learning_rate_of_snapshots_begins_anew_in_each_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = pool_training.Schedule.step
+
+    def noted(schedule: pool_training.Schedule, loss: torch.Tensor) -> None:
+        step(schedule, loss)
+        rates.append(schedule.optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(pool_training.Schedule, "step", noted)
+    snapshots = pool_peers.train_snapshots(TINY, tiny_images(), pool_peers.SNAPSHOTS[0], 3)
+    steps = 4 * 2  # epochs, batches
+    assert rates == rates[:steps] * 5 and rates[0] == 0.01 and rates[:steps] == sorted(rates[:steps], reverse=True)
+    assert len(snapshots) == 5 and len({cycle["validation"][-1].tobytes() for cycle in snapshots}) == 5
+    assert all(cycle["cpu_seconds"].shape == (4,) for cycle in snapshots)
+
+
+def test_residual_networks_are_trained_like_others() -> None:
+    sizes, images = Residual(3), tiny_images()
+    results = [pool_peers.train_residual(TINY, images, sizes, replica) for replica in (0, 0, 1)]
+    np.testing.assert_array_equal(results[0]["test"], results[1]["test"])
+    assert not np.array_equal(results[0]["test"], results[2]["test"])
+    assert results[0]["params"] == sizes.cost((1, 14, 14), 10).params
+
+
+def test_darts_searches_the_cells_space() -> None:
+    found = pool_peers.search_darts(TINY, tiny_images(), pool_peers.DARTS[0])
+    assert found["epochs"] == 1 and found["search_cpu_seconds"] > 0
+    trained = pool_peers.train_chosen(TINY, tiny_images(), pool_peers.DARTS[0], 0, found["sample"])
+    assert trained["test"].shape == (4, 128, 10)

@@ -10,10 +10,10 @@ that nobody is at. It can be killed at any time and goes on where it stopped: it
 the work folder or are in a packed file (`--packed`, by default `results/pool/` beside this script). `pack` adds what is
 in the work folder to the packed files.
 
-Order: ten architectures of each cell in turn, with replica 0, until every cell has its number. In a cell that has all
-of them, some architectures are chosen to be trained with further seeds: the best by calibrated NLL on validation data,
-and others at random among the rest. Last come the peers, which are no architectures drawn at random from the space:
-see `pool_peers.py`.
+Order: ten architectures of each cell in turn, with replica 0, until every cell has its first ones. Among these, some
+are chosen to be trained with further seeds: the best by calibrated NLL on validation data, and others at random among
+the rest. At last the other architectures are trained, with replica 0. Last come the
+peers, which are no architectures drawn at random from the space: see `pool_peers.py`.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class Progress:
         return float(self.value(architecture, "calibrated_nll")[0, -1])
 
     def chosen(self) -> list[int]:
-        """Architectures to be trained with further seeds; none until all are trained with the first."""
-        numbers = range(self.cell.architectures)
+        """Architectures to be trained with further seeds; none until the first ones are trained once."""
+        numbers = range(min(self.cell.first, self.cell.architectures))
         if self.pool is not None and self.pool.chosen:
             return self.pool.chosen
         if not all(self.is_done((number, 0)) for number in numbers):
@@ -188,16 +188,14 @@ def settings_of(cell: Cell) -> dict[str, object]:
 
 def jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
     """Networks in the order in which they are trained, done or not."""
-    for start in range(0, max(progress.cell.architectures for progress in cells), BLOCK):
-        for progress in cells:
-            for number in range(start, min(start + BLOCK, progress.cell.architectures)):
-                yield progress, (number, 0)
+    yield from _once_each(cells, max(progress.cell.first for progress in cells))
     chosen = [(progress, progress.chosen()) for progress in cells]
     for replica in range(1, 1 + max(progress.cell.more_seeds for progress in cells)):
         for progress, numbers in chosen:
             if replica <= progress.cell.more_seeds:
                 for number in numbers:
                     yield progress, (number, replica)
+    yield from _once_each(cells, max(progress.cell.architectures for progress in cells))
     yield from peer_jobs([progress for progress, numbers in chosen if numbers])
 
 
@@ -215,6 +213,14 @@ def peer_jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
         for number in sorted(set(progress.first_searches().values())):
             for replica in range(DARTS_SEEDS):
                 yield progress, (number, replica)
+
+
+def _once_each(cells: list[Progress], last: int) -> Iterator[tuple[Progress, Network]]:
+    """Architectures 0 to `last - 1` with replica 0, a block of each cell in turn."""
+    for start in range(0, last, BLOCK):
+        for progress in cells:
+            for number in range(start, min(start + BLOCK, last, progress.cell.architectures)):
+                yield progress, (number, 0)
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class Cell:
         shift: Most pixels that a training image is moved by, in each direction.
         flip: Whether training images are mirrored at random.
         architectures: How many architectures are trained with seed 0.
-        best, others: How many of these are trained with `more_seeds` more: the best on validation data, random ones.
+        first: How many of these are trained before any further seed; those with further seeds are chosen among them.
+        best, others: How many of the first get `more_seeds` more seeds: the best on validation data, and random ones.
     """
 
     data: str
@@ -72,6 +73,7 @@ class Cell:
     shift: int = 0
     flip: bool = False
     architectures: int = 100
+    first: int = 40
     best: int = 8
     others: int = 7
     more_seeds: int = 5
@@ -97,8 +99,8 @@ CELLS = (
 )
 
 
-COUNTS = ("architectures", "best", "others", "more_seeds")
-"""Attributes of a cell that can be raised later: no network depends on them."""
+COUNTS = ("architectures", "first", "best", "others", "more_seeds")
+"""Attributes of a cell on which no network depends. All but `first` can be raised later."""
 
 
 class Part(NamedTuple):

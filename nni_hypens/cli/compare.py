@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nni_hypens.cli.loading import load_libraries
 from nni_hypens.cli.output import show
@@ -16,11 +17,20 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.utils.checks import check_range
 from nni_hypens.utils.paths import find_user_modules
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFERENCE, OURS, POOL_OURS = "darts_deep_ensemble", "adaptive", "adaptive_random"
+NO_POOL_FLAGS = ("config", "reference", "seconds", "nni_epochs", "jobs")
+"""Arguments of a comparison that trains, beside its settings."""
 DEFAULT_METHODS = "adaptive,best_architecture,darts_deep_ensemble,random_pool"
+MAX_NUMBERS = 100_000
+"""Most numbers in a range."""
 EXAMPLES = """examples:
   nni-hypens compare --seeds 0,1,2                                     four methods on digits
   nni-hypens compare --data fashion_mnist,my.npz --train-size 10000 --methods adaptive,darts_ensemble,evolution
   nni-hypens compare --methods adaptive,random_pool --seconds 600      ten minutes of computing for each method
+  nni-hypens compare --pool pool/*.npz --seeds 0..49                   on networks that are trained already, in minutes
 
 The same command again continues where it stopped; methods, seeds and data sets can be added in the same folder.
 """
@@ -38,16 +48,20 @@ def add_command(commands: Any) -> None:
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--methods",
-        default=DEFAULT_METHODS,
+        default=None,
         help="names, commas between them, or all; NAME@3 trains networks for three times the epochs, so fewer of them "
-        "(default: %(default)s)",
+        f"(default: {DEFAULT_METHODS}; with --pool all that need no search)",
     )
-    group.add_argument("--seeds", default="0,1,2,3,4", help="whole numbers, commas between them (default: %(default)s)")
+    group.add_argument(
+        "--seeds",
+        default="0,1,2,3,4",
+        help="whole numbers or ranges such as 0..49, commas between (default: 0,1,2,3,4)",
+    )
     group.add_argument("--sizes", default="3,5", help="members of the ensembles (default: %(default)s)")
     group.add_argument(
         "--reference",
-        default="darts_deep_ensemble",
-        help="the method whose cost is the budget of the others (default: %(default)s)",
+        default=None,
+        help=f"the method whose cost is the budget of the others (default: {REFERENCE})",
     )
     group.add_argument(
         "--seconds", type=float, default=None, help="budget of each method in place of the reference's cost"
@@ -60,10 +74,26 @@ def add_command(commands: Any) -> None:
         help="epochs of the searches by NNI's own strategies (default: --search-epochs)",
     )
     group.add_argument(
-        "--ours", default="adaptive", help="the method to compare each other method with (default: %(default)s)"
+        "--ours",
+        default=None,
+        help=f"the method to compare each other method with (default: {OURS}; with --pool {POOL_OURS})",
     )
     group.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="cells (a data set and a seed) at once (default: 1)"
+        "--jobs", type=int, default=None, metavar="N", help="cells (a data set and a seed) at once (default: 1)"
+    )
+    group.add_argument(
+        "--pool",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="pools of trained networks (nni_hypens.compare.Pool): nothing is trained",
+    )
+    group.add_argument(
+        "--networks",
+        type=int,
+        default=None,
+        metavar="N",
+        help="with --pool, the budget of each method: the cost of N networks of average cost (default: 12)",
     )
     group.add_argument(
         "--out", type=Path, default=Path("runs/compare"), metavar="DIR", help="folder (default: %(default)s)"
@@ -81,31 +111,70 @@ def run_command(arguments: argparse.Namespace) -> None:
         InputError: Bad input.
         RuntimeError: Some cells failed.
     """
-    check_range("jobs", arguments.jobs, at_least=1, whole=True)
+    run = _run_on_pools if arguments.pool else _run_with_training
+    results, ours = run(arguments, shlex.join(["nni-hypens", *sys.argv[1:]]))
+    from nni_hypens.compare.page import write_comparison_page
+    from nni_hypens.compare.results import text_tables
+
+    page = write_comparison_page(arguments.out, ours)
+    if arguments.json:
+        print(results.to_json(orient="records"))
+        return
+    show(text_tables(results, ours))
+    show(f"results: {arguments.out / 'results.csv'}\npage:    {page}")
+
+
+def _run_with_training(arguments: argparse.Namespace, command: str) -> tuple[pd.DataFrame, str]:
+    """Run or continue a comparison that trains; its results and main method."""
+    jobs = 1 if arguments.jobs is None else arguments.jobs
+    check_range("jobs", jobs, at_least=1, whole=True)
+    if arguments.networks is not None:
+        raise InputError("networks", arguments.networks, "--pool with it, or --seconds: here networks are trained")
     settings, data_sets = settings_and_data(arguments)
     seeds, sizes = _numbers("seeds", arguments.seeds), _numbers("sizes", arguments.sizes)
     load_libraries(arguments.quiet)
     find_user_modules()
     from nni_hypens.compare.comparison import Comparison, run_comparison
     from nni_hypens.compare.methods import METHODS
-    from nni_hypens.compare.page import write_comparison_page
-    from nni_hypens.compare.results import text_tables
     from nni_hypens.utils.progress import Progress
 
-    methods = list(METHODS) if arguments.methods == "all" else _words(arguments.methods)
+    methods = _methods(arguments.methods or DEFAULT_METHODS, list(METHODS))
+    reference, ours = arguments.reference or REFERENCE, arguments.ours or OURS
     comparison = Comparison(
-        settings, data_sets, seeds, methods, sizes, arguments.reference, arguments.seconds, arguments.nni_epochs
+        settings, data_sets, seeds, methods, sizes, reference, arguments.seconds, arguments.nni_epochs
     )
-    if arguments.ours not in comparison.methods:
-        raise InputError("ours", repr(arguments.ours), f"one of the methods: {', '.join(comparison.methods)}")
-    command = shlex.join(["nni-hypens", *sys.argv[1:]])
-    results = run_comparison(comparison, arguments.out, arguments.jobs, Progress(arguments.quiet), command)
-    page = write_comparison_page(arguments.out, arguments.ours)
-    if arguments.json:
-        print(results.to_json(orient="records"))
-        return
-    show(text_tables(results, arguments.ours))
-    show(f"results: {arguments.out / 'results.csv'}\npage:    {page}")
+    _check_ours(ours, methods)
+    return run_comparison(comparison, arguments.out, jobs, Progress(arguments.quiet), command), ours
+
+
+def _run_on_pools(arguments: argparse.Namespace, command: str) -> tuple[pd.DataFrame, str]:
+    """Run a comparison on pools of trained networks; its results and main method."""
+    settings = [entry.name for entry in dataclasses.fields(Settings)]
+    for name in (*NO_POOL_FLAGS, *settings):
+        if getattr(arguments, name, None) is not None:
+            expected = "no such argument with --pool: the networks of a pool are trained already"
+            raise InputError(name, repr(getattr(arguments, name)), expected)
+    seeds, sizes = _numbers("seeds", arguments.seeds), _numbers("sizes", arguments.sizes)
+    load_libraries(arguments.quiet)
+    from nni_hypens.compare.methods import pool_methods
+    from nni_hypens.compare.pool_comparison import NETWORKS, PoolComparison, run_pool_comparison
+    from nni_hypens.utils.progress import Progress
+
+    methods = _methods(arguments.methods or "all", pool_methods())
+    networks = NETWORKS if arguments.networks is None else arguments.networks
+    comparison = PoolComparison(arguments.pool, seeds, methods, sizes, networks)
+    ours = arguments.ours or POOL_OURS
+    _check_ours(ours, methods)
+    return run_pool_comparison(comparison, arguments.out, Progress(arguments.quiet), command), ours
+
+
+def _methods(text: str, every: list[str]) -> list[str]:
+    return every if text == "all" else _words(text)
+
+
+def _check_ours(ours: str, methods: list[str]) -> None:
+    if ours not in methods:
+        raise InputError("ours", repr(ours), f"one of the methods: {', '.join(methods)}")
 
 
 def settings_and_data(arguments: argparse.Namespace) -> tuple[Settings, list[str]]:
@@ -132,7 +201,15 @@ def _words(text: str) -> list[str]:
 
 
 def _numbers(field: str, text: str) -> list[int]:
+    numbers: list[int] = []
     try:
-        return [int(word) for word in _words(text)]
+        for word in _words(text):
+            first, dots, last = word.partition("..")
+            end = int(last if dots else first)
+            if not int(first) <= end < int(first) + MAX_NUMBERS:
+                raise ValueError
+            numbers += range(int(first), end + 1)
     except ValueError:
-        raise InputError(field, repr(text), "whole numbers with commas between them, such as 0,1,2") from None
+        expected = "whole numbers with commas between them, such as 0,1,2, or ranges such as 0..49"
+        raise InputError(field, repr(text), expected) from None
+    return numbers

@@ -19,6 +19,7 @@ from .comparison import (
     write_results as write_results,
 )
 from .method import (
+    Bench as Bench,
     Method as Method,
     Trained as Trained,
     replicas as replicas,
@@ -33,6 +34,14 @@ from .outcomes import (
 )
 from .pool import (
     Pool as Pool,
+)
+from .pool_bench import (
+    PoolBench as PoolBench,
+    PooledNetworks as PooledNetworks,
+)
+from .pool_comparison import (
+    PoolComparison as PoolComparison,
+    run_pool_comparison as run_pool_comparison,
 )
 from .results import (
     compared as compared,

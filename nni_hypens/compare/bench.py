@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -26,6 +26,8 @@ from nni_hypens.data.module import ImageData
 from nni_hypens.run.plan import Plan
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.trials.parts import rebuilt
 from nni_hypens.trials.training import network_seed, predict
 from nni_hypens.utils.files import read_json, read_object, write_json
@@ -123,6 +125,27 @@ class Workbench:
     def seed(self) -> int:
         """Seed of the run."""
         return self.plan.settings.seed
+
+    @property
+    def architectures(self) -> None:
+        """None: every architecture of the space can be trained."""
+        return None
+
+    def random(self, n: int, seed: int) -> list[Sample]:
+        """Up to `n` different architectures, drawn uniformly."""
+        return random_architectures(self.structure, n, seed)
+
+    def neighbours(self, sample: Sample, trained: Sequence[Sample]) -> list[Sample]:
+        """Architectures that differ from `sample` in one choice, whatever was trained."""
+        return neighbours(self.structure, sample)
+
+    def traits(self) -> NetworkSize:
+        """Measures networks of the space."""
+        return NetworkSize(self.plan.train_space, self.plan.input_shape)
+
+    def offers(self, sample: Sample, replica: int) -> bool:
+        """Whether `network` can return this network: always."""
+        return True
 
     @cached_property
     def validation_labels(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 from nni.nas.evaluator.pytorch import Lightning
@@ -226,7 +226,14 @@ def run_cells(comparison: Comparison, folder: Path, jobs: int, progress: Progres
     return failed
 
 
-def check_folder(comparison: Comparison, folder: Path, command: str = "") -> None:
+class Identified(Protocol):
+    """A comparison of either kind."""
+
+    def identity(self) -> dict[str, Any]:
+        """What two comparisons must have in common to share a folder."""
+
+
+def check_folder(comparison: Identified, folder: Path, command: str = "") -> None:
     """Claim a folder for a comparison, or check that it holds this one.
 
     Args:
@@ -276,7 +283,11 @@ def check_same_data(checksums: dict[str, str], folder: Path) -> None:
 
 def write_results(folder: Path) -> pd.DataFrame:
     """Write `results.csv`: every outcome in the folder, sorted."""
-    rows = [read_object(path) for path in folder.glob("*/outcomes/*.json")]
+    return write_table(folder, [read_object(path) for path in folder.glob("*/outcomes/*.json")])
+
+
+def write_table(folder: Path, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Write rows as `results.csv`, sorted."""
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table = table.astype({"supernet_spearman": float, "ranked_architectures": float})  # None is NaN
     table = table.sort_values(

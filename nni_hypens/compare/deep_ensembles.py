@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 
 from nni_hypens.compare import searches
 from nni_hypens.compare.bench import Network, Workbench
-from nni_hypens.compare.edgenes import adaptive
 from nni_hypens.compare.method import (
     MAX_NETWORKS,
+    Bench,
     Recipe,
     Trained,
     once_each,
@@ -16,7 +19,10 @@ from nni_hypens.compare.method import (
     random_samples,
     replicas,
     train_within_budget,
+    with_seeds_left,
 )
+
+AnyBench = TypeVar("AnyBench", bound=Bench)
 
 
 def single(strategy: str) -> Recipe:
@@ -29,7 +35,7 @@ def single(strategy: str) -> Recipe:
     return recipe
 
 
-def random_single(bench: Workbench, members: int, budget: float) -> Trained:
+def random_single(bench: Bench, members: int, budget: float) -> Trained:
     """One network of a random architecture."""
     return Trained([bench.network(random_samples(bench, 1)[0])], choose=False)
 
@@ -55,10 +61,10 @@ def search_ensemble_of(strategy: str) -> Recipe:
     return recipe
 
 
-def random_deep_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
+def random_deep_ensemble(bench: Bench, members: int, budget: float) -> Trained:
     """Half of the budget for random architectures, the rest for new seeds of the best of them."""
     pool = train_within_budget(bench, 1, budget / 2, once_each(random_samples(bench, MAX_NETWORKS)))
-    best = min(pool, key=lambda network: network.nll)
+    best = min(with_seeds_left(bench, pool, members), key=lambda network: network.nll)
     rest = budget - sum(network.cost for network in pool)
     return Trained([*pool, *train_within_budget(bench, members - 1, rest, replicas(best.sample, 1))])
 
@@ -71,16 +77,24 @@ def base_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
     return Trained(networks, seconds)
 
 
-def best_architecture_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
-    """The hardest baseline: new seeds of the architecture that adaptive EdgeNES found best.
+def best_architecture_of(ours: Callable[[AnyBench, int, float], Trained]) -> Callable[[AnyBench, int, float], Trained]:
+    """The hardest baseline: new seeds of the architecture that our method found best.
 
-    It gets that architecture for free: it is charged for the search, and spends on its networks all that adaptive
-    EdgeNES spends on training, but not what finding the architecture took.
+    It gets that architecture for free: it is charged for the search, and spends on its networks all that our method
+    spends on training, but not what finding the architecture took. On a pool it is the best of those with enough
+    networks for all members; where none has, all networks of the best are the members.
+
+    Args:
+        ours: Recipe of our method.
     """
-    ours = adaptive(bench, members, budget)
-    by_architecture: dict[object, list[Network]] = {}
-    for network in ours.networks:
-        by_architecture.setdefault(bench.structure.key(network.sample), []).append(network)
-    best = min(by_architecture.values(), key=lambda group: float(np.mean([network.nll for network in group])))
-    networks = train_within_budget(bench, members, budget - ours.search_s, replicas(best[0].sample))
-    return Trained(networks, ours.search_s)
+
+    def recipe(bench: AnyBench, members: int, budget: float) -> Trained:
+        found = ours(bench, members, budget)
+        by_architecture: dict[object, list[Network]] = {}
+        for network in with_seeds_left(bench, found.networks, members):
+            by_architecture.setdefault(bench.structure.key(network.sample), []).append(network)
+        best = min(by_architecture.values(), key=lambda group: float(np.mean([network.nll for network in group])))
+        networks = train_within_budget(bench, members, budget - found.search_s, replicas(best[0].sample))
+        return Trained(networks, found.search_s, choose=len(networks) >= members)
+
+    return recipe

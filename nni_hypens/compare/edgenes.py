@@ -6,6 +6,7 @@ trains a number of candidates, a method of a comparison trains until its budget 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from nni_hypens.compare import searches
 from nni_hypens.compare.bench import Clock, Network, Workbench
 from nni_hypens.compare.method import (
     MAX_NETWORKS,
+    Bench,
     Recipe,
     Trained,
     Training,
@@ -28,7 +30,6 @@ from nni_hypens.proposals.pool import OVERSAMPLE, draw_pool
 from nni_hypens.proposals.ranking import rank_pool
 from nni_hypens.run.settings import DEFAULT_DRAWN
 from nni_hypens.space.architecture import Sample
-from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import diverse_start
 
 RANDOM_START_POOL = 60
@@ -49,7 +50,7 @@ def edgenes(name: str, **changes: Any) -> Recipe:
         search = searches.hypernetwork_search(bench, name, **changes)
         base = bench.network(search.sampler.base)
         n = max(members, int((budget - search.clock.seconds) / base.cost))
-        size = network_size(bench)
+        size = bench.traits()
         pool = draw_pool(search.sampler, size, "spread", n, search.plan.lam_range, bench.seed)
         ranked = rank_pool(pool, search.predict, bench.validation_labels, "spread", n, size)
         rest = [index for index in range(len(pool)) if index not in ranked.chosen]
@@ -65,7 +66,7 @@ def edgenes(name: str, **changes: Any) -> Recipe:
 def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
     """EdgeNES with adaptive training: a run with default settings that goes on until the budget is spent."""
     search = searches.hypernetwork_search(bench)
-    clock, size, plan = Clock(), network_size(bench), search.plan
+    clock, size, plan = Clock(), bench.traits(), search.plan
     with bench.charged(f"pool-{OVERSAMPLE * DEFAULT_DRAWN}", clock):
         pool = draw_pool(search.sampler, size, "promising", DEFAULT_DRAWN, plan.lam_range, bench.seed)
     ranked = rank_pool(pool, search.predict, bench.validation_labels, "promising", DEFAULT_DRAWN, size)
@@ -88,15 +89,24 @@ def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
     return Trained(networks, seconds, supernet=search.name)
 
 
-def adaptive_random(bench: Workbench, members: int, budget: float) -> Trained:
+def adaptive_random(bench: Bench, members: int, budget: float) -> Trained:
     """Adaptive training alone, which starts with random architectures and without any search."""
-    clock, size = Clock(), network_size(bench)
+    clock, size = Clock(), bench.traits()
     with bench.charged(f"start-{LARGE}-{RANDOM}", clock):
         samples = random_samples(bench, RANDOM_START_POOL)
         start = diverse_start(samples, size, LARGE, RANDOM)
     with bench.charged(f"sizes-{len(start)}-0", clock):
-        labels = bench.validation_labels
-        rule = AdaptiveTraining(bench.structure, start, [], labels, members, bench.seed, traits=size, learnt=0)
+        rule = AdaptiveTraining(
+            bench.structure,
+            start,
+            bench.architectures or [],
+            bench.validation_labels,
+            members,
+            bench.seed,
+            traits=size,
+            learnt=0,
+            closed=bench.architectures is not None,
+        )
     networks = train_proposals(bench, rule, members, budget - clock.seconds)
     return Trained(networks, clock.seconds)
 
@@ -114,25 +124,38 @@ def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
     return Trained(networks, seconds, choose=False, supernet=search.name)
 
 
-def network_size(bench: Workbench) -> NetworkSize:
-    """Measures networks of the workbench's space."""
-    return NetworkSize(bench.plan.train_space, bench.plan.input_shape)
+def train_proposals(bench: Bench, rule: AdaptiveTraining, members: int, budget: float) -> list[Network]:
+    """Train what adaptive training proposes until the budget is spent.
 
-
-def train_proposals(bench: Workbench, rule: AdaptiveTraining, members: int, budget: float) -> list[Network]:
-    """Train what adaptive training proposes until the budget is spent."""
+    An architecture of which a pool has no further network is proposed no more; if that is true of all, it ends.
+    """
     networks: list[Network] = []
+    n_architectures = None if bench.architectures is None else len(bench.architectures)
 
     def proposals() -> Iterator[Training]:
         while len(networks) < MAX_NETWORKS:
             trained = [network for network in networks if network.finite]
             probs = np.stack([network.validation for network in trained]) if trained else np.empty((0, 0, 0))
             failed = [network.sample for network in networks if not network.finite]
-            proposal = rule.propose(_samples(trained), probs, failed=failed)
+            lost = [*failed, *_used_up(bench, networks)]
+            if len({bench.structure.key(sample) for sample in lost}) == n_architectures:
+                return
+            proposal = rule.propose(_samples(trained), probs, failed=lost)
             yield proposal.sample, proposal.replica
             networks.append(bench.network(proposal.sample, proposal.replica))
 
     return train_within_budget(bench, members, budget, proposals())
+
+
+def _used_up(bench: Bench, networks: list[Network]) -> list[Sample]:
+    """Architectures of networks of which the bench offers no further one."""
+    counts: Counter[object] = Counter()
+    samples: dict[object, Sample] = {}
+    for network in networks:
+        key = bench.structure.key(network.sample)
+        counts[key] += 1
+        samples[key] = network.sample
+    return [sample for key, sample in samples.items() if not bench.offers(sample, counts[key])]
 
 
 def _samples(networks: list[Network]) -> list[Sample]:

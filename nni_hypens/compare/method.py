@@ -1,21 +1,68 @@
 """What a method of a comparison is, and how it spends its budget.
 
-A method is a recipe. It gets a workbench, the number of members wanted and a budget in seconds of computing, and
-returns the networks it has trained, in the order of training.
+A method is a recipe. It gets a bench, the number of members wanted and a budget in seconds of computing, and returns
+the networks it has trained, in the order of training. A recipe that needs no search asks only for what a `Bench` has,
+so it runs on a pool of trained networks as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
-from nni_hypens.compare.bench import Network, Workbench
-from nni_hypens.space.architecture import Sample
-from nni_hypens.space.draws import random_architectures
+import numpy as np
+
+from nni_hypens.compare.bench import Clock, Network, Workbench
+from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
 MAX_NETWORKS = 400
 """More networks than any budget here pays for."""
+
+
+class Bench(Protocol):
+    """What a recipe without a search asks for: networks, whether they are trained (`nni_hypens.compare.Workbench`) or
+    come from a pool (`nni_hypens.compare.PoolBench`)."""
+
+    @property
+    def structure(self) -> EdgeStructure:
+        """Edges of the space."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+
+    @property
+    def validation_labels(self) -> np.ndarray:
+        """Labels `N` of the validation images."""
+
+    @property
+    def test_labels(self) -> np.ndarray:
+        """Labels `M` of the test images."""
+
+    @property
+    def architectures(self) -> Sequence[Sample] | None:
+        """The only architectures that can be trained; None for the whole space."""
+
+    def random(self, n: int, seed: int) -> list[Sample]:
+        """Up to `n` different architectures in an order that the seed decides."""
+
+    def neighbours(self, sample: Sample, trained: Sequence[Sample]) -> list[Sample]:
+        """Architectures next to `sample` that can be trained once more after those in `trained`, one for a network."""
+
+    def traits(self) -> Callable[[Sample], tuple[float, float]]:
+        """A function of an architecture: its parameters and FLOPs, each plus one."""
+
+    def offers(self, sample: Sample, replica: int) -> bool:
+        """Whether `network` can return this network."""
+
+    def network(self, sample: Sample, replica: int = 0) -> Network:
+        """A trained network; replicas of an architecture have different seeds."""
+
+    def charged(self, name: str, clock: Clock) -> AbstractContextManager[None]:
+        """Add what deciding costs in the block, in seconds, to a clock."""
 
 
 @dataclass
@@ -40,6 +87,8 @@ class Trained:
 
 Recipe = Callable[[Workbench, int, float], Trained]
 """(workbench, members, budget in seconds) -> what was trained."""
+PoolRecipe = Callable[[Bench, int, float], Trained]
+"""A recipe that needs no search, so any bench will do."""
 Training = tuple[Sample, int]
 """An architecture and its replica: which of the networks of that architecture to train."""
 
@@ -53,19 +102,21 @@ class Method:
         recipe: What it does.
         about: One sentence.
         fills: Whether it spends the budget; otherwise its cost does not depend on the budget.
+        on_pool: What it does on a pool of trained networks; None if it needs a search.
     """
 
     title: str
     recipe: Recipe
     about: str
     fills: bool = True
+    on_pool: PoolRecipe | None = None
 
 
-def train_within_budget(bench: Workbench, members: int, budget: float, trainings: Iterator[Training]) -> list[Network]:
+def train_within_budget(bench: Bench, members: int, budget: float, trainings: Iterator[Training]) -> list[Network]:
     """Train one network after the other while the next is expected to fit into the budget.
 
     At least `members` networks that do not diverge are trained, unless most do: after three times as many only the
-    budget counts.
+    budget counts. It ends when the trainings do, or with one that the bench does not offer.
 
     Args:
         bench: Trains them.
@@ -80,7 +131,7 @@ def train_within_budget(bench: Workbench, members: int, budget: float, trainings
         if enough and spent + spent / max(len(networks), 1) > budget:
             return networks
         training = next(trainings, None)
-        if training is None:
+        if training is None or not bench.offers(*training):
             return networks
         networks.append(bench.network(*training))
         spent += networks[-1].cost
@@ -96,9 +147,18 @@ def once_each(samples: list[Sample]) -> Iterator[Training]:
     return ((sample, 0) for sample in samples)
 
 
-def random_samples(bench: Workbench, n: int) -> list[Sample]:
+def random_samples(bench: Bench, n: int) -> list[Sample]:
     """Up to `n` random architectures. All random baselines begin with the same ones, so that they share networks."""
-    return random_architectures(bench.structure, n, derive_seed(bench.seed, Purpose.RANDOM_BASELINES))
+    return bench.random(n, derive_seed(bench.seed, Purpose.RANDOM_BASELINES))
+
+
+def with_seeds_left(bench: Bench, networks: Sequence[Network], members: int) -> list[Network]:
+    """Those networks of whose architecture the bench offers `members`; all where there is none.
+
+    A bench that trains offers any number. In a pool most architectures have one network, and new seeds of such a one
+    are no ensemble.
+    """
+    return [network for network in networks if bench.offers(network.sample, members - 1)] or list(networks)
 
 
 def one_network_of_each(bench: Workbench, samples: list[Sample]) -> list[Network]:

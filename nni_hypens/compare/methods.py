@@ -11,7 +11,7 @@ from dataclasses import replace
 from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.deep_ensembles import (
     base_ensemble,
-    best_architecture_ensemble,
+    best_architecture_of,
     deep_ensemble,
     random_deep_ensemble,
     random_single,
@@ -19,7 +19,7 @@ from nni_hypens.compare.deep_ensembles import (
     single,
 )
 from nni_hypens.compare.edgenes import adaptive, adaptive_random, edgenes, fixed_lam
-from nni_hypens.compare.method import Method, Trained
+from nni_hypens.compare.method import Method, PoolRecipe, Trained
 from nni_hypens.compare.pools import evolution, random_deviations, random_pool, random_search
 from nni_hypens.errors import InputError
 from nni_hypens.search.jensen_shannon import JensenShannon
@@ -36,10 +36,16 @@ METHODS: dict[str, Method] = {
         "EdgeNES, no hypernetwork", fixed_lam, "one search for each member, each at a different lam", fills=False
     ),
     "adaptive_random": Method(
-        "adaptive, no search", adaptive_random, "adaptive training that starts with random architectures"
+        "adaptive, no search",
+        adaptive_random,
+        "adaptive training that starts with random architectures",
+        on_pool=adaptive_random,
     ),
     "best_architecture": Method(
-        "DeepEns of our best", best_architecture_ensemble, "seeds of the best architecture of adaptive EdgeNES"
+        "DeepEns of our best",
+        best_architecture_of(adaptive),
+        "seeds of the best architecture of adaptive EdgeNES",
+        on_pool=best_architecture_of(adaptive_random),
     ),
     "base_ensemble": Method("DeepEns of the base", base_ensemble, "seeds of the base of EdgeNES"),
     "darts": Method("DARTS, single", single("darts"), "one network of NNI's DARTS", fills=False),
@@ -47,7 +53,9 @@ METHODS: dict[str, Method] = {
         "GumbelDARTS, single", single("gumbel_darts"), "one network of NNI's GumbelDARTS", fills=False
     ),
     "enas": Method("ENAS, single", single("enas"), "one network of NNI's ENAS", fills=False),
-    "random": Method("random, single", random_single, "one network of a random architecture", fills=False),
+    "random": Method(
+        "random, single", random_single, "one network of a random architecture", fills=False, on_pool=random_single
+    ),
     "darts_deep_ensemble": Method(
         "DeepEns of DARTS", deep_ensemble("darts"), "seeds of the architecture of one DARTS run", fills=False
     ),
@@ -58,12 +66,17 @@ METHODS: dict[str, Method] = {
         "EnasEns", search_ensemble_of("enas"), "one network of each of several ENAS runs", fills=False
     ),
     "random_deep_ensemble": Method(
-        "DeepEns of the best random", random_deep_ensemble, "half random architectures, half seeds of the best of them"
+        "DeepEns of the best random",
+        random_deep_ensemble,
+        "half random architectures, half seeds of the best of them",
+        on_pool=random_deep_ensemble,
     ),
-    "random_pool": Method("Random-NES", random_pool, "random architectures"),
-    "random_search": Method("NES-RS", random_search, "random architectures with forward selection"),
+    "random_pool": Method("Random-NES", random_pool, "random architectures", on_pool=random_pool),
+    "random_search": Method(
+        "NES-RS", random_search, "random architectures with forward selection", on_pool=random_search
+    ),
     "random_deviations": Method("RandomD-NES", random_deviations, "random deviations from the base by two edges"),
-    "evolution": Method("NES-RE", evolution, "regularised evolution with forward selection"),
+    "evolution": Method("NES-RE", evolution, "regularised evolution with forward selection", on_pool=evolution),
 }
 
 
@@ -87,6 +100,25 @@ def method_of(name: str) -> Method:
         return method.recipe(bench.longer(int(factor)), members, budget)
 
     return replace(method, title=f"{method.title}, {factor}x", recipe=recipe)
+
+
+def pool_methods() -> list[str]:
+    """Names of the methods that run on a pool of trained networks: those that need no search."""
+    return [name for name, method in METHODS.items() if method.on_pool is not None]
+
+
+def pool_recipe(name: str) -> PoolRecipe:
+    """What a method does on a pool.
+
+    Raises:
+        InputError: There is no method of that name, or it needs what a pool does not have.
+    """
+    recipe = method_of(name).on_pool
+    if recipe is None or "@" in name:
+        lacks = "networks that were trained for longer" if "@" in name else "a search"
+        names = ", ".join(pool_methods())
+        raise InputError("methods", f"{name}, which needs {lacks}", f"one that runs on a pool: {names}")
+    return recipe
 
 
 def method_order(name: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nni_hypens import metrics
 from nni_hypens.compare.bench import Network, Workbench
-from nni_hypens.compare.method import Trained
+from nni_hypens.compare.method import Bench, Trained
 from nni_hypens.compare.searches import hypernetwork_search, supernet_truth
 from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.selection.dispatch import select
@@ -20,11 +20,11 @@ EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
 """Most choices of members that are all scored; beam search if there are more."""
 
 
-def outcome(bench: Workbench, trained: Trained, size: int) -> dict[str, Any]:
+def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
     """Choose members and calibrate on validation images, then measure on test images.
 
     Args:
-        bench: The workbench.
+        bench: Where it was trained.
         trained: What the method has trained.
         size: Members of the ensemble.
 

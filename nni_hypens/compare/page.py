@@ -19,6 +19,7 @@ from nni_hypens.compare.figures import (
     scores_figure,
     split_figure,
 )
+from nni_hypens.compare.pool_comparison import POOLS_FILE
 from nni_hypens.compare.results import SPEARMAN, spearman_text
 from nni_hypens.errors import InputError
 from nni_hypens.report.html import (
@@ -70,12 +71,14 @@ def write_comparison_page(folder: Path, ours: str = "adaptive") -> Path:
     folder = Path(folder)
     results = read_results(folder / "results.csv")
     blocks = comparison_blocks(results, ours)
-    settings = read_object(folder / "comparison.json") if (folder / "comparison.json").exists() else {}
+    settings, pools = (
+        read_object(folder / name) if (folder / name).exists() else {} for name in ("comparison.json", POOLS_FILE)
+    )
     for block in blocks:
         for kind, drawn in _figures(block, ours):
             name = f"{cell_name(block.data, block.members)}-{kind}.png"
             write_bytes(folder / FIGURES / name, as_png(drawn))
-    write_text(folder / PAGE, _page(blocks, ours, settings))
+    write_text(folder / PAGE, _page(blocks, ours, settings, pools))
     return folder / PAGE
 
 
@@ -104,9 +107,24 @@ def _figures(block: Block, ours: str) -> list[tuple[str, Drawing]]:
     return [*figures, ("cost", cost_figure(block, ours)), ("split", split_figure(block))]
 
 
-def _page(blocks: Sequence[Block], ours: str, settings: dict[str, Any]) -> str:
+def _page(blocks: Sequence[Block], ours: str, settings: dict[str, Any], pools: dict[str, Any]) -> str:
     sections = [_section(number, block, ours) for number, block in enumerate(blocks)]
-    return render_page("Comparison of methods", [_summary(blocks, ours)], [*sections, _notes(settings)])
+    notes = [_pool_section(pools), _notes(settings)]
+    return render_page("Comparison of methods", [_summary(blocks, ours)], [*sections, *notes])
+
+
+def _pool_section(pools: dict[str, Any]) -> Section | None:
+    """What the pools of a comparison are and what it cannot say; none where networks were trained for it."""
+    if not pools:
+        return None
+    text = (
+        "No network was trained for this comparison: methods take trained networks from pools, and are charged what "
+        "their training cost. Architectures are those of the pool, and an architecture gets as many seeds as the pool "
+        "has networks of it. Seeds differ in which architectures are drawn and in which of their networks come first. "
+        "All seeds have the same images, so intervals do not cover the draw of images."
+    )
+    tables = [Folded(f"Pool {name}", pairs_table(f"Pool {name}", about)) for name, about in pools.items()]
+    return make_section("Pools of trained networks", Paragraph(text), *tables)
 
 
 def _summary(blocks: Sequence[Block], ours: str) -> Callout | Note:

@@ -9,7 +9,15 @@ import numpy as np
 
 from nni_hypens.compare import searches
 from nni_hypens.compare.bench import Network, Workbench
-from nni_hypens.compare.method import MAX_NETWORKS, Trained, Training, once_each, random_samples, train_within_budget
+from nni_hypens.compare.method import (
+    MAX_NETWORKS,
+    Bench,
+    Trained,
+    Training,
+    once_each,
+    random_samples,
+    train_within_budget,
+)
 from nni_hypens.selection.dispatch import select
 from nni_hypens.space.draws import neighbours
 from nni_hypens.utils.seeds import Purpose, derive_seed
@@ -23,13 +31,13 @@ FORWARD_SELECT = "greedy"
 lowest validation NLL."""
 
 
-def random_pool(bench: Workbench, members: int, budget: float) -> Trained:
+def random_pool(bench: Bench, members: int, budget: float) -> Trained:
     """Random architectures (Random-NES of the papers)."""
     samples = random_samples(bench, MAX_NETWORKS)
     return Trained(train_within_budget(bench, members, budget, once_each(samples)))
 
 
-def random_search(bench: Workbench, members: int, budget: float) -> Trained:
+def random_search(bench: Bench, members: int, budget: float) -> Trained:
     """NES-RS (Zaidi et al. 2021): random architectures, from which ForwardSelect takes the members."""
     return replace(random_pool(bench, members, budget), selection=FORWARD_SELECT)
 
@@ -58,11 +66,12 @@ def random_deviations(bench: Workbench, members: int, budget: float) -> Trained:
     return Trained(networks, seconds, supernet=search.name)
 
 
-def evolution(bench: Workbench, members: int, budget: float) -> Trained:
+def evolution(bench: Bench, members: int, budget: float) -> Trained:
     """NES-RE (Zaidi et al. 2021, algorithm 1): regularised evolution of a population.
 
     Parents are the members that ForwardSelect takes from the youngest networks, and a child differs from its parent in
-    one choice. ForwardSelect then takes the members of the ensemble from all trained networks.
+    one choice; on a pool, a child is one of those left that share most edges with its parent. ForwardSelect then takes
+    the members of the ensemble from all trained networks.
     """
     networks: list[Network] = []
     generator = np.random.default_rng(derive_seed(bench.seed, Purpose.EVOLUTION))
@@ -76,7 +85,9 @@ def evolution(bench: Workbench, members: int, budget: float) -> Trained:
             probs = np.stack([network.validation for network in alive])
             chosen = select(FORWARD_SELECT, probs, bench.validation_labels, size=min(members, len(alive))).members
             parent = alive[chosen[int(generator.integers(len(chosen)))]].sample
-            near = neighbours(bench.structure, parent)
+            near = bench.neighbours(parent, [network.sample for network in networks])
+            if not near:
+                return
             child = near[int(generator.integers(len(near)))]
             key = bench.structure.key(child)
             yield child, sum(bench.structure.key(network.sample) == key for network in networks)

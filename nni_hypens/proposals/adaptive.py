@@ -83,6 +83,8 @@ class AdaptiveTraining:
             FLOPs (`nni_hypens.space.cost.NetworkSize`); the forecast uses their logarithms. Called for few.
         learnt: While there are fewer networks than this, those in training and those that failed included, new seeds
             of the best architecture are trained once the start is.
+        closed: Whether `start` and `pool` hold all that can be trained: nothing is drawn from the space, and nothing is
+            changed by one choice.
     """
 
     def __init__(
@@ -96,10 +98,11 @@ class AdaptiveTraining:
         accepts: Callable[[Sample], bool] | None = None,
         traits: Callable[[Sample], Sequence[float]] | None = None,
         learnt: int = LEARNT,
+        closed: bool = False,
     ) -> None:
         self.structure, self.labels, self.accepts = structure, labels, accepts
         self.members = min(members, RULE_MEMBERS)
-        self.traits, self.learnt = traits, learnt
+        self.traits, self.learnt, self.closed = traits, learnt, closed
         self.options: list[Sample] = []
         self.sources: list[str] = []
         self._index_of: dict[object, int] = {}
@@ -107,9 +110,9 @@ class AdaptiveTraining:
         self._add(start, "start")
         self.n_start = len(self.options)
         self._add(pool, "pool")
-        self._add(
-            random_architectures(structure, RANDOM_OPTIONS, derive_seed(seed, Purpose.ADAPTIVE_OPTIONS)), "random"
-        )
+        if not closed:
+            options_seed = derive_seed(seed, Purpose.ADAPTIVE_OPTIONS)
+            self._add(random_architectures(structure, RANDOM_OPTIONS, options_seed), "random")
         self._n_fixed = len(self.options)
         measured = np.linspace(0, len(self.options) - 1, min(MEASURED, len(self.options))).round().astype(int)
         self._traits = {} if traits is None else {index: traits(self.options[index]) for index in measured.tolist()}
@@ -144,7 +147,7 @@ class AdaptiveTraining:
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
             index = next(index for index in range(len(self.options)) if index not in begun and self._accepted(index))
             return Proposal(self.options[index], 0, self.sources[index])
-        for parent in ranked[:PARENTS]:
+        for parent in [] if self.closed else ranked[:PARENTS]:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
         expected = self._forecast(owner, probs)
         gain = expected.gain.copy()

@@ -62,6 +62,7 @@ class Purpose(IntEnum):
     RANDOM_BASELINES = 26  # - (shared by the random baselines, so that they share networks)
     RANDOM_DEVIATIONS = 27  # -
     EVOLUTION = 28  # -
+    POOL_REPLICAS = 29  # number of the architecture (which of its networks in a pool comes first)
 
 
 def derive_seed(seed: int, purpose: Purpose, *index: int | str) -> int:

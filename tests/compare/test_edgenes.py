@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from nni_hypens.compare import searches
-from nni_hypens.compare.edgenes import network_size
 from nni_hypens.compare.methods import METHODS
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.seeds import Purpose, derive_seed
@@ -54,7 +53,7 @@ def test_adaptive_training_may_repeat_an_architecture(tmp_path: Path) -> None:
 
 def test_adaptive_edgenes_begins_with_what_is_best_by_supernet_and_size_together(tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path)
-    search, size, labels = SimulatedSearch(bench), network_size(bench), bench.plan.data.labels("validation")
+    search, size, labels = SimulatedSearch(bench), bench.traits(), bench.plan.data.labels("validation")
     seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
     pool = [one.architecture for one in search.sampler.pool(16, search.plan.lam_range, seed, at_least=1)]
     volume = {}

@@ -1,0 +1,198 @@
+"""A bench on a pool of trained networks: nothing is trained, so a comparison on many seeds takes a minute."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from nni_hypens import metrics
+from nni_hypens.compare.bench import Clock, Network
+from nni_hypens.compare.pool import PARTS, Pool
+from nni_hypens.ensemble.folder import trusted_class
+from nni_hypens.errors import InputError, reason
+from nni_hypens.proposals.forecast import architecture_features
+from nni_hypens.space.architecture import Edge, EdgeKey, EdgeStructure, Sample
+from nni_hypens.utils.seeds import Purpose, derive_seed
+
+PEER = "peer"
+"""Key of an entry of `Pool.architectures` that is no architecture of the space, but what another method trains."""
+
+
+class PooledNetworks:
+    """The networks of a pool, decoded once for the benches of all seeds.
+
+    Args:
+        pool: The pool.
+        name: Its file, for errors.
+
+    Attributes:
+        samples: The architectures of the space with a network, `P` of them.
+        networks: The networks of each, by replica.
+        average_cost: Mean over the architectures of the seconds that their first network took.
+
+    Raises:
+        InputError: Its space is not one that comes with nni_hypens or NNI, or its architectures are not of that space.
+    """
+
+    def __init__(self, pool: Pool, name: str) -> None:
+        self.pool, self.name = pool, name
+        self.structure = RememberedEdges.of(_structure(pool, name))
+        self.labels = {part: pool.labels[part].astype(int) for part in PARTS}
+        by_number: dict[int, list[int]] = {}
+        for row in np.lexsort((pool.columns["replica"], pool.columns["architecture"])).tolist():
+            number = int(pool.columns["architecture"][row])
+            if PEER not in pool.architectures[number]:
+                by_number.setdefault(number, []).append(row)
+        if len(by_number) < 2:
+            raise InputError("pool", f"{name} with {len(by_number)} trained architectures", "2 or more")
+        probs = {part: pool.probabilities(part) for part in PARTS}
+        nll = metrics.nll_of_each(probs["validation"], self.labels["validation"])
+        nll[~np.isfinite(pool.columns["validation_nll"][:, -1])] = np.inf  # its training diverged
+        costs = pool.columns["cpu_seconds"][:, -1].tolist()
+        replicas = pool.columns["replica"].tolist()
+        params, flops = pool.columns["params"], pool.columns["flops"]
+        self.samples: list[Sample] = []
+        self.networks: list[list[Network]] = []
+        self._sizes: list[tuple[float, float]] = []
+        self._index: dict[EdgeKey, int] = {}
+        for number, rows in by_number.items():
+            sample = self.structure.table.validate(pool.architectures[number], f"{name}: architecture {number}")
+            if self._index.setdefault(self.structure.remembered(sample), len(self.samples)) < len(self.samples):
+                raise InputError("pool", f"{name} with architecture {number} twice", "different architectures")
+            self.samples.append(sample)
+            self.networks.append(
+                [
+                    Network(sample, replicas[row], probs["validation"][row], probs["test"][row], nll[row], costs[row])
+                    for row in rows
+                ]
+            )
+            self._sizes.append((1.0 + float(params[rows[0]]), 1.0 + float(flops[rows[0]])))
+        self.average_cost = float(np.mean([networks[0].cost for networks in self.networks]))
+
+    def index(self, sample: Sample) -> int | None:
+        """Which of `samples` an architecture is; None if it has no network."""
+        return self._index.get(self.structure.key(sample))
+
+    def size(self, sample: Sample) -> tuple[float, float]:
+        """Parameters and FLOPs of an architecture in the pool, each plus one."""
+        return self._sizes[self._index[self.structure.key(sample)]]
+
+    @cached_property
+    def shared(self) -> np.ndarray:
+        """Share of edges `P x P` that each two architectures have in common."""
+        shares: np.ndarray = architecture_features(self.structure, self.samples)[1]
+        return shares
+
+
+class RememberedEdges(EdgeStructure):
+    """An `EdgeStructure` that remembers edges and keys of the architectures of a pool, which it is asked for a
+    thousand times."""
+
+    _edges: dict[int, list[Edge]]
+    _keys: dict[int, EdgeKey]
+
+    @classmethod
+    def of(cls, structure: EdgeStructure) -> RememberedEdges:
+        """The same structure, which remembers nothing yet."""
+        remembered = cls(structure.table, structure.groups)
+        remembered._edges, remembered._keys = {}, {}
+        return remembered
+
+    def remembered(self, sample: Sample) -> EdgeKey:
+        """Remember an architecture, which must not change and must be kept as long as this; its key."""
+        self._edges[id(sample)], self._keys[id(sample)] = super().edges(sample), super().key(sample)
+        return self._keys[id(sample)]
+
+    def edges(self, sample: Sample) -> list[Edge]:
+        """As for `EdgeStructure`."""
+        known = self._edges.get(id(sample))
+        return super().edges(sample) if known is None else list(known)
+
+    def key(self, sample: Sample) -> EdgeKey:
+        """As for `EdgeStructure`."""
+        known = self._keys.get(id(sample))
+        return super().key(sample) if known is None else known
+
+
+class PoolBench:
+    """A bench, as `nni_hypens.compare.Workbench`, whose networks come from a pool and cost what the pool recorded.
+
+    What a workbench draws from the space is drawn from the pool's architectures, in an order that the seed decides. The
+    seed also decides which network of an architecture comes first, second, .... Deciding costs nothing.
+
+    Args:
+        pooled: The networks.
+        seed: Seed of the simulated comparison.
+    """
+
+    def __init__(self, pooled: PooledNetworks, seed: int) -> None:
+        self.pooled, self.seed = pooled, seed
+        self.structure: EdgeStructure = pooled.structure
+        self.validation_labels, self.test_labels = (pooled.labels[part] for part in PARTS)
+        self.architectures: Sequence[Sample] = pooled.samples
+        self._order: dict[int, list[int]] = {}
+
+    def random(self, n: int, seed: int) -> list[Sample]:
+        """Up to `n` of the architectures, in an order that the seed decides."""
+        order = np.random.default_rng(seed).permutation(len(self.architectures))
+        return [self.architectures[index] for index in order[:n].tolist()]
+
+    def neighbours(self, sample: Sample, trained: Sequence[Sample]) -> list[Sample]:
+        """Of the other architectures with a network that is not trained yet, those that share most edges."""
+        index = self.pooled.index(sample)
+        counts = Counter(self.pooled.index(other) for other in trained)
+        left = [
+            other
+            for other, networks in enumerate(self.pooled.networks)
+            if other != index and counts[other] < len(networks)
+        ]
+        shared = {other: self.pooled.shared[index, other] for other in left}
+        return [self.architectures[other] for other in left if shared[other] == max(shared.values())]
+
+    def traits(self) -> Callable[[Sample], tuple[float, float]]:
+        """Recorded parameters and FLOPs, each plus one."""
+        return self.pooled.size
+
+    def offers(self, sample: Sample, replica: int) -> bool:
+        """Whether the pool has so many networks of an architecture."""
+        index = self.pooled.index(sample)
+        return index is not None and replica < len(self.pooled.networks[index])
+
+    def order(self, index: int) -> list[int]:
+        """Which of its networks is an architecture's first, second, ... with this seed."""
+        if index not in self._order:
+            seed = derive_seed(self.seed, Purpose.POOL_REPLICAS, index)
+            self._order[index] = np.random.default_rng(seed).permutation(len(self.pooled.networks[index])).tolist()
+        return self._order[index]
+
+    def network(self, sample: Sample, replica: int = 0) -> Network:
+        """A network of an architecture in the pool.
+
+        Raises:
+            LookupError: The pool has no such network; ask `offers` first.
+        """
+        index = self.pooled.index(sample)
+        if index is None or not self.offers(sample, replica):
+            raise LookupError(f"no network {replica} of {self.structure.describe(sample)} in {self.pooled.name}")
+        return self.pooled.networks[index][self.order(index)[replica]]
+
+    @contextmanager
+    def charged(self, name: str, clock: Clock) -> Iterator[None]:
+        """Charge nothing, so that the same seed gives the same rows on every machine."""
+        yield
+
+
+def _structure(pool: Pool, name: str) -> EdgeStructure:
+    """Edges of the pool's space. Its class is looked up among those that come with nni_hypens and NNI."""
+    space, arguments = pool.settings.get("space"), pool.settings.get("space_args", {})
+    expected = "settings with the `space` of a class of search_spaces or NNI, such as search_spaces:OneCell"
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return EdgeStructure.from_space(trusted_class(str(space))(**arguments))
+    except Exception as error:  # the arguments come from the file, and NNI raises anything
+        raise InputError("pool", f"{name} of the space {space!s:.80} ({reason(error)})", expected) from None

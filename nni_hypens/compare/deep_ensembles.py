@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, takewhile
 from typing import TypeVar
 
 import numpy as np
@@ -62,11 +63,18 @@ def search_ensemble_of(strategy: str) -> Recipe:
 
 
 def random_deep_ensemble(bench: Bench, members: int, budget: float) -> Trained:
-    """Half of the budget for random architectures, the rest for new seeds of the best of them."""
-    pool = train_within_budget(bench, 1, budget / 2, once_each(random_samples(bench, MAX_NETWORKS)))
+    """Half of the budget for random architectures, the rest for new seeds of the best of them.
+
+    On a pool it is the best of those with enough networks for all members, where there is one. When the pool has no
+    further network of it, more random architectures follow.
+    """
+    samples = random_samples(bench, MAX_NETWORKS)
+    pool = train_within_budget(bench, 1, budget / 2, once_each(samples))
     best = min(with_seeds_left(bench, pool, members), key=lambda network: network.nll)
     rest = budget - sum(network.cost for network in pool)
-    return Trained([*pool, *train_within_budget(bench, members - 1, rest, replicas(best.sample, 1))])
+    seeds = takewhile(lambda training: bench.offers(*training), replicas(best.sample, 1))
+    trainings = chain(seeds, once_each(samples[len(pool) :]))
+    return Trained([*pool, *train_within_budget(bench, members - 1, rest, trainings)])
 
 
 def base_ensemble(bench: Workbench, members: int, budget: float) -> Trained:

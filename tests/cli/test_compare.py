@@ -12,6 +12,7 @@ import pytest
 from nni_hypens.cli import main as cli
 from nni_hypens.cli.compare import settings_and_data
 from nni_hypens.errors import InputError
+from tests.support.pools import made_up
 
 
 def test_data_sets_are_listed_and_other_settings_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +37,20 @@ def test_settings_that_a_comparison_has_otherwise(setting: str, instead: str, tm
         ("--seeds 0,one", "seeds: got '0,one'; expected whole numbers"),
         ("--sizes 3;5", "sizes: got '3;5'; expected whole numbers"),
         ("--jobs 0", "jobs: got 0"),
+        ("--seeds 5..3", "seeds: got '5..3'; expected whole numbers"),
+        ("--networks 12", "networks: got 12; expected --pool"),
+        ("--pool x.npz --networks 2", "networks: got 2"),
+        ("--pool x.npz --seeds 0..4", "x.npz: got no file; expected a pool"),
+        ("--pool x.npz --data digits", "data: got 'digits'; expected no such argument with --pool"),
+        ("--pool x.npz --space MLP", "space: got 'MLP'; expected no such argument with --pool"),
+        ("--pool x.npz --epochs 3", "epochs: got '3'; expected no such argument with --pool"),
+        ("--pool x.npz --seconds 9", "seconds: got 9.0; expected no such argument with --pool"),
+        ("--pool x.npz --reference darts", "reference: got 'darts'; expected no such argument with --pool"),
+        ("--pool x.npz --nni-epochs 3", "nni_epochs: got 3; expected no such argument with --pool"),
+        ("--pool x.npz --jobs 2", "jobs: got 2; expected no such argument with --pool"),
+        ("settings.yaml --pool x.npz", "config: got 'settings.yaml'; expected no such argument with --pool"),
+        ("--pool x.npz --methods darts", "methods: got darts, which needs a search; expected one that runs on a pool"),
+        ("--pool x.npz --methods random_pool", "ours: got 'adaptive_random'; expected one of the methods: random_pool"),
         ("--methods random_pool --seconds 9 --quiet", "ours: got 'adaptive'; expected one of the methods: random_pool"),
     ],
 )
@@ -63,3 +78,33 @@ def test_words_reach_the_comparison(
     assert list(comparison.methods) == ["evolution", "random_pool"] and list(comparison.seeds) == [4, 5]
     assert list(comparison.sizes) == [2] and comparison.budget == 9
     assert (asked["out"], asked["jobs"], asked["quiet"], asked["ours"]) == (tmp_path, 2, True, "evolution")
+
+
+def test_words_reach_the_comparison_on_pools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def play(comparison: Any, out: Path, progress: Any, command: str) -> pd.DataFrame:
+        asked.update(comparison=comparison, out=out)
+        return pd.DataFrame({"method": ["evolution"], "nll": [0.5]})
+
+    monkeypatch.setattr("nni_hypens.compare.pool_comparison.run_pool_comparison", play)
+    monkeypatch.setattr("nni_hypens.compare.page.write_comparison_page", lambda out, ours: asked.update(ours=ours))
+    words = "--pool a.npz b/c.npz --networks 9 --seeds 3,5..7 --sizes 3 --quiet --json"
+    assert cli.main(["compare", *words.split(), "--out", str(tmp_path)]) == 0
+    comparison = asked["comparison"]
+    assert comparison.files == [Path("a.npz"), Path("b/c.npz")] and comparison.networks == 9
+    assert list(comparison.seeds) == [3, 5, 6, 7] and list(comparison.sizes) == [3]
+    assert "random_pool" in comparison.methods and "adaptive" not in comparison.methods
+    assert (asked["out"], asked["ours"]) == (tmp_path, "adaptive_random")
+
+
+def test_a_comparison_on_a_pool_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up((2,) * 6).save(tmp_path / "tiny.npz")
+    words = ["compare", "--pool", str(tmp_path / "tiny.npz"), "--seeds", "0..1", "--sizes", "2", "--networks", "3"]
+    words += ["--methods", "adaptive_random,random_pool", "--quiet", "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "tiny, ensembles of 2, 2 seeds" in shown and "Random-NES" in shown
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"results.csv", "comparison.json", "comparison.html"}

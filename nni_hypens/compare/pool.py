@@ -44,7 +44,8 @@ _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 4, "lp": 0, "pb": 0}]
 def encode(log_probs: np.ndarray) -> np.ndarray:
     """One byte for each of `... x C` log-probabilities; 0 for the likeliest class."""
     below = log_probs.max(axis=-1, keepdims=True) - np.asarray(log_probs, dtype=np.float32)
-    return np.clip(np.rint(SCALE * np.log1p(below / WIDTH)), 0, 255).astype(np.uint8)
+    codes: np.ndarray = np.clip(np.rint(SCALE * np.log1p(below / WIDTH)), 0, 255).astype(np.uint8)
+    return codes
 
 
 def decode(codes: np.ndarray) -> np.ndarray:
@@ -115,11 +116,13 @@ class Pool:
 
     def probabilities(self, part: str, rows: Any = slice(None)) -> np.ndarray:
         """Probabilities `len(rows) x images x C` (float32) at the end, for "validation" or "test"."""
-        return np.exp(decode(self.codes[part][rows]))
+        probs: np.ndarray = np.exp(decode(self.codes[part][rows]))
+        return probs
 
     def early_probabilities(self, mark: int) -> np.ndarray:
         """Probabilities `S x N x C` (float32) of the validation images at 25, 50 or 70% of the schedule."""
-        return np.exp(decode(self.early[mark]))
+        probs: np.ndarray = np.exp(decode(self.early[mark]))
+        return probs
 
     @classmethod
     def load(cls, path: str | Path) -> Pool:
@@ -214,7 +217,8 @@ def _check(pool: Pool) -> None:
 
 def _expected(ends: np.ndarray, centre: np.ndarray, mark: int) -> np.ndarray:
     """What networks are expected to differ by from their mean at a mark, `S x N x C`, given how they end."""
-    return np.rint(SHARES.get(mark, 0.5) * (ends.astype(np.int16) - centre)).astype(np.int16)
+    expected: np.ndarray = np.rint(SHARES.get(mark, 0.5) * (ends.astype(np.int16) - centre)).astype(np.int16)
+    return expected
 
 
 def _packed(name: str, codes: np.ndarray, expected: np.ndarray | np.int16) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from nni.nas.evaluator.pytorch import Lightning
+from torch import nn
 
 from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
@@ -33,7 +34,10 @@ from nni_hypens.trials.training import network_seed, predict
 from nni_hypens.utils.files import read_json, read_object, write_json
 from nni_hypens.utils.npz import read_arrays, write_arrays
 from nni_hypens.utils.runtime import torch_threads
-from nni_hypens.utils.seeds import seed_everything
+from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
+
+Result = tuple[np.ndarray, np.ndarray, float]
+"""Probabilities `N x C` of validation and test images, and the seconds of the training."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Network:
         test: The same of test images.
         nll: Of validation images; infinite if its training diverged.
         cost: Seconds of its training and of predicting validation images.
+        peer: What it is, if it is no network of the space; its `sample` is empty then.
     """
 
     sample: Sample
@@ -55,6 +60,7 @@ class Network:
     test: np.ndarray
     nll: float
     cost: float
+    peer: str = ""
 
     @property
     def finite(self) -> bool:
@@ -168,17 +174,43 @@ class Workbench:
         seed = network_seed(self.plan.settings.seed, key, replica)
         text = f"{key} {seed}"
         path = self.folder / self._networks / hashlib.sha256(text.encode()).hexdigest()[:20]
-        arrays, about = path.with_suffix(".npz"), path.with_suffix(".json")
-        if not about.exists():
-            validation, test, cost = self._train(sample, seed)
-            finite = bool(np.isfinite(validation).all())
-            nll = metrics.nll(validation, self.validation_labels) if finite else None
-            write_arrays(arrays, {"validation": validation, "test": test})
-            write_json(about, {"architecture": sample, "seed": seed, "nll": nll, "cost": cost})
-        record = read_object(about)
-        validation, test = read_arrays(arrays, "validation", "test")
+        if not path.with_suffix(".json").exists():
+            self._keep(path, {"architecture": sample, "seed": seed}, self._train(sample, seed))
+        return self._kept(path, sample)
+
+    def peer(self, name: str, build: Callable[[], nn.Module], replica: int = 0, cycles: int = 1) -> list[Network]:
+        """Return networks that are not of the space, trained like those of the space; train what is missing.
+
+        Args:
+            name: What they are; the same name for the same `build`.
+            build: Makes the network, with new weights.
+            replica: Which training, from 0; each has another seed.
+            cycles: The training of a network is repeated so many times, each time from the weights of the last.
+
+        Returns:
+            The network at the end of each cycle, each with the cost of its cycle.
+        """
+        seed = derive_seed(self.seed, Purpose.PEER, name, replica)
+        folder = self.folder / f"{self._networks}-peers"
+        paths = [folder / f"{name}-{replica}-{cycle}" for cycle in range(cycles)]
+        if not paths[-1].with_suffix(".json").exists():
+            for path, result in zip(paths, self._train_cycles(build, seed, cycles), strict=True):
+                if not path.with_suffix(".json").exists():  # of a training with fewer cycles: the same
+                    self._keep(path, {"peer": name, "seed": seed}, result)
+        return [self._kept(path, {}, name) for path in paths]
+
+    def _keep(self, path: Path, about: dict[str, Any], result: Result) -> None:
+        validation, test, cost = result
+        finite = bool(np.isfinite(validation).all())
+        nll = metrics.nll(validation, self.validation_labels) if finite else None
+        write_arrays(path.with_suffix(".npz"), {"validation": validation, "test": test})
+        write_json(path.with_suffix(".json"), {**about, "nll": nll, "cost": cost})
+
+    def _kept(self, path: Path, sample: Sample, peer: str = "") -> Network:
+        record = read_object(path.with_suffix(".json"))
+        validation, test = read_arrays(path.with_suffix(".npz"), "validation", "test")
         nll = float("inf") if record["nll"] is None else record["nll"]
-        return Network(sample, seed, validation, test, nll, record["cost"])
+        return Network(sample, record["seed"], validation, test, nll, record["cost"], peer)
 
     def trained(self) -> Iterator[tuple[Sample, float]]:
         """Architecture and validation NLL of every network so far; the NLL is infinite if the training diverged."""
@@ -186,20 +218,28 @@ class Workbench:
             record = read_object(path)
             yield record["architecture"], float("inf") if record["nll"] is None else record["nll"]
 
-    def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
-        data, clock = self.plan.data, Clock()
+    def _train(self, sample: Sample, seed: int) -> Result:
+        return self._train_cycles(lambda: fixed_network(self.plan.train_space, sample), seed)[0]
+
+    def _train_cycles(self, build: Callable[[], nn.Module], seed: int, cycles: int = 1) -> list[Result]:
+        data, results = self.plan.data, []
         cast(ImageData, data).prepare()
         test_images = data.test_dataloader()  # reading files is not part of the training
         with torch_threads(self.plan.settings.threads):
+            clock = Clock()
             with clock.running():
                 seed_everything(seed)
-                model = fixed_network(self.plan.train_space, sample)
-                evaluator = rebuilt(self.plan.evaluator)  # a trainer can be used once
-                evaluator.datamodule = data
-                evaluator.evaluate(model)
-                validation, _ = predict(model, data.val_dataloader())
-            test, _ = predict(model, test_images)  # only for the report, so not a cost of the method
-        return validation, test, clock.seconds
+                model = build()
+            for _ in range(cycles):
+                with clock.running():
+                    evaluator = rebuilt(self.plan.evaluator)  # a trainer can be used once
+                    evaluator.datamodule = data
+                    evaluator.evaluate(model)
+                    validation, _ = predict(model, data.val_dataloader())
+                test, _ = predict(model, test_images)  # only for the report, so not a cost of the method
+                results.append((validation, test, clock.seconds))
+                clock = Clock()
+        return results
 
     @contextmanager
     def charged(self, name: str, clock: Clock) -> Iterator[None]:

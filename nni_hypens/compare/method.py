@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -113,16 +114,34 @@ class Method:
 
 
 def train_within_budget(bench: Bench, members: int, budget: float, trainings: Iterator[Training]) -> list[Network]:
-    """Train one network after the other while the next is expected to fit into the budget.
-
-    At least `members` networks that do not diverge are trained, unless most do: after three times as many only the
-    budget counts. It ends when the trainings do, or with one that the bench does not offer.
+    """`train_until_spent` with architectures of the space; it also ends with one that the bench does not offer.
 
     Args:
         bench: Trains them.
         members: Networks that are needed.
         budget: Seconds.
         trainings: What to train, in this order.
+    """
+
+    def offered() -> Iterator[Callable[[], Network]]:
+        for training in trainings:
+            if not bench.offers(*training):
+                return
+            yield partial(bench.network, *training)
+
+    return train_until_spent(members, budget, offered())
+
+
+def train_until_spent(members: int, budget: float, trainings: Iterator[Callable[[], Network]]) -> list[Network]:
+    """Train one network after the other while the next is expected to fit into the budget.
+
+    At least `members` networks that do not diverge are trained, unless most do: after three times as many only the
+    budget counts.
+
+    Args:
+        members: Networks that are needed.
+        budget: Seconds.
+        trainings: Each trains a network, in this order.
     """
     networks: list[Network] = []
     spent = 0.0
@@ -131,9 +150,9 @@ def train_within_budget(bench: Bench, members: int, budget: float, trainings: It
         if enough and spent + spent / max(len(networks), 1) > budget:
             return networks
         training = next(trainings, None)
-        if training is None or not bench.offers(*training):
+        if training is None:
             return networks
-        networks.append(bench.network(*training))
+        networks.append(training())
         spent += networks[-1].cost
 
 

@@ -20,6 +20,7 @@ from nni_hypens.compare.deep_ensembles import (
 )
 from nni_hypens.compare.edgenes import adaptive, adaptive_random, edgenes, fixed_lam
 from nni_hypens.compare.method import Method, PoolRecipe, Trained
+from nni_hypens.compare.peers import residual_ensemble, snapshots
 from nni_hypens.compare.pools import evolution, random_deviations, random_pool, random_search
 from nni_hypens.errors import InputError
 from nni_hypens.search.jensen_shannon import JensenShannon
@@ -77,6 +78,12 @@ METHODS: dict[str, Method] = {
     ),
     "random_deviations": Method("RandomD-NES", random_deviations, "random deviations from the base by two edges"),
     "evolution": Method("NES-RE", evolution, "regularised evolution with forward selection", on_pool=evolution),
+    "residual_ensemble": Method(
+        "DeepEns of a ResNet", residual_ensemble, "seeds of a residual network designed by hand, of the median size"
+    ),
+    "snapshots": Method(
+        "Snapshots of a ResNet", snapshots, "snapshots of one cyclic training of that residual network", fills=False
+    ),
 }
 
 

@@ -46,22 +46,25 @@ def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
     test = np.stack([network.test for network in chosen])
     summary = metrics.summary(combine(test, weights, temperatures), bench.test_labels)
     training = sum(network.cost for network in trained.networks)
-    key = bench.structure.key
+
+    def key(network: Network) -> object:
+        return network.peer or bench.structure.key(network.sample)
+
     return {
         **{name: summary[name] for name in ("accuracy", "nll", "ece", "brier")},
         "nll_uncalibrated": metrics.nll(np.average(test, axis=0, weights=weights), bench.test_labels),
         "validation_nll": metrics.nll(np.average(validation, axis=0, weights=weights), labels),
         "temperature": temperatures.ensemble,
         "networks": len(trained.networks),
-        "architectures": len({key(network.sample) for network in trained.networks}),
-        "member_architectures": len({key(network.sample) for network in chosen}),
+        "architectures": len({key(network) for network in trained.networks}),
+        "member_architectures": len({key(network) for network in chosen}),
         "search_s": trained.search_s,
         "training_s": training,
         "total_s": trained.search_s + training,
         "supernet": trained.supernet,
         "supernet_spearman": None,  # added by `add_supernet_truth` after all methods
         "ranked_architectures": 0,
-        "chosen": [bench.structure.describe(network.sample) for network in chosen],
+        "chosen": [network.peer or bench.structure.describe(network.sample) for network in chosen],
     }
 
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -102,7 +103,8 @@ def _convolution(channels: int, out: int, stride: int) -> tuple[nn.Module, nn.Mo
     return nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out)
 
 
-def residual_of_size(params: float, flops: float, input_shape: Sequence[int], num_classes: int) -> Residual:
+@cache
+def residual_of_size(params: float, flops: float, input_shape: tuple[int, ...], num_classes: int) -> Residual:
     """Sizes with which a residual network comes closest to so many parameters and FLOPs.
 
     Closest is the smallest of the largest factor between the two numbers and those asked for.

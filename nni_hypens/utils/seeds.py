@@ -63,6 +63,7 @@ class Purpose(IntEnum):
     RANDOM_DEVIATIONS = 27  # -
     EVOLUTION = 28  # -
     POOL_REPLICAS = 29  # number of the architecture (which of its networks in a pool comes first)
+    PEER = 30  # name, replica
 
 
 def derive_seed(seed: int, purpose: Purpose, *index: int | str) -> int:

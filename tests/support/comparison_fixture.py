@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from nni_hypens.compare.bench import Clock, Workbench
+from nni_hypens.compare.bench import Clock, Result, Workbench
 from nni_hypens.compare.method import Trained
 from nni_hypens.run import plan as plans
 from nni_hypens.run.plan import Plan
@@ -57,6 +57,17 @@ class SimulatedBench(Workbench):
         test = self.simulated(sample, seed, self.plan.data.labels("test"), 1)
         if turn in self.diverging:
             validation, test = np.full_like(validation, np.nan), np.full_like(test, np.nan)
+        return validation, test, self.costs[turn % len(self.costs)]
+
+    def _train_cycles(self, build: Any, seed: int, cycles: int = 1) -> list[Result]:
+        return [self._train_peer(seed, cycle) for cycle in range(cycles)]
+
+    def _train_peer(self, seed: int, cycle: int) -> Result:
+        turn = len(self.begun)
+        self.begun.append(("peer", seed))
+        noise = np.random.default_rng([seed, cycle])
+        probs = [noise.dirichlet(np.ones(10), len(self.plan.data.labels(part))) for part in ("validation", "test")]
+        validation, test = (one.astype(np.float32) for one in probs)
         return validation, test, self.costs[turn % len(self.costs)]
 
     @contextmanager
@@ -123,8 +134,8 @@ def note_labels(bench: Workbench, asked: list[str], patch: pytest.MonkeyPatch) -
 
 
 def keys(bench: Workbench, networks: list[Any]) -> list[object]:
-    """Architectures of networks, as keys."""
-    return [bench.structure.key(network.sample) for network in networks]
+    """Architectures of networks, as keys; those of peers by name."""
+    return [network.peer or bench.structure.key(network.sample) for network in networks]
 
 
 def replicas_of(bench: SimulatedBench, networks: list[Any]) -> list[int]:

@@ -1,0 +1,70 @@
+"""Methods without a search: a residual network designed by hand, and snapshots of one training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+from torch import nn
+
+from nni_hypens.compare.bench import Clock, Network, Workbench
+from nni_hypens.compare.method import MAX_NETWORKS, Trained, random_samples, train_until_spent
+from nni_hypens.compare.residual import Residual, residual_of_size
+from nni_hypens.errors import InputError
+from nni_hypens.space.cost import NetworkSize
+from nni_hypens.utils.files import read_object, write_json
+from nni_hypens.utils.inputs import is_image
+
+MEASURED = 15
+"""Random architectures whose median size the residual network has."""
+
+
+def residual_sizes(bench: Workbench) -> tuple[Residual, float]:
+    """Sizes of the residual network of a workbench, and the seconds that it took to find them.
+
+    Parameters and FLOPs are as close as they can be to the medians of random architectures of the space.
+
+    Raises:
+        InputError: The data are no images.
+    """
+    plan, path = bench.plan, bench.folder / "residual.json"
+    if not is_image(plan.data.input_spec):
+        raise InputError("methods", "a residual network for data that are no images", "methods that search the space")
+    if not path.exists():
+        clock = Clock()
+        with clock.running():
+            size = NetworkSize(plan.train_space, plan.input_shape)
+            costs = [size.cost(sample) for sample in random_samples(bench, MEASURED)]
+            medians = [float(np.median(values)) for values in zip(*costs, strict=True)]
+            sizes = residual_of_size(*medians, plan.input_shape, plan.data.num_classes)
+        medians_of = dict(zip(("median_params", "median_flops"), medians, strict=True))
+        write_json(path, {"sizes": asdict(sizes), **medians_of, "cost": clock.seconds})
+    record = read_object(path)
+    return Residual(**record["sizes"]), record["cost"]
+
+
+def _builder(bench: Workbench, sizes: Residual) -> Callable[[], nn.Module]:
+    return partial(sizes.network, bench.plan.input_shape[0], bench.plan.data.num_classes)
+
+
+def residual_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
+    """Seeds of a residual network designed by hand, as large as the median architecture (He et al. 2016)."""
+    sizes, seconds = residual_sizes(bench)
+
+    def train(replica: int) -> Network:
+        return bench.peer("residual", _builder(bench, sizes), replica)[0]
+
+    trainings = (partial(train, replica) for replica in range(MAX_NETWORKS))
+    return Trained(train_until_spent(members, budget - seconds, trainings), seconds)
+
+
+def snapshots(bench: Workbench, members: int, budget: float) -> Trained:
+    """Snapshot ensemble (Huang et al. 2017) of the same residual network.
+
+    Its learning rate falls and starts anew once for each member. A cycle is the whole training of a network, begun with
+    the weights of the last cycle; the optimizer is new.
+    """
+    sizes, seconds = residual_sizes(bench)
+    return Trained(bench.peer("snapshots", _builder(bench, sizes), cycles=members), seconds, choose=False)

@@ -123,6 +123,8 @@ def pool_recipe(name: str) -> PoolRecipe:
     recipe = method_of(name).on_pool
     if recipe is None or "@" in name:
         lacks = "networks that were trained for longer" if "@" in name else "a search"
+        if name in ("residual_ensemble", "snapshots"):
+            lacks = "networks outside the space"
         names = ", ".join(pool_methods())
         raise InputError("methods", f"{name}, which needs {lacks}", f"one that runs on a pool: {names}")
     return recipe

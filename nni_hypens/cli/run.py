@@ -114,6 +114,7 @@ def add_commands(commands: Any) -> None:
     hidden.add_argument("--out", type=Path, required=True)
     hidden.add_argument("--quiet", action="store_true")
     hidden.add_argument("--logger", default=None)
+    hidden.add_argument("--processes", type=int, default=1)
     hidden.set_defaults(call=search_in_trial)
 
 
@@ -246,7 +247,7 @@ def show_results(results: dict[str, Any], out: Path, as_json: bool) -> None:
 
 
 def search_in_trial(arguments: argparse.Namespace) -> None:
-    """Search in the trial of a live search; the process that holds the folder waits for it."""
+    """Search for the process that holds the folder, in the trial of a live search, or as one of several processes."""
     load_libraries(arguments.quiet)
     find_user_modules()
     from nni_hypens.run.folder import RunFolder
@@ -258,4 +259,4 @@ def search_in_trial(arguments: argparse.Namespace) -> None:
     folder, plan = RunFolder(arguments.out), make_plan(settings)
     folder.check(plan.identity)
     folder.check_fingerprint(plan.fingerprint)
-    search_stage(plan, arguments.out, Progress(arguments.quiet), arguments.logger)
+    search_stage(plan, arguments.out, Progress(arguments.quiet), arguments.logger, arguments.processes)

@@ -96,8 +96,8 @@ class ImageData(pl.LightningDataModule):
         validation_size: Size of the validation split, taken from the source's training part: a share (float between 0
             and 1) or a number of images (int). A source's own validation part is used as it is.
         test_size: How many test images to use; None for all.
-        batch_size: Images per training batch of all processes together; None for 64, or fewer if an epoch would have less than 8 batches. A last
-            incomplete batch is dropped unless it is the only one.
+        batch_size: Images per training batch of all processes together; None for 64, or fewer if an epoch would have
+            less than 8 batches. A last incomplete batch is dropped unless it is the only one.
         eval_batch_size: Images per validation or test batch.
         augment: `none`, or some of `crop`, `crop_flip`, `trivial_augment` and `cutout`, separated by commas and applied
             in this order; training batches only, and only for images.

@@ -25,6 +25,7 @@ from nni_hypens.run.plan import Plan
 from nni_hypens.run.request import Request
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.sample_stage import draw_candidates
+from nni_hypens.run.search_processes import processes_for
 from nni_hypens.run.search_stage import check_logger, live_search_stage, search_stage
 from nni_hypens.run.select_stage import select_stage
 from nni_hypens.run.train_stage import TrainStage
@@ -103,6 +104,7 @@ class Run:
         self._check_service()
         check_trial_parts(self.plan.evaluator, self.plan.data, local=self.runtime.runner == "local")
         gpus_of(self.plan.evaluator, chosen_gpus(self.runtime.devices))
+        processes_for(self.plan.search_evaluator, self.runtime.devices)
         self._check_nni()
         self.folder.claim({**self.plan.identity, **self.plan.fingerprint}, self.plan.command)
 
@@ -171,7 +173,14 @@ class Run:
         if self.runtime.live:
             live_search_stage(self.plan, self.out, self.runtime.port, self.progress, self.runtime.logger)
         else:
-            search_stage(self.plan, self.out, self.progress, self.runtime.logger)
+            search_stage(self.plan, self.out, self.progress, self.runtime.logger, self._search_processes)
+
+    @property
+    def _search_processes(self) -> int:
+        """Processes of the search. The others build the plan from the run folder, so it must hold all."""
+        if self.plan.identity != self.plan.settings.to_mapping():
+            return 1
+        return processes_for(self.plan.search_evaluator, self.runtime.devices)
 
     def sample(self, more: int = 0) -> None:
         """Draw candidates, rank them on the supernet, keep the wanted number.

@@ -243,6 +243,7 @@ def candidate_evaluator(settings: Settings, data: LabelledData, epochs: int) -> 
         mixup=settings.mixup,
         auxiliary_weight=settings.auxiliary_weight,
         early_stopping=settings.early_stopping,
+        **({"compiler": "inductor"} if settings.compile else {}),
     )
 
 

@@ -33,8 +33,9 @@ class Runtime:
     concurrency: int = setting(min(2, os.cpu_count() or 1), "trials at once", at_least=1, metavar="N", common=True)
     devices: str | None = setting(
         None,
-        "GPUs to use, as Lightning names them: a number such as 2, or places such as 0,2 (all); the search uses the "
-        "first, and each trial one",
+        "GPUs to use, as Lightning names them: a number such as 2, or places such as 0,2 (the search uses one, trials "
+        "all); the search has a process on each, and shares each batch among them; with accelerator=cpu, its number of "
+        "processes",
     )
     per_trial: int = setting(
         1, "candidates that each trial trains (starting a trial takes seconds)", at_least=1, metavar="N"

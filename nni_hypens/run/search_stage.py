@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
+import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -20,6 +23,7 @@ from nni_hypens._nni import quiet_logging
 from nni_hypens.errors import CommandError, InputError, reason
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.runtime import LOGGER_NAMES
+from nni_hypens.run.search_processes import in_processes, own_rank, with_others
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.schedule import BASE, HISTORY_COLUMNS, WARMUP
 from nni_hypens.search.strategy import EdgeNES
@@ -54,7 +58,7 @@ def check_logger(logger: str | None) -> None:
         )
 
 
-def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None = None) -> None:
+def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None = None, processes: int = 1) -> None:
     """Search base and hypernetwork, from the last checkpoint if there is one; ``base.json`` is written last.
 
     Args:
@@ -62,8 +66,10 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
         out: The run folder.
         progress: Where progress is shown.
         logger: One of `LOGGERS`, for the curves of the search in ``search/logs``; None for no logger.
+        processes: How many processes search together; this function starts the others, which call it as well.
 
     Raises:
+        RuntimeError: Another process of the search failed.
         KeyboardInterrupt: Ctrl-C; finished epochs are kept.
     """
     files = RunFiles(out).search
@@ -71,12 +77,23 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
         return
     strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=plan.settings.seed, **plan.strategy)
     evaluator = rebuilt(plan.search_evaluator)  # a trainer serves once
-    if logger is not None:  # each start gets a new folder, version_0, version_1, ...: a resumed search loses nothing
-        evaluator.trainer.loggers = [LOGGERS[logger](files.logs, name="")]
-    seed_everything(derive_seed(plan.settings.seed, Purpose.SUPERNET_WEIGHTS))
-    drop_broken(files, progress)
-    with torch_threads(plan.settings.threads):
+    if not own_rank():
+        drop_broken(files, progress)
+    with with_others(out, processes), torch_threads(plan.settings.threads):
+        if processes > 1:
+            evaluator = in_processes(evaluator, processes)
+        if (
+            logger is not None
+        ):  # each start gets a new folder, version_0, version_1, ...: a resumed search loses nothing
+            evaluator.trainer.loggers = [LOGGERS[logger](files.logs, name="")]
+        seed_everything(derive_seed(plan.settings.seed, Purpose.SUPERNET_WEIGHTS))
         run_search(fresh(plan.space), evaluator, strategy, files.folder, [SearchProgress(progress)])
+    if not own_rank():
+        _write(plan, files, strategy)
+
+
+def _write(plan: Plan, files: SearchFiles, strategy: EdgeNES) -> None:
+    """Write what a search has found."""
     module = strategy.oneshot_module
     base_epochs = [row["seconds"] for row in strategy.history if row["phase"] in (WARMUP, BASE)]
     rest = [row["seconds"] for row in strategy.history if row["phase"] not in (WARMUP, BASE)]
@@ -164,10 +181,16 @@ def run_search(
     strategy.checkpoint_dir = SearchFiles(directory).checkpoints
     evaluator.trainer.callbacks += callbacks
     config = NasExperimentConfig("sequential", "raw", "local")
-    config.experiment_working_directory = str(RunFiles(directory.parent).nni)
-    experiment = NasExperiment(space, evaluator, strategy, config)
+    own = tempfile.TemporaryDirectory() if own_rank() else nullcontext(str(RunFiles(directory.parent).nni))
     before = signal.getsignal(signal.SIGINT)
-    quiet_logging()
+    with own as config.experiment_working_directory:
+        experiment = NasExperiment(space, evaluator, strategy, config)
+        quiet_logging()
+        _start(experiment, evaluator, before)
+
+
+def _start(experiment: NasExperiment, evaluator: Lightning, before: Any) -> None:
+    """Run an experiment to its end; ``before`` is what happens at Ctrl-C without it."""
     try:
         experiment.start()
     except SystemExit as error:  # Lightning turns Ctrl-C into exit(1), with SIGINT ignored from then on

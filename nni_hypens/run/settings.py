@@ -32,7 +32,7 @@ MIN_DRAWN = 2
 DEFAULT_DRAWN = 3
 """Candidates drawn before adaptive training begins, unless `adaptive` says otherwise."""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 NOT_SETTINGS = ("seed_scheme", "data_checksum", "versions", "command")
 """What a run folder's `config.yaml` holds besides the settings."""
 
@@ -179,9 +179,13 @@ class Settings:
     )
     precision: str = setting(
         PRECISIONS[0],
-        f"precision of search and training, as Lightning names it: {', '.join(PRECISIONS)}",
+        f"precision of search and training, as Lightning names it: {', '.join(PRECISIONS)} (bf16-mixed on a GPU that "
+        "has it, else 32-true)",
         carried_by="evaluator",
         choices=PRECISIONS,
+    )
+    compile: bool = setting(
+        False, "compile each candidate with torch.compile before its training (takes a while)", carried_by="evaluator"
     )
     warm_start: bool = setting(False, "candidates begin with the weights of their path in the supernet")
     halving: bool = setting(

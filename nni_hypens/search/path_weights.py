@@ -30,8 +30,8 @@ class PathWeights:
         self.mixture: dict[str, torch.Tensor] | None = None
 
     def set(self, table: ChoiceTable, draw: PathDraw) -> None:
-        """Use the weights of a draw (``chosen`` L x k on the host, ``soft`` L x M): value 1, gradient of ``soft`` at the
-        chosen options."""
+        """Use the weights of a draw (``chosen`` L x k, on the host, ``soft`` L x M): value 1, gradient of ``soft`` at
+        the chosen options."""
         soft = draw.soft.gather(-1, sent(draw.chosen, draw.soft.device))
         rows = (1.0 + soft - soft.detach()).unbind(0)
         values = {}

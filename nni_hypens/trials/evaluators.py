@@ -37,6 +37,9 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
         auxiliary_weight: Weight of the loss of an auxiliary head (Szegedy et al. 2015; 0.4 in DARTS). The network must
             have ``auxiliary_source()``, which returns a module and the channels C of its last output
             ``B x C x H x W``. The head belongs to training and is not part of the network. 0 for none.
+        channels_last: Whether 4-d weights, and with them the images in between, have their channels last in memory,
+            which convolutions on recent GPUs prefer; None for GPUs only. Files have the usual order.
+        compiler: Backend of ``torch.compile`` for the network in training, such as ``inductor``; None for none.
 
     A network with ``set_drop_path_prob`` and ``drop_path_prob`` gets a probability that grows from zero, as in DARTS.
     """
@@ -53,6 +56,8 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         auxiliary_weight: float = 0.0,
+        channels_last: bool | None = None,
+        compiler: str | None = None,
     ) -> None:
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, num_classes=num_classes)
         self.num_classes, self.epochs, self.schedule = num_classes, epochs, schedule
@@ -61,6 +66,24 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
             metric.validate_args = False
         self.auxiliary_head = nn.Identity()
         self._auxiliary_logits: torch.Tensor | None = None
+        self.channels_last, self.compiler = channels_last, compiler
+        self._compiled: tuple[Any, ...] = ()  # in a tuple it is no part of this module, and changes no names of weights
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        network: Any = self.model
+        if self.device.type == "cuda" if self.channels_last is None else self.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if self.compiler is not None:
+            self._compiled = (torch.compile(network, backend=self.compiler),)
+
+    def on_fit_end(self) -> None:
+        self._compiled = ()
+        super().on_fit_end()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        network: Any = self.model
+        return (self._compiled or (network,))[0](x)
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -151,11 +174,12 @@ def gpus_of(evaluator: Any, chosen: Sequence[int] | None) -> tuple[int, ...]:
         chosen: The GPUs that the user selected; None for all that torch sees.
 
     Raises:
-        InputError: GPUs are selected, and the evaluator does not use one.
+        InputError: GPUs are selected, and the evaluator does not use one, although nobody asked for the processor.
     """
     accelerator = getattr(getattr(evaluator, "trainer", None), "accelerator", None)
     if not isinstance(accelerator, CUDAAccelerator):
-        if chosen is not None:
+        asked = getattr(getattr(evaluator, "trainer", None), "trace_kwargs", {}).get("accelerator")
+        if chosen is not None and asked != "cpu":
             expected = "none without a GPU: `nni-hypens doctor` says what torch sees, and --accelerator what is used"
             raise InputError("devices", ",".join(map(str, chosen)), expected)
         return ()
@@ -166,6 +190,14 @@ def keeps_best(evaluator: Any) -> bool:
     """Whether an evaluator gives a network the weights of its best epoch instead of the last."""
     callbacks = getattr(getattr(evaluator, "trainer", None), "callbacks", ())
     return any(isinstance(callback, KeepBest) for callback in callbacks)
+
+
+def resolved_precision(precision: str, accelerator: str) -> str:
+    """The precision that ``auto`` means for an accelerator of this machine; others are what they are."""
+    if precision != "auto":
+        return precision
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 def image_evaluator(
@@ -191,8 +223,9 @@ def image_evaluator(
         early_stopping: Epochs without a lower validation NLL after which training ends, and the weights of the best
             epoch are kept; None to train to the end.
         accelerator: Of Lightning's trainer.
-        precision: Of Lightning's trainer.
-        **options: ``schedule``, ``label_smoothing``, ``mixup`` and ``auxiliary_weight`` of `ImageClassification`.
+        precision: Of Lightning's trainer, or ``auto``: ``bf16-mixed`` on a GPU that computes in it, else ``32-true``.
+        **options: ``schedule``, ``label_smoothing``, ``mixup``, ``auxiliary_weight``, ``channels_last`` and
+            ``compiler`` of `ImageClassification`.
 
     Raises:
         InputError: A GPU is asked for, and torch sees none; or an unknown schedule.
@@ -206,7 +239,7 @@ def image_evaluator(
             max_epochs=epochs,
             accelerator=accelerator,
             devices=1,
-            precision=precision,
+            precision=resolved_precision(precision, accelerator),
             callbacks=None if early_stopping is None else [KeepBest(early_stopping)],
             logger=False,
             enable_checkpointing=False,

@@ -42,6 +42,7 @@ class Worker:
         log: File for what it writes to standard error.
         answers: Gets (this worker, answer) for each of its lines; the answer is None when the process has ended.
         environment: Variables that the process gets besides those of this process.
+        number: Its place among the workers, and among the GPUs; that of one that has ended is free again.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Worker:
         log: Path,
         answers: queue.Queue[tuple[Worker, dict[str, Any] | None]],
         environment: Mapping[str, str],
+        number: int = 0,
     ) -> None:
+        self.number = number
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log, self.candidate = log, ""
         # everything that can be imported here can be imported there
@@ -181,10 +184,10 @@ class LocalTraining:
     def _submit(self, spec: TrialSpec) -> None:
         write_json(CandidateFiles(self.directory / spec.id).architecture, spec.architecture)
         if not self._idle:
-            number = len(self._workers)
+            number = min({*range(len(self._workers) + 1)} - {worker.number for worker in self._workers})
             environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
             show_only([self.gpus[number % len(self.gpus)]] if self.gpus else None, environment)
-            worker = Worker(self.logs / f"worker-{number}.log", self._answers, environment)
+            worker = Worker(self.logs / f"worker-{number}.log", self._answers, environment, number)
             self._workers.append(worker)
             self._idle.append(worker)
         model = self._space.freeze(spec.architecture)

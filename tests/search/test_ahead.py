@@ -17,7 +17,7 @@ from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.trials.evaluators import ImageClassification
 from search_spaces import OneCell
-from tests.support.no_sync import META, NoWaiting, StepsDone, pretended
+from tests.support.no_sync import META, NoWaiting, StepsDoneError, pretended
 
 
 class Arrived:
@@ -53,7 +53,7 @@ class Steps(pl.Callback):
         self.watching.close()
         self.done += 1
         if self.done == 2:
-            raise StepsDone
+            raise StepsDoneError
 
     def on_exception(self, *rest: Any) -> None:
         self.watching.close()
@@ -77,7 +77,7 @@ def test_no_step_waits_for_the_accelerator(phase: str, monkeypatch: pytest.Monke
         **pretended(), max_epochs=3, callbacks=[steps], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    with suppress(StepsDone, NotImplementedError):  # the second is about what comes back to the host in the end
+    with suppress(StepsDoneError, NotImplementedError):  # the second is about what comes back to the host in the end
         trainer.fit(strategy.configure_oneshot_module(user), CombinedLoader({"train": Batches(), "val": Batches()}))
     assert steps.done == 2
 

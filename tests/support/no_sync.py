@@ -41,5 +41,5 @@ def pretended() -> dict[str, Any]:
     return {"strategy": SingleDeviceStrategy(META, accelerator=Pretended())}
 
 
-class StepsDone(Exception):
+class StepsDoneError(Exception):
     """Enough steps were made: an epoch cannot end, because its mean loss has no value."""

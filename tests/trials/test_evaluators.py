@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 import nni
 import pytest
 import torch
+import torchmetrics
 from pytorch_lightning import Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.callbacks import Callback
@@ -15,9 +17,10 @@ from pytorch_lightning.callbacks import Callback
 from nni_hypens import ImageData, InputError, image_evaluator
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network
-from nni_hypens.trials.evaluators import gpus_of, keeps_best
+from nni_hypens.trials.evaluators import gpus_of, keeps_best, resolved_precision
 from search_spaces import OneCell
 from search_spaces.hub_darts import DartsSpace
+from tests.support.no_sync import META, NoWaiting
 
 
 def test_schedule_and_serialisation(digits: ImageData, tiny_cell: OneCell) -> None:
@@ -161,9 +164,10 @@ def test_early_stopping_keeps_the_best_epoch(digits: ImageData, tiny_cell: OneCe
 
 def test_trials_get_the_gpus_that_were_chosen(digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator = image_evaluator(digits, 10, 1, accelerator="cpu")
-    assert gpus_of(evaluator, None) == ()
+    assert gpus_of(evaluator, None) == gpus_of(evaluator, [0, 1]) == (), "there it is the number of processes"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="^devices: got 0,1"):
-        gpus_of(evaluator, [0, 1])
+        gpus_of(image_evaluator(digits, 10, 1), [0, 1])
     on_gpu = SimpleNamespace(trainer=SimpleNamespace(accelerator=CUDAAccelerator()))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert gpus_of(on_gpu, None) == (0, 1, 2) and gpus_of(on_gpu, [5]) == (5,)
@@ -203,3 +207,69 @@ def test_trains_a_fixed_network_without_a_word(
     assert evaluator.trainer.callback_metrics["val_acc"] > 0.4  # a tenth by chance
     assert not list(tmp_path.iterdir())  # no logs, no checkpoints
     assert "Epoch" not in capfd.readouterr().err
+
+
+class Two(torch.nn.Module):
+    """Two convolutions, the first of which may have an auxiliary head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 4, 3)
+        self.head = torch.nn.Linear(4, 10)
+
+    def auxiliary_source(self) -> tuple[torch.nn.Module, int]:
+        return self.first, 4
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.first(images).relu()).mean((2, 3)))
+
+
+@pytest.mark.parametrize("options", [{"compiler": "eager"}, {"channels_last": True}])
+def test_fast_ways_train_the_same_network_under_the_same_names(options: dict[str, Any], digits: ImageData) -> None:
+    plain = Two()
+    fast = copy.deepcopy(plain)
+    for network, more in ((plain, {}), (fast, options)):
+        torch.manual_seed(0)
+        image_evaluator(digits, 10, 1, learning_rate=1e-4, accelerator="cpu", **more).evaluate(network)
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    for name, value in plain.state_dict().items():  # Adam makes much of the rounding of gradients that are nearly zero
+        assert torch.allclose(fast.state_dict()[name], value, atol=0 if "compiler" in options else 5e-3), name
+    last = fast.second.weight.is_contiguous(memory_format=torch.channels_last)
+    assert last == ("channels_last" in options)
+
+
+def test_an_auxiliary_head_sees_the_compiled_network(digits: ImageData) -> None:
+    module = image_evaluator(digits, 10, 1, auxiliary_weight=0.4, compiler="eager").module
+    module.set_model(Two())
+    module.log = lambda *arguments, **options: None
+    module.on_fit_start()
+    module.train()
+    module.training_step(tuple(part[:4] for part in next(iter(digits.train_dataloader()))), 0).backward()
+    assert all(parameter.grad is not None for parameter in module.auxiliary_head.parameters())
+
+
+def test_auto_is_bf16_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for has, found in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has: has)
+        assert resolved_precision("auto", "auto") == found
+    assert resolved_precision("auto", "cpu") == "32-true" and resolved_precision("16-mixed", "gpu") == "16-mixed"
+
+
+def test_a_training_step_does_not_wait_for_the_accelerator(digits: ImageData) -> None:
+    network = network_of(OneCell(channels=2, nodes=1, in_channels=1))
+    module = image_evaluator(digits, 10, 1, mixup=0.2, label_smoothing=0.1).module
+    module.set_model(network)
+    module.log = lambda name, value, **options: None if "prog_bar" not in options else value.item()
+    module.to(META).train()
+    (optimizer,), _ = module.configure_optimizers()
+    for part in module.modules():
+        if isinstance(part, torchmetrics.Metric):  # `to` leaves them behind
+            part.to(META)
+    for _ in range(2):
+        with NoWaiting():
+            optimizer.zero_grad()
+            module.training_step(
+                (torch.zeros(4, 1, 8, 8, device=META), torch.zeros(4, dtype=torch.int64, device=META)), 0
+            ).backward()
+            optimizer.step()

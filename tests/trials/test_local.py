@@ -60,6 +60,23 @@ def test_each_candidate_is_trained_or_has_failed_with_its_error(concurrency: int
         assert len(logs) == 1, "one worker at a time writes one log"
 
 
+def test_workers_share_the_gpus_evenly_also_after_one_has_ended(tmp_path: Path, monkeypatch: Any) -> None:
+    started: list[tuple[str, str]] = []
+
+    def worker(log: Path, answers: Any, environment: dict[str, str], number: int) -> Any:
+        started.append((log.name, environment["CUDA_VISIBLE_DEVICES"]))
+        return SimpleNamespace(number=number, train=lambda candidate, request: None)
+
+    monkeypatch.setattr(local, "Worker", worker)
+    trainer = training(tmp_path, [], concurrency=5, gpus=[4, 7])
+    for spec in specs(5):
+        trainer._submit(spec)
+    assert [gpu for _, gpu in started] == ["4", "7", "4", "7", "4"]
+    trainer._workers.pop(1)
+    trainer._submit(specs(1)[0])
+    assert started[-1] == ("worker-1.log", "7")
+
+
 def test_candidates_are_chosen_when_the_results_that_they_need_are_there(tmp_path: Path) -> None:
     every = specs(5)
 

@@ -7,6 +7,7 @@ the same paths by the same seeds, and write nothing. Lightning gives each its pa
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,14 +26,12 @@ from nni_hypens.trials.evaluators import gpus_of
 from nni_hypens.trials.names import TRIAL_COMMAND
 from nni_hypens.utils.devices import chosen_gpus
 from nni_hypens.utils.paths import own_python
-from nni_hypens.utils.ports import free_port
 from nni_hypens.utils.processes import ProcessName, follow
 
 RANK = "NNI_HYPENS_RANK"
 """Environment variable with the number of a process of a search; not set in process 0."""
 LEADER = "NNI_HYPENS_LEADER"
 """Environment variable with the name of process 0."""
-FIRST_PORT = 29500
 PATIENCE = 60
 """Seconds that the other processes get to end after the search."""
 
@@ -85,7 +84,9 @@ def with_others(out: Path, processes: int) -> Iterator[None]:
             follow(os.environ.get(LEADER, ""))
         yield
         return
-    port = free_port(None, first=FIRST_PORT)
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port = any_port.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), LEADER: str(ProcessName.own())}
     with ExitStack() as stack, _environment({**shared, "LOCAL_RANK": "0"}):
         others = []
@@ -94,9 +95,7 @@ def with_others(out: Path, processes: int) -> Iterator[None]:
             command = [*own_python(), "-m", "nni_hypens", TRIAL_COMMAND, "--out", str(out), "--quiet"]
             command += ["--processes", str(processes)]
             environment = {**os.environ, **shared, "LOCAL_RANK": str(rank), RANK: str(rank)}
-            others.append(
-                (subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True), log)
-            )
+            others.append((start_process(command, environment, log), log))
             stack.callback(_end, others[-1][0])
         try:
             yield
@@ -109,6 +108,11 @@ def with_others(out: Path, processes: int) -> Iterator[None]:
                 torch.distributed.destroy_process_group()
         if (reason := _failure(others, wait=PATIENCE)) is not None:
             raise RuntimeError(reason)
+
+
+def start_process(command: list[str], environment: dict[str, str], log: Any) -> subprocess.Popen[bytes]:
+    """Start another process of a search, whose output goes to a file."""
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

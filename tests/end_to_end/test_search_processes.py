@@ -213,28 +213,5 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.end_to_end
-def test_the_command_searches_in_two_processes(tmp_path: Path) -> None:
-    """`--devices 2` on a CPU: both processes run the same paths on other images, and only the run writes files."""
-    out, watched = tmp_path / "run", tmp_path / "watched"
-    watched.mkdir()
-    command = f"""search --data digits --train-size 100 --validation-size 64 --batch-size 32 --space
-        tests.support.watched_cell:WatchedCell --search-epochs 3 --accelerator cpu --devices 2 --out {out} --quiet"""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT, "WATCHED": str(watched)}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "nni_hypens", *command.split()],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    seen = [[line.split(";") for line in (watched / rank).read_text().splitlines()] for rank in ("0", "1")]
-    assert len(seen[0]) == len(seen[1]) > 6 and {path for *_, path in seen[0]} > {seen[0][0][2]}
-    for (size, total, path), (other_size, other_total, other_path) in zip(*seen, strict=True):
-        assert path == other_path and size == other_size and total != other_total
-    assert {int(size) for size, *_ in seen[0]} <= {16, 2, 18, 64, 50}, "half of each batch"
-    found = {str(path.relative_to(out)) for path in out.rglob("*") if "nni" not in path.parts}
-    assert {"search/base.json", "search/supernet.safetensors"} <= found and not any("rank" in name for name in found)
-    assert len(list((out / "nni").iterdir())) == 1, "one experiment, that of the run"
-
-
 if __name__ == "__main__":
     compare_one_and_two(Path(sys.argv[1]))

@@ -318,7 +318,7 @@ class ImageData(pl.LightningDataModule):
         """Batches of the test split, in the order of `indices`; reads the test arrays."""
         return self._loader("test", self.eval_batch_size)
 
-    def _loader(self, name: str, size: int, augment: Augmentation | None = None, **options: bool) -> DataLoader[Batch]:
+    def _loader(self, name: str, size: int, augment: Augmentation | None = None, **options: Any) -> DataLoader[Batch]:
         """Batches of a split, made on the device of the trainer that asks for them, and shared by its processes."""
         split, ready, (device, processes) = self._split(name), self._ready(), place_of(self.trainer)
         images, labels = split.images, torch.from_numpy(split.labels)

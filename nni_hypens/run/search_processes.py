@@ -17,7 +17,7 @@ from typing import Any
 
 import torch.distributed
 from nni.nas.evaluator.pytorch import Lightning, Trainer
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 
 from nni_hypens._nni import without_adverts
 from nni_hypens.errors import InputError

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from nni_hypens import ImageData, image_evaluator
 from nni_hypens.cli.main import main
 from nni_hypens.errors import InputError
 from nni_hypens.run import search_processes
@@ -82,7 +83,7 @@ def test_the_end_of_another_process_ends_the_search(tmp_path: Path, monkeypatch:
 
 
 def test_the_number_of_processes_follows_the_devices() -> None:
-    evaluator = make_plan(Settings(train_size=100, accelerator="cpu")).search_evaluator
+    evaluator = image_evaluator(ImageData("digits"), 10, 1, accelerator="cpu")
     assert processes_for(evaluator, None) == 1 and processes_for(evaluator, "3") == 3
     with pytest.raises(InputError, match="^devices: got 0,2"):
         processes_for(evaluator, "0,2")

@@ -86,8 +86,9 @@ def _table(run: RunContent) -> Table:
         costs = [cost for item in same if (cost := COSTS.get(str(item.get("by"))))]
         rows.append(_row(f"by {' and '.join(costs)}" if costs else MISSING, same[0]))
     caption = (
-        "Ensembles of the trained candidates that no other beats in both validation NLL and total cost, before any "
-        "temperature. FLOPs and latency: sum over the members, for one example. Latency: on one thread."
+        "Ensembles of the trained candidates that no other beats in both validation NLL and total cost: averages "
+        "of probabilities, each candidate with its own temperature. FLOPs and latency: sum over the members, for one "
+        "example. Latency: on one thread."
     )
     columns = (
         "front", "members", *COSTS.values(), "latency (ms)", "validation NLL", "test NLL", "test accuracy"

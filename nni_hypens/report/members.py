@@ -67,8 +67,8 @@ def _table(run: RunContent) -> Table:
         "only one wrong", "own temperature",
     )  # fmt: skip
     caption = (
-        "Gain: validation NLL of the average without the member minus with it, before any temperature, as the "
-        "selection measures it. Gain over the next best: the same, with the best other candidate in its place. "
+        "Gain: validation NLL of the average without the member minus with it. This average is of probabilities, "
+        "each candidate with its own temperature, as the selection measures it. Gain over the next best: the same, with the best other candidate in its place. "
         f"Disagreement: mean over the other members. Only one right, only one wrong: numbers of test {run.noun}s."
     )
     rows = [

@@ -82,7 +82,7 @@ def check_fields(options: Any) -> None:
         if entry.metadata["choices"]:
             one_of(entry.name, value, entry.metadata["choices"])
         limits = entry.metadata["limits"]
-        if limits:
+        if limits and not isinstance(value, str):  # a word beside the numbers is checked by `coerce`
             check_range(entry.name, value, whole=str(entry.type).startswith("int"), **limits)
 
 
@@ -111,6 +111,8 @@ def coerce(entry: dataclasses.Field[Any], value: Any) -> Any:
         if "None" in kind:
             return None
         raise InputError(entry.name, "nothing", entry.metadata["help"])
+    if isinstance(value, str) and f'Literal["{value}"]' in kind:  # the word beside the numbers
+        return value
     if kind.startswith("bool"):
         if not isinstance(value, bool):
             raise InputError(entry.name, repr(value), "true or false")

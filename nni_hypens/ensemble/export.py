@@ -225,8 +225,8 @@ def describe(ensemble: Ensemble, values: str) -> dict[str, Any]:
         `format_version`, `class_names`, `input` (the input spec), `input_layout` ("NHWC" or "NCHW" of images, "shape"
         of other tensors: N, then the sizes of `input.shape`), `input_values` ("raw", "uint8" or "normalised"),
         `input_range` (the values of black and white in `images`; None if they are normalised, or if the ensemble does
-        not state it), `members` (ids), `weights`, `pooling`, `temperature`, `versions`, and `conformal`, what prediction sets
-        need, if the ensemble has it.
+        not state it), `members` (ids), `weights`, `pooling` (how they are averaged), `temperature`, `versions`, and
+        `conformal`, what prediction sets need, if the ensemble has it.
     """
     spec = ensemble.info.input_spec
     known = {"raw": known_range(spec), "uint8": (0.0, 255.0)}.get(values)

@@ -24,8 +24,8 @@ def fit_weights(probs: ArrayLike, labels: ArrayLike, scale: float = SCALE) -> ND
     The weighted average with one temperature is `softmax(sum_i b_i ln p_i)`, where the weights are the shares of `b_i`
     and the temperature is one over their sum. Its NLL is convex in `b` (stacking by a logistic regression without an
     intercept, Wolpert 1992, with `b_i >= 0` as in Breiman 1996). Added to the NLL, summed over the examples, is
-    `sum_i (b_i / b - 1)^2 / (2 scale^2)`, where `b` is the best value for all members alike: few examples then leave the
-    weights nearly equal. The sources have no such term.
+    `sum_i (b_i / b - 1)^2 / (2 scale^2)`, where `b` is the best value for all members alike: few examples then leave
+    the weights nearly equal. The sources have no such term.
 
     Args:
         probs: `M x N x C` validation probabilities of the members.

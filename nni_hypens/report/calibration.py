@@ -47,6 +47,13 @@ def combination_name(item: Mapping[str, Any]) -> str:
     return f"{_POOLINGS.get(pooling, pooling)}, {_METHODS.get(method, method)}"
 
 
+def compared(run: RunContent) -> str:
+    """Words for the averages that selection compares; earlier versions gave no candidate a temperature."""
+    used = run.part("calibration")
+    own = "pooling" in used and used.get("method") != "none"
+    return f"probabilities averaged, {'each candidate with its own temperature' if own else 'before any temperature'}"
+
+
 def reliability_data(name: str, bins: Mapping[str, Sequence[Any]]) -> ReliabilityCurve:
     """Keep the bins that hold images.
 

@@ -9,8 +9,8 @@ from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Row, Table
 from nni_hypens.report.intervals import interval_name, value_text
 from nni_hypens.report.text import MISSING, fixed, number, percent
-from nni_hypens.selection.names import ALL
 
+_ALL = "all"  # the method by which every candidate is a member
 _COLUMNS = ("members", "test NLL", "accuracy", "ECE", "parameters", "FLOPs", "latency (ms)")
 
 
@@ -30,7 +30,7 @@ def sizes_table(run: RunContent) -> Table | None:
         "method": selection.get("method"),
         "costs": selection.get("costs"),
     }
-    rows = sorted([*found, chosen], key=lambda row: (row.get("method") == ALL, len(row.get("members") or ())))
+    rows = sorted([*found, chosen], key=lambda row: (row.get("method") == _ALL, len(row.get("members") or ())))
     caption = (
         "What members gain and cost. Each row was chosen among the trained candidates and calibrated on validation "
         "data in the same way; test data only measure. Costs are sums over the members, for one example; latency is "
@@ -43,7 +43,7 @@ def sizes_table(run: RunContent) -> Table | None:
 
 def _row(run: RunContent, row: Mapping[str, Any], is_chosen: bool) -> Row:
     count = len(row.get("members") or ())
-    title = f"all, weighted: {count}" if row.get("method") == ALL else str(count)
+    title = f"all, weighted: {count}" if row.get("method") == _ALL else str(count)
     measured = next((one for one in run.rows("intervals") if one.get("name") == row.get("name")), {})
     costs = row.get("costs")
     costs = costs if isinstance(costs, Mapping) else {}

@@ -13,7 +13,7 @@ from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.names import LINEAR
 from nni_hypens.report.verdict import is_chance
 from nni_hypens.run.baselines import Predictions, other_sizes
-from nni_hypens.run.evaluation import evaluate_pool, tempered_pool
+from nni_hypens.run.evaluation import compared_pool, evaluate_pool
 from nni_hypens.run.examples import collect_examples
 from nni_hypens.run.folder import MEASURED, RunFolder, read_fields
 from nni_hypens.run.plan import Plan
@@ -62,7 +62,7 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     results["selection"] = selection
     results["ranking"]["method"] = plan.ranking
     trained = {name: trials[name] or {} for name in pool}
-    compared = pool if plan.settings.calibration == "none" else tempered_pool(pool, labels[0])
+    compared = compared_pool(pool, labels[0], plan.settings.calibration)
     results["cost_front"] = fronts(compared, *labels, trained, weights, min(plan.settings.ensemble_size, MOST_IN_FRONT))
     results |= {name: summary[name] for name in ("n_edges", "base_edges", "dial")}
     results["cost"] = {

@@ -81,7 +81,7 @@ def evaluate_pool(
         "ensemble_uncalibrated": metrics.summary(plain, test_labels),
         "temperature": combination.temperature,
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},
-        "members": _members(pool, validation_labels, test_labels, members, candidates, own),
+        "members": _members(pool, validation_labels, test_labels, members, candidates, own, calibration),
         "sizes": [{**size.row, **metrics.summary(size.test, test_labels)} for size in sizes],
         "candidates": [_candidate(one, trials.get(one.id), pool, ids, test_labels) for one in candidates],
         "ranking": supernet_ranking(candidates, validation_nll),
@@ -108,8 +108,10 @@ def evaluate_pool(
     }
 
 
-def tempered_pool(pool: Predictions, validation_labels: np.ndarray) -> Predictions:
-    """The pool with each candidate's own temperature, fitted on validation data, on both parts."""
+def compared_pool(pool: Predictions, validation_labels: np.ndarray, calibration: str) -> Predictions:
+    """The pool as selection compares it: each candidate with its own temperature on both parts, unless none is used."""
+    if calibration == "none":
+        return pool
     tempered = {}
     for name, parts in pool.items():
         temperature = fit_temperature(parts[0], validation_labels)
@@ -124,15 +126,16 @@ def _members(
     members: list[tuple[str, float]],
     candidates: Sequence[Candidate],
     own: dict[str, float],
+    calibration: str,
 ) -> list[dict[str, Any]]:
     """Row of each member: its metrics, and what it contributes to the ensemble.
 
-    Gains are those of the average of probabilities, each member with its own temperature, which selection compares.
+    Gains are those of the average of probabilities that selection compares, from `compared_pool`.
     """
     ids, weights = [name for name, _ in members], np.array([weight for _, weight in members])
-    rest, alone = [name for name in pool if name not in ids], tempered_pool(pool, validation_labels)
-    validation, test = (np.stack([alone[name][part] for name in ids]) for part in (0, 1))
-    others = np.stack([alone[name][0] for name in rest]) if rest else np.empty(0)
+    rest, compared = [name for name in pool if name not in ids], compared_pool(pool, validation_labels, calibration)
+    validation, test = (np.stack([compared[name][part] for name in ids]).astype(np.float64) for part in (0, 1))
+    others = np.stack([compared[name][0] for name in rest]).astype(np.float64) if rest else np.empty(0)
     gains = uncertainty.marginal_gains(validation, validation_labels, weights)
     test_gains = uncertainty.marginal_gains(test, test_labels, weights)
     swaps = uncertainty.swap_gains(validation, others, validation_labels, weights)

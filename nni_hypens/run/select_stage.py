@@ -107,7 +107,8 @@ def _read_pool(plan: Plan, folder: RunFolder, least: int) -> _Pool:
 
 def _allowed(plan: Plan, pool: _Pool, request: Request | None) -> list[Selection]:
     """The ensembles that a request allows, one for each size; without a request, that of the settings."""
-    if (plan.settings.members == ALL) if request is None else request.all:
+    if request.all if request else plan.settings.members == ALL:
+        plan.settings.check_all()  # a request may contradict the settings of the run
         return [_everyone(plan, pool)]
     if request is None:
         return [_of_size(plan, pool, plan.settings.ensemble_size)]

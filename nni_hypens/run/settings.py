@@ -291,15 +291,13 @@ class Settings:
 
     def _check_contradictions(self) -> None:
         if self.members == ALL:
-            self._check_all()
+            self.check_all()
         if self.ensemble_size > self.candidates:
-            raise InputError(
-                "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
-            )
+            wanted = "at most as many members as candidates"
+            raise InputError("members", f"{self.members} of {self.candidates} candidates", wanted)
         if self.budget is not None and self.budget < self.candidates:
-            raise InputError(
-                "budget", f"{self.budget} epochs", f"at least one epoch for each of {self.candidates} candidates"
-            )
+            wanted = f"at least one epoch for each of {self.candidates} candidates"
+            raise InputError("budget", f"{self.budget} epochs", wanted)
         most = max(self.candidates - MIN_DRAWN, 0)
         if self.adaptive is not None and self.adaptive > most:
             raise InputError("adaptive", self.adaptive, f"0 to {most} of {self.candidates} candidates")
@@ -321,16 +319,16 @@ class Settings:
                 "diversity_weight", f"{self.diversity_weight} with selection=top_k", "another selection, or no weight"
             )
 
-    def _check_all(self) -> None:
-        """What has no meaning if every candidate is a member."""
+    def check_all(self) -> None:
+        """Check what cannot go with members=all, in the settings or when members are chosen again."""
         if self.pooling != LOG:
             raise InputError("pooling", f"{self.pooling} with members=all", f"{LOG}, for which weights are fitted")
-        if self.halving:
-            raise InputError("halving", "true with members=all", "false: it stops candidates before their end")
         for name in self.total_limits:
             raise InputError(name, f"{getattr(self, name):g} with members=all", "a number of members, or no limit")
 
     def _check_training(self) -> None:
+        if self.halving and self.members == ALL:
+            raise InputError("halving", "true with members=all", "false: it stops candidates before their end")
         if self.halving and self.early_stopping is not None:
             raise InputError("early_stopping", f"{self.early_stopping} with halving", "one of the two")
         if self.precision == "16-mixed" and self.accelerator == "cpu":

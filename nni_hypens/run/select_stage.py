@@ -126,17 +126,14 @@ def _allowed(plan: Plan, pool: _Pool, request: Request | None) -> list[Selection
 
 
 def _everyone(plan: Plan, pool: _Pool) -> Selection:
-    """All candidates whose predictions are numbers, with fitted weights; those with the weight 0 are left out."""
-    usable = np.flatnonzero(np.isfinite(pool.probabilities).all(axis=(1, 2)))
-    if not len(usable):
-        raise InputError("candidates", "predictions that are no numbers", "at least one whose training did not diverge")
+    """All candidates, with fitted weights; those with the weight 0 are left out."""
     # Temperatures of members come before their weights, as they do before the average.
     own = pool.compared if plan.settings.calibration == "members" else pool.probabilities
-    weights = fit_weights(own[usable], pool.labels)
+    weights = fit_weights(own, pool.labels)
     kept = np.flatnonzero(weights)
-    members = tuple(usable[kept].tolist())
+    members = tuple(kept.tolist())
     objective = plan.selection_options.get("objective", "nll")
-    average = np.tensordot(weights[kept], pool.compared[list(members)].astype(np.float64), axes=1)
+    average = np.tensordot(weights[kept], pool.compared[kept].astype(np.float64), axes=1)
     score = make_scorer(average[None], pool.labels, objective).value([0])
     return Selection(members, members, weights[kept], score, ALL)
 

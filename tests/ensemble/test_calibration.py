@@ -184,7 +184,7 @@ def test_each_network_is_calibrated_alone_and_one_that_diverged_is_left() -> Non
     lost = np.full_like(probs[0], 1 / 4)
     lost[3, 2] = np.nan
     found = calibrated_alone(np.stack([probs[0], lost, probs[1]]), labels)
-    for given, row in ((probs[0], 0), (probs[1], 2)):
-        assert found[row] == pytest.approx(apply_temperature(given, fit_temperature(given, labels)), abs=1e-12)
+    for own, row in ((probs[0], 0), (probs[1], 2)):
+        assert found[row] == pytest.approx(apply_temperature(own, fit_temperature(own, labels)), abs=1e-12)
     assert np.array_equal(found[1], lost, equal_nan=True)
     assert np.array_equal(calibrated_alone(lost[None], labels)[0], lost, equal_nan=True)

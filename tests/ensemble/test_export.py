@@ -78,7 +78,7 @@ def test_runs_without_nni(name: str, format: str, tmp_path: Path) -> None:
         assert all(makers[node.input[0]] != "Conv" for node in norms)
 
 
-@pytest.mark.parametrize(("format", "pooling"), [("onnx", "log"), ("pt2", "log"), ("onnx", "linear")])
+@pytest.mark.parametrize(("format", "pooling"), [("onnx", "log"), ("pt2", "log")])
 def test_without_preprocessing(format: str, pooling: str, tmp_path: Path) -> None:
     ensemble = random_ensemble("one_cell", pooling=pooling)
     path = export_ensemble(ensemble, tmp_path / f"model.{format}", format, preprocess=False).path
@@ -90,7 +90,7 @@ def test_without_preprocessing(format: str, pooling: str, tmp_path: Path) -> Non
     else:
         found = torch.export.load(path).module()(x).detach().numpy()
     assert found == pytest.approx(expected, abs=1e-5)
-    ensemble.pooling = "linear" if pooling == "log" else "log"
+    ensemble.pooling = "linear"
     with torch.no_grad():
         assert np.abs(ensemble(x).numpy() - expected).max() > 1e-3  # or the comparison would say little
 

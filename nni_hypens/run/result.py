@@ -252,7 +252,7 @@ class EnsembleResult:
     def calibration(self) -> pd.DataFrame:
         """Test metrics and temperatures of the ensemble under each pooling and calibration method."""
         rows = pd.DataFrame(self.results["calibration"]["rows"])
-        return rows.set_index([name for name in ("pooling", "method") if name in rows])  # older runs: one pooling
+        return rows.set_index(["pooling", "method"] if "pooling" in rows else "method")  # older runs have one pooling
 
     @property
     def uncertainty(self) -> pd.DataFrame:

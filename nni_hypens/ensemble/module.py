@@ -52,7 +52,8 @@ class Ensemble(nn.Module):
         weights: One positive weight per member, divided by their sum; None for equal weights.
         temperature: T in 0.001..1000, applied to the average.
         member_temperatures: One T per member, applied to its probabilities before they are averaged; None for 1.
-        pooling: "linear": the average of the probabilities. "log": of the log-probabilities, renormalised.
+        pooling: "linear": the average of the probabilities. "log": of the log-probabilities, renormalised. It is the
+            one that the temperatures were fitted for: `calibrate` has "log" by default.
         info: Description of members, classes, input and space.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nni_hypens.report.content import RunContent
+from nni_hypens.report.content import RunContent, mappings
 from nni_hypens.report.html import Row, Table
 from nni_hypens.report.intervals import interval_name, value_text
 from nni_hypens.report.text import MISSING, fixed, number, percent
@@ -19,7 +19,7 @@ def sizes_table(run: RunContent) -> Table | None:
 
     Every row was chosen and calibrated on validation data in the same way.
     """
-    found = run.rows("sizes")
+    found = mappings(run.results.get("sizes"))
     if not found:
         return None
     selection = run.part("selection")

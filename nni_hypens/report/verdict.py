@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from nni_hypens.report.content import RunContent
+from nni_hypens.report.content import RunContent, mappings
 from nni_hypens.report.html import Callout
 from nni_hypens.report.intervals import Difference, difference_data, interval_name, range_text
 from nni_hypens.report.text import number, plural
@@ -161,7 +161,7 @@ def _error_note(run: RunContent) -> list[str]:
 
 def _smaller_note(run: RunContent) -> list[str]:
     """The smallest ensemble chosen on validation data that test data do not show to be worse than the whole one."""
-    fewer = [row for row in run.rows("sizes") if 1 < len(row.get("members") or ()) < len(run.members)]
+    fewer = [row for row in mappings(run.results.get("sizes")) if 1 < len(row.get("members") or ()) < len(run.members)]
     for row in sorted(fewer, key=lambda row: len(row["members"])):
         found = {key: _difference(run.results, str(row.get("name")), key) for key in _NAMES}
         accuracy, nll = found["accuracy"], found["nll"]

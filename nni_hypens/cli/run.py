@@ -106,7 +106,8 @@ def add_commands(commands: Any) -> None:
                 "--members",
                 metavar="N",
                 help="choose again, with N members, or from a range such as 1..5 with the number of the lowest score "
-                "on validation data; results and report are written again, and nothing is trained",
+                "on validation data, or all for every candidate, weighted; results and report are written again, and "
+                "nothing is trained",
             )
             command.add_argument("--ids", metavar="ID,ID", help="the same, with these candidates as members")
         command.set_defaults(call=run_stage)

@@ -11,7 +11,7 @@ from nni_hypens import metrics
 from nni_hypens.compare.bench import Network, Workbench
 from nni_hypens.compare.method import Bench, Trained
 from nni_hypens.compare.searches import hypernetwork_search, supernet_truth
-from nni_hypens.ensemble.calibration import calibrate, combine
+from nni_hypens.ensemble.calibration import calibrate, calibrated_alone, combine
 from nni_hypens.selection.dispatch import select
 from nni_hypens.selection.names import MAX_COMBINATIONS
 from nni_hypens.utils.files import read_object, write_json
@@ -42,9 +42,10 @@ def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
     if trained.choose:
         chosen, weights = choose_members(networks, labels, size, trained.selection)
     validation = np.stack([network.validation for network in chosen])
-    temperatures = calibrate("ensemble", validation, weights, labels)
+    combination = calibrate("ensemble", validation, weights, labels)
+    plain = combination._replace(temperature=1.0)
     test = np.stack([network.test for network in chosen])
-    summary = metrics.summary(combine(test, weights, temperatures), bench.test_labels)
+    summary = metrics.summary(combine(test, weights, combination), bench.test_labels)
     training = sum(network.cost for network in trained.networks)
 
     def key(network: Network) -> object:
@@ -52,9 +53,9 @@ def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
 
     return {
         **{name: summary[name] for name in ("accuracy", "nll", "ece", "brier")},
-        "nll_uncalibrated": metrics.nll(np.average(test, axis=0, weights=weights), bench.test_labels),
-        "validation_nll": metrics.nll(np.average(validation, axis=0, weights=weights), labels),
-        "temperature": temperatures.ensemble,
+        "nll_uncalibrated": metrics.nll(combine(test, weights, plain), bench.test_labels),
+        "validation_nll": metrics.nll(combine(validation, weights, combination), labels),
+        "temperature": combination.temperature,
         "networks": len(trained.networks),
         "architectures": len({key(network) for network in trained.networks}),
         "member_architectures": len({key(network) for network in chosen}),
@@ -71,7 +72,7 @@ def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
 def choose_members(
     networks: list[Network], labels: np.ndarray, size: int, method: str | None = None
 ) -> tuple[list[Network], list[float]]:
-    """Choose members by validation NLL.
+    """Choose members by validation NLL, each network with its own temperature.
 
     Args:
         networks: Networks that did not diverge.
@@ -83,7 +84,7 @@ def choose_members(
     Returns:
         The members and their weights.
     """
-    probs = np.stack([network.validation for network in networks])
+    probs = calibrated_alone(np.stack([network.validation for network in networks]), labels)
     if method is None:
         method = "exhaustive" if math.comb(len(networks), size) <= EXHAUSTIVE else "beam"
     selection = select(method, probs, labels, size=size)

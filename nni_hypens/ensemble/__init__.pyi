@@ -1,5 +1,5 @@
 from .calibration import (
-    Temperatures as Temperatures,
+    Combination as Combination,
     apply_temperature as apply_temperature,
     calibrate as calibrate,
     combine as combine,
@@ -23,6 +23,7 @@ from .module import (
 from .names import (
     CALIBRATIONS as CALIBRATIONS,
     FORMATS as FORMATS,
+    POOLINGS as POOLINGS,
 )
 from .predict import (
     Predictor as Predictor,
@@ -30,4 +31,7 @@ from .predict import (
 )
 from .reading import (
     read_inputs as read_inputs,
+)
+from .weighting import (
+    fit_weights as fit_weights,
 )

@@ -1,16 +1,17 @@
-"""Temperatures: one on an ensemble's averaged probabilities (pool, then calibrate), or one on each member's."""
+"""How members become one prediction: their probabilities are averaged (pooling), and temperatures calibrate them."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from nni_hypens.ensemble.names import CALIBRATIONS
+from nni_hypens.ensemble.names import CALIBRATIONS, LINEAR, LOG, POOLINGS
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_predictions, check_probabilities
 from nni_hypens.utils.checks import one_of
@@ -20,16 +21,18 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 _LEAST, _MOST = 1e-3, 1e3  # what is accepted: float32 can hold ln(1e-12) divided by it
 
 
-class Temperatures(NamedTuple):
-    """Temperatures of a calibrated ensemble; 1 changes nothing.
+class Combination(NamedTuple):
+    """How the probabilities of members become those of the ensemble: tempered, averaged, tempered again.
 
     Attributes:
-        ensemble: Applied to the averaged probabilities.
-        members: Applied to each member's probabilities before they are averaged.
+        temperature: Applied to the average; 1 changes nothing.
+        members: Temperature of each member, applied before the average.
+        pooling: How they are averaged, one of `POOLINGS`.
     """
 
-    ensemble: float
+    temperature: float
     members: tuple[float, ...]
+    pooling: str = LOG
 
 
 def apply_temperature(probs: ArrayLike, temperature: float) -> NDArray[np.float64]:
@@ -127,17 +130,18 @@ def check_temperature(temperature: float) -> None:
         raise InputError("temperature", temperature, f"a number in {_LEAST}..{_MOST:g}")
 
 
-def calibrate(method: str, probs: ArrayLike, weights: ArrayLike, labels: ArrayLike) -> Temperatures:
+def calibrate(method: str, probs: ArrayLike, weights: ArrayLike, labels: ArrayLike, pooling: str = LOG) -> Combination:
     """Fit the temperatures of a calibration method.
 
     Args:
-        method: One of `CALIBRATIONS`.
+        method: One of `CALIBRATIONS`. "members" fits the temperature of each member first, then that of their average.
         probs: `M x N x C` validation probabilities of the members.
         weights: Weight of each member; they sum to 1.
         labels: `N` integers in 0..C-1.
+        pooling: How members are averaged, one of `POOLINGS`.
 
     Returns:
-        The temperatures, 1 where the method has none.
+        The combination, with temperatures of 1 where the method has none.
 
     Raises:
         InputError: If an argument is not of that form.
@@ -145,25 +149,59 @@ def calibrate(method: str, probs: ArrayLike, weights: ArrayLike, labels: ArrayLi
     Examples:
         >>> members = [[[0.9, 0.1], [0.9, 0.1]], [[0.8, 0.2], [0.6, 0.4]]]
         >>> calibrate("none", members, [0.5, 0.5], [0, 1])
-        Temperatures(ensemble=1.0, members=(1.0, 1.0))
+        Combination(temperature=1.0, members=(1.0, 1.0), pooling='log')
     """
     one_of("calibration", method, CALIBRATIONS)
+    one_of("pooling", pooling, POOLINGS)
     p, y = check_predictions(probs, labels, ndim=3)
-    nothing = Temperatures(1.0, (1.0,) * len(p))
-    if method == "members":
-        return nothing._replace(members=tuple(_fit(member, y) for member in p))
-    if method == "ensemble":
-        return nothing._replace(ensemble=_fit(np.tensordot(np.asarray(weights), p, axes=1), y))
-    return nothing
+    if method == "none":
+        return Combination(1.0, (1.0,) * len(p), pooling)
+    own = own_temperatures(p, y) if method == "members" else (1.0,) * len(p)
+    average = _average(_tempered(p, own), np.asarray(weights), pooling)
+    return Combination(_fit(average, y), own, pooling)
 
 
-def combine(probs: ArrayLike, weights: ArrayLike, temperatures: Temperatures) -> NDArray[np.float64]:
+def own_temperatures(probs: ArrayLike, labels: ArrayLike) -> tuple[float, ...]:
+    """The temperature of each network alone, as `fit_temperature` fits it.
+
+    Args:
+        probs: `M x N x C` validation probabilities of the networks.
+        labels: `N` integers in 0..C-1.
+
+    Raises:
+        InputError: If an argument is not of that form.
+    """
+    p, y = check_predictions(probs, labels, ndim=3)
+    return tuple(_fit(member, y) for member in p)
+
+
+def calibrated_alone(probs: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Validation probabilities `M x N x C` of networks, each with its own temperature, as selection compares them.
+
+    Members chosen by them make better ensembles than those chosen by raw probabilities, among which those win that
+    happen to be calibrated. A network that answers NaN is left as it is: selection passes over it.
+
+    Args:
+        probs: `M x N x C` validation probabilities of the networks.
+        labels: `N` integers in 0..C-1.
+
+    Raises:
+        InputError: If an argument is not of that form.
+    """
+    p = np.array(probs, dtype=np.float64)
+    usable = np.flatnonzero(np.isfinite(p).reshape(len(p), -1).all(axis=1))
+    if len(usable):
+        p[usable] = _tempered(p[usable], own_temperatures(p[usable], labels))
+    return p
+
+
+def combine(probs: ArrayLike, weights: ArrayLike, combination: Combination) -> NDArray[np.float64]:
     """The ensemble's probabilities from those of its members.
 
     Args:
         probs: `M x N x C` probabilities of the members.
         weights: Weight of each member; they sum to 1.
-        temperatures: Of the ensemble and of each member.
+        combination: Temperatures of the ensemble and of each member, and how they are averaged.
 
     Returns:
         `N x C` probabilities.
@@ -173,27 +211,41 @@ def combine(probs: ArrayLike, weights: ArrayLike, temperatures: Temperatures) ->
 
     Examples:
         >>> members = [[[0.9, 0.1]], [[0.7, 0.3]]]
-        >>> combine(members, [0.5, 0.5], Temperatures(ensemble=2.0, members=(1.0, 1.0))).round(3)
+        >>> combine(members, [0.5, 0.5], Combination(temperature=2.0, members=(1.0, 1.0), pooling="linear")).round(3)
         array([[0.667, 0.333]])
+        >>> combine(members, [0.5, 0.5], Combination(temperature=1.0, members=(1.0, 1.0), pooling="log")).round(3)
+        array([[0.821, 0.179]])
     """
-    check_temperature(temperatures.ensemble)
-    tempered = temper_members(probs, temperatures)
-    p = np.tensordot(np.asarray(weights), tempered, axes=1)
-    return p if temperatures.ensemble == 1 else _apply(p, temperatures.ensemble)
+    check_temperature(combination.temperature)
+    one_of("pooling", combination.pooling, POOLINGS)
+    tempered = temper_members(probs, combination.members)
+    p = _average(tempered, np.asarray(weights), combination.pooling)
+    return p if combination.temperature == 1 else _apply(p, combination.temperature)
 
 
-def temper_members(probs: ArrayLike, temperatures: Temperatures) -> NDArray[np.float64]:
+def _average(p: NDArray[np.float64], weights: NDArray[Any], pooling: str) -> NDArray[np.float64]:
+    """Average `M x N x C` probabilities: a mixture, or the renormalised geometric mean (Genest & Zidek 1986)."""
+    if pooling == LINEAR:
+        return np.tensordot(weights, p, axes=1)
+    average: NDArray[np.float64] = softmax(np.tensordot(weights, _log(p), axes=1), axis=1)
+    return average
+
+
+def temper_members(probs: ArrayLike, temperatures: Sequence[float]) -> NDArray[np.float64]:
     """Members' probabilities with the temperature of each, `M x N x C` to `M x N x C`.
 
     Raises:
         InputError: If an argument is not of that form.
     """
     p = check_probabilities(probs, ndim=3)
-    if len(temperatures.members) != len(p):
-        got = f"{len(temperatures.members)} temperatures"
-        raise InputError("temperatures.members", got, f"{len(p)}, one per member")
-    for temperature in temperatures.members:
+    if len(temperatures) != len(p):
+        raise InputError("temperatures", f"{len(temperatures)} of them", f"{len(p)}, one per member")
+    for temperature in temperatures:
         check_temperature(temperature)
+    return _tempered(p, temperatures)
+
+
+def _tempered(p: NDArray[np.float64], temperatures: Sequence[float]) -> NDArray[np.float64]:
     # A temperature of 1 is skipped: the logarithm with its floor would change the last digits.
-    pairs = zip(p, temperatures.members, strict=True)
+    pairs = zip(p, temperatures, strict=True)
     return np.stack([member if t == 1 else _apply(member, t) for member, t in pairs])

@@ -225,8 +225,8 @@ def describe(ensemble: Ensemble, values: str) -> dict[str, Any]:
         `format_version`, `class_names`, `input` (the input spec), `input_layout` ("NHWC" or "NCHW" of images, "shape"
         of other tensors: N, then the sizes of `input.shape`), `input_values` ("raw", "uint8" or "normalised"),
         `input_range` (the values of black and white in `images`; None if they are normalised, or if the ensemble does
-        not state it), `members` (ids), `weights`, `temperature`, `versions`, and `conformal`, what prediction sets
-        need, if the ensemble has it.
+        not state it), `members` (ids), `weights`, `pooling` (how they are averaged), `temperature`, `versions`, and
+        `conformal`, what prediction sets need, if the ensemble has it.
     """
     spec = ensemble.info.input_spec
     known = {"raw": known_range(spec), "uint8": (0.0, 255.0)}.get(values)
@@ -240,6 +240,7 @@ def describe(ensemble: Ensemble, values: str) -> dict[str, Any]:
         "input_range": None if known is None else list(known),
         "members": list(ensemble.info.ids),
         "weights": ensemble.weights.tolist(),
+        "pooling": ensemble.pooling,
         "temperature": ensemble.temperature.tolist(),
         "versions": installed_versions(),
         **({} if ensemble.info.conformal is None else {"conformal": ensemble.info.conformal.to_json()}),

@@ -19,16 +19,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from nni_hypens.ensemble.names import POOLINGS
 from nni_hypens.errors import InputError, reason
-from nni_hypens.utils.checks import NONE, NUMBER, brief, check_plain_name, is_number, is_whole, require
+from nni_hypens.utils.checks import NONE, NUMBER, brief, check_plain_name, is_number, is_whole, one_of, require
 from nni_hypens.utils.files import parse_json, read_text, why
 from nni_hypens.utils.images import check_normalisation
 from nni_hypens.utils.inputs import input_shape, is_image, noun
 from nni_hypens.utils.ranges import check_range
 from nni_hypens.utils.tensors import check_weights, load_weights
 
-FORMAT_VERSION = 2
-"""The newest version of the format. Version 2 adds a temperature for each member."""
+FORMAT_VERSION = 3
+"""The newest version of the format. Version 2 adds a temperature for each member, version 3 how they are averaged."""
 INDEX_FILE = "ensemble.json"
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
 MAX_INDEX_BYTES = 8 * 2**20
@@ -199,6 +200,9 @@ def read_index(folder: Path) -> dict[str, Any]:
         expected = f"1 to {FORMAT_VERSION}; use the version of nni_hypens that wrote it, or a newer one"
         raise InputError(f"{INDEX_FILE}.format_version", brief(written), expected)
     require(index, _INDEX_TYPES, INDEX_FILE)
+    if written > 2:
+        require(index, {"pooling": str}, INDEX_FILE)
+        one_of(f"{INDEX_FILE}.pooling", index["pooling"], POOLINGS)
     require(index["space"], SPACE_TYPES, "space")
     if not all(isinstance(value, str | NONE) for value in index["versions"].values()):
         raise InputError(f"{INDEX_FILE}.versions", brief(index["versions"]), "strings or null")

@@ -1,4 +1,4 @@
-"""`Ensemble`: a module that averages its members' probabilities, calibrates them, and is saved in a folder.
+"""`Ensemble`: a module that averages its members' predictions, calibrates them, and is saved in a folder.
 
 A saved ensemble is `ensemble.json` and one safetensors file per member; `nni_hypens.ensemble.folder` reads it.
 """
@@ -30,8 +30,10 @@ from nni_hypens.ensemble.folder import (
     trusted_class,
 )
 from nni_hypens.ensemble.info import EnsembleInfo
+from nni_hypens.ensemble.names import LINEAR, POOLINGS
 from nni_hypens.errors import InputError, reason
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
+from nni_hypens.utils.checks import one_of
 from nni_hypens.utils.files import json_text, write_text
 from nni_hypens.utils.images import normalise
 from nni_hypens.utils.inputs import is_image, noun, raw_shape, shape_text
@@ -43,13 +45,15 @@ EXPORTED_FILES = ("model.onnx", "model.pt2")
 
 
 class Ensemble(nn.Module):
-    """Weighted average of the members' probabilities, calibrated by one temperature, or by one per member.
+    """Weighted average of the members' predictions, calibrated by temperatures.
 
     Args:
         members: Networks that map `B x C_in x H x W`, or `B x shape`, to logits `B x C`.
         weights: One positive weight per member, divided by their sum; None for equal weights.
-        temperature: T in 0.001..1000, applied to the averaged probabilities.
+        temperature: T in 0.001..1000, applied to the average.
         member_temperatures: One T per member, applied to its probabilities before they are averaged; None for 1.
+        pooling: "linear": the average of the probabilities. "log": of the log-probabilities, renormalised. It is the
+            one that the temperatures were fitted for: `calibrate` has "log" by default.
         info: Description of members, classes, input and space.
 
     Raises:
@@ -80,8 +84,10 @@ class Ensemble(nn.Module):
         *,
         info: EnsembleInfo,
         member_temperatures: Sequence[float] | None = None,
+        pooling: str = LINEAR,
     ) -> None:
         super().__init__()
+        one_of("pooling", pooling, POOLINGS)
         if not members:
             raise InputError("members", "none", "at least one network")
         info.check(len(members))
@@ -95,7 +101,7 @@ class Ensemble(nn.Module):
         if share.shape != (len(members),) or not (np.isfinite(share.sum()) and (share > 0).all()):
             raise InputError("weights", weights, f"{len(members)} positive numbers, one per member")
         self.members = nn.ModuleList(members)
-        self.info = info
+        self.info, self.pooling = info, pooling
         self.register_buffer("weights", torch.tensor(share / share.sum(), dtype=torch.float32))
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
         self.register_buffer("member_temperatures", torch.tensor(temperatures, dtype=torch.float32))
@@ -107,13 +113,14 @@ class Ensemble(nn.Module):
         return (
             f"Ensemble({len(self.members)} members: {', '.join(self.info.ids)}; weights {share}; "
             f"{len(self.info.labels)} classes; {shape_text(self.info.input_spec)}; "
-            f"temperature {float(self.temperature):.3g}; {parameters:,} parameters)"
+            f"{self.pooling} average, temperature {float(self.temperature):.3g}; {parameters:,} parameters)"
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Probabilities of examples that are scaled and normalised already; an exported file computes the same.
 
-        The mean is computed in log space, with the same floor as `apply_temperature`; the result agrees with `combine`.
+        Everything is computed in log space, with the same floor as `apply_temperature`; the result agrees with
+        `combine`.
 
         Args:
             x: `B x C_in x H x W` float images, or `B x shape`, normalised as the members were trained.
@@ -121,12 +128,14 @@ class Ensemble(nn.Module):
         Returns:
             `B x C` probabilities.
         """
-        log_p = self.member_log_probabilities(x)
+        log_p, floor = self.member_log_probabilities(x), math.log(PROBABILITY_FLOOR)
         if self._tempered:
-            floor = math.log(PROBABILITY_FLOOR)
             log_p = torch.log_softmax(log_p.clamp(min=floor) / self.member_temperatures.view(-1, 1, 1), dim=2)
-        log_mean = torch.logsumexp(log_p + self.weights.log().view(-1, 1, 1), dim=0)  # B x C
-        return torch.softmax(log_mean.clamp(min=math.log(PROBABILITY_FLOOR)) / self.temperature, dim=1)
+        if self.pooling == LINEAR:
+            log_mean = torch.logsumexp(log_p + self.weights.log().view(-1, 1, 1), dim=0)  # B x C
+        else:
+            log_mean = torch.log_softmax((log_p.clamp(min=floor) * self.weights.view(-1, 1, 1)).sum(dim=0), dim=1)
+        return torch.softmax(log_mean.clamp(min=floor) / self.temperature, dim=1)
 
     def member_log_probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """Log probabilities of each member, before average and temperature.
@@ -236,15 +245,17 @@ class Ensemble(nn.Module):
                 "lam": encode(info.lams[i]),
                 "shared_edges": encode(info.shared_edges[i]),
                 "architecture": encode(info.architectures[i]),
-                **({"temperature": float(self.member_temperatures[i])} if self._tempered else {}),
+                **({"temperature": float(self.member_temperatures[i])} if self._format_version > 1 else {}),
             }
             for i in range(len(self.members))
         ]
         return {
-            # Version 2 adds a temperature per member. Without these, write version 1, which older programs can read.
-            "format_version": FORMAT_VERSION if self._tempered else 1,
+            # Version 2 adds a temperature per member, version 3 the pooling. What needs neither is written as version
+            # 1, which older programs can read.
+            "format_version": self._format_version,
             "members": members,
             "temperature": float(self.temperature),
+            **({} if self.pooling == LINEAR else {"pooling": self.pooling}),
             "labels": list(info.labels),
             "input": encode(info.input_spec),
             "space": {"class": info.space["class"], "args": encode(info.space["args"])},
@@ -252,6 +263,10 @@ class Ensemble(nn.Module):
             # Programs that do not know prediction sets pass over this key.
             **({} if info.conformal is None else {"conformal": info.conformal.to_json()}),
         }
+
+    @property
+    def _format_version(self) -> int:
+        return FORMAT_VERSION if self.pooling != LINEAR else 2 if self._tempered else 1
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], space: Callable[..., nn.Module] | None = None) -> Ensemble:
@@ -288,7 +303,15 @@ class Ensemble(nn.Module):
         members = [load_member(build, index, i, path) for i, path in enumerate(files)]
         weights = [entry["weight"] for entry in entries]
         temperatures = [entry["temperature"] for entry in entries] if index["format_version"] > 1 else None
-        return cls(members, weights, float(index["temperature"]), info=info, member_temperatures=temperatures).eval()
+        pooling = index["pooling"] if index["format_version"] > 2 else LINEAR
+        return cls(
+            members,
+            weights,
+            float(index["temperature"]),
+            info=info,
+            member_temperatures=temperatures,
+            pooling=pooling,
+        ).eval()
 
 
 @contextmanager

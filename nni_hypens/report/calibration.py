@@ -15,9 +15,10 @@ from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_se
 from nni_hypens.report.svg import FIRST, HEAT, MUTED, SECOND, AnyFigure, drawing, filled, inline_svg
 from nni_hypens.report.text import MISSING, fixed, number, short
 
-CALIBRATION_METHODS = {
-    "ensemble": "one temperature for the average",
-    "members": "one temperature for each member",
+_POOLINGS = {"log": "average of log-probabilities", "linear": "average of probabilities"}
+_METHODS = {
+    "ensemble": "one temperature",
+    "members": "one temperature for each member first",
     "none": "no temperature",
 }
 
@@ -38,6 +39,19 @@ class Disagreement(NamedTuple):
 
     ids: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
+
+
+def combination_name(item: Mapping[str, Any]) -> str:
+    """Words for a pooling and a calibration method; results of earlier versions have only the second."""
+    pooling, method = str(item.get("pooling", "linear")), str(item.get("method"))
+    return f"{_POOLINGS.get(pooling, pooling)}, {_METHODS.get(method, method)}"
+
+
+def compared(run: RunContent) -> str:
+    """Words for the averages that selection compares; earlier versions gave no candidate a temperature."""
+    used = run.part("calibration")
+    own = "pooling" in used and used.get("method") != "none"
+    return f"probabilities averaged, {'each candidate with its own temperature' if own else 'before any temperature'}"
 
 
 def reliability_data(name: str, bins: Mapping[str, Sequence[Any]]) -> ReliabilityCurve:
@@ -112,25 +126,24 @@ def section(run: RunContent) -> Section | None:
 
 
 def _table(run: RunContent) -> Table:
-    used = run.part("calibration").get("method")
+    used = combination_name(run.part("calibration"))
     rows = []
     for item in run.rows("calibration"):
-        method = str(item.get("method"))
-        cells = [fixed(item.get("validation_nll")), _temperatures(item)]
-        name = CALIBRATION_METHODS.get(method, method)
-        rows.append(Row(f"{name} (used)", cells, "top") if method == used else Row(name, cells))
-    columns = ("calibration", "validation NLL", "temperature")
-    caption = "The ensemble with each calibration method. Temperatures were fitted on validation data."
+        name = combination_name(item)
+        cells = [fixed(item.get("validation_nll")), fixed(item.get("nll")), _temperatures(item)]
+        rows.append(Row(f"{name} (used)", cells, "top") if name == used else Row(name, cells))
+    columns = ("members are combined by", "validation NLL", "test NLL", "temperature")
+    caption = "The ensemble with each way to combine its members. Temperatures were fitted on validation data."
     return Table(caption, columns, rows, text_columns=("temperature",), look="results")
 
 
 def _temperatures(item: Mapping[str, Any]) -> str:
-    if item.get("method") == "ensemble":
-        return fixed(item.get("temperature"), 3)
-    listed = item.get("member_temperatures")
-    if item.get("method") != "members" or not isinstance(listed, list):
+    if item.get("method") not in ("ensemble", "members"):
         return MISSING
-    return ", ".join(fixed(value, 3) for value in listed)
+    whole, listed = fixed(item.get("temperature"), 3), item.get("member_temperatures")
+    if item.get("method") == "ensemble" or not isinstance(listed, list):
+        return whole
+    return f"{whole} after {', '.join(fixed(value, 3) for value in listed)}"
 
 
 def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> Markup:

@@ -43,7 +43,7 @@ _PART_TYPES = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
     "data": dict, "calibration": dict, "uncertainty": dict, "ood": dict, "corruptions": dict,
     "cost_front": dict, "intervals": dict, "known_results": dict, "ranking": dict, "selection": dict,
-    "prediction_sets": dict, "top_k": list, "smaller": list,
+    "prediction_sets": dict, "top_k": list, "sizes": list,
     "classes": dict, "made": dict,
 }  # fmt: skip
 _AS_WRITTEN = "the file as the run wrote it"

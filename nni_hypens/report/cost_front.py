@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from nni_hypens.report.calibration import compared
 from nni_hypens.report.content import RunContent, mappings
 from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_section
 from nni_hypens.report.svg import FIRST, MUTED, SECOND, AnyFigure, drawing, inline_svg
@@ -86,8 +87,8 @@ def _table(run: RunContent) -> Table:
         costs = [cost for item in same if (cost := COSTS.get(str(item.get("by"))))]
         rows.append(_row(f"by {' and '.join(costs)}" if costs else MISSING, same[0]))
     caption = (
-        "Ensembles of the trained candidates that no other beats in both validation NLL and total cost, before any "
-        "temperature. FLOPs and latency: sum over the members, for one example. Latency: on one thread."
+        "Ensembles of the trained candidates that no other beats in both validation NLL and total cost: "
+        f"{compared(run)}. FLOPs and latency: sum over the members, for one example. Latency: on one thread."
     )
     columns = (
         "front", "members", *COSTS.values(), "latency (ms)", "validation NLL", "test NLL", "test accuracy"

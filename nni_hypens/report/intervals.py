@@ -17,8 +17,8 @@ _ROW = 0.42  # inches for a model: its name and, below, its interval
 _TITLES = {"accuracy": "accuracy of the ensemble minus the other's", "nll": "NLL of the ensemble minus the other's"}
 _CAPTIONS = {
     "accuracy": "Right of zero the ensemble is more accurate.",
-    "nll": "Left of zero the ensemble has the lower (better) NLL. Among the other models, only the calibrated one has "
-    "a temperature.",
+    "nll": "Left of zero the ensemble has the lower (better) NLL. Single candidates have no temperature, except where "
+    "the name says so.",
 }
 
 

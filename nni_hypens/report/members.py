@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nni_hypens.report.calibration import compared
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Block, Heading, Note, Paragraph, Row, Section, Table, make_section
 from nni_hypens.report.images import member_gallery
@@ -67,8 +68,8 @@ def _table(run: RunContent) -> Table:
         "only one wrong", "own temperature",
     )  # fmt: skip
     caption = (
-        "Gain: validation NLL of the average without the member minus with it, before any temperature, as the "
-        "selection measures it. Gain over the next best: the same, with the best other candidate in its place. "
+        "Gain: validation NLL of the average without the member minus with it. Gain over the next best: the same, with "
+        f"the best other candidate in its place. The average is that which the selection compared: {compared(run)}. "
         f"Disagreement: mean over the other members. Only one right, only one wrong: numbers of test {run.noun}s."
     )
     rows = [

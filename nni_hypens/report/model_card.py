@@ -162,7 +162,10 @@ def _ends(score: Any, form: Any) -> str:
 
 def _calibration(metadata: Mapping[str, Any], results: Mapping[str, Any] | None) -> str:
     method = _part(results, "calibration").get("method")
-    lines = [f"Temperature of the ensemble: {fixed(metadata['temperature'], 3)}."]
+    average = "log-probabilities, renormalised" if metadata.get("pooling") == "log" else "probabilities"
+    lines = [
+        f"Weighted average of the members' {average}. Temperature of the ensemble: {fixed(metadata['temperature'], 3)}."
+    ]
     if method is not None:
         lines.append(f"Method: {literal(method)}, fitted on validation data.")
     before, after = (number(_part(results, name).get("ece")) for name in ("ensemble_uncalibrated", "ensemble"))

@@ -36,6 +36,7 @@ from nni_hypens.report.content import REPORT, RunContent, read_run
 from nni_hypens.report.html import Block, Note, Section, render_page
 from nni_hypens.report.objects import data_name, space_name
 from nni_hypens.report.reproduce import date_text
+from nni_hypens.report.sizes import sizes_table
 from nni_hypens.report.text import plural
 from nni_hypens.report.verdict import verdict_block
 from nni_hypens.utils.files import as_written, write_text
@@ -87,7 +88,8 @@ def render_report(run: RunContent) -> str:
     """The page as HTML: a summary, and sections that the reader unfolds."""
     with as_written("results.json", _EXPECTED):
         title = f"Ensemble search on {data_name(run)}"
-        head = [*_summary(run), verdict_block(run)]
+        sizes = sizes_table(run)
+        head = [*_summary(run), verdict_block(run), *([] if sizes is None else [sizes])]
     sections = []
     for section in SECTIONS:
         # a value may have any type, and many functions use it: what they raise names the section

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nni_hypens.report.calibration import CALIBRATION_METHODS
+from nni_hypens.report.calibration import combination_name
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Row, Section, Table, make_section
 from nni_hypens.report.intervals import BASE_ALONE, interval_name, is_trained_base, value_text
@@ -42,17 +42,17 @@ def _place(candidate: Mapping[str, Any]) -> list[str]:
 
 
 def _ensemble_rows(run: RunContent) -> list[Row]:
-    """The ensemble with each calibration method, and its best member if no candidate's row has it."""
+    """The ensemble, the same combined in other ways, and its best member if no candidate's row has it."""
     rows = [Row("Ensemble", [*_cells(run, run.results["ensemble"], "ensemble"), *_NO_PLACE, ""], "top")]
     plain = _cells(run, run.part("ensemble_uncalibrated"), "ensemble before temperature")
-    used = run.part("calibration").get("method")
+    used = run.part("calibration")
     others = {
-        CALIBRATION_METHODS.get(str(item.get("method")), str(item.get("method"))): _cells(run, item)
+        combination_name(item): _cells(run, item)
         for item in run.rows("calibration")
-        if item.get("method") not in (used, "none")
+        if combination_name(item) != combination_name(used) and item.get("method") != "none"
     }
-    if run.part("ensemble_uncalibrated") and used != "none":
-        others[CALIBRATION_METHODS["none"]] = plain
+    if run.part("ensemble_uncalibrated") and used.get("method") != "none":
+        others[combination_name({**used, "method": "none"})] = plain
     rows += [Row(f"Ensemble, {name}", [*cells, *_NO_PLACE, ""], "top") for name, cells in others.items()]
     best = run.results["best_member"]
     if not any(row["id"] == best.get("id") for row in run.trained):

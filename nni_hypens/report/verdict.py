@@ -161,12 +161,13 @@ def _error_note(run: RunContent) -> list[str]:
 
 def _smaller_note(run: RunContent) -> list[str]:
     """The smallest ensemble chosen on validation data that test data do not show to be worse than the whole one."""
-    for row in sorted(mappings(run.results.get("smaller")), key=lambda row: len(row.get("members") or ())):
+    fewer = [row for row in mappings(run.results.get("sizes")) if 1 < len(row.get("members") or ()) < len(run.members)]
+    for row in sorted(fewer, key=lambda row: len(row["members"])):
         found = {key: _difference(run.results, str(row.get("name")), key) for key in _NAMES}
         accuracy, nll = found["accuracy"], found["nll"]
         if accuracy is None or nll is None or accuracy.sign > 0 or nll.sign > 0:
             continue
-        size = len(row.get("members") or ())
+        size = len(row["members"])
         name = interval_name(run.part("intervals"))
         return [
             f"A smaller ensemble is as good, as far as these test {run.noun}s show: {row.get('name')}, chosen on "

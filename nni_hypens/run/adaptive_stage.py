@@ -119,7 +119,7 @@ class AdaptiveStage:
             NetworkSize(plan.train_space, plan.input_shape),
             plan.ranking,
             plan.settings.candidates,
-            plan.settings.members,
+            plan.settings.ensemble_size,
             plan.lam_range,
             plan.settings.seed,
             plan.budget(),

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nni_hypens.ensemble.calibration import Temperatures, combine
+from nni_hypens.ensemble.calibration import Combination, combine
 from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.names import LINEAR
 from nni_hypens.report.verdict import is_chance
-from nni_hypens.run.evaluation import Predictions, evaluate_pool, smaller_ensembles
+from nni_hypens.run.baselines import Predictions, other_sizes
+from nni_hypens.run.evaluation import compared_pool, evaluate_pool
 from nni_hypens.run.examples import collect_examples
 from nni_hypens.run.folder import MEASURED, RunFolder, read_fields
 from nni_hypens.run.plan import Plan
@@ -23,6 +25,8 @@ from nni_hypens.utils.inputs import is_image
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.runtime import machine, versions
 
+MOST_IN_FRONT = 10
+"""Most members of the ensembles that are compared by cost."""
 _SECONDS = {"base_search_s": NUMBER, "search_s": NUMBER}
 
 
@@ -37,7 +41,7 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     if folder.done("evaluate"):
         return
     with as_written(str(folder.require("select"))):
-        weights, temperatures = _members(folder)
+        weights, combination = _members(folder)
     pool: Predictions = {name: folder.predictions(name, "val", "test") for name in folder.trained()}
     candidates, labels = folder.read_candidates(), (plan.data.labels("validation"), plan.data.labels("test"))
     trials = {candidate.id: folder.metrics(candidate.id) for candidate in candidates}
@@ -45,12 +49,12 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
         require(trials[name] or {}, MEASURED, str(folder.candidate(name).metrics))
     selection = read_fields(folder.selection, seconds=NUMBER)
     with as_written(str(folder.selection)):
-        smaller = smaller_ensembles(pool, selection.get("smaller", []))
+        sizes = other_sizes(pool, selection.get("sizes", []), combination.pooling)
     results = evaluate_pool(
-        pool, *labels, weights, temperatures, candidates, trials, plan.settings.calibration, plan.settings.seed, smaller
+        pool, *labels, weights, combination, candidates, trials, plan.settings.calibration, plan.settings.seed, sizes
     )
     ensemble = Ensemble.load(folder.ensemble, type(plan.train_space))  # fail on damage before a bar or a file appears
-    _write_examples(plan, folder, weights, pool, temperatures)
+    _write_examples(plan, folder, weights, pool, combination)
     start = time.perf_counter()
     results |= _robustness(plan, ensemble, results, progress)
     robustness_s = time.perf_counter() - start
@@ -58,7 +62,8 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     results["selection"] = selection
     results["ranking"]["method"] = plan.ranking
     trained = {name: trials[name] or {} for name in pool}
-    results["cost_front"] = fronts(pool, *labels, trained, weights, plan.settings.members)
+    compared = compared_pool(pool, labels[0], plan.settings.calibration)
+    results["cost_front"] = fronts(compared, *labels, trained, weights, min(plan.settings.ensemble_size, MOST_IN_FRONT))
     results |= {name: summary[name] for name in ("n_edges", "base_edges", "dial")}
     results["cost"] = {
         **{name: summary[name] for name in ("base_search_s", "search_s")},
@@ -80,11 +85,12 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     write_json(folder.results, results)
 
 
-def _members(folder: RunFolder) -> tuple[list[tuple[str, float]], Temperatures]:
-    """Id and weight of each member, and the temperatures."""
+def _members(folder: RunFolder) -> tuple[list[tuple[str, float]], Combination]:
+    """Id and weight of each member, and how they are combined."""
     index = read_object(folder.ensemble_index)  # `Ensemble.load` checks the rest
     own = tuple(member.get("temperature", 1.0) for member in index["members"])
-    return [(one["id"], one["weight"]) for one in index["members"]], Temperatures(index["temperature"], own)
+    fitted = Combination(index["temperature"], own, index.get("pooling", LINEAR))
+    return [(one["id"], one["weight"]) for one in index["members"]], fitted
 
 
 def _training_wall(folder: RunFolder) -> float | None:
@@ -93,12 +99,12 @@ def _training_wall(folder: RunFolder) -> float | None:
 
 
 def _write_examples(
-    plan: Plan, folder: RunFolder, members: list[tuple[str, float]], pool: Predictions, temperatures: Temperatures
+    plan: Plan, folder: RunFolder, members: list[tuple[str, float]], pool: Predictions, combination: Combination
 ) -> None:
     """Write ``examples.json``, the test images that the report shows."""
     ids = [name for name, _ in members]
     test = np.stack([pool[name][1] for name in ids]).astype(np.float64)
-    ensemble = combine(test, np.array([weight for _, weight in members]), temperatures)
+    ensemble = combine(test, np.array([weight for _, weight in members]), combination)
     write_json(folder.examples, collect_examples(test, ensemble, plan.data, ids))
 
 

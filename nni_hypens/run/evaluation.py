@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
-from math import comb
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import (
-    Temperatures,
+    Combination,
     apply_temperature,
     calibrate,
     combine,
     fit_temperature,
 )
 from nni_hypens.ensemble.conformal import SCORE, fit_conformal, measure
-from nni_hypens.ensemble.names import CALIBRATIONS
+from nni_hypens.ensemble.names import CALIBRATIONS, POOLINGS
 from nni_hypens.metrics import uncertainty
 from nni_hypens.metrics.diversity import contributions
-from nni_hypens.metrics.inputs import FloatArray
-from nni_hypens.metrics.statistics import image_scores, mean_scores, paired_intervals
+from nni_hypens.metrics.statistics import image_scores, paired_intervals
+from nni_hypens.run.baselines import OtherSize, Predictions, baselines
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.rankings import known_ranking, supernet_ranking
-from nni_hypens.utils.seeds import Purpose, derive_seed
-
-RANDOM_SUBSETS = 200
-Predictions = dict[str, list[np.ndarray]]
 
 
 def evaluate_pool(
@@ -36,12 +31,12 @@ def evaluate_pool(
     validation_labels: np.ndarray,
     test_labels: np.ndarray,
     members: list[tuple[str, float]],
-    temperatures: Temperatures | float,
+    combination: Combination,
     candidates: Sequence[Candidate],
     trials: dict[str, dict[str, Any] | None],
     calibration: str = "ensemble",
     seed: int = 0,
-    smaller: Mapping[str, tuple[list[str], np.ndarray]] | None = None,
+    sizes: Sequence[OtherSize] = (),
 ) -> dict[str, Any]:
     """The measured part of ``results.json``.
 
@@ -52,51 +47,47 @@ def evaluate_pool(
         validation_labels: ``Nv``.
         test_labels: ``Nt``.
         members: (id, weight) of each member.
-        temperatures: Of the ensemble and its members; a number stands for that of the ensemble alone.
+        combination: How the members are combined.
         candidates: The content of ``candidates.json``.
         trials: id -> the content of its ``metrics.json``, or None.
         calibration: The method that the temperatures were fitted by, one of `CALIBRATIONS`.
         seed: The run seed, for the bootstrap and for random subsets.
-        smaller: Ensembles with fewer members to compare with this one, from `smaller_ensembles`.
+        sizes: Ensembles of other sizes to compare with this one, from `other_sizes`.
     """
     ids = [name for name, _ in members]
     by_id = {candidate.id: candidate for candidate in candidates}
     weights = np.array([weight for _, weight in members])
-    if not isinstance(temperatures, Temperatures):
-        temperatures = Temperatures(float(temperatures), (1.0,) * len(ids))
     validation, test = (np.stack([pool[name][part] for name in ids]).astype(np.float64) for part in (0, 1))
-    calibrated = combine(test, weights, temperatures)
+    calibrated = combine(test, weights, combination)
+    plain = combine(test, weights, Combination(1.0, (1.0,) * len(ids), combination.pooling))
     validation_nll = {name: metrics.nll(pool[name][0], validation_labels) for name in pool}
     best = min(ids, key=lambda name: (validation_nll[name], name))
     own = {name: fit_temperature(pool[name][0], validation_labels) for name in ids}
-    variants = _variants(validation, validation_labels, test, test_labels, weights)
     known = known_ranking(candidates, validation_nll)
     models = {
         "ensemble": calibrated,
-        "ensemble before temperature": np.tensordot(weights, test, axes=1),
+        "ensemble before temperature": plain,
         **{f"best member ({name})" if name == best else f"member {name}": pool[name][1] for name in ids},
         "best member, calibrated": apply_temperature(pool[best][1], own[best]),
+        **{size.row["name"]: size.test for size in sizes},
     }
-    smaller = smaller or {}
-    models |= {name: probs for name, (_, probs) in smaller.items()}
-    baselines, baseline_scores = _baselines(pool, test_labels, len(set(ids)), candidates, seed)
-    scores = {name: image_scores(probs, test_labels) for name, probs in models.items()}
+    base = next((one.id for one in candidates if one.source == "base" and one.id in pool), None)
+    labels = (validation_labels, test_labels)
+    rows, scores = baselines(pool, labels, len(set(ids)), base, calibration, combination.pooling, seed)
+    scores = {name: image_scores(probs, test_labels) for name, probs in models.items()} | scores
     return {
         "ensemble": metrics.summary(calibrated, test_labels),
         "chance": {"accuracy": float(np.bincount(test_labels).max() / len(test_labels))},
-        "ensemble_uncalibrated": metrics.summary(np.tensordot(weights, test, axes=1), test_labels),
-        "temperature": temperatures.ensemble,
+        "ensemble_uncalibrated": metrics.summary(plain, test_labels),
+        "temperature": combination.temperature,
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},
-        "members": _members(pool, validation_labels, test_labels, members, candidates, own),
-        "smaller": [
-            {"name": name, "members": names, **metrics.summary(probs, test_labels)}
-            for name, (names, probs) in smaller.items()
-        ],
+        "members": _members(pool, validation_labels, test_labels, members, candidates, own, calibration),
+        "sizes": [{**size.row, **metrics.summary(size.test, test_labels)} for size in sizes],
         "candidates": [_candidate(one, trials.get(one.id), pool, ids, test_labels) for one in candidates],
         "ranking": supernet_ranking(candidates, validation_nll),
         "top_k": _top_k(models, test_labels),
         "prediction_sets": _prediction_sets(
-            combine(validation, weights, temperatures), validation_labels, calibrated, test_labels
+            combine(validation, weights, combination), validation_labels, calibrated, test_labels
         ),
         "classes": _classes(calibrated, pool[best][1], test_labels),
         "diversity": _diversity(test, test_labels, [by_id[name].shared_edges for name in ids]),
@@ -104,32 +95,28 @@ def evaluate_pool(
             "ensemble": _reliability(calibrated, test_labels),
             "best_member": _reliability(pool[best][1], test_labels),
         },
-        "calibration": {"method": calibration, "member_temperatures": list(temperatures.members), "rows": variants},
+        "calibration": {
+            "method": calibration,
+            "pooling": combination.pooling,
+            "member_temperatures": list(combination.members),
+            "rows": _variants(validation, validation_labels, test, test_labels, weights),
+        },
         "uncertainty": _uncertainty(test, weights, calibrated, pool[best][1], test_labels),
-        "baselines": [_calibrated(pool[best], own[best], test_labels), *baselines],
-        "intervals": paired_intervals(scores | baseline_scores, seed),
+        "baselines": [_calibrated(pool[best], own[best], test_labels), *rows],
+        "intervals": paired_intervals(scores, seed),
         **({} if known is None else {"known_results": known}),
     }
 
 
-def smaller_ensembles(pool: Predictions, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[str], np.ndarray]]:
-    """What smaller ensembles of the same candidates say on test data, with their own temperatures.
-
-    Args:
-        pool: As for `evaluate_pool`.
-        rows: ``smaller`` in ``selection.json``.
-
-    Returns:
-        Name -> members, and probabilities ``Nt x C``.
-    """
-    found = {}
-    for row in rows:
-        members = row["members"]
-        test = np.stack([pool[name][1] for name in members]).astype(np.float64)
-        temperatures = Temperatures(row["temperature"], tuple(row["member_temperatures"]))
-        name = f"ensemble of {len(members)} ({', '.join(members)})"
-        found[name] = (list(members), combine(test, row["weights"], temperatures))
-    return found
+def compared_pool(pool: Predictions, validation_labels: np.ndarray, calibration: str) -> Predictions:
+    """The pool as selection compares it: each candidate with its own temperature on both parts, unless none is used."""
+    if calibration == "none":
+        return pool
+    tempered = {}
+    for name, parts in pool.items():
+        temperature = fit_temperature(parts[0], validation_labels)
+        tempered[name] = [apply_temperature(part, temperature) for part in parts]
+    return tempered
 
 
 def _members(
@@ -139,15 +126,16 @@ def _members(
     members: list[tuple[str, float]],
     candidates: Sequence[Candidate],
     own: dict[str, float],
+    calibration: str,
 ) -> list[dict[str, Any]]:
     """Row of each member: its metrics, and what it contributes to the ensemble.
 
-    Gains are those of the average before any temperature, which selection compared.
+    Gains are those of the average of probabilities that selection compares, from `compared_pool`.
     """
     ids, weights = [name for name, _ in members], np.array([weight for _, weight in members])
-    rest = [name for name in pool if name not in ids]
-    validation, test = (np.stack([pool[name][part] for name in ids]).astype(np.float64) for part in (0, 1))
-    others = np.stack([pool[name][0] for name in rest]).astype(np.float64) if rest else np.empty(0)
+    rest, compared = [name for name in pool if name not in ids], compared_pool(pool, validation_labels, calibration)
+    validation, test = (np.stack([compared[name][part] for name in ids]).astype(np.float64) for part in (0, 1))
+    others = np.stack([compared[name][0] for name in rest]).astype(np.float64) if rest else np.empty(0)
     gains = uncertainty.marginal_gains(validation, validation_labels, weights)
     test_gains = uncertainty.marginal_gains(test, test_labels, weights)
     swaps = uncertainty.swap_gains(validation, others, validation_labels, weights)
@@ -182,14 +170,15 @@ def _variants(
     test_labels: np.ndarray,
     weights: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """The ensemble with each calibration method: fitted on validation data, measured on test data."""
+    """The ensemble with each pooling and calibration: fitted on validation data, measured on test data."""
     rows = []
-    for method in CALIBRATIONS:
-        fitted = calibrate(method, validation, weights, validation_labels)
+    for pooling, method in product(POOLINGS, CALIBRATIONS):
+        fitted = calibrate(method, validation, weights, validation_labels, pooling)
         rows.append(
             {
+                "pooling": pooling,
                 "method": method,
-                "temperature": fitted.ensemble,
+                "temperature": fitted.temperature,
                 "member_temperatures": list(fitted.members),
                 "validation_nll": metrics.nll(combine(validation, weights, fitted), validation_labels),
                 **metrics.summary(combine(test, weights, fitted), test_labels),
@@ -288,34 +277,3 @@ def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, lis
         "accuracy": [None if np.isnan(value) else float(value) for value in table.accuracy],
         "count": [int(value) for value in table.count],
     }
-
-
-def _baselines(
-    pool: Predictions, labels: np.ndarray, size: int, candidates: Sequence[Candidate], seed: int
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, FloatArray]]]:
-    """Baselines from the trained pool: its base alone, all of it averaged, and the mean over subsets of ``size``.
-
-    Returns:
-        Metrics of each, and accuracy and NLL per image, by the same names.
-    """
-    test = {name: pair[1].astype(np.float64) for name, pair in pool.items()}
-    models: dict[str, list[np.ndarray]] = {}
-    base = next((one.id for one in candidates if one.source == "base" and one.id in test), None)
-    if base is not None:
-        models["base architecture alone"] = [test[base]]
-    models[f"all {len(test)} candidates averaged"] = [np.mean(list(test.values()), axis=0)]
-    names = sorted(test)
-    if comb(len(names), size) <= RANDOM_SUBSETS:
-        subsets = [list(subset) for subset in combinations(names, size)]
-    else:
-        generator = np.random.default_rng(derive_seed(seed, Purpose.RANDOM_SUBSETS))
-        subsets = [list(generator.choice(names, size, replace=False)) for _ in range(RANDOM_SUBSETS)]
-    models[f"any {size} of the candidates (mean of {len(subsets)} choices)"] = [
-        np.mean([test[name] for name in subset], axis=0) for subset in subsets
-    ]
-    rows = []
-    for name, averages in models.items():
-        found = [metrics.summary(average, labels) for average in averages]
-        rows.append({"name": name, **{key: float(np.mean([one[key] for one in found])) for key in found[0]}})
-    scores = {name: mean_scores([image_scores(one, labels) for one in found]) for name, found in models.items()}
-    return rows, scores

@@ -82,8 +82,11 @@ def check_fields(options: Any) -> None:
         if entry.metadata["choices"]:
             one_of(entry.name, value, entry.metadata["choices"])
         limits = entry.metadata["limits"]
-        if limits:
-            check_range(entry.name, value, whole=str(entry.type).startswith("int"), **limits)
+        if limits and not _is_word(entry, value):
+            whole = str(entry.type).startswith("int")
+            if isinstance(value, str):
+                raise InputError(entry.name, repr(value), _wanted(entry, whole))
+            check_range(entry.name, value, whole=whole, **limits)
 
 
 def from_mapping(cls: type[Options], values: Mapping[str, Any], source: str) -> Options:
@@ -111,6 +114,8 @@ def coerce(entry: dataclasses.Field[Any], value: Any) -> Any:
         if "None" in kind:
             return None
         raise InputError(entry.name, "nothing", entry.metadata["help"])
+    if _is_word(entry, value):
+        return value
     if kind.startswith("bool"):
         if not isinstance(value, bool):
             raise InputError(entry.name, repr(value), "true or false")
@@ -124,8 +129,17 @@ def coerce(entry: dataclasses.Field[Any], value: Any) -> Any:
     return _number(entry, value, whole=kind.startswith("int"))
 
 
+def _is_word(entry: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a value is the word that a field of numbers allows beside them, such as `int | Literal["all"]`."""
+    return isinstance(value, str) and f"Literal[{value!r}]" in str(entry.type)
+
+
+def _wanted(entry: dataclasses.Field[Any], whole: bool) -> str:
+    return f"{'a whole number' if whole else 'a number'}: {entry.metadata['help']}"
+
+
 def _number(entry: dataclasses.Field[Any], value: Any, whole: bool) -> int | float:
-    expected = f"{'a whole number' if whole else 'a number'}: {entry.metadata['help']}"
+    expected = _wanted(entry, whole)
     try:
         if isinstance(value, bool) or (whole and isinstance(value, float) and value != int(value)):
             raise ValueError

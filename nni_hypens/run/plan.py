@@ -159,7 +159,7 @@ def make_plan(
     options = dict(settings.selection_options() if options is None else options)
     check_options(settings.selection, options)
     if settings.halving:
-        epochs_of(objects.evaluator, settings.members, settings.candidates)
+        epochs_of(objects.evaluator, settings.ensemble_size, settings.candidates)
     check_ood(settings.ood, getattr(objects.data, "source", None))
     structure = EdgeStructure.from_space(objects.space)
     if hasattr(objects.data, "check"):

@@ -250,8 +250,9 @@ class EnsembleResult:
 
     @property
     def calibration(self) -> pd.DataFrame:
-        """Test metrics and temperatures of the ensemble under each calibration method."""
-        return pd.DataFrame(self.results["calibration"]["rows"]).set_index("method")
+        """Test metrics and temperatures of the ensemble under each pooling and calibration method."""
+        rows = pd.DataFrame(self.results["calibration"]["rows"])
+        return rows.set_index(["pooling", "method"] if "pooling" in rows else "method")  # older runs have one pooling
 
     @property
     def uncertainty(self) -> pd.DataFrame:

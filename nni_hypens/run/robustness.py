@@ -14,7 +14,7 @@ from nni_hypens.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from nni_hypens.data.names import ood_names
 from nni_hypens.data.ood import ood_images
 from nni_hypens.data.protocols import LabelledData
-from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, combine
+from nni_hypens.ensemble.calibration import Combination, apply_temperature, combine
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.uncertainty import entropy_split, ood_auroc, ood_scores
@@ -47,7 +47,8 @@ class Bench:
         self.best_temperature = best_temperature
         self.seed = seed
         self.weights = ensemble.weights.double().numpy() / float(ensemble.weights.double().sum())
-        self.temperatures = Temperatures(float(ensemble.temperature), tuple(ensemble.member_temperatures.tolist()))
+        own = tuple(ensemble.member_temperatures.tolist())
+        self.combination = Combination(float(ensemble.temperature), own, ensemble.pooling)
         labels = data.labels("test")
         rows = stratified_subset(labels, min(images, len(labels)), seed_words(seed, Purpose.STRESS_IMAGES))
         self.labels = labels[rows]
@@ -67,7 +68,7 @@ class Bench:
         """Probabilities `N x C` of the models that are compared."""
         alone = members[self.best]
         return {
-            "ensemble": combine(members, self.weights, self.temperatures),
+            "ensemble": combine(members, self.weights, self.combination),
             "best member": alone,
             "best member, calibrated": apply_temperature(alone, self.best_temperature),
         }

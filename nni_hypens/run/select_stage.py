@@ -9,28 +9,43 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nni_hypens.ensemble.calibration import Temperatures, calibrate, combine
+from nni_hypens import metrics
+from nni_hypens.ensemble.calibration import Combination, calibrate, calibrated_alone, combine
 from nni_hypens.ensemble.conformal import Conformal, fit_conformal
 from nni_hypens.ensemble.info import EnsembleInfo
 from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.names import LOG
+from nni_hypens.ensemble.weighting import fit_weights
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.request import Request
 from nni_hypens.selection.costs import choose, total_costs
+from nni_hypens.selection.names import ALL
+from nni_hypens.selection.objectives import make_scorer
 from nni_hypens.selection.task import Selection
 from nni_hypens.space.build import describe_space, fixed_network
 from nni_hypens.utils.checks import nearest
 from nni_hypens.utils.files import as_written, write_json
 from nni_hypens.utils.tensors import load_weights
 
+SIZES = (1, 2, 3, 5)
+"""Numbers of members that every report shows."""
+MOST_SMALLER = 10
+"""Below so many members, a report shows every smaller ensemble."""
+
 
 class _Pool(NamedTuple):
-    """The trained candidates: ids, validation probabilities ``P x N x C``, labels ``N``, content of metrics.json."""
+    """The trained candidates: ids, content of metrics.json, labels ``N``, validation probabilities ``P x N x C``.
+
+    `compared` are the probabilities that the choice compares: each candidate's with its own temperature, unless the
+    run uses none.
+    """
 
     ids: list[str]
     probabilities: np.ndarray
+    compared: np.ndarray
     labels: np.ndarray
     trials: list[dict[str, Any]]
 
@@ -52,23 +67,22 @@ def select_stage(plan: Plan, folder: RunFolder, request: Request | None = None) 
     if request is None and folder.done("select"):
         return
     start = time.perf_counter()
-    pool = _read_pool(plan, folder, max(request.sizes, default=1) if request else plan.settings.members)
+    pool = _read_pool(plan, folder, max(request.sizes, default=1) if request else plan.settings.least_trained)
     tried = _allowed(plan, pool, request)
     chosen = min(tried, key=lambda one: round(one.score, 12))  # of equals the first, which has the fewest members
-    temperatures, conformal = _fit(plan, pool, chosen)
+    combination, conformal, validation_nll = _fit(plan, pool, chosen)
     names, weights = [pool.ids[index] for index in chosen.members], chosen.weights.tolist()
-    ensemble = build_ensemble(plan, folder, names, weights, temperatures, conformal)
-    objective = _name(plan.selection_options.get("objective", "nll"))
+    ensemble = build_ensemble(plan, folder, names, weights, combination, conformal)
     content = {
-        "method": plan.settings.selection,
-        "objective": objective,
+        "method": chosen.method,
+        "objective": _name(plan.selection_options.get("objective", "nll")),
         "score": chosen.score,
-        **({"validation_nll": chosen.score} if objective == "nll" else {}),
+        "validation_nll": validation_nll,
         "members": names,
         "weights": weights,
         "limits": plan.limits,
         "costs": total_costs([pool.trials[index] for index in chosen.members]),
-        "smaller": [_described(plan, pool, one) for one in _smaller(plan, pool, len(chosen.members))],
+        "sizes": [_described(plan, pool, one) for one in _other_sizes(plan, pool, chosen)],
         "seconds": time.perf_counter() - start,
     }
     if request is not None:
@@ -86,13 +100,18 @@ def _read_pool(plan: Plan, folder: RunFolder, least: int) -> _Pool:
         raise InputError("out", got, f"at least {least}: `nni-hypens train`")
     with as_written(f"{folder.candidates_folder}: predictions", "arrays `val` of one shape"):
         probabilities = np.stack([folder.predictions(name, "val")[0] for name in ids])
-    return _Pool(ids, probabilities, plan.data.labels("validation"), [folder.metrics(name) or {} for name in ids])
+    labels = plan.data.labels("validation")
+    compared = probabilities if plan.settings.calibration == "none" else calibrated_alone(probabilities, labels)
+    return _Pool(ids, probabilities, compared, labels, [folder.metrics(name) or {} for name in ids])
 
 
 def _allowed(plan: Plan, pool: _Pool, request: Request | None) -> list[Selection]:
     """The ensembles that a request allows, one for each size; without a request, that of the settings."""
+    if request.all if request else plan.settings.members == ALL:
+        plan.settings.check_all()  # a request may contradict the settings of the run
+        return [_everyone(plan, pool)]
     if request is None:
-        return [_of_size(plan, pool, plan.settings.members)]
+        return [_of_size(plan, pool, plan.settings.ensemble_size)]
     if not request.ids:
         return [_of_size(plan, pool, size) for size in request.sizes]
     unknown = [name for name in request.ids if name not in pool.ids]
@@ -102,10 +121,21 @@ def _allowed(plan: Plan, pool: _Pool, request: Request | None) -> list[Selection
     objective = plan.selection_options.get("objective", "nll")
     trials = [pool.trials[row] for row in rows]
     size = len(rows)  # of so many, all are chosen
-    found = choose(
-        "exhaustive", pool.probabilities[rows], pool.labels, trials, plan.limits, size=size, objective=objective
-    )
+    found = choose("exhaustive", pool.compared[rows], pool.labels, trials, plan.limits, size=size, objective=objective)
     return [replace(found, members=tuple(rows[index] for index in found.members))]
+
+
+def _everyone(plan: Plan, pool: _Pool) -> Selection:
+    """All candidates, with fitted weights; those with the weight 0 are left out."""
+    # Temperatures of members come before their weights, as they do before the average.
+    own = pool.compared if plan.settings.calibration == "members" else pool.probabilities
+    weights = fit_weights(own, pool.labels)
+    kept = np.flatnonzero(weights)
+    members = tuple(kept.tolist())
+    objective = plan.selection_options.get("objective", "nll")
+    average = np.tensordot(weights[kept], pool.compared[kept].astype(np.float64), axes=1)
+    score = make_scorer(average[None], pool.labels, objective).value([0])
+    return Selection(members, members, weights[kept], score, ALL)
 
 
 def _of_size(plan: Plan, pool: _Pool, size: int) -> Selection:
@@ -114,34 +144,41 @@ def _of_size(plan: Plan, pool: _Pool, size: int) -> Selection:
     if options == plan.settings.selection_options():
         options = replace(plan.settings, members=size).selection_options()
     options = {"size": size, **options, **({"max_members": size} if "max_members" in options else {})}
-    return choose(plan.settings.selection, pool.probabilities, pool.labels, pool.trials, plan.limits, **options)
+    return choose(plan.settings.selection, pool.compared, pool.labels, pool.trials, plan.limits, **options)
 
 
-def _smaller(plan: Plan, pool: _Pool, members: int) -> list[Selection]:
-    """Ensembles with fewer members, but more than one; the evaluation compares them with the one that was chosen."""
-    found = []
-    for size in range(2, members):
+def _other_sizes(plan: Plan, pool: _Pool, chosen: Selection) -> list[Selection]:
+    """Ensembles of other sizes, which the evaluation compares with the one that was chosen."""
+    found, count = [], len(chosen.members)
+    for size in sorted({*SIZES, *range(2, min(count, MOST_SMALLER))} - {count}):
         try:
             found.append(_of_size(plan, pool, size))
-        except InputError:  # more combinations than the method looks at: the run does not need this ensemble
+        except InputError:  # too few candidates, or more combinations than the method looks at: this one is not needed
             continue
+    if plan.settings.pooling == LOG and chosen.method != ALL and not plan.limits and len(pool.ids) > 1:
+        found.append(_everyone(plan, pool))
     return found
 
 
-def _fit(plan: Plan, pool: _Pool, chosen: Selection) -> tuple[Temperatures, Conformal]:
+def _fit(plan: Plan, pool: _Pool, chosen: Selection) -> tuple[Combination, Conformal, float]:
+    """How the members are combined, what prediction sets need, and the NLL of validation images."""
     members = pool.probabilities[list(chosen.members)]
-    temperatures = calibrate(plan.settings.calibration, members, chosen.weights, pool.labels)
-    return temperatures, fit_conformal(combine(members, chosen.weights, temperatures), pool.labels)
+    found = calibrate(plan.settings.calibration, members, chosen.weights, pool.labels, plan.settings.pooling)
+    validation = combine(members, chosen.weights, found)
+    return found, fit_conformal(validation, pool.labels), metrics.nll(validation, pool.labels)
 
 
 def _described(plan: Plan, pool: _Pool, chosen: Selection) -> dict[str, Any]:
-    temperatures, _ = _fit(plan, pool, chosen)
+    combination, _, validation_nll = _fit(plan, pool, chosen)
     return {
+        "method": chosen.method,
         "members": [pool.ids[index] for index in chosen.members],
         "weights": chosen.weights.tolist(),
         "score": chosen.score,
-        "temperature": temperatures.ensemble,
-        "member_temperatures": list(temperatures.members),
+        "validation_nll": validation_nll,
+        "temperature": combination.temperature,
+        "member_temperatures": list(combination.members),
+        "costs": total_costs([pool.trials[index] for index in chosen.members]),
     }
 
 
@@ -150,7 +187,7 @@ def build_ensemble(
     folder: RunFolder,
     names: Sequence[str],
     weights: Sequence[float],
-    temperatures: Temperatures,
+    combination: Combination,
     conformal: Conformal,
 ) -> Ensemble:
     """The ensemble of trained candidates.
@@ -160,7 +197,7 @@ def build_ensemble(
         folder: The run folder.
         names: Ids of the members.
         weights: Weight of each.
-        temperatures: Of the ensemble and its members.
+        combination: Temperatures and pooling.
         conformal: What prediction sets need.
     """
     by_id = {candidate.id: candidate for candidate in folder.read_candidates()}
@@ -176,7 +213,14 @@ def build_ensemble(
         conformal=conformal,
     )
     networks = [_trained_network(plan, folder, member) for member in members]
-    return Ensemble(networks, list(weights), temperatures.ensemble, info=info, member_temperatures=temperatures.members)
+    return Ensemble(
+        networks,
+        list(weights),
+        combination.temperature,
+        info=info,
+        member_temperatures=combination.members,
+        pooling=combination.pooling,
+    )
 
 
 def _trained_network(plan: Plan, folder: RunFolder, candidate: Candidate) -> Any:

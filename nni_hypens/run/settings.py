@@ -12,16 +12,16 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nni_hypens.data.names import AUGMENTATION_NAMES, augmentation_names, ood_names
-from nni_hypens.ensemble.names import CALIBRATIONS
+from nni_hypens.ensemble.names import CALIBRATIONS, LOG, POOLINGS
 from nni_hypens.errors import InputError
 from nni_hypens.proposals.names import RANKINGS
 from nni_hypens.run.fields import check_fields, documented, from_mapping, setting
 from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.schedule import Schedule
-from nni_hypens.selection.names import BEAM_WIDTH, LIMITS, METHODS, OBJECTIVES, check_combinations
+from nni_hypens.selection.names import ALL, BEAM_WIDTH, LIMITS, METHODS, OBJECTIVES, check_combinations
 from nni_hypens.trials.names import SCHEDULES
 from nni_hypens.utils.files import read_yaml
 
@@ -100,7 +100,13 @@ class Settings:
         None, "largest number of FLOPs of a sampled network for one image (a multiply-add counts as two)", above=0
     )
     diversity: str = setting("shared_edges", f"regulariser: {' or '.join(DIVERSITY_NAMES)}", choices=DIVERSITY_NAMES)
-    members: int = setting(3, "members of the ensemble", group="ensemble and candidates", at_least=1, common=True)
+    members: int | Literal["all"] = setting(
+        3,
+        "members of the ensemble; all: every candidate, with weights fitted on validation data",
+        group="ensemble and candidates",
+        at_least=1,
+        common=True,
+    )
     candidates: int = setting(8, "architectures to train", at_least=1, common=True)
     adaptive: int | None = setting(
         None,
@@ -217,10 +223,15 @@ class Settings:
     known_results: str | None = setting(
         None, "CSV or JSON file of known results by architecture, to compare the rankings with", metavar="FILE"
     )
+    pooling: str = setting(
+        LOG,
+        "how members are averaged: log (their log-probabilities, renormalised), or linear (their probabilities)",
+        group="calibration, report and the rest",
+        choices=POOLINGS,
+    )
     calibration: str = setting(
         "ensemble",
-        "temperatures, fitted on validation data: ensemble (one on the average), members (one each), none",
-        group="calibration, report and the rest",
+        "temperatures, fitted on validation data: ensemble (one on the average), members (one each first), none",
         choices=CALIBRATIONS,
     )
     ood: str = setting(
@@ -283,14 +294,14 @@ class Settings:
         Schedule.plan(self.search_epochs, self.warmup_epochs, self.base_epochs, base_given, search_length)
 
     def _check_contradictions(self) -> None:
-        if self.members > self.candidates:
-            raise InputError(
-                "members", f"{self.members} of {self.candidates} candidates", "at most as many members as candidates"
-            )
+        if self.members == ALL:
+            self.check_all()
+        if self.ensemble_size > self.candidates:
+            wanted = "at most as many members as candidates"
+            raise InputError("members", f"{self.members} of {self.candidates} candidates", wanted)
         if self.budget is not None and self.budget < self.candidates:
-            raise InputError(
-                "budget", f"{self.budget} epochs", f"at least one epoch for each of {self.candidates} candidates"
-            )
+            wanted = f"at least one epoch for each of {self.candidates} candidates"
+            raise InputError("budget", f"{self.budget} epochs", wanted)
         most = max(self.candidates - MIN_DRAWN, 0)
         if self.adaptive is not None and self.adaptive > most:
             raise InputError("adaptive", self.adaptive, f"0 to {most} of {self.candidates} candidates")
@@ -300,8 +311,8 @@ class Settings:
                 raise InputError("adaptive", self.adaptive, f"0 with {name}, which needs all candidates at the start")
         if self.lam_low is not None and self.lam_high is not None and self.lam_low > self.lam_high:
             raise InputError("lam_low", f"{self.lam_low:g}, above lam_high={self.lam_high:g}", "at most lam_high")
-        if self.selection == "exhaustive":
-            check_combinations(self.candidates, (self.members,), "members")
+        if self.selection == "exhaustive" and self.members != ALL:
+            check_combinations(self.candidates, (self.ensemble_size,), "members")
         if self.selection_steps is not None and self.selection != "greedy_with_replacement":
             raise InputError(
                 "selection_steps", f"{self.selection_steps} with selection={self.selection}",
@@ -312,7 +323,16 @@ class Settings:
                 "diversity_weight", f"{self.diversity_weight} with selection=top_k", "another selection, or no weight"
             )
 
+    def check_all(self) -> None:
+        """Check what cannot go with members=all, in the settings or when members are chosen again."""
+        if self.pooling != LOG:
+            raise InputError("pooling", f"{self.pooling} with members=all", f"{LOG}, for which weights are fitted")
+        for name in self.total_limits:
+            raise InputError(name, f"{getattr(self, name):g} with members=all", "a number of members, or no limit")
+
     def _check_training(self) -> None:
+        if self.halving and self.members == ALL:
+            raise InputError("halving", "true with members=all", "false: it stops candidates before their end")
         if self.halving and self.early_stopping is not None:
             raise InputError("early_stopping", f"{self.early_stopping} with halving", "one of the two")
         if self.precision == "16-mixed" and self.accelerator == "cpu":
@@ -332,6 +352,16 @@ class Settings:
     def epochs_each(self) -> int:
         """Training epochs of one candidate."""
         return self.epochs if self.budget is None else self.budget // self.candidates
+
+    @property
+    def ensemble_size(self) -> int:
+        """Most members that the ensemble can have."""
+        return self.candidates if self.members == ALL else int(self.members)
+
+    @property
+    def least_trained(self) -> int:
+        """Candidates without which there is no ensemble."""
+        return min(2, self.candidates) if self.members == ALL else int(self.members)
 
     @property
     def total_limits(self) -> dict[str, float]:
@@ -368,7 +398,7 @@ class Settings:
         if self.selection == "beam":
             options["width"] = self.beam_width
         if self.selection == "greedy_with_replacement":
-            options |= {"size": self.selection_steps or self.members, "max_members": self.members}
+            options |= {"size": self.selection_steps or self.ensemble_size, "max_members": self.ensemble_size}
         if self.diversity_weight is not None:
             options["diversity_weight"] = self.diversity_weight
         return options

@@ -74,7 +74,7 @@ class TrainStage:
         """
         self.candidates = list(candidates)
         # with replacement a single member may be chosen again and again
-        least = 1 if self.plan.settings.selection == "greedy_with_replacement" else self.plan.settings.members
+        least = 1 if self.plan.settings.selection == "greedy_with_replacement" else self.plan.settings.least_trained
         check_affordable([candidate.costs for candidate in candidates], self.plan.limits, least)
         waiting = [candidate for candidate in candidates if not self._settled(candidate)]
         more = AdaptiveStage(self.plan, self.folder, self.candidates, self.runtime.concurrency, self._trial)
@@ -82,11 +82,11 @@ class TrainStage:
         for name, error in failed.items():
             write_json(self.folder.candidate(name).metrics, {"id": name, "status": "failed", "error": error})
         trained = [one for one in self.candidates if self.folder.status(one.id) == "trained"]
-        if len(trained) < self.plan.settings.members:
+        if len(trained) < self.plan.settings.least_trained:
             cause = next(iter(failed.values()), "unknown")
             raise RuntimeError(
                 f"only {len(trained)} of {len(self.candidates)} candidates could be trained, too few for "
-                f"{self.plan.settings.members} members; the first failed with: {cause}"
+                f"{self.plan.settings.least_trained} members; the first failed with: {cause}"
             )
         for name, error in failed.items():
             self.progress.warn(f"candidate {name} failed twice and is left out: {error}")
@@ -95,7 +95,7 @@ class TrainStage:
 
     def _by_rungs(self, waiting: Sequence[Candidate]) -> dict[str, str]:
         """Train from rung to rung; id -> error of those that failed."""
-        epochs = halving.epochs_of(self.plan.evaluator, self.plan.settings.members, len(self.candidates))
+        epochs = halving.epochs_of(self.plan.evaluator, self.plan.settings.ensemble_size, len(self.candidates))
         failed: dict[str, str] = {}
         for until in halving.rungs(epochs):
             going = [one for one in waiting if one.id not in failed and not self._settled(one)]
@@ -115,9 +115,9 @@ class TrainStage:
         parameters or FLOPs the cheapest continue too, because otherwise no ensemble might meet it.
         """
         scores = halving.scores_at([found for one in self.candidates if (found := self._known(one))], until)
-        kept = halving.survivors(scores, self.plan.settings.members + halving.MARGIN)
+        kept = halving.survivors(scores, self.plan.settings.ensemble_size + halving.MARGIN)
         there = [one for one in self.candidates if one.id in scores]
-        kept += cheapest([one.costs for one in there], self.plan.limits, self.plan.settings.members)
+        kept += cheapest([one.costs for one in there], self.plan.limits, self.plan.settings.ensemble_size)
         for candidate in there:
             files = self.folder.candidate(candidate.id)
             rung = read_rung(files.folder)

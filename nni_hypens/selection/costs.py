@@ -120,7 +120,8 @@ def fronts(
 
     Returns:
         ``chosen``: members, costs and NLL of the chosen ensemble. ``rows``: the same for each point of a front, by
-        increasing cost; ``by`` names the cost. No temperature is applied, and weights in a front are equal.
+        increasing cost; ``by`` names the cost. Probabilities are averaged as they are given, in a front with equal
+        weights.
     """
     names = list(pool)
     size = min(max_size, len(names))

@@ -9,6 +9,8 @@ from nni_hypens.errors import InputError
 
 METHODS = ("exhaustive", "greedy", "greedy_with_replacement", "beam", "top_k", "diversity_weighted")
 OBJECTIVES = ("nll", "brier", "error")
+ALL = "all"
+"""In place of a number of members: every candidate is one, with weights fitted on validation data."""
 BEAM_WIDTH = 10
 """Ensembles of each size that `beam` keeps by default."""
 DIVERSITY_WEIGHT = 0.1

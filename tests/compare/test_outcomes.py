@@ -14,6 +14,7 @@ from nni_hypens.compare.bench import Network
 from nni_hypens.compare.method import Trained
 from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.pools import FORWARD_SELECT
+from nni_hypens.ensemble.calibration import apply_temperature, calibrated_alone, fit_temperature
 from nni_hypens.selection.dispatch import select
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import random_architectures
@@ -29,19 +30,28 @@ def test_members_are_those_of_brute_force(tmp_path: Path) -> None:
     networks = pool(bench, 9)
     labels = bench.plan.data.labels("validation")
 
-    def score(members: tuple[int, ...]) -> float:
-        mean = np.mean([networks[index].validation.astype(float) for index in members], axis=0)
-        return float(-np.log(mean[np.arange(len(labels)), labels]).mean())
+    def alone(network: Network) -> np.ndarray:
+        return apply_temperature(network.validation, fit_temperature(network.validation, labels))
 
-    best = min(itertools.combinations(range(9), 3), key=score)
+    own = [alone(network) for network in networks]
+    best = min(
+        itertools.combinations(range(9), 3), key=lambda rows: metrics.nll(np.mean([own[i] for i in rows], 0), labels)
+    )
     found = outcome(bench, Trained(networks, 2.5), 3)
     assert sorted(found["chosen"]) == sorted(bench.structure.describe(networks[index].sample) for index in best)
-    assert found["validation_nll"] == pytest.approx(score(best), rel=1e-5)
-    test = np.mean([networks[index].test.astype(float) for index in best], axis=0)
-    assert found["nll_uncalibrated"] == pytest.approx(metrics.nll(test, bench.test_labels), rel=1e-5)
-    logits = np.log(test) / found["temperature"]
-    scaled = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert found["nll"] == pytest.approx(metrics.nll(scaled, bench.test_labels), rel=1e-4)
+
+    def scaled(part: str, temperature: float) -> np.ndarray:
+        """The members' logarithms averaged, divided by the temperature and renormalised."""
+        logits = np.mean([np.log(getattr(networks[index], part).astype(float)) for index in best], axis=0) / temperature
+        return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+    test = scaled("test", 1.0)
+    assert found["temperature"] == pytest.approx(fit_temperature(scaled("validation", 1.0), labels), rel=1e-4)
+    on_validation = scaled("validation", found["temperature"])
+    assert found["validation_nll"] == pytest.approx(metrics.nll(on_validation, labels), rel=1e-4)
+    assert found["nll_uncalibrated"] == pytest.approx(metrics.nll(test, bench.test_labels), rel=1e-4)
+    on_test = scaled("test", found["temperature"])
+    assert found["nll"] == pytest.approx(metrics.nll(on_test, bench.test_labels), rel=1e-4)
     assert found["accuracy"] == pytest.approx((test.argmax(axis=1) == bench.test_labels).mean())
     assert (found["networks"], found["training_s"], found["search_s"], found["total_s"]) == (9, 9.0, 2.5, 11.5)
 
@@ -80,7 +90,7 @@ def test_what_diverged_is_charged_and_never_a_member(tmp_path: Path) -> None:
 def test_a_method_may_choose_its_members_in_its_own_way(tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path)
     networks = pool(bench, 7)
-    probs = np.stack([network.validation for network in networks])
+    probs = calibrated_alone(np.stack([network.validation for network in networks]), bench.validation_labels)
     for method in ("greedy", "top_k", "exhaustive"):
         members = select(method, probs, bench.validation_labels, size=3).members
         found = outcome(bench, Trained(networks, selection=method), 3)
@@ -94,13 +104,18 @@ def test_forward_selection_may_miss_the_best_choice(tmp_path: Path) -> None:
     labels = bench.validation_labels
     left = np.arange(len(labels)) % 2 == 0
 
-    def network(known: np.ndarray, sample: Sample) -> Network:
-        """Gives the true class so much."""
-        probs = np.repeat(((1 - known) / 9)[:, None], 10, axis=1)
-        probs[np.arange(len(labels)), labels] = known
-        return Network(sample, 0, probs, probs[: len(bench.test_labels)], float(-np.log(known).mean()), 1.0)
+    def network(probs: np.ndarray, sample: Sample) -> Network:
+        nll = metrics.nll(probs, labels)
+        return Network(sample, 0, probs, probs[: len(bench.test_labels)], nll, 1.0)
 
-    known = [np.full(len(labels), 0.45), np.where(left, 0.99, 0.15), np.where(left, 0.15, 0.99)]
+    true, other = np.eye(10)[labels], np.eye(10)[(labels + 1) % 10]
+    sure, unknown = 0.9 * true + 0.01, np.full((len(labels), 10), 0.1)
+    # no temperature can help: it leaves a tie of two classes, and ten equal ones, as they are
+    known = [
+        0.45 * (true + other) + 0.01,
+        np.where(left[:, None], sure, unknown),
+        np.where(left[:, None], unknown, sure),
+    ]
     samples = random_architectures(bench.structure, 3, 0)
     networks = [network(given, sample) for given, sample in zip(known, samples, strict=True)]
     texts = [bench.structure.describe(sample) for sample in samples]

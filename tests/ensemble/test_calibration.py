@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.optimize import minimize
+from scipy.stats import gmean
 
 from nni_hypens import metrics
-from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, calibrate, combine, fit_temperature
-from nni_hypens.ensemble.names import CALIBRATIONS
+from nni_hypens.ensemble.calibration import (
+    Combination,
+    apply_temperature,
+    calibrate,
+    calibrated_alone,
+    combine,
+    fit_temperature,
+    own_temperatures,
+)
+from nni_hypens.ensemble.names import CALIBRATIONS, POOLINGS
 from nni_hypens.errors import InputError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -90,25 +99,92 @@ def test_applied_temperature_is_a_power(seed: int, temperature: float) -> None:
     assert apply_temperature(probs, 1.0) == pytest.approx(probs, abs=1e-11)
 
 
-def test_ways_to_calibrate() -> None:
-    pool = [draw(seed, 300, 4, sharpness) for seed, sharpness in ((0, 0.5), (0, 3.0))]
-    labels = pool[0][1]
-    probs, weights = np.stack([p for p, _ in pool]), [0.25, 0.75]
-    average = np.tensordot(weights, probs, axes=1)
-    found = {method: calibrate(method, probs, weights, labels) for method in CALIBRATIONS}
-    assert found["none"] == Temperatures(1.0, (1.0, 1.0))
-    assert found["ensemble"] == Temperatures(fit_temperature(average, labels), (1.0, 1.0))
-    assert found["members"] == Temperatures(1.0, tuple(fit_temperature(p, labels) for p in probs))
-    assert found["members"].members[0] < 1 < found["members"].members[1]
-    assert np.array_equal(combine(probs, weights, found["none"]), average)
-    assert combine(probs, weights, found["ensemble"]) == pytest.approx(
-        apply_temperature(average, found["ensemble"].ensemble)
+def average_of(probs: np.ndarray, weights: np.ndarray, pooling: str) -> np.ndarray:
+    """The average of members, `M x N x C` to `N x C`, by numpy's and scipy's own means."""
+    if pooling == "linear":
+        return np.average(probs, axis=0, weights=weights)
+    mean = gmean(
+        np.maximum(probs, 1e-12), axis=0, weights=np.broadcast_to(np.reshape(weights, (-1, 1, 1)), probs.shape)
     )
-    tempered = [apply_temperature(p, t) for p, t in zip(probs, found["members"].members, strict=True)]
-    assert combine(probs, weights, found["members"]) == pytest.approx(np.tensordot(weights, tempered, axes=1))
-    nll = {method: metrics.nll(combine(probs, weights, found[method]), labels) for method in CALIBRATIONS}
-    assert nll["ensemble"] <= nll["none"] and nll["members"] <= nll["none"]
+    return mean / mean.sum(axis=1, keepdims=True)
+
+
+def two_members() -> tuple[np.ndarray, list[float], np.ndarray]:
+    """Probabilities of an underconfident and an overconfident member, their weights, and labels."""
+    pool = [draw(seed, 300, 4, sharpness) for seed, sharpness in ((0, 0.5), (0, 3.0))]
+    return np.stack([p for p, _ in pool]), [0.25, 0.75], pool[0][1]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("seed", range(3))
+def test_members_are_averaged_as_scipy_does(seed: int, pooling: str) -> None:
+    """Some classes have no probability at one of the members: the floor of 1e-12 holds."""
+    rng = np.random.default_rng(seed)
+    probs, weights = rng.dirichlet(np.full(5, 0.5), (3, 40)), rng.dirichlet(np.ones(3))
+    probs[0, :10] = np.eye(5)[rng.integers(0, 5, 10)]
+    temperatures = (0.7, 1.0, 2.0)
+    tempered = np.stack([apply_temperature(p, t) for p, t in zip(probs, temperatures, strict=True)])
+    wanted = average_of(tempered, weights, pooling)
+    assert combine(probs, weights, Combination(1.0, temperatures, pooling)) == pytest.approx(wanted, abs=1e-12)
+    whole = combine(probs, weights, Combination(1.7, temperatures, pooling))
+    assert whole == pytest.approx(apply_temperature(wanted, 1.7), abs=1e-9)
+
+
+def test_a_mean_of_logarithms_is_a_veto_and_a_mixture_is_not() -> None:
+    members = [[[1.0, 0.0]], [[0.4, 0.6]]]
+    log, linear = (combine(members, [0.5, 0.5], Combination(1.0, (1.0, 1.0), pooling)) for pooling in POOLINGS)
+    assert log[0, 1] < 2e-6 and linear[0, 1] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_ways_to_calibrate(pooling: str) -> None:
+    probs, weights, labels = two_members()
+    average = average_of(probs, np.array(weights), pooling)
+    found = {method: calibrate(method, probs, weights, labels, pooling) for method in CALIBRATIONS}
+    assert found["none"] == Combination(1.0, (1.0, 1.0), pooling)
+    assert found["ensemble"] == (pytest.approx(fit_temperature(average, labels)), (1.0, 1.0), pooling)
+    own = tuple(fit_temperature(p, labels) for p in probs)
+    tempered = average_of(
+        np.stack([apply_temperature(p, t) for p, t in zip(probs, own, strict=True)]), weights, pooling
+    )
+    assert found["members"] == (pytest.approx(fit_temperature(tempered, labels)), own, pooling)
+    assert own == own_temperatures(probs, labels) and own[0] < 1 < own[1]
+    assert combine(probs, weights, found["none"]) == pytest.approx(average, abs=1e-12)
+    for method, untempered in (("ensemble", average), ("members", tempered)):
+        wanted = apply_temperature(untempered, found[method].temperature)
+        assert combine(probs, weights, found[method]) == pytest.approx(wanted, abs=1e-9)
+        # what is fitted last is never worse on the data that it is fitted on than a temperature of 1
+        plain = found[method]._replace(temperature=1.0)
+        nll = [metrics.nll(combine(probs, weights, one), labels) for one in (found[method], plain)]
+        assert nll[0] <= nll[1] + 1e-9
+
+
+def test_the_default_is_the_mean_of_logarithms() -> None:
+    probs, weights, labels = two_members()
+    assert calibrate("ensemble", probs, weights, labels) == calibrate("ensemble", probs, weights, labels, "log")
+    assert Combination(1.0, (1.0,)).pooling == "log"
+
+
+def test_what_is_no_way_to_combine_is_refused() -> None:
+    probs, weights, labels = two_members()
     with pytest.raises(InputError, match="calibration: got 'both'"):
         calibrate("both", probs, weights, labels)
+    for work in (
+        lambda: calibrate("none", probs, weights, labels, "geometric"),
+        lambda: combine(probs, weights, Combination(1.0, (1.0, 1.0), "geometric")),
+    ):
+        with pytest.raises(InputError, match="^pooling: got 'geometric'; expected one of log, linear"):
+            work()
     with pytest.raises(InputError, match="one per member"):
-        combine(probs, weights, Temperatures(1.0, (1.0,)))
+        combine(probs, weights, Combination(1.0, (1.0,)))
+
+
+def test_each_network_is_calibrated_alone_and_one_that_diverged_is_left() -> None:
+    probs, _, labels = two_members()
+    lost = np.full_like(probs[0], 1 / 4)
+    lost[3, 2] = np.nan
+    found = calibrated_alone(np.stack([probs[0], lost, probs[1]]), labels)
+    for own, row in ((probs[0], 0), (probs[1], 2)):
+        assert found[row] == pytest.approx(apply_temperature(own, fit_temperature(own, labels)), abs=1e-12)
+    assert np.array_equal(found[1], lost, equal_nan=True)
+    assert np.array_equal(calibrated_alone(lost[None], labels)[0], lost, equal_nan=True)

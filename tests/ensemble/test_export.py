@@ -78,9 +78,9 @@ def test_runs_without_nni(name: str, format: str, tmp_path: Path) -> None:
         assert all(makers[node.input[0]] != "Conv" for node in norms)
 
 
-@pytest.mark.parametrize("format", ["onnx", "pt2"])
-def test_without_preprocessing(format: str, tmp_path: Path) -> None:
-    ensemble = random_ensemble("one_cell")
+@pytest.mark.parametrize(("format", "pooling"), [("onnx", "log"), ("pt2", "log")])
+def test_without_preprocessing(format: str, pooling: str, tmp_path: Path) -> None:
+    ensemble = random_ensemble("one_cell", pooling=pooling)
     path = export_ensemble(ensemble, tmp_path / f"model.{format}", format, preprocess=False).path
     x = torch.randn(3, 1, 8, 8)
     with torch.no_grad():
@@ -90,6 +90,9 @@ def test_without_preprocessing(format: str, tmp_path: Path) -> None:
     else:
         found = torch.export.load(path).module()(x).detach().numpy()
     assert found == pytest.approx(expected, abs=1e-5)
+    ensemble.pooling = "linear"
+    with torch.no_grad():
+        assert np.abs(ensemble(x).numpy() - expected).max() > 1e-3  # or the comparison would say little
 
 
 @pytest.mark.parametrize("format", ["onnx", "pt2"])
@@ -151,6 +154,7 @@ def test_metadata_is_in_both_and_no_path_of_this_machine(tmp_path: Path) -> None
     assert found[0]["class_names"] == ensemble.info.labels and found[0]["input"] == ensemble.info.input_spec
     assert (found[0]["input_layout"], found[0]["format_version"]) == ("NHWC", 1)
     assert (found[0]["input_values"], found[0]["input_range"]) == ("raw", [0.0, 255.0])
+    assert (found[0]["pooling"], found[0]["weights"]) == ("linear", pytest.approx([1 / 3, 2 / 3]))
     assert found[0]["versions"]["torch"] == torch.__version__
 
 

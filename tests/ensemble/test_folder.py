@@ -76,7 +76,10 @@ def test_a_missing_or_mistyped_member_key_is_named(saved: Path, key: str) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda i: i.update(format_version=3), r"ensemble\.json\.format_version: got 3; expected 1 to 2"),
+        (lambda i: i.update(format_version=4), r"ensemble\.json\.format_version: got 4; expected 1 to 3"),
+        (lambda i: i.update(format_version=3), r"ensemble\.json\.pooling: got nothing"),
+        (lambda i: i.update(format_version=3, pooling=1), r"ensemble\.json\.pooling: got 1; expected .*str"),
+        (lambda i: i.update(format_version=3, pooling="mean"), r"ensemble\.json\.pooling: got 'mean'; expected one of"),
         (lambda i: i.pop("format_version"), r"ensemble\.json\.format_version: got None; expected 1"),
         (lambda i: i.update(members=[]), "members: got none"),
         (lambda i: i.update(members=[3]), r"members\[0\]: got 3; expected an object"),

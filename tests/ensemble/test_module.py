@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, combine, fit_temperature
+from nni_hypens.ensemble.calibration import Combination, apply_temperature, combine, fit_temperature
 from nni_hypens.ensemble.conformal import fit_conformal
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.errors import InputError
@@ -76,7 +76,7 @@ def test_member_temperatures_come_before_the_mean(images: np.ndarray, tmp_path: 
     ).eval()
     members = ensemble.predict_members(images)
     assert members.shape == (3, 7, 3) and np.array_equal(members, plain.predict_members(images))
-    expected = combine(members, [0.5, 0.25, 0.25], Temperatures(1.5, (0.5, 1.0, 3.0)))
+    expected = combine(members, [0.5, 0.25, 0.25], Combination(1.5, (0.5, 1.0, 3.0), "linear"))
     assert ensemble.predict(images) == pytest.approx(expected, abs=1e-6)
     assert np.abs(plain.predict(images) - expected).max() > 1e-3
     ensemble.save(tmp_path)
@@ -88,6 +88,52 @@ def test_member_temperatures_come_before_the_mean(images: np.ndarray, tmp_path: 
         Ensemble(list(plain.members), info=plain.info, member_temperatures=[1.0, 2.0])
     with pytest.raises(InputError, match="temperature: got"):
         Ensemble(list(plain.members), info=plain.info, member_temperatures=[1.0, 2.0, -1.0])
+
+
+@pytest.mark.parametrize("temperatures", [None, [0.5, 1.0, 3.0]])
+@pytest.mark.parametrize("pooling", ["log", "linear"])
+def test_what_the_module_says_is_what_combine_says(pooling: str, temperatures: list[float] | None) -> None:
+    """Also with a member that gives a class the probability 0."""
+    info = make().info
+    members = [Constant([0.3, -0.2, 0.1]), Constant([1e4, 0.0, -1e4]), Constant([-1.0, 2.0, 0.5])]
+    ensemble = Ensemble(members, [2, 1, 1], 1.3, info=info, member_temperatures=temperatures, pooling=pooling).eval()
+    x = torch.zeros(2, 2, 5, 5)
+    probs = ensemble.member_log_probabilities(x).double().exp().numpy()
+    assert probs.min() == 0
+    combination = Combination(1.3, tuple(temperatures or (1.0, 1.0, 1.0)), pooling)
+    expected = combine(probs, [0.5, 0.25, 0.25], combination)
+    assert ensemble(x).numpy() == pytest.approx(expected, abs=1e-6) and pooling in repr(ensemble)
+
+
+@pytest.mark.parametrize("temperatures", [None, [0.5, 1.0, 3.0]])
+def test_a_mean_of_logarithms_is_the_third_version(
+    images: np.ndarray, tmp_path: Path, temperatures: list[float] | None
+) -> None:
+    """A program that knows two versions must refuse it, or it would average the probabilities."""
+    plain = make(weights=[2, 1, 1]).eval()
+    options: Any = {"info": plain.info, "member_temperatures": temperatures}
+    ensemble = Ensemble(list(plain.members), [2, 1, 1], 1.5, pooling="log", **options).eval()
+    linear = Ensemble(list(plain.members), [2, 1, 1], 1.5, pooling="linear", **options).eval()
+    assert np.abs(ensemble.predict(images) - linear.predict(images)).max() > 1e-3
+    ensemble.save(tmp_path)
+    index = json.loads((tmp_path / "ensemble.json").read_text())
+    assert (index["format_version"], index["pooling"]) == (3, "log")
+    assert [member["temperature"] for member in index["members"]] == (temperatures or [1.0, 1.0, 1.0])
+    loaded = Ensemble.load(tmp_path, TinySpace)
+    assert loaded.pooling == "log" and np.array_equal(loaded.predict(images), ensemble.predict(images))
+    with pytest.raises(InputError, match="^pooling: got 'mean'; expected one of log, linear"):
+        Ensemble(list(plain.members), info=plain.info, pooling="mean")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_earlier_versions_average_probabilities(saved: Path, images: np.ndarray, version: int) -> None:
+    before = Ensemble.load(saved, TinySpace).predict(images)
+    index = json.loads((saved / "ensemble.json").read_text())
+    index |= {"format_version": version, "pooling": "log"}  # a key that they do not have
+    index["members"] = [{**member, "temperature": 1.0} for member in index["members"]]
+    (saved / "ensemble.json").write_text(json.dumps(index))
+    loaded = Ensemble.load(saved, TinySpace)
+    assert loaded.pooling == "linear" and np.array_equal(loaded.predict(images), before)
 
 
 def test_a_first_version_has_no_temperatures_of_members(saved: Path) -> None:

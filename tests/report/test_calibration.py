@@ -8,6 +8,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.report.calibration import (
     Disagreement,
     ReliabilityCurve,
+    compared,
     disagreement_data,
     draw_disagreement,
     draw_reliability,
@@ -48,10 +49,30 @@ def test_drawings_name_their_content() -> None:
     check_svg(draw_disagreement(Disagreement(("a", "b"), ((0, 0), (0, 0))), "h"), "h")
 
 
-def test_table_marks_the_method_that_was_used(run: RunContent) -> None:
+def test_table_marks_the_combination_that_was_used(run: RunContent) -> None:
     page = parse(section(run))
-    assert [row[0].endswith("(used)") for row in page.rows] == [False, True, False, False]
-    assert [row[-1] for row in page.rows[1:]] == ["0.833", "0.900, 0.900, 0.900", "–"]
+    assert [row[0].endswith("(used)") for row in page.rows] == [False, True, *[False] * 5]
+    assert [row[-1] for row in page.rows[1:]] == ["0.833", "0.950 after 0.900, 0.900, 0.900", "–"] * 2
+    assert [row[2] for row in page.rows[1:]] == [f"{row['nll']:.4f}" for row in run.rows("calibration")]
+    assert len({row[0] for row in page.rows}) == 7
+    linear = {**run.part("calibration"), "pooling": "linear", "method": "none"}
+    page = parse(section(with_results(run, calibration=linear)))
+    assert [row[0].endswith("(used)") for row in page.rows[1:]] == [*[False] * 5, True]
+
+
+def test_results_of_earlier_versions_have_one_pooling(run: RunContent) -> None:
+    rows = [{"method": name, "nll": 0.5, "temperature": 1.0} for name in ("ensemble", "none")]
+    older = with_results(run, calibration={"method": "none", "rows": rows})
+    page = parse(section(older))
+    assert [row[0].endswith("(used)") for row in page.rows] == [False, False, True]
+    assert all("average of probabilities" in row[0] for row in page.rows[1:])
+    assert "before any temperature" in compared(older)
+
+
+@pytest.mark.parametrize(("method", "own"), [("ensemble", True), ("members", True), ("none", False)])
+def test_what_selection_compared_is_said(run: RunContent, method: str, own: bool) -> None:
+    words = compared(with_results(run, calibration={"method": method, "pooling": "log"}))
+    assert ("own temperature" in words) == own != ("before any temperature" in words)
 
 
 def test_one_member_disagrees_with_nobody(run: RunContent) -> None:

@@ -148,8 +148,14 @@ def test_a_smaller_ensemble_that_is_as_good_is_named(
     measured = {"accuracy": accuracy, "nll": nll}
     row = {key: {"difference": sum(ends) / 2, "difference_interval": ends} for key, ends in measured.items()}
     intervals = {"level": 0.95, "rows": [{"name": name, **row}]}
-    smaller = [{"name": "unknown", "members": ["c1"]}, {"name": name, "members": ["c1", "c2"]}]
-    notes = verdict_block(with_results(run, intervals=intervals, smaller=smaller)).notes
+    sizes = [
+        {"name": "model-of-one", "members": ["c1"]},
+        {"name": name, "members": ["c1", "c2"]},
+        {"name": "model-of-five", "members": ["c1", "c2", "c3", "c4", "c5"]},
+    ]
+    intervals["rows"] += [{**intervals["rows"][0], "name": one["name"]} for one in sizes[::2]]  # as good, not smaller
+    notes = verdict_block(with_results(run, intervals=intervals, sizes=sizes)).notes
+    assert not any("model-of" in note for note in notes)
     found = [note for note in notes if name in note]
     assert len(found) == as_good and all("--members 2" in note for note in found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -53,8 +54,8 @@ def played(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     """What the measurements were asked, by name."""
     asked: dict[str, Any] = {}
 
-    def pool(pool: Any, validation: Any, test: Any, weights: Any, temperatures: Any, *rest: Any) -> dict[str, Any]:
-        asked.update(pool=sorted(pool), weights=weights, temperatures=temperatures)
+    def pool(pool: Any, validation: Any, test: Any, weights: Any, combination: Any, *rest: Any) -> dict[str, Any]:
+        asked.update(pool=sorted(pool), weights=weights, combination=combination, sizes=rest[-1])
         members = [{"id": "c01", "own_temperature": 1.5}, {"id": "c00", "own_temperature": 2.5}]
         return {"members": members, "best_member": {"id": "c00"}, "ranking": {}}
 
@@ -81,7 +82,7 @@ def evaluate(folder: RunFolder) -> None:
 def test_what_is_measured_and_what_it_has_cost(folder: RunFolder, played: dict[str, Any]) -> None:
     evaluate(folder)
     assert played["pool"] == ["c00", "c01"] and played["weights"] == [("c01", 0.75), ("c00", 0.25)]
-    assert (played["temperatures"].ensemble, played["temperatures"].members) == (0.5, (1.5, 1.0))
+    assert played["combination"] == (0.5, (1.5, 1.0), "linear") and played["sizes"] == []  # as formats 1 and 2 average
     assert played["best"] == ("c00", 2.5)
     results = folder.read_results()
     cost = results["cost"]
@@ -90,6 +91,17 @@ def test_what_is_measured_and_what_it_has_cost(folder: RunFolder, played: dict[s
     assert [cost[name] for name in names] == [3.0, 5.0, 1.0, 7.0]
     assert datetime.fromisoformat(results["made"]["date"]).tzinfo and results["made"]["machine"]["cores"] >= 1
     assert results["ranking"] == {"method": "promising"} and results["selection"] == {"seconds": 7.0}
+
+
+def test_the_ensemble_says_how_its_members_are_averaged(folder: RunFolder, played: dict[str, Any]) -> None:
+    index = {**json.loads(folder.ensemble_index.read_text()), "format_version": 3, "pooling": "log"}
+    write_json(folder.ensemble_index, index)
+    fitted = {"method": "all", "temperature": 2.0, "member_temperatures": [1.0], "costs": {}}
+    write_json(folder.selection, {"seconds": 7.0, "sizes": [{"members": ["c00"], "weights": [1.0], **fitted}]})
+    evaluate(folder)
+    assert played["combination"].pooling == "log"
+    (size,) = played["sizes"]
+    assert size.row["members"] == ["c00"] and size.row["method"] == "all" and size.test.shape == (4, 2)
 
 
 def test_a_finished_stage_measures_nothing(folder: RunFolder, played: dict[str, Any]) -> None:

@@ -10,10 +10,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from nni_hypens import metrics
-from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, fit_temperature
+from nni_hypens.ensemble.calibration import Combination, apply_temperature, calibrate, combine, fit_temperature
 from nni_hypens.ensemble.conformal import fit_conformal, measure
+from nni_hypens.run.baselines import other_sizes
 from nni_hypens.run.candidate import Candidate
-from nni_hypens.run.evaluation import evaluate_pool, smaller_ensembles
+from nni_hypens.run.evaluation import evaluate_pool
 
 
 def make(
@@ -33,7 +34,7 @@ def make(
             (("n", 0, str(i)),),
             "",
         )
-        for i in range(n + 1)
+        for i in range(min(n, 4) + 1)
     ]
     trials = {name: {"validation": {}, "seconds": 1.0, "parameters": 5} for name in pool}
     return (
@@ -45,9 +46,18 @@ def make(
     )
 
 
+def linear(temperature: float, members: int, own: tuple[float, ...] | None = None) -> Combination:
+    """Averages of probabilities, which the tests can write down by hand."""
+    return Combination(temperature, own or (1.0,) * members, "linear")
+
+
+ONE, TWO, THREE = (linear(1.0, members) for members in (1, 2, 3))
+WARM = linear(1.7, 2)
+
+
 def test_every_number_is_what_it_says() -> None:
     pool, validation, test, records, trials = make()
-    results = evaluate_pool(pool, validation, test, [("c01", 0.75), ("c03", 0.25)], 1.7, records, trials)
+    results = evaluate_pool(pool, validation, test, [("c01", 0.75), ("c03", 0.25)], WARM, records, trials)
     json.dumps(results, allow_nan=False)
     average = 0.75 * pool["c01"][1] + 0.25 * pool["c03"][1]
     assert results["ensemble"] == metrics.summary(apply_temperature(average, 1.7), test)
@@ -68,30 +78,43 @@ def test_every_number_is_what_it_says() -> None:
     assert [row["is_member"] for row in results["candidates"][:-1]] == [False, True, False, True]
 
 
-def test_smaller_ensembles_are_compared_as_they_were_fitted() -> None:
+@pytest.mark.parametrize("pooling", ["log", "linear"])
+def test_ensembles_of_other_sizes_are_compared_as_they_were_fitted(pooling: str) -> None:
     pool, validation, test, records, trials = make()
     members = [("c01", 0.5), ("c02", 0.25), ("c03", 0.25)]
-    smaller = {"members": ["c01", "c03"], "weights": [0.5, 0.5], "temperature": 1.5, "member_temperatures": [1.0, 1.0]}
-    found = evaluate_pool(
-        pool, validation, test, members, 1.7, records, trials, smaller=smaller_ensembles(pool, [smaller])
-    )
-    fewer = apply_temperature((pool["c01"][1] + pool["c03"][1]) / 2, 1.5)
-    name = "ensemble of 2 (c01, c03)"
-    assert found["smaller"] == [{"name": name, "members": ["c01", "c03"], **metrics.summary(fewer, test)}]
-    row = next(row for row in found["intervals"]["rows"] if row["name"] == name)
-    assert row["nll"]["difference"] == pytest.approx(found["ensemble"]["nll"] - metrics.nll(fewer, test))
-    assert evaluate_pool(pool, validation, test, members, 1.7, records, trials)["smaller"] == []
+    costs = {"parameters": 10}
+    fitted = {
+        "temperature": 1.5,
+        "member_temperatures": [1.0, 2.0],
+        "score": 0.5,
+        "validation_nll": 0.25,
+        "costs": costs,
+    }
+    two = {"method": "greedy", "members": ["c01", "c03"], "weights": [0.5, 0.5], **fitted}
+    everyone = {**two, "method": "all", "weights": [0.9, 0.1]}
+    chosen = Combination(1.7, (1.0,) * 3, pooling)
+    sizes = other_sizes(pool, [two, everyone], pooling)
+    found = evaluate_pool(pool, validation, test, members, chosen, records, trials, sizes=sizes)
+    stack = np.stack([pool["c01"][1], pool["c03"][1]])
+    names = ["ensemble of 2 (c01, c03)", "all candidates, weighted (2 with a weight)"]
+    for row, name, given in zip(found["sizes"], names, (two, everyone), strict=True):
+        probs = combine(stack, given["weights"], Combination(1.5, (1.0, 2.0), pooling))
+        about = {"name": name, "members": ["c01", "c03"], "method": given["method"], "costs": costs}
+        assert row == {**about, **metrics.summary(probs, test)}
+        measured = next(row for row in found["intervals"]["rows"] if row["name"] == name)
+        assert measured["nll"]["difference"] == pytest.approx(found["ensemble"]["nll"] - metrics.nll(probs, test))
+    assert evaluate_pool(pool, validation, test, members, chosen, records, trials)["sizes"] == []
 
 
 def test_prediction_sets_are_fitted_on_validation_data_and_measured_on_test_data() -> None:
     pool, validation, test, records, trials = make()
-    found = evaluate_pool(pool, validation, test, [("c01", 0.75), ("c03", 0.25)], 1.7, records, trials)
+    found = evaluate_pool(pool, validation, test, [("c01", 0.75), ("c03", 0.25)], WARM, records, trials)
     fitted_on, measured_on = (
         apply_temperature(0.75 * pool["c01"][part] + 0.25 * pool["c03"][part], 1.7) for part in (0, 1)
     )
     wanted = measure(fit_conformal(fitted_on, validation), measured_on, test)
     assert found["prediction_sets"] == {"score": "lac", "images": 30, "rows": wanted} and len(wanted) == 3
-    other = evaluate_pool(pool, (validation + 1) % 3, test, [("c01", 1.0)], 1.0, records, trials)["prediction_sets"]
+    other = evaluate_pool(pool, (validation + 1) % 3, test, [("c01", 1.0)], ONE, records, trials)["prediction_sets"]
     assert [row["threshold"] for row in other["rows"]] != [row["threshold"] for row in wanted]
 
 
@@ -99,7 +122,7 @@ def test_a_stopped_candidate_is_said_to_be_one() -> None:
     pool, validation, test, records, trials = make()
     name = records[-1].id
     stopped = {"status": "stopped", "epoch": 5, "validation": {"nll": 0.5}, "seconds": 2.0, "parameters": 7}
-    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, {**trials, name: stopped})
+    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], ONE, records, {**trials, name: stopped})
     row = results["candidates"][-1]
     assert row["id"] == name and (row["status"], row["epoch"], row["seconds"]) == ("stopped", 5, 2.0)
     assert row["validation"] == {"nll": 0.5} and "test" not in row and "error" not in row
@@ -108,7 +131,7 @@ def test_a_stopped_candidate_is_said_to_be_one() -> None:
 def test_ranking_of_the_supernet() -> None:
     """Spearman against scipy, over trained candidates alone."""
     pool, validation, test, records, trials = make()
-    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)
+    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], ONE, records, trials)
     trained = [record for record in records if record.id in pool]
     after = [metrics.nll(pool[record.id][0], validation) for record in trained]
     wanted = spearmanr([record.supernet_nll for record in trained], after).statistic
@@ -117,22 +140,22 @@ def test_ranking_of_the_supernet() -> None:
     assert results["ranking"] == {"spearman": pytest.approx(wanted), **found}
     twins = [*records[:4], replace(records[3], id="c04")]  # two networks of one architecture
     both = {**pool, "c04": pool["c00"]}
-    results = evaluate_pool(both, validation, test, [("c01", 1.0)], 1.0, twins, {**trials, "c04": trials["c00"]})
+    results = evaluate_pool(both, validation, test, [("c01", 1.0)], ONE, twins, {**trials, "c04": trials["c00"]})
     mean = (after[3] + after[0]) / 2
     wanted = spearmanr([record.supernet_nll for record in trained], [*after[:3], mean]).statistic
     assert results["ranking"] == {"spearman": pytest.approx(wanted), "candidates": 5, "architectures": 4}
     alike = [replace(record, supernet_nll=1.0) for record in records]
     for some in (alike, records[:2]):
-        assert evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, some, trials)["ranking"]["spearman"] is None
+        assert evaluate_pool(pool, validation, test, [("c01", 1.0)], ONE, some, trials)["ranking"]["spearman"] is None
 
 
 def test_rankings_are_held_against_known_results() -> None:
     pool, validation, test, records, trials = make()
-    assert "known_results" not in evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)
+    assert "known_results" not in evaluate_pool(pool, validation, test, [("c01", 1.0)], ONE, records, trials)
     known = [
         replace(record, edges=(("n", 0, record.id),), known={"accuracy": -record.supernet_nll}) for record in records
     ]
-    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, known, trials)
+    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], ONE, known, trials)
     own = results["known_results"]["metrics"]["accuracy"]
     assert own["supernet_nll"] == {"spearman": pytest.approx(-1.0), "architectures": 5}
     assert own["validation_nll"]["architectures"] == 4  # one failed
@@ -145,61 +168,106 @@ def test_best_member_is_chosen_on_validation_data_alone() -> None:
     members = [(name, 0.25) for name in pool]
     best = min(pool, key=lambda name: metrics.nll(pool[name][0], validation))
     for labels in (test, (test + 1) % 3):
-        assert evaluate_pool(pool, validation, labels, members, 1.0, records, trials)["best_member"]["id"] == best
+        assert (
+            evaluate_pool(pool, validation, labels, members, linear(1.0, 4), records, trials)["best_member"]["id"]
+            == best
+        )
 
 
 def test_baselines_at_hand() -> None:
+    """Each is calibrated like the ensemble, here by one temperature on its average of probabilities."""
     pool, validation, test, records, trials = make()
-    rows = evaluate_pool(pool, validation, test, [("c01", 0.5), ("c02", 0.5)], 1.0, records, trials)["baselines"]
+
+    def nll(*names: str) -> float:
+        on_validation, on_test = (np.mean([pool[name][part] for name in names], axis=0) for part in (0, 1))
+        return metrics.nll(apply_temperature(on_test, fit_temperature(on_validation, validation)), test)
+
+    rows = evaluate_pool(pool, validation, test, [("c01", 0.5), ("c02", 0.5)], TWO, records, trials)["baselines"]
     by_name = {row["name"]: row for row in rows}
-    assert by_name["base architecture alone"]["nll"] == metrics.nll(pool["c00"][1], test)
-    everything = np.mean([pair[1] for pair in pool.values()], axis=0)
-    assert by_name["all 4 candidates averaged"]["nll"] == pytest.approx(metrics.nll(everything, test))
+    assert by_name["base architecture alone"]["nll"] == pytest.approx(nll("c00"))
+    assert by_name["all 4 candidates averaged"]["nll"] == pytest.approx(nll(*pool))
     best = min(("c01", "c02"), key=lambda name: metrics.nll(pool[name][0], validation))
-    calibrated = apply_temperature(pool[best][1], fit_temperature(pool[best][0], validation))
-    assert by_name["best member, calibrated"]["nll"] == metrics.nll(calibrated, test)
-    pairs = [metrics.nll((pool[a][1] + pool[b][1]) / 2, test) for a, b in combinations(pool, 2)]
+    assert by_name["best member, calibrated"]["nll"] == pytest.approx(nll(best))
+    pairs = [nll(a, b) for a, b in combinations(pool, 2)]
     assert by_name["any 2 of the candidates (mean of 6 choices)"]["nll"] == pytest.approx(np.mean(pairs))
     pool.pop("c00")
-    rows = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)["baselines"]
+    rows = evaluate_pool(pool, validation, test, [("c01", 1.0)], ONE, records, trials)["baselines"]
     assert "base architecture alone" not in {row["name"] for row in rows}
 
 
-def test_why_each_member_is_in_and_what_it_would_be_without() -> None:
+@pytest.mark.parametrize("pooling", ["log", "linear"])
+@pytest.mark.parametrize("calibration", ["ensemble", "members", "none"])
+def test_baselines_are_combined_like_the_ensemble(calibration: str, pooling: str) -> None:
+    """The average of all candidates, as a baseline, is the ensemble of all of them."""
     pool, validation, test, records, trials = make()
-    results = evaluate_pool(pool, validation, test, [("c01", 0.75), ("c03", 0.25)], 1.0, records, trials)
-    first, second = results["members"]
+    equal, stack = np.full(4, 0.25), np.stack([parts[0] for parts in pool.values()])
+    fitted = calibrate(calibration, stack, equal, validation, pooling)
+    members = [(name, 0.25) for name in pool]
+    found = evaluate_pool(pool, validation, test, members, fitted, records, trials, calibration)
+    (row,) = [row for row in found["baselines"] if row["name"] == "all 4 candidates averaged"]
+    assert {key: row[key] for key in found["ensemble"]} == pytest.approx(found["ensemble"])
+    difference = next(one for one in found["intervals"]["rows"] if one["name"] == row["name"])["nll"]["difference"]
+    assert difference == pytest.approx(0, abs=1e-12)
+
+
+def test_of_many_subsets_some_are_drawn_by_the_seed() -> None:
+    pool, validation, test, records, trials = make(9)
+    members = [(name, 0.25) for name in list(pool)[:4]]  # 126 choices
+    records = [replace(records[0], id=name, source="draw") for name in pool]
+    names = [
+        evaluate_pool(pool, validation, test, members, linear(1.0, 4), records, trials, "none", seed)["baselines"][-1]
+        for seed in (0, 0, 1)
+    ]
+    assert names[0] == names[1] != names[2] and names[0]["name"].endswith("(mean of 50 choices)")
+
+
+@pytest.mark.parametrize("calibration", ["ensemble", "none"])
+def test_why_each_member_is_in_and_what_it_would_be_without(calibration: str) -> None:
+    """Gains are of what selection compares: candidates with their own temperatures, unless the run uses none."""
+    pool, validation, test, records, trials = make()
+    members = [("c01", 0.75), ("c03", 0.25)]
+    first, second = evaluate_pool(pool, validation, test, members, TWO, records, trials, calibration)["members"]
+    own = {name: fit_temperature(parts[0], validation) for name, parts in pool.items()}
+    used = {name: 1.0 if calibration == "none" else own[name] for name in pool}
+    alone = {name: [apply_temperature(one, used[name]) for one in parts] for name, parts in pool.items()}
     for part, labels, key in ((0, validation, "validation_gain"), (1, test, "test_gain")):
-        whole = metrics.nll(0.75 * pool["c01"][part] + 0.25 * pool["c03"][part], labels)
-        assert first[key] == pytest.approx(metrics.nll(pool["c03"][part], labels) - whole)
-        assert second[key] == pytest.approx(metrics.nll(pool["c01"][part], labels) - whole)
-    swapped = {name: metrics.nll(0.75 * pool["c01"][0] + 0.25 * pool[name][0], validation) for name in ("c00", "c02")}
-    whole = metrics.nll(0.75 * pool["c01"][0] + 0.25 * pool["c03"][0], validation)
+        whole = metrics.nll(0.75 * alone["c01"][part] + 0.25 * alone["c03"][part], labels)
+        assert first[key] == pytest.approx(metrics.nll(alone["c03"][part], labels) - whole)
+        assert second[key] == pytest.approx(metrics.nll(alone["c01"][part], labels) - whole)
+    swapped = {name: metrics.nll(0.75 * alone["c01"][0] + 0.25 * alone[name][0], validation) for name in ("c00", "c02")}
+    whole = metrics.nll(0.75 * alone["c01"][0] + 0.25 * alone["c03"][0], validation)
     assert second["swap_for"] == min(swapped, key=swapped.get)
     assert second["swap_gain"] == pytest.approx(min(swapped.values()) - whole)
-    assert first["own_temperature"] == fit_temperature(pool["c01"][0], validation)
-    alone = evaluate_pool(pool, validation, test, [("c01", 1.0)], 1.0, records, trials)["members"][0]
-    assert alone["validation_gain"] is alone["test_gain"] is alone["disagreement"] is None
+    assert first["own_temperature"] == own["c01"]
+    single = evaluate_pool(pool, validation, test, [("c01", 1.0)], ONE, records, trials)["members"][0]
+    assert single["validation_gain"] is single["test_gain"] is single["disagreement"] is None
 
 
-def test_each_way_to_calibrate_is_measured() -> None:
+@pytest.mark.parametrize("pooling", ["log", "linear"])
+def test_each_way_to_combine_is_measured(pooling: str) -> None:
     pool, validation, test, records, trials = make()
-    own = tuple(fit_temperature(pool[name][0], validation) for name in ("c01", "c03"))
-    arguments = (pool, validation, test, [("c01", 0.5), ("c03", 0.5)], Temperatures(1.0, own), records, trials)
-    results = evaluate_pool(*arguments, calibration="members")
-    rows = {row["method"]: row for row in results["calibration"]["rows"]}
-    assert list(rows) == ["ensemble", "members", "none"] and results["calibration"]["method"] == "members"
-    tempered = [apply_temperature(pool[name][1], t) for name, t in zip(("c01", "c03"), own, strict=True)]
-    assert results["ensemble"] == pytest.approx(metrics.summary(np.mean(tempered, axis=0), test))
-    assert {key: rows["members"][key] for key in results["ensemble"]} == pytest.approx(results["ensemble"])
-    assert {key: rows["none"][key] for key in results["ensemble"]} == pytest.approx(results["ensemble_uncalibrated"])
-    average = (pool["c01"][0] + pool["c03"][0]) / 2
-    assert rows["ensemble"]["temperature"] == pytest.approx(fit_temperature(average, validation))
+    on_validation, on_test = (np.stack([pool[name][part] for name in ("c01", "c03")]) for part in (0, 1))
+    used = calibrate("members", on_validation, [0.5, 0.5], validation, pooling)
+    members = [("c01", 0.5), ("c03", 0.5)]
+    found = evaluate_pool(pool, validation, test, members, used, records, trials, calibration="members")
+    rows = {(row["pooling"], row["method"]): row for row in found["calibration"]["rows"]}
+    assert list(rows) == [(a, b) for a in ("log", "linear") for b in ("ensemble", "members", "none")]
+    assert (found["calibration"]["method"], found["calibration"]["pooling"]) == ("members", pooling)
+    assert found["calibration"]["member_temperatures"] == list(used.members)
+    assert found["ensemble"] == metrics.summary(combine(on_test, [0.5, 0.5], used), test)
+    assert {key: rows[pooling, "members"][key] for key in found["ensemble"]} == pytest.approx(found["ensemble"])
+    plain = {key: rows[pooling, "none"][key] for key in found["ensemble"]}
+    assert plain == pytest.approx(found["ensemble_uncalibrated"])
+    for (kind, method), row in rows.items():
+        fitted = calibrate(method, on_validation, [0.5, 0.5], validation, kind)
+        assert (row["temperature"], row["member_temperatures"]) == (fitted.temperature, list(fitted.members))
+        assert row["validation_nll"] == metrics.nll(combine(on_validation, [0.5, 0.5], fitted), validation)
+        assert row["nll"] == metrics.nll(combine(on_test, [0.5, 0.5], fitted), test)
 
 
 def test_every_image_is_counted_in_its_class() -> None:
     pool, validation, test, records, trials = make()
-    found = evaluate_pool(pool, validation, test, [("c01", 0.5), ("c03", 0.5)], 1.0, records, trials)
+    found = evaluate_pool(pool, validation, test, [("c01", 0.5), ("c03", 0.5)], TWO, records, trials)
     answers, classes = (pool["c01"][1] + pool["c03"][1]).argmax(1), found["classes"]
     assert classes["images"] == np.bincount(test).tolist()
     assert classes["right"] == [int(((answers == test) & (test == index)).sum()) for index in range(3)]

@@ -21,11 +21,18 @@ def test_flags_are_read_and_written(
     assert Request.read(**{"members": None, "ids": None, flag[2:]: value}) == request
 
 
+def test_all_is_a_request() -> None:
+    request = Request.read(" all ", None)
+    assert request == Request(all=True) and request.flags == "--members all" and Request.read("all", None) == request
+    with pytest.raises(InputError, match="^ids: got --ids c1 with --members all"):
+        Request.read("all", "c1")
+
+
 def test_no_flag_is_no_request() -> None:
     assert Request.read(None, None) is None
 
 
-@pytest.mark.parametrize("members", ["0", "3..2", "two", "1..", "1.5", "-1", "1...3", "9" * 30, ""])
+@pytest.mark.parametrize("members", ["0", "3..2", "two", "1..", "1.5", "-1", "1...3", "9" * 30, "", "ALL", "some"])
 def test_what_is_no_number_of_members(members: str) -> None:
     with pytest.raises(InputError, match="^members: got"):
         Request.read(members, None)

@@ -29,7 +29,10 @@ def test_tables(result: EnsembleResult) -> None:
     assert list(result.members["id"]) == ids and {"validation_gain", "swap_for"} <= set(result.members)
     assert list(result.disagreement.index) == list(result.disagreement.columns) == ids
     assert (result.disagreement.values.diagonal() == 0).all()
-    assert list(result.calibration.index) == ["ensemble", "members", "none"]
+    methods = ["ensemble", "members", "none"]
+    assert list(result.calibration.index) == [(pooling, name) for pooling in ("log", "linear") for name in methods]
+    older = {**result.results, "calibration": {"rows": [{"method": name} for name in methods]}}
+    assert list(EnsembleResult(result.out, older).calibration.index) == methods
     assert list(result.uncertainty.index) == ["all", "right", "wrong"]
     top = result.top_k.set_index("model")
     assert list(top.columns) == [f"top_k_{k}" for k in range(2, 6)] and top.loc["ensemble"].is_monotonic_increasing

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from nni_hypens import InputError, metrics
-from nni_hypens.ensemble.calibration import Temperatures, apply_temperature, fit_temperature
+from nni_hypens.ensemble.calibration import Combination, calibrated_alone, combine, fit_temperature
 from nni_hypens.ensemble.conformal import Conformal, fit_conformal
+from nni_hypens.ensemble.weighting import fit_weights
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.request import Request
@@ -50,10 +51,10 @@ def stage(
         folder: RunFolder,
         members: list[str],
         weights: list[float],
-        temperatures: Temperatures,
+        combination: Combination,
         conformal: Conformal,
     ) -> SimpleNamespace:
-        made.update(members=members, weights=weights, temperature=temperatures.ensemble, conformal=conformal)
+        made.update(members=members, weights=weights, combination=combination, conformal=conformal)
         return SimpleNamespace(save=lambda folder: made.update(folder=folder))
 
     plan: Any = SimpleNamespace(
@@ -77,18 +78,22 @@ def test_every_method_and_objective(tmp_path: Path, method: str, objective: str)
     config = Settings(selection=method, objective=objective, selection_steps=steps, candidates=6)
     config.check()
     made = stage(tmp_path, probs, labels, config)
-    chosen = select(method, probs, labels, **{"size": 3, **config.selection_options()})
+    own = calibrated_alone(probs, labels)  # what the choice compares
+    chosen = select(method, own, labels, **{"size": 3, **config.selection_options()})
     assert made["members"] == [f"c{i}" for i in chosen.members] and made["weights"] == chosen.weights.tolist()
-    average = np.tensordot(chosen.weights, probs[list(chosen.members)], axes=1)
-    assert made["temperature"] == fit_temperature(average, labels)
-    calibrated = apply_temperature(average, made["temperature"])  # prediction sets are of what the ensemble says
+    members = probs[list(chosen.members)]
+    average = combine(members, chosen.weights, Combination(1.0, (1.0,) * len(members), "log"))
+    temperature = fit_temperature(average, labels)
+    assert made["combination"] == Combination(pytest.approx(temperature), (1.0,) * len(members), "log")
+    calibrated = combine(members, chosen.weights, made["combination"])  # prediction sets are of what the ensemble says
     assert made["conformal"] == fit_conformal(calibrated, labels) != fit_conformal(average, labels)
     written = json.loads((tmp_path / "ensemble" / "selection.json").read_text())
     assert written["method"] == method and written["objective"] == objective
     assert written["weights"] == chosen.weights.tolist() and written["members"] == made["members"]
     value = {"nll": metrics.nll, "brier": metrics.brier, "error": lambda p, y: 1 - metrics.accuracy(p, y)}[objective]
-    assert written["score"] == pytest.approx(value(average, labels), abs=1e-6)
-    assert ("validation_nll" in written) == (objective == "nll")
+    compared = np.tensordot(chosen.weights, own[list(chosen.members)], axes=1)
+    assert written["score"] == pytest.approx(value(compared, labels), abs=1e-6)
+    assert written["validation_nll"] == metrics.nll(calibrated, labels)
 
 
 def test_unequal_weights_are_kept(tmp_path: Path) -> None:
@@ -122,7 +127,8 @@ def test_every_method_keeps_the_limits(tmp_path: Path, method: str) -> None:
             for combination in combinations(range(6), 3)
             if sum(combination) + 3 <= 8 and sum([5, 3, 2, 2, 1, 1][i] for i in combination) <= 9
         ]
-        best = min(fits, key=lambda rows: metrics.nll(probs[list(rows)].mean(0), labels))
+        own = calibrated_alone(probs, labels)
+        best = min(fits, key=lambda rows: metrics.nll(own[list(rows)].mean(0), labels))
         assert tuple(sorted(chosen)) == best
 
 
@@ -155,14 +161,115 @@ def test_a_request_replaces_the_choice_by_that_of_another_size(
         (tmp_path / stale).touch()
     made = stage(tmp_path, probs, labels, config, request=Request(sizes=(2,)))
     smaller = Settings(members=2, candidates=6, selection=method)
-    chosen = select(method, probs, labels, **{"size": 2, **smaller.selection_options()})
+    own = calibrated_alone(probs, labels)
+    chosen = select(method, own, labels, **{"size": 2, **smaller.selection_options()})
     assert made["members"] == [f"c{i}" for i in chosen.members] and len(made["members"]) <= 2
     assert not any((tmp_path / stale).exists() for stale in ("results.json", "report.html", "ensemble/model.onnx"))
     made = stage(tmp_path, probs, labels, config, request=Request(sizes=(1, 2, 3, 4)))
     written = json.loads((tmp_path / "ensemble" / "selection.json").read_text())
     assert written["asked"] == "--members 1..4" and len(written["tried"]) == 4
     assert written["score"] == min(one["score"] for one in written["tried"])
-    assert [len(row["members"]) for row in written["smaller"]] == list(range(2, len(made["members"])))
+    *others, everyone = written["sizes"]
+    assert (everyone["method"], {row["method"] for row in others}) == ("all", {method})
+    if method != "greedy_with_replacement":  # which may choose fewer than it is asked for
+        assert [len(row["members"]) for row in others] == [n for n in (1, 2, 3, 5) if n != len(made["members"])]
+
+
+def read(out: Path) -> dict[str, Any]:
+    return json.loads((out / "ensemble" / "selection.json").read_text())
+
+
+@pytest.mark.parametrize("calibration", ["ensemble", "members", "none"])
+def test_every_candidate_is_a_member_by_the_settings_or_by_request(
+    tmp_path: Path, pool: tuple[np.ndarray, np.ndarray], calibration: str
+) -> None:
+    """Weights are fitted to what is averaged: to candidates with their own temperatures only if members have them."""
+    probs, labels = pool
+    own = calibrated_alone(probs, labels)
+    weights = fit_weights(own if calibration == "members" else probs, labels)
+    kept = np.flatnonzero(weights)
+    every = Settings(members="all", candidates=6, calibration=calibration)
+    every.check()
+    made = [stage(tmp_path / "set", probs, labels, every)]
+    three = Settings(members=3, candidates=6, calibration=calibration)
+    stage(tmp_path / "asked", probs, labels, three)
+    made.append(stage(tmp_path / "asked", probs, labels, three, request=Request.read("all", None)))
+    for one in made:
+        assert one["members"] == [f"c{i}" for i in kept] and one["weights"] == weights[kept].tolist()
+        assert one["combination"].pooling == "log"
+        assert (one["combination"].members == (1.0,) * len(kept)) == (calibration != "members")
+        assert (one["combination"].temperature == 1) == (calibration == "none")
+    written = read(tmp_path / "set")
+    compared = np.tensordot(weights[kept], (probs if calibration == "none" else own)[kept], axes=1)
+    assert written["method"] == "all" and written["score"] == pytest.approx(metrics.nll(compared, labels), abs=1e-6)
+    assert written["validation_nll"] == metrics.nll(combine(probs[kept], weights[kept], made[0]["combination"]), labels)
+    assert "all" not in [row["method"] for row in written["sizes"]] and "asked" not in written
+    assert read(tmp_path / "asked")["asked"] == "--members all"
+    # and back to a number
+    made.append(stage(tmp_path / "set", probs, labels, every, request=Request(sizes=(3,))))
+    assert made[-1]["members"] == stage(tmp_path / "three", probs, labels, three)["members"]
+
+
+@pytest.mark.parametrize("members", [2, "all"])
+def test_predictions_that_are_no_numbers_are_named(
+    tmp_path: Path, pool: tuple[np.ndarray, np.ndarray], members: Any
+) -> None:
+    lost = pool[0].copy()
+    lost[2, 7] = np.nan
+    with pytest.raises(InputError, match=r"c2/predictions.npz: val: got 4 NaN"):
+        stage(tmp_path, lost, pool[1], Settings(members=members, candidates=6))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "linear"}, "^pooling: got linear with members=all; expected log"),
+        ({"max_total_params": 900.0}, "^max_total_params: got 900 with members=all; expected a number of members"),
+    ],
+)
+def test_all_members_are_refused_where_the_run_contradicts(
+    tmp_path: Path, pool: tuple[np.ndarray, np.ndarray], options: dict[str, Any], message: str
+) -> None:
+    probs, labels = pool
+    config = Settings(members=2, candidates=6, **options)
+    stage(tmp_path, probs, labels, config)
+    before = read(tmp_path)
+    with pytest.raises(InputError, match=message):
+        stage(tmp_path, probs, labels, config, request=Request(all=True))
+    assert read(tmp_path) == before  # nothing is lost by a mistake
+    assert "all" not in [row["method"] for row in before["sizes"]]
+
+
+@pytest.mark.parametrize("pooling", ["log", "linear"])
+def test_ensembles_of_other_sizes_are_chosen_and_fitted_in_the_same_way(
+    tmp_path: Path, pool: tuple[np.ndarray, np.ndarray], pooling: str
+) -> None:
+    probs, labels = pool
+    stage(tmp_path / "four", probs, labels, Settings(members=4, candidates=6, pooling=pooling))
+    rows = read(tmp_path / "four")["sizes"]
+    everyone = ["all"] if pooling == "log" else []
+    assert [len(row["members"]) for row in rows if row["method"] != "all"] == [1, 2, 3, 5]
+    assert [row["method"] for row in rows[4:]] == everyone
+    for size in (1, 2, 5):
+        made = stage(tmp_path / str(size), probs, labels, Settings(members=size, candidates=6, pooling=pooling))
+        alone = read(tmp_path / str(size))
+        (row,) = [row for row in rows if row["method"] != "all" and len(row["members"]) == size]
+        same = ("method", "members", "weights", "score", "validation_nll", "costs")
+        assert {key: row[key] for key in same} == {key: alone[key] for key in same}
+        assert (row["temperature"], tuple(row["member_temperatures"]), pooling) == made["combination"]
+
+
+def test_without_calibration_raw_probabilities_are_compared(tmp_path: Path) -> None:
+    """A doubtful candidate that is always right is the best once it has a temperature, and only then."""
+    labels = np.arange(90) % 3
+    doubtful = np.full((90, 3), 0.32) + 0.04 * np.eye(3)[labels]
+    good = np.full((90, 3), 0.15) + 0.55 * np.eye(3)[np.where(np.arange(90) < 9, (labels + 1) % 3, labels)]
+    probs = np.stack([doubtful, good])
+    made = {
+        name: stage(tmp_path / name, probs, labels, Settings(members=1, candidates=2, calibration=name))["members"]
+        for name in ("ensemble", "none")
+    }
+    assert made == {"ensemble": ["c0"], "none": ["c1"]}
 
 
 def test_a_request_of_equal_scores_takes_fewer_members(tmp_path: Path) -> None:

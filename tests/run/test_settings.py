@@ -12,6 +12,7 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.selection import METHODS, check_options
 from nni_hypens.space.build import build_named_space, find_object
 from nni_hypens.utils.checks import one_of
+from nni_hypens.utils.files import read_yaml
 from search_spaces import OneCell
 
 
@@ -26,6 +27,13 @@ def test_defaults_are_consistent() -> None:
     [
         ({"members": 0}, "^members"),
         ({"members": 9}, "^members: got 9 of 8 candidates"),
+        ({"members": "ALL"}, "^members: got 'ALL'; expected a whole number.* all"),
+        ({"members": "some"}, "^members: got 'some'; expected a whole number.* all"),
+        ({"members": "all", "pooling": "linear"}, "^pooling: got linear with members=all; expected log"),
+        ({"members": "all", "halving": True}, "^halving: got true with members=all"),
+        ({"members": "all", "max_latency_ms": 2}, "^max_latency_ms: got 2 with members=all"),
+        ({"pooling": "geometric"}, "^pooling: got 'geometric'; expected one of log, linear"),
+        ({"candidates": "all"}, "^candidates: got 'all'; expected a whole number"),
         ({"seed": -1}, "^seed"),
         ({"epochs": 0}, "^epochs"),
         ({"budget": 5}, "^budget: got 5 epochs"),
@@ -57,6 +65,23 @@ def test_defaults_are_consistent() -> None:
 def test_settings_that_contradict(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Settings.from_mapping(values).check()
+
+
+def test_members_are_a_number_or_all(tmp_path: Path) -> None:
+    """As text of the command line, in a file, and as a keyword; and written as it was read."""
+    (tmp_path / "all.yaml").write_text("members: all\ncandidates: 60\n")
+    given = [{"members": "all", "candidates": "60"}, read_yaml(tmp_path / "all.yaml")]
+    for settings in (*map(Settings.from_mapping, given), Settings(members="all", candidates=60)):
+        settings.check()  # of so many, no method has to try all combinations
+        assert (settings.members, settings.ensemble_size, settings.least_trained) == ("all", 60, 2)
+        assert Settings.from_mapping(settings.to_mapping()) == settings
+    for number in ("4", 4, 4.0):
+        settings = Settings.from_mapping({"members": number})
+        assert (settings.members, settings.ensemble_size, settings.least_trained) == (4, 4, 4)
+    for wrong in ("ALL", "3"):
+        with pytest.raises(InputError, match=f"^members: got '{wrong}'; expected a whole number"):
+            Settings(members=wrong).check()  # type: ignore[arg-type]
+    assert Settings(members="all", candidates=1).least_trained == 1
 
 
 def test_selection_has_its_options() -> None:

@@ -28,7 +28,7 @@ SPACES: dict[str, tuple[type[ModelSpace], dict[str, Any], tuple[int, int]]] = {
 """Name -> class, arguments, and size and channels of the images."""
 
 
-def random_ensemble(name: str, members: int = 2, seed: int = 0, **arguments: Any) -> Ensemble:
+def random_ensemble(name: str, members: int = 2, seed: int = 0, pooling: str = "linear", **arguments: Any) -> Ensemble:
     """An ensemble of different architectures of one of the spaces, in evaluation mode, with fixed random weights."""
     kind, defaults, (size, channels) = SPACES[name]
     arguments = {**defaults, **arguments}
@@ -59,7 +59,7 @@ def random_ensemble(name: str, members: int = 2, seed: int = 0, **arguments: Any
         space={"class": f"{kind.__module__}:{kind.__qualname__}", "args": arguments},
     )  # fmt: skip
     weights = [1.0 + i for i in range(members)]
-    return Ensemble(networks, weights, 0.7, info=info).eval()
+    return Ensemble(networks, weights, 0.7, info=info, pooling=pooling).eval()
 
 
 def _network(

@@ -85,7 +85,8 @@ def make_whole_run(out: Path) -> Path:
         folder.selection,
         {"method": "exhaustive", "objective": "nll", "score": 1.0, "validation_nll": 1.0, "members": ids,
          "weights": [0.5, 0.5], "limits": {}, "costs": {}, "seconds": 0.1,
-         "smaller": [{"members": ids, "weights": [0.5, 0.5], "temperature": 1.0, "member_temperatures": [1.0, 1.0]}]},
+         "sizes": [{"method": "all", "members": ids, "weights": [0.5, 0.5], "temperature": 1.0, "costs": {},
+                    "member_temperatures": [1.0, 1.0]}]},
     )  # fmt: skip
     write_json(folder.search.base, ensemble.info.architectures[0])
     write_json(

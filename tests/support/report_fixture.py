@@ -110,13 +110,13 @@ def _measured(mean: np.ndarray, sharp: np.ndarray, truth: np.ndarray, members: i
     """The parts of results.json on calibration, entropy, corrupted images and out-of-distribution images."""
     entropy = {"total": 1.5, "aleatoric": 1.25, "epistemic": 0.25}
     own, ones = [0.9] * members, [1.0] * members
-    variants = [("ensemble", 1 / 1.2, ones, sharp), ("members", 1.0, own, mean), ("none", 1.0, ones, mean)]
+    variants = [("ensemble", 1 / 1.2, ones, sharp), ("members", 0.95, own, mean), ("none", 1.0, ones, mean)]
     levels = [("none", 0), *((name, level) for name in ("gaussian_noise", "jpeg") for level in range(1, 6))]
     models = {"ensemble": 0.0, "best member": 0.1, "best member, calibrated": 0.1}
     return {
-        "calibration": {"method": "ensemble", "member_temperatures": ones, "rows": [
-            {"method": name, "temperature": t, "member_temperatures": each, "validation_nll": 0.3,
-             **_metrics(probs, truth)} for name, t, each, probs in variants]},
+        "calibration": {"method": "ensemble", "pooling": "log", "member_temperatures": ones, "rows": [
+            {"pooling": pooling, "method": name, "temperature": t, "member_temperatures": each, "validation_nll": 0.3,
+             **_metrics(probs, truth)} for pooling in ("log", "linear") for name, t, each, probs in variants]},
         "uncertainty": {"rows": [{"examples": name, "count": 50, **entropy} for name in ("all", "right", "wrong")],
                         "excess_aurc": {"ensemble": 0.01, "best_member": 0.02}},
         "ood": {"images": 100, "of": _N_TEST, "skipped": [{"name": "fashion_mnist", "reason": "it is not here"}],
@@ -213,7 +213,8 @@ def make_run_folder(
                       "oracle_accuracy": float((stack.argmax(2) == truth).any(0).mean()),
                       "base_shared_edges": [row["shared_edges"] for row in chosen]},
         "reliability": {"ensemble": _reliability(sharp, truth), "best_member": _reliability(stack[0], truth)},
-        "selection": {"method": "greedy", "objective": "nll", "validation_nll": 0.31},
+        "selection": {"method": "greedy", "objective": "nll", "validation_nll": 0.31,
+                      "costs": {"parameters": 12_345, "flops": 67_890, "latency_ms": 1.25}},
         "cost": {"base_search_s": 12.5, "search_s": 30.0, "training_s": 55.0, "selection_s": 2.5, "wall_s": 101.25},
         "data": {"source": "digits", "sizes": {"train": 1077, "validation": _N_VALIDATION, "test": _N_TEST},
                  "num_classes": 10, "class_names": [str(i) for i in range(10)],

@@ -15,7 +15,7 @@ from nni_hypens.compare.bench import Clock, Network
 from nni_hypens.compare.pool import PARTS, Pool
 from nni_hypens.ensemble.folder import trusted_class
 from nni_hypens.errors import InputError, reason
-from nni_hypens.proposals.forecast import architecture_features
+from nni_hypens.proposals.features import architecture_features
 from nni_hypens.space.architecture import Edge, EdgeKey, EdgeStructure, Sample
 from nni_hypens.utils.seeds import Purpose, derive_seed
 

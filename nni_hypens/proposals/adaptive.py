@@ -1,13 +1,11 @@
 """Adaptive training: decide after each trained network which architecture to train next.
 
-Validation predictions of the trained networks say how good their architectures are and how much two networks gain from
-being averaged. Bayesian ridge carries the first to architectures that were not trained, through the edges and
-operations they have in common and the sizes of their networks. A ridge carries the second, through how much two
-architectures share. The next training is the one with the largest expected gain of the ensemble: a new architecture if
-it promises much or is uncertain, a new seed of a proven one if that promises more.
+`nni_hypens.proposals.outlook` says what the validation predictions of the trained networks tell about all
+architectures, and `nni_hypens.proposals.planning` whether the next training is that of a new architecture or of a new
+seed. A new one is the one with the lowest expected NLL, less half of its uncertainty.
 
-This is ours, not the papers'. It is Bayesian optimisation (expected improvement: Jones et al. 1998) of the validation
-NLL of an ensemble, where NES (Zaidi et al. 2021) evolves a population by the NLL of single networks.
+This is ours, not the papers'. It is Bayesian optimisation of the validation NLL of an ensemble with a known number of
+trainings, where NES (Zaidi et al. 2021) evolves a population by the NLL of single networks.
 
 Sizes: `P` architectures, `T` trained networks, `N` examples, `C` classes, `M` members.
 """
@@ -22,14 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nni_hypens.proposals.forecast import (
-    Forecast,
-    architecture_features,
-    forecast,
-    mean_nll,
-    trait_features,
-    true_class_probabilities,
-)
+from nni_hypens import metrics
+from nni_hypens.ensemble.calibration import own_temperatures, temper_members
+from nni_hypens.metrics.inputs import FloatArray
+from nni_hypens.proposals.features import architecture_features, log_sizes
+from nni_hypens.proposals.outlook import Outlook, outlook
+from nni_hypens.proposals.planning import Plays, spread_over
 from nni_hypens.proposals.pool import draw_pool
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.space.architecture import EdgeStructure, Sample
@@ -37,18 +33,16 @@ from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
-LEARNT = 6
-"""Networks below which the forecast knows too little about untrained architectures: with four promising networks, all
-alike, it proposed networks far worse than any of them."""
 PARENTS = 2
 """Best architectures so far whose one-choice changes may be trained next."""
 RANDOM_OPTIONS = 200
 """Architectures drawn from the whole space, so that what the search has missed can be found."""
 MEASURED = 40
 """Architectures whose traits are measured; those of the others follow from edges and operations."""
-RULE_MEMBERS = 3
-"""Most members of the ensembles in the forecast. Beyond it one more member gains little, so the aim would be blunt; and
-ensembles of several sizes can share what was trained."""
+MOST_MEMBERS = 5
+"""Most members of the ensembles in the plans. Beyond it one more member gains little."""
+CURIOSITY = 0.5
+"""How many standard deviations of what is not known count as a lower NLL when a new architecture is chosen."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,8 @@ class Proposal:
         sample: The architecture.
         replica: How many networks of it there are already; part of the seed.
         source: `start`, `pool`, `random`, `neighbour` (of a good architecture) or `replica`.
-        gain: Expected decrease of the ensemble's validation NLL; None while too little is known to expect anything.
+        gain: How much lower the ensemble's validation NLL is expected to be at the end of the plan than it would be now;
+            None while too little is known to expect anything.
     """
 
     sample: Sample
@@ -76,13 +71,11 @@ class AdaptiveTraining:
         start: Architectures to train first, whatever their results; two or more.
         pool: More architectures to choose from, for example draws of the hypernetwork.
         labels: `N` labels of the validation examples.
-        members: Members of the ensemble; the forecast uses at most `RULE_MEMBERS`.
-        seed: Seed of the architectures that are drawn from the whole space.
+        members: Members of the ensemble; plans use at most `MOST_MEMBERS`.
+        seed: Seed of the architectures that are drawn from the whole space, and of the plans.
         accepts: Whether an architecture may be trained (a budget); None for all. Called for few architectures.
-        traits: Numbers above 0 that are known about an architecture before it is trained, for example parameters and
-            FLOPs (`nni_hypens.space.cost.NetworkSize`); the forecast uses their logarithms. Called for few.
-        learnt: While there are fewer networks than this, those in training and those that failed included, new seeds
-            of the best architecture are trained once the start is.
+        traits: Numbers above 0 that are known about an architecture before it is trained and grow with its network, for
+            example parameters and FLOPs (`nni_hypens.space.cost.NetworkSize`). Called for few.
         closed: Whether `start` and `pool` hold all that can be trained: nothing is drawn from the space, and nothing is
             changed by one choice.
     """
@@ -97,16 +90,16 @@ class AdaptiveTraining:
         seed: int = 0,
         accepts: Callable[[Sample], bool] | None = None,
         traits: Callable[[Sample], Sequence[float]] | None = None,
-        learnt: int = LEARNT,
         closed: bool = False,
     ) -> None:
         self.structure, self.labels, self.accepts = structure, labels, accepts
-        self.members = min(members, RULE_MEMBERS)
-        self.traits, self.learnt, self.closed = traits, learnt, closed
+        self.members, self.seed = min(members, MOST_MEMBERS), seed
+        self.traits, self.closed = traits, closed
         self.options: list[Sample] = []
         self.sources: list[str] = []
         self._index_of: dict[object, int] = {}
         self._accepted_by_key: dict[object, bool] = {}
+        self._calibrated: dict[int, tuple[FloatArray, float]] = {}
         self._add(start, "start")
         self.n_start = len(self.options)
         self._add(pool, "pool")
@@ -121,6 +114,7 @@ class AdaptiveTraining:
         self,
         trained: Sequence[Sample],
         probs: NDArray[Any],
+        left: int,
         pending: Sequence[Sample] = (),
         failed: Sequence[Sample] = (),
     ) -> Proposal:
@@ -129,8 +123,9 @@ class AdaptiveTraining:
         Args:
             trained: Architectures of the `T` trained networks.
             probs: `T x N x C`, their validation probabilities.
+            left: Trainings that are left, this one included, those in training not.
             pending: Architectures in training, one for each network. None of them is proposed again before its result
-                is known, except for new seeds of the best below `learnt` networks.
+                is known.
             failed: Architectures of networks that failed, one for each; none of them is proposed again.
         """
         self._drop_earlier_neighbours()
@@ -140,23 +135,31 @@ class AdaptiveTraining:
         for index in range(self.n_start):
             if index not in begun:
                 return Proposal(self.options[index], 0, "start")
-        ranked = self._by_nll(owner, probs)
-        best = next((index for index in ranked if index not in lost), None)
-        if best is not None and len(owner) + len(waiting) + len(lost) < self.learnt:
-            return Proposal(self.options[best], owner.count(best) + waiting.count(best), "replica")
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
-            index = next(index for index in range(len(self.options)) if index not in begun and self._accepted(index))
-            return Proposal(self.options[index], 0, self.sources[index])
-        for parent in [] if self.closed else ranked[:PARENTS]:
+            return self._first((index for index in range(len(self.options)) if index not in begun), None)
+        calibrated, nll, temperatures = self._alone(probs)
+        for parent in [] if self.closed else _by_mean(owner, nll)[:PARENTS]:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
-        expected = self._forecast(owner, probs)
-        gain = expected.gain.copy()
-        gain[[*waiting, *lost]] = -np.inf
-        order = np.argsort(-gain, kind="stable").tolist()
-        best = next(index for index in order if index in owner or self._accepted(index))
-        replica = owner.count(best)
-        source = "replica" if replica else self.sources[best]
-        return Proposal(self.options[best], replica, source, float(expected.gain[best]))
+        found = self._outlook(owner, calibrated, nll, temperatures)
+        promise = found.mean - CURIOSITY * found.std
+        new = [index for index in np.argsort(promise, kind="stable").tolist() if index not in begun]
+        best = [index for index in np.argsort(found.mean, kind="stable").tolist() if index in owner]
+        seeds = [index for index in best if index not in lost and index not in waiting]
+        if not seeds:
+            return self._first(new, None)
+        generator = np.random.default_rng(derive_seed(self.seed, Purpose.PLANS, len(owner), len(waiting)))
+        plays = Plays(found, owner, nll, waiting, new, seeds, self.members, generator)
+        plan = plays.best_plan(max(left, 1))
+        gain = plays.now() - plan.nll
+        if plan.new:
+            return self._first(new, gain)
+        index = spread_over(owner, seeds, plan.best)
+        return Proposal(self.options[index], owner.count(index), "replica", gain)
+
+    def _first(self, indices: Iterable[int], gain: float | None) -> Proposal:
+        """The first of these architectures that may be trained."""
+        index = next(index for index in indices if self._accepted(index))
+        return Proposal(self.options[index], 0, self.sources[index], gain)
 
     def _add(self, samples: Iterable[Sample], source: str) -> None:
         for sample in samples:
@@ -175,11 +178,24 @@ class AdaptiveTraining:
     def _indices(self, samples: Sequence[Sample]) -> list[int]:
         return [self._index_of[self.structure.key(sample)] for sample in samples]
 
-    def _forecast(self, owner: Sequence[int], probs: NDArray[Any]) -> Forecast:
-        features, shared = architecture_features(self.structure, self.options)
-        if self._traits:
-            features = np.column_stack([features, trait_features(features, self._traits)])
-        return forecast(features, shared, owner, probs, self.labels, self.members)
+    def _alone(self, probs: NDArray[Any]) -> tuple[FloatArray, FloatArray, list[float]]:
+        """Probabilities of networks with the temperature of each, their NLL, and the temperatures."""
+        found = []
+        for p in probs:
+            key = hash(np.ascontiguousarray(p).tobytes())  # a network is looked at before every later proposal
+            if key not in self._calibrated:
+                own = own_temperatures(p[None], self.labels)
+                self._calibrated[key] = temper_members(p[None], own)[0], own[0]
+            found.append(self._calibrated[key])
+        calibrated = np.stack([p for p, _ in found])
+        return calibrated, metrics.nll_of_each(calibrated, self.labels), [temperature for _, temperature in found]
+
+    def _outlook(
+        self, owner: Sequence[int], probs: FloatArray, nll: FloatArray, temperatures: Sequence[float]
+    ) -> Outlook:
+        features, _ = architecture_features(self.structure, self.options)
+        size = log_sizes(features, self._traits) if self._traits else None
+        return outlook(features, size, owner, probs, nll, temperatures)
 
     def _accepted(self, index: int) -> bool:
         if self.accepts is None:
@@ -189,13 +205,12 @@ class AdaptiveTraining:
             self._accepted_by_key[key] = self.accepts(self.options[index])
         return self._accepted_by_key[key]
 
-    def _by_nll(self, owner: Sequence[int], probs: NDArray[Any]) -> list[int]:
-        """Trained architectures, the lowest mean validation NLL first."""
-        if not owner:
-            return []
-        nll, owners = mean_nll(true_class_probabilities(probs, self.labels)), np.asarray(owner)
-        means = {index: nll[owners == index].mean() for index in set(owner)}
-        return sorted(means, key=lambda index: (means[index], index))
+
+def _by_mean(owner: Sequence[int], nll: FloatArray) -> list[int]:
+    """Trained architectures, the lowest mean NLL first."""
+    owners = np.asarray(owner)
+    means = {index: nll[owners == index].mean() for index in set(owner)}
+    return sorted(means, key=lambda index: (means[index], index))
 
 
 def begin_adaptive_training(

@@ -64,6 +64,8 @@ class Purpose(IntEnum):
     EVOLUTION = 28  # -
     POOL_REPLICAS = 29  # number of the architecture (which of its networks in a pool comes first)
     PEER = 30  # name, replica
+    # adaptive training
+    PLANS = 31  # number of trained networks, number of those in training
 
 
 def derive_seed(seed: int, purpose: Purpose, *index: int | str) -> int:

@@ -1,0 +1,70 @@
+"""Describe architectures by numbers: edges and operations, and the size of their networks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from nni_hypens.metrics.inputs import FloatArray
+from nni_hypens.space.architecture import EdgeStructure, Sample
+
+
+def architecture_features(structure: EdgeStructure, samples: Sequence[Sample]) -> tuple[FloatArray, FloatArray]:
+    """Describe architectures by vectors, and say which share of edges each two have in common.
+
+    The inner product of two vectors is half the share of common edges plus half the share of common operations at any
+    place: an operation that is good in one place is likely to be good in another.
+
+    Returns:
+        `P x F` features and `P x P` shares, 0..1.
+    """
+    edges = [_as_set(structure.edges(sample)) for sample in samples]
+    operations = [_as_set(edge[2] for edge in structure.edges(sample)) for sample in samples]
+    edge_rows, operation_rows = _indicator(edges), _indicator(operations)
+    scale = structure.n_edges
+    features = np.column_stack([edge_rows, operation_rows]) / np.sqrt(2 * scale)
+    return features, edge_rows @ edge_rows.T / scale
+
+
+def log_sizes(features: FloatArray, measured: Mapping[int, Sequence[float]]) -> FloatArray:
+    """Extend the sizes of some networks to all architectures.
+
+    The size of a network is nearly a sum over its operations, so a ridge on the features predicts it for architectures
+    that were not measured.
+
+    Args:
+        features: `P x F`, from `architecture_features`.
+        measured: Row -> numbers above 0 that grow with the network, such as parameters and FLOPs; at least one row.
+
+    Returns:
+        `P` values: mean of the logarithms, each standardised by those that were measured; standardised again.
+    """
+    rows, values = list(measured), np.asarray(list(measured.values()), dtype=float)
+    predicted = Ridge(alpha=1e-3).fit(features[rows], values).predict(features).reshape(len(features), -1)
+    predicted[rows] = values
+    logs = np.log(np.clip(predicted, values.min(axis=0), 2 * values.max(axis=0)))
+    known = logs[rows]  # they alone set the scale, so that it does not depend on the other options
+    mean = ((logs - known.mean(axis=0)) / np.maximum(known.std(axis=0), 1e-12)).mean(axis=1)
+    sizes: FloatArray = (mean - mean[rows].mean()) / max(float(mean[rows].std()), 1e-12)
+    return sizes
+
+
+def _as_set(items: Iterable[object]) -> list[tuple[str, int]]:
+    """Turn a multiset into a set: each item with the number of equal items before it."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for item in map(str, items):
+        numbered.append((item, seen[item]))
+        seen[item] += 1
+    return numbered
+
+
+def _indicator(sets: Sequence[Sequence[tuple[str, int]]]) -> FloatArray:
+    column = {item: index for index, item in enumerate(sorted({item for items in sets for item in items}))}
+    rows = np.zeros((len(sets), len(column)))
+    for row, items in enumerate(sets):
+        rows[row, [column[item] for item in items]] = 1.0
+    return rows

@@ -1,0 +1,194 @@
+"""What the networks of a run say about those that could be trained next: how good, how alike, and how sure that is.
+
+The validation NLL of a network, calibrated alone, is taken as `level + a + e`: `a` depends on its architecture, `e` on
+its seed. Both are normal. `a` is a Gaussian process over architectures: a part that is each architecture's own, a part
+that follows from edges and operations in common, and a part that follows from the size of the network. The spreads and
+shares are fitted to the run's own networks (empirical Bayes), with priors from the pool of trained networks that comes
+with the project (`tests/benchmarks/results/pool`).
+
+Sizes: `P` architectures, `T` trained networks, `N` examples, `C` classes, `F` features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, FloatArray, IntArray
+
+SPREAD, SPREAD_SD = 0.055, 0.5
+"""Prior of the standard deviation between architectures, relative to the NLL; the second is of its logarithm."""
+RATIO, RATIO_SD = 0.45, 0.5
+"""Prior of the standard deviation between seeds, relative to that between architectures."""
+SAME, SAME_WEIGHT = 0.87, 3.0
+"""Prior of the gain of a pair of seeds, relative to that of different architectures; it counts as so many pairs."""
+SLOPE = 0.6
+"""How much lower the NLL of a network is for each standard deviation of its log size, in standard deviations between
+architectures, where capacity is the limit."""
+FITS_ALL, FITS_PART = 1.3, 1.1
+"""Temperatures of networks. One that has learnt its training images by heart is overconfident, so it needs a high
+temperature, and then size tells nothing. Below the second, capacity is the limit."""
+SHARES = (0.0, 0.3, 0.6)
+"""Shares of the variance between architectures that edges and operations may explain, and that size may."""
+_SPREADS = np.exp(np.linspace(-1.5, 1.5, 25))
+_RATIOS = np.exp(np.linspace(-1.2, 1.2, 7))
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What one more training of each architecture would give.
+
+    Attributes:
+        mean: `P` values, expected validation NLL of its networks.
+        std: `P` values, standard deviation of that expectation: how little is known about the architecture.
+        between_architectures: Standard deviation of the NLL between architectures.
+        between_seeds: The same between networks of one architecture.
+        gains: `T x T`, what each two trained networks gain by being averaged.
+        same: Expected gain of two networks of one architecture.
+        different: The same of two architectures.
+    """
+
+    mean: FloatArray
+    std: FloatArray
+    between_architectures: float
+    between_seeds: float
+    gains: FloatArray
+    same: float
+    different: float
+
+
+def outlook(
+    features: FloatArray, size: FloatArray | None, owner: Sequence[int], probs: NDArray[np.floating], nll: FloatArray,
+    temperatures: Sequence[float],
+) -> Outlook:  # fmt: skip
+    """Fit the model to the trained networks.
+
+    Args:
+        features: `P x F`, edges and operations, from `nni_hypens.proposals.features.architecture_features`.
+        size: `P` values, log size of the networks, of mean 0 and standard deviation 1 over some architectures; None if
+            it is not known.
+        owner: Architecture (a row) of each trained network, T >= 1.
+        probs: `T x N x C` validation probabilities, each network's with its own temperature.
+        nll: `T` values, their NLL.
+        temperatures: `T` values, their temperatures.
+    """
+    rows = np.asarray(owner)
+    gains = pair_gains(probs)
+    same, different = expected_gains(gains, rows)
+    slope = 0.0 if size is None else SLOPE * _capacity_is_the_limit(temperatures)
+    prior = np.zeros(len(features)) if size is None else -slope * size
+    spread, ratio, share, size_share = _fitted(features, size, rows, nll, prior)
+    kernel = _kernel(features, size, share, size_share)
+    shape = kernel(rows, rows) + ratio**2 * np.eye(len(rows))
+    factor = cho_factor(shape, lower=True)
+    ones = np.ones(len(rows))
+    weights = cho_solve(factor, ones)
+    rest = nll - spread * prior[rows]
+    level = weights @ rest / weights.sum()
+    everyone = np.arange(len(features))
+    cross = kernel(rows, everyone)  # T x P
+    mean = level + spread * prior + cross.T @ cho_solve(factor, rest - level)
+    known = solve_triangular(factor[0], cross, lower=True)
+    own = np.array([kernel(everyone[[index]], everyone[[index]])[0, 0] for index in everyone])
+    variance = own - (known**2).sum(axis=0) + (1 - weights @ cross) ** 2 / weights.sum()
+    std = spread * np.sqrt(np.maximum(variance, 0.0))
+    return Outlook(mean, std, float(spread), float(spread * ratio), gains, same, different)
+
+
+def pair_gains(probs: NDArray[np.floating]) -> FloatArray:
+    """Gain `T x T` of each pair of networks: their mean NLL minus the NLL of the average of their log-probabilities.
+
+    It needs no labels: whatever the true class, it is `-ln sum_c sqrt(p_c q_c)`, the Bhattacharyya distance of the two
+    predictions, averaged over the examples (the ambiguity of a logarithmic opinion pool, Heskes 1998).
+
+    Args:
+        probs: `T x N x C` probabilities.
+
+    Examples:
+        >>> pair_gains(np.array([[[0.9, 0.1]], [[0.5, 0.5]]])).round(3)
+        array([[0.   , 0.112],
+               [0.112, 0.   ]])
+    """
+    roots = np.sqrt(np.asarray(probs, dtype=np.float32))
+    gains = np.zeros((len(roots), len(roots)))
+    for index in range(1, len(roots)):
+        overlap = np.einsum("tnc,nc->tn", roots[:index], roots[index])
+        gains[index, :index] = -np.log(np.clip(overlap, PROBABILITY_FLOOR, 1.0)).mean(axis=1)
+    symmetric: FloatArray = gains + gains.T
+    return symmetric
+
+
+def expected_gains(gains: FloatArray, owner: IntArray) -> tuple[float, float]:
+    """Expected gain of a pair of seeds of one architecture, and of a pair of different ones.
+
+    Args:
+        gains: `T x T`, from `pair_gains`.
+        owner: Architecture of each network.
+    """
+    first, second = np.triu_indices(len(owner), 1)
+    if not len(first):
+        return 0.0, 0.0
+    alike, values = owner[first] == owner[second], gains[first, second]
+    different = float(values[~alike].mean()) if not alike.all() else float(values.mean()) / SAME
+    ratios = values[alike].sum() / different if different else 0.0
+    return different * (SAME_WEIGHT * SAME + ratios) / (SAME_WEIGHT + alike.sum()), different
+
+
+def _capacity_is_the_limit(temperatures: Sequence[float]) -> float:
+    """From 0, the networks know their training images by heart, to 1, they learn no more from them."""
+    typical = float(np.exp(np.mean(np.log(temperatures))))
+    return float(np.clip((FITS_ALL - typical) / (FITS_ALL - FITS_PART), 0.0, 1.0))
+
+
+class _kernel:
+    """Correlation of architectures: their own part, edges and operations, and size."""
+
+    def __init__(self, features: FloatArray, size: FloatArray | None, share: float, size_share: float) -> None:
+        self.features, self.size = features, np.zeros(len(features)) if size is None else size
+        self.scale = float((features**2).sum(axis=1).mean()) or 1.0
+        self.share, self.size_share = share, size_share
+
+    def __call__(self, first: IntArray, second: IntArray) -> FloatArray:
+        own = (1 - self.share - self.size_share) * np.equal.outer(first, second)
+        common = self.share / self.scale * (self.features[first] @ self.features[second].T)
+        total: FloatArray = own + common + self.size_share * np.outer(self.size[first], self.size[second])
+        return total
+
+
+def _fitted(
+    features: FloatArray, size: FloatArray | None, owner: IntArray, nll: FloatArray, prior: FloatArray
+) -> tuple[float, float, float, float]:
+    """Spread between architectures, ratio of that between seeds, and shares of features and of size.
+
+    They are means over the posterior on a grid, geometric ones of the first two. The level is integrated out (flat
+    prior); the spread is a common factor, so each point of the rest of the grid needs one decomposition.
+    """
+    level, count = float(nll.mean()), len(owner)
+    spreads = SPREAD * level * _SPREADS
+    ones, zero = np.ones(count), (0.0,)
+    points, scores = [], []
+    for share, size_share in product(SHARES, zero if size is None else SHARES):
+        if share + size_share > 1:
+            continue
+        correlation = _kernel(features, size, share, size_share)(owner, owner)
+        for ratio in RATIO * _RATIOS:
+            lower = np.linalg.cholesky(correlation + ratio**2 * np.eye(count))
+            one, y, m = solve_triangular(lower, np.column_stack([ones, nll, prior[owner]]), lower=True).T
+            y, m = y - one * (one @ y) / (one @ one), m - one * (one @ m) / (one @ one)
+            squares = y @ y - 2 * spreads * (y @ m) + spreads**2 * (m @ m)
+            fit = -squares / (2 * spreads**2) - (count - 1) * np.log(spreads)
+            fit -= np.log(np.diag(lower)).sum() + np.log(one @ one) / 2
+            fit -= (np.log(spreads / (SPREAD * level)) / SPREAD_SD) ** 2 / 2
+            scores.append(fit - (np.log(ratio / RATIO) / RATIO_SD) ** 2 / 2)
+            points.append((np.log(ratio), share, size_share))
+    table = np.array(scores)
+    weights = np.exp(table - table.max())
+    weights /= weights.sum()
+    log_ratio, share, size_share = weights.sum(axis=1) @ np.array(points)
+    spread = float(np.exp(weights.sum(axis=0) @ np.log(spreads)))
+    return spread, float(np.exp(log_ratio)), float(share), float(size_share)

@@ -1,0 +1,160 @@
+"""Decide between a new architecture and a new seed by playing the rest of a run.
+
+With R trainings left, a plan trains n new architectures, and then seeds of the k best. Each plan is played many times
+with results drawn from the outlook, and judged by the ensemble that would be chosen at the end. Only the first step of
+the best plan is taken; after its result, all plans are played anew (receding horizon).
+
+Where architectures differ much and their networks gain little by it, seeds of the best win early. Where they are alike
+and differ in what they know, new architectures win to the end. On the pool of trained networks most of the best plans
+train about two thirds of the networks on different architectures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nni_hypens.metrics.inputs import FloatArray, IntArray
+from nni_hypens.proposals.outlook import Outlook
+
+PLAYS = 128
+"""Times that each plan is played; all plans see the same random numbers."""
+BEST = (1, 2, 3)
+"""Over how many of the best architectures the seeds are spread."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan for the trainings that are left.
+
+    Attributes:
+        new: Architectures that get their first network.
+        best: Over how many of the best architectures the other networks are spread; 0 if there are none.
+        nll: Expected validation NLL of the ensemble at the end.
+    """
+
+    new: int
+    best: int
+    nll: float
+
+
+class Plays:
+    """Plays plans.
+
+    Args:
+        outlook: What is expected of each architecture.
+        owner: Architecture of each trained network.
+        nll: Their validation NLL.
+        pending: Architectures of networks in training, one for each.
+        new: Architectures without a network, the most promising first.
+        seeds: Architectures of which another network can be trained, at least one network being trained or in training.
+        members: Members of the ensemble.
+        generator: Draws the results.
+    """
+
+    def __init__(
+        self,
+        outlook: Outlook,
+        owner: Sequence[int],
+        nll: FloatArray,
+        pending: Sequence[int],
+        new: Sequence[int],
+        seeds: Sequence[int],
+        members: int,
+        generator: np.random.Generator,
+    ) -> None:
+        self.outlook, self.members = outlook, members
+        self.owner, self.nll, self.pending = list(owner), nll, list(pending)
+        self.new, self.seeds = list(new), list(seeds)
+        self.random = generator
+
+    def best_plan(self, left: int) -> Plan:
+        """The plan with the lowest expected NLL of the ensemble.
+
+        Args:
+            left: Trainings that are left, at least 1, those in training not included.
+        """
+        shape = (PLAYS, left + len(self.pending))
+        drawn = [self.random.standard_normal(shape), self.random.standard_normal(shape)]
+        known = self.random.standard_normal((PLAYS, len(self.outlook.mean)))
+        counts = sorted({*range(min(left, 4) + 1), *range(4, left, 2), left})
+        plans = []
+        for new in (count for count in counts if count <= len(self.new)):
+            spreads = [0] if new == left else [best for best in BEST if best <= left - new]
+            for best in spreads:
+                if best > len(self.seeds) + new:
+                    continue
+                plans.append(Plan(new, best, self._play(new, best, left, *drawn, known)))
+        return min(plans, key=lambda plan: (plan.nll, plan.new))
+
+    def now(self) -> float:
+        """Expected NLL of the ensemble if nothing more is trained."""
+        nll = np.asarray(self.nll)[None]
+        return float(self._ensemble(nll, np.array([self.owner], dtype=int))[0])
+
+    def _play(
+        self, new: int, best: int, left: int, of_architecture: FloatArray, of_seed: FloatArray, known: FloatArray
+    ) -> float:
+        """Mean over all plays of the NLL of the ensemble at the end."""
+        found, first = self.outlook, [*self.pending, *self.new[:new]]
+        mean, std, noise = found.mean[first], found.std[first], found.between_seeds
+        truth = mean + std * of_architecture[:, : len(first)]
+        results = truth + noise * of_seed[:, : len(first)]
+        known_first = np.array([*self.owner, *first], dtype=int)
+        architectures = np.broadcast_to(known_first, (PLAYS, len(known_first)))
+        nll = np.concatenate([np.broadcast_to(self.nll, (PLAYS, len(self.nll))), results], axis=1)
+        if best:
+            # What will be believed of the new ones: their results, drawn towards what was expected.
+            trust = std**2 / np.maximum(std**2 + noise**2, 1e-12)
+            ids = np.array([*self.seeds, *first[len(self.pending) :]], dtype=int)
+            fresh = slice(len(self.pending), None)
+            believed = np.concatenate(
+                [
+                    np.broadcast_to(found.mean[self.seeds], (PLAYS, len(self.seeds))),
+                    (mean + trust * (results - mean))[:, fresh],
+                ],
+                axis=1,
+            )
+            level = found.mean[self.seeds] + found.std[self.seeds] * known[:, self.seeds]
+            true = np.concatenate([level, truth[:, fresh]], axis=1)
+            more = left - new
+            places = believed.argsort(axis=1)[:, np.arange(more) % best]
+            rows = np.arange(PLAYS)[:, None]
+            seeds = true[rows, places] + noise * of_seed[:, len(first) : len(first) + more]
+            nll = np.concatenate([nll, seeds], axis=1)
+            architectures = np.concatenate([architectures, ids[places]], axis=1)
+        return float(self._ensemble(nll, architectures).mean())
+
+    def _ensemble(self, nll: FloatArray, architectures: NDArray[np.int_]) -> FloatArray:
+        """NLL of the ensemble that greedy selection makes, for each play.
+
+        The NLL of an average is taken as the mean NLL minus `4 / n^2` times the sum of the gains of its pairs, which is
+        exact for squared errors of logits.
+        """
+        plays, count = nll.shape
+        rows, trained = np.arange(plays), len(self.owner)
+        chosen = np.zeros(nll.shape, dtype=bool)
+        total, gain, best = np.zeros(plays), np.zeros(plays), np.full(plays, np.inf)
+        added = np.zeros(nll.shape)  # what each network would gain with those chosen
+        for size in range(1, min(self.members, count) + 1):
+            value = (total[:, None] + nll) / size - 4 * (gain[:, None] + added) / size**2
+            value[chosen] = np.inf
+            pick = value.argmin(axis=1)
+            best = value[rows, pick]
+            chosen[rows, pick] = True
+            total, gain = total + nll[rows, pick], gain + added[rows, pick]
+            alike = architectures == architectures[rows, pick][:, None]
+            pairs = np.where(alike, self.outlook.same, self.outlook.different)
+            measured = pick < trained
+            pairs[measured, :trained] = self.outlook.gains[pick[measured]]
+            added += pairs
+        return best
+
+
+def spread_over(owner: Sequence[int], believed: Sequence[int], best: int) -> int:
+    """Which architecture gets the next seed: of the `best` first in `believed`, the one with the fewest networks."""
+    counts: IntArray = np.array([list(owner).count(index) for index in believed[:best]])
+    return int(believed[int(counts.argmin())])

@@ -8,6 +8,7 @@ does not depend on which others are compared with it, and an interrupted compari
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from torch import nn
 
 from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
+from nni_hypens.ensemble.calibration import calibrated_alone
 from nni_hypens.run.plan import Plan
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
@@ -49,8 +51,10 @@ class Network:
         seed: Seed of its training.
         validation: Probabilities `N x C` of validation images.
         test: The same of test images.
-        nll: Of validation images; infinite if its training diverged.
+        nll: Of validation images with its own temperature; infinite if its training diverged.
         cost: Seconds of its training and of predicting validation images.
+        alone: `N x C` probabilities of validation images with its own temperature, which selection compares; None if
+            its training diverged.
         peer: What it is, if it is no network of the space; its `sample` is empty then.
     """
 
@@ -60,6 +64,7 @@ class Network:
     test: np.ndarray
     nll: float
     cost: float
+    alone: np.ndarray | None = None
     peer: str = ""
 
     @property
@@ -209,8 +214,12 @@ class Workbench:
     def _kept(self, path: Path, sample: Sample, peer: str = "") -> Network:
         record = read_object(path.with_suffix(".json"))
         validation, test = read_arrays(path.with_suffix(".npz"), "validation", "test")
-        nll = float("inf") if record["nll"] is None else record["nll"]
-        return Network(sample, record["seed"], validation, test, nll, record["cost"], peer)
+        seed, cost = record["seed"], record["cost"]
+        if record["nll"] is None:
+            return Network(sample, seed, validation, test, math.inf, cost, peer=peer)
+        (alone,) = calibrated_alone(validation[None], self.validation_labels)
+        nll = metrics.nll(alone, self.validation_labels)
+        return Network(sample, seed, validation, test, nll, cost, alone, peer)
 
     def trained(self) -> Iterator[tuple[Sample, float]]:
         """Architecture and validation NLL of every network so far; the NLL is infinite if the training diverged."""

@@ -104,7 +104,6 @@ def adaptive_random(bench: Bench, members: int, budget: float) -> Trained:
             members,
             bench.seed,
             traits=size,
-            learnt=0,
             closed=bench.architectures is not None,
         )
     networks = train_proposals(bench, rule, members, budget - clock.seconds)
@@ -140,11 +139,19 @@ def train_proposals(bench: Bench, rule: AdaptiveTraining, members: int, budget: 
             lost = [*failed, *_used_up(bench, networks)]
             if len({bench.structure.key(sample) for sample in lost}) == n_architectures:
                 return
-            proposal = rule.propose(_samples(trained), probs, failed=lost)
+            left = _left(networks, members, budget)
+            proposal = rule.propose(_samples(trained), probs, left, failed=lost)
             yield proposal.sample, proposal.replica
             networks.append(bench.network(proposal.sample, proposal.replica))
 
     return train_within_budget(bench, members, budget, proposals())
+
+
+def _left(networks: list[Network], members: int, budget: float) -> int:
+    """How many more networks the budget is expected to pay for, if they cost what those so far have cost."""
+    spent = sum(network.cost for network in networks)
+    paid = int(budget / (spent / len(networks))) if spent else members
+    return max(paid, members) - len(networks)
 
 
 def _used_up(bench: Bench, networks: list[Network]) -> list[Sample]:

@@ -11,7 +11,7 @@ from nni_hypens import metrics
 from nni_hypens.compare.bench import Network, Workbench
 from nni_hypens.compare.method import Bench, Trained
 from nni_hypens.compare.searches import hypernetwork_search, supernet_truth
-from nni_hypens.ensemble.calibration import calibrate, calibrated_alone, combine
+from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.selection.dispatch import select
 from nni_hypens.selection.names import MAX_COMBINATIONS
 from nni_hypens.utils.files import read_object, write_json
@@ -84,7 +84,7 @@ def choose_members(
     Returns:
         The members and their weights.
     """
-    probs = calibrated_alone(np.stack([network.validation for network in networks]), labels)
+    probs = np.stack([network.alone for network in networks if network.alone is not None])
     if method is None:
         method = "exhaustive" if math.comb(len(networks), size) <= EXHAUSTIVE else "beam"
     selection = select(method, probs, labels, size=size)

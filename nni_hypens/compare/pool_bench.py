@@ -13,6 +13,7 @@ import torch
 from nni_hypens import metrics
 from nni_hypens.compare.bench import Clock, Network
 from nni_hypens.compare.pool import PARTS, Pool
+from nni_hypens.ensemble.calibration import calibrated_alone
 from nni_hypens.ensemble.folder import trusted_class
 from nni_hypens.errors import InputError, reason
 from nni_hypens.proposals.features import architecture_features
@@ -51,7 +52,8 @@ class PooledNetworks:
         if len(by_number) < 2:
             raise InputError("pool", f"{name} with {len(by_number)} trained architectures", "2 or more")
         probs = {part: pool.probabilities(part) for part in PARTS}
-        nll = metrics.nll_of_each(probs["validation"], self.labels["validation"])
+        alone = calibrated_alone(probs["validation"], self.labels["validation"]).astype(np.float32)
+        nll = metrics.nll_of_each(alone, self.labels["validation"])
         nll[~np.isfinite(pool.columns["validation_nll"][:, -1])] = np.inf  # its training diverged
         costs = pool.columns["cpu_seconds"][:, -1].tolist()
         replicas = pool.columns["replica"].tolist()
@@ -67,7 +69,15 @@ class PooledNetworks:
             self.samples.append(sample)
             self.networks.append(
                 [
-                    Network(sample, replicas[row], probs["validation"][row], probs["test"][row], nll[row], costs[row])
+                    Network(
+                        sample,
+                        replicas[row],
+                        probs["validation"][row],
+                        probs["test"][row],
+                        nll[row],
+                        costs[row],
+                        alone[row],
+                    )
                     for row in rows
                 ]
             )

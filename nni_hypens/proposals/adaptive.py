@@ -53,8 +53,8 @@ class Proposal:
         sample: The architecture.
         replica: How many networks of it there are already; part of the seed.
         source: `start`, `pool`, `random`, `neighbour` (of a good architecture) or `replica`.
-        gain: How much lower the ensemble's validation NLL is expected to be at the end of the plan than it would be now;
-            None while too little is known to expect anything.
+        gain: How much lower the ensemble's validation NLL is expected to be at the end of the plan than it is now; None
+            while too little is known to expect anything.
     """
 
     sample: Sample

@@ -83,7 +83,7 @@ def outlook(
     slope = 0.0 if size is None else SLOPE * _capacity_is_the_limit(temperatures)
     prior = np.zeros(len(features)) if size is None else -slope * size
     spread, ratio, share, size_share = _fitted(features, size, rows, nll, prior)
-    kernel = _kernel(features, size, share, size_share)
+    kernel = _Kernel(features, size, share, size_share)
     shape = kernel(rows, rows) + ratio**2 * np.eye(len(rows))
     factor = cho_factor(shape, lower=True)
     ones = np.ones(len(rows))
@@ -145,7 +145,7 @@ def _capacity_is_the_limit(temperatures: Sequence[float]) -> float:
     return float(np.clip((FITS_ALL - typical) / (FITS_ALL - FITS_PART), 0.0, 1.0))
 
 
-class _kernel:
+class _Kernel:
     """Correlation of architectures: their own part, edges and operations, and size."""
 
     def __init__(self, features: FloatArray, size: FloatArray | None, share: float, size_share: float) -> None:
@@ -175,7 +175,7 @@ def _fitted(
     for share, size_share in product(SHARES, zero if size is None else SHARES):
         if share + size_share > 1:
             continue
-        correlation = _kernel(features, size, share, size_share)(owner, owner)
+        correlation = _Kernel(features, size, share, size_share)(owner, owner)
         for ratio in RATIO * _RATIOS:
             lower = np.linalg.cholesky(correlation + ratio**2 * np.eye(count))
             one, y, m = solve_triangular(lower, np.column_stack([ones, nll, prior[owner]]), lower=True).T

@@ -78,7 +78,7 @@ class Plays:
             left: Trainings that are left, at least 1, those in training not included.
         """
         shape = (PLAYS, left + len(self.pending))
-        drawn = [self.random.standard_normal(shape), self.random.standard_normal(shape)]
+        of_architecture, of_seed = self.random.standard_normal(shape), self.random.standard_normal(shape)
         known = self.random.standard_normal((PLAYS, len(self.outlook.mean)))
         counts = sorted({*range(min(left, 4) + 1), *range(4, left, 2), left})
         plans = []
@@ -87,7 +87,7 @@ class Plays:
             for best in spreads:
                 if best > len(self.seeds) + new:
                     continue
-                plans.append(Plan(new, best, self._play(new, best, left, *drawn, known)))
+                plans.append(Plan(new, best, self._play(new, best, left, of_architecture, of_seed, known)))
         return min(plans, key=lambda plan: (plan.nll, plan.new))
 
     def now(self) -> float:

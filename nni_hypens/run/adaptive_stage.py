@@ -1,7 +1,7 @@
 """Adaptive training in a run folder: candidates that are decided on while others are trained.
 
 The candidate at place i is decided on when all up to place i - concurrency are trained or have failed, and so have all
-that were drawn, or the first six. The decision uses those results only, even if others have finished by then. So the
+that were drawn. The decision uses those results only, even if others have finished by then. So the
 same seed and concurrency give the same candidates, and an interrupted run continues with the decisions in
 `candidates.json`.
 """
@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from nni_hypens import metrics
-from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining, begin_adaptive_training
+from nni_hypens.proposals.adaptive import AdaptiveTraining, begin_adaptive_training
 from nni_hypens.run.candidate import Candidate, KnownBefore
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
@@ -57,9 +57,8 @@ class AdaptiveStage:
     @property
     def _needed(self) -> int:
         """How many of the first candidates must have results for the next decision."""
-        count = len(self.candidates)
-        least = LEARNT if count >= LEARNT else sum(not candidate.adaptive for candidate in self.candidates)
-        return max(count - self.concurrency + 1, least)
+        least = sum(not candidate.adaptive for candidate in self.candidates)
+        return max(len(self.candidates) - self.concurrency + 1, least)
 
     def ready(self, done: Set[str]) -> bool:
         """Whether the results that the next decision needs are there.
@@ -79,6 +78,7 @@ class AdaptiveStage:
         proposal = self._rule.propose(
             _architectures(trained),
             np.stack(probs) if probs else np.empty((0, 0, 0)),
+            self.left,
             _architectures(pending),
             _architectures(failed),
         )

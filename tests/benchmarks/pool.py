@@ -114,8 +114,8 @@ class Progress:
         return best + [number for number in drawn if number not in best][: self.cell.others]
 
     def residual(self) -> Residual:
-        """Sizes of the cell's residual network; needs every architecture's first network."""
-        numbers = range(self.cell.architectures)
+        """Sizes of the cell's residual network: those of the median of the first architectures."""
+        numbers = range(min(self.cell.first, self.cell.architectures))
         medians = [float(np.median([self.value(number, key) for number in numbers])) for key in ("params", "flops")]
         return pool_peers.residual_sizes(self.cell, *medians)
 

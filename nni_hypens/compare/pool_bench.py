@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from nni_hypens.proposals.features import architecture_features
 from nni_hypens.space.architecture import Edge, EdgeKey, EdgeStructure, Sample
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
+SEEN, LEAST_SEEN = 0.5, 12
+"""Share of the pool's architectures that a simulated run can draw from, and the least number."""
 PEER = "peer"
 """Key of an entry of `Pool.architectures` that is no architecture of the space, but what another method trains."""
 
@@ -132,8 +135,9 @@ class RememberedEdges(EdgeStructure):
 class PoolBench:
     """A bench, as `nni_hypens.compare.Workbench`, whose networks come from a pool and cost what the pool recorded.
 
-    What a workbench draws from the space is drawn from the pool's architectures, in an order that the seed decides. The
-    seed also decides which network of an architecture comes first, second, .... Deciding costs nothing.
+    What a workbench draws from the space is drawn from half of the pool's architectures: which half, and in which order,
+    the seed decides. Were it all of them, every seed would find the same best one. The seed also decides which network
+    of an architecture comes first, second, .... Deciding costs nothing.
 
     Args:
         pooled: The networks.
@@ -144,7 +148,10 @@ class PoolBench:
         self.pooled, self.seed = pooled, seed
         self.structure: EdgeStructure = pooled.structure
         self.validation_labels, self.test_labels = (pooled.labels[part] for part in PARTS)
-        self.architectures: Sequence[Sample] = pooled.samples
+        count = len(pooled.samples)
+        drawn = np.random.default_rng(derive_seed(seed, Purpose.POOL_ARCHITECTURES)).permutation(count)
+        self._seen: list[int] = sorted(drawn[: max(math.ceil(SEEN * count), min(LEAST_SEEN, count))].tolist())
+        self.architectures: Sequence[Sample] = [pooled.samples[index] for index in self._seen]
         self._order: dict[int, list[int]] = {}
 
     def random(self, n: int, seed: int) -> list[Sample]:
@@ -158,11 +165,11 @@ class PoolBench:
         counts = Counter(self.pooled.index(other) for other in trained)
         left = [
             other
-            for other, networks in enumerate(self.pooled.networks)
-            if other != index and counts[other] < len(networks)
+            for other in self._seen
+            if other != index and counts[other] < len(self.pooled.networks[other])
         ]
         shared = {other: self.pooled.shared[index, other] for other in left}
-        return [self.architectures[other] for other in left if shared[other] == max(shared.values())]
+        return [self.pooled.samples[other] for other in left if shared[other] == max(shared.values())]
 
     def traits(self) -> Callable[[Sample], tuple[float, float]]:
         """Recorded parameters and FLOPs, each plus one."""

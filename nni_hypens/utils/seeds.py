@@ -63,9 +63,10 @@ class Purpose(IntEnum):
     RANDOM_DEVIATIONS = 27  # -
     EVOLUTION = 28  # -
     POOL_REPLICAS = 29  # number of the architecture (which of its networks in a pool comes first)
+    POOL_ARCHITECTURES = 31  # - (those of a pool that a simulated run can draw from)
     PEER = 30  # name, replica
     # adaptive training
-    PLANS = 31  # number of trained networks, number of those in training
+    PLANS = 32  # number of trained networks, number of those in training
 
 
 def derive_seed(seed: int, purpose: Purpose, *index: int | str) -> int:

@@ -135,9 +135,9 @@ class RememberedEdges(EdgeStructure):
 class PoolBench:
     """A bench, as `nni_hypens.compare.Workbench`, whose networks come from a pool and cost what the pool recorded.
 
-    What a workbench draws from the space is drawn from half of the pool's architectures: which half, and in which order,
-    the seed decides. Were it all of them, every seed would find the same best one. The seed also decides which network
-    of an architecture comes first, second, .... Deciding costs nothing.
+    What a workbench draws from the space is drawn from half of the pool's architectures; the seed decides which half,
+    and in which order. Were it all of them, every seed would find the same best one. The seed also decides which
+    network of an architecture comes first, second, .... Deciding costs nothing.
 
     Args:
         pooled: The networks.

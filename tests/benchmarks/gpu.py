@@ -155,9 +155,8 @@ def search_step(data: ImageData, size: Size, accelerator: str) -> dict[str, Any]
         # EdgeNES keeps one phase in each epoch, and the last is timed; an epoch of warm-up is followed by another phase
         last = epochs + (name == "warmup")
         only = Only(0) if name == "warmup" else Only(epochs - 1)
-        search_with(
-            strategy, data, size, last, accelerator, timer, only, limit_train_batches=size.steps, limit_val_batches=0
-        )
+        limits = {"limit_train_batches": size.steps} | ({"limit_val_batches": 0} if name == "random" else {})
+        search_with(strategy, data, size, last, accelerator, timer, only, **limits)
         found[name] = only.step_s if name == "warmup" else timer.step_s
     return {
         **{f"{name}_s": seconds for name, seconds in found.items()},

@@ -74,7 +74,7 @@ class Pool:
         early: Mark (25, 50, 70) -> bytes `S x N x C` of the validation images at that mark, of networks `early_rows`.
         early_rows: `S` rows, those of replica 0.
         columns: The arrays of `nni_hypens.compare.pool.PER_NETWORK`: `architecture`, `replica`, `params`, `flops` `K`
-            whole numbers; `train_loss`, `validation_nll`, `cpu_seconds` (of training, summed up) `K x E`; `temperature`
+            whole numbers; `train_loss`, `validation_nll`, `cpu_seconds` (of all steps so far) `K x E`; `temperature`
             `K x 4`, fitted on the validation images at the four marks; `calibrated_nll` and `accuracy` `K x 2 x 4`:
             validation and test images, marks. A network whose training diverged has a `validation_nll` that is not
             finite.

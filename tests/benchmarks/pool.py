@@ -1,19 +1,21 @@
 """Train a pool of networks once, so that ways to choose ensembles can be tried on it in seconds.
 
     python -m tests.benchmarks.pool train --work DIR [--cells CELL ...] [--cifar FILE]
-    python -m tests.benchmarks.pool pack --work DIR
+    python -m tests.benchmarks.pool costs --work DIR [--cifar FILE]
+    python -m tests.benchmarks.pool pack --work DIR [--cifar FILE]
     python -m tests.benchmarks.pool status --work DIR
     python -m tests.benchmarks.pool check --cells CELL ... [--cifar FILE]
 
 `train` can be started several times at once with the same folder, one process per core; each takes the next network
 that nobody is at. It can be killed at any time and goes on where it stopped: it skips the networks that have a file in
-the work folder or are in a packed file (`--packed`, by default `results/pool/` beside this script). `pack` adds what is
-in the work folder to the packed files.
+the work folder or are in a packed file (`--packed`, by default `results/pool/` beside this script). `costs` times the
+steps of all networks together, for minutes (`pool_costs.py`); `pack` then adds what is in the work folder to the packed
+files, with these costs for every network, old or new.
 
 Order: ten architectures of each cell in turn, with replica 0, until every cell has its first ones. Among these, some
 are chosen to be trained with further seeds: the best by calibrated NLL on validation data, and others at random among
-the rest. At last the other architectures are trained, with replica 0. Last come the
-peers, which are no architectures drawn at random from the space: see `pool_peers.py`.
+the rest. Then the other architectures are trained, with replica 0. Last come the peers, which are no architectures
+drawn at random from the space: see `pool_peers.py`.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +36,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from torch import nn
 
 from nni_hypens.compare.pool import Pool
 from nni_hypens.compare.residual import Residual
 from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.build import fixed_network
 from nni_hypens.utils.files import read_object, replacing, write_json
 from search_spaces import OneCell
 from tests.benchmarks import pool_peers, pool_training
+from tests.benchmarks.pool_costs import step_seconds
 from tests.benchmarks.pool_file import empty_pool, merged
 from tests.benchmarks.pool_peers import CYCLES, DARTS, DARTS_SEEDS, RESIDUAL, RESIDUAL_SEEDS, SEARCH, SNAPSHOTS
 from tests.benchmarks.pool_training import ARCHITECTURES, CELLS, CIFAR_FILE, MARKS, Cell, Images
@@ -146,6 +151,43 @@ class Progress:
             result = {**self.search(number), "networks": firsts[number]} if number in firsts else {}
             peers.append({**result, "peer": "darts", "search": index})
         return [*pool_training.architectures(), *peers]
+
+    def networks(self) -> list[Network]:
+        """The networks that are trained, in either place."""
+        found = {tuple(map(int, path.stem.split("_"))) for path in self.folder.glob("*_*.npz")}
+        return sorted({*self.packed, *found})  # type: ignore[arg-type]
+
+    def builders(self) -> dict[int, Callable[[], nn.Module]]:
+        """Number -> makes the network, of each number with a trained network."""
+        numbers = {number for number, _ in self.networks()}
+        space, channels = pool_training.space_of(self.cell), self.cell.image_shape[0]
+        makers: dict[int, Callable[[], nn.Module]] = {}
+        for number in sorted(numbers):
+            if number == RESIDUAL:
+                makers[number] = partial(self.residual().network, channels, pool_training.CLASSES)
+                continue
+            sample = self.search(number)["sample"] if number in DARTS else None
+            first = self.chosen()[0] if number in SNAPSHOTS else number
+            makers[number] = partial(fixed_network, space, sample or pool_training.architectures()[first])
+        return makers
+
+    @property
+    def step_seconds_file(self) -> Path:
+        """Seconds of a step of each network, by number."""
+        return self.folder / "step_seconds.json"
+
+    def cpu_seconds(self, networks: Sequence[Network]) -> np.ndarray:
+        """Costs `K x epochs` of networks: seconds of all steps until the end of each epoch.
+
+        Raises:
+            ValueError: The steps of a network have not been timed.
+        """
+        known = read_object(self.step_seconds_file) if self.step_seconds_file.exists() else {}
+        missing = sorted({number for number, _ in networks if str(number) not in known})
+        if missing:
+            raise ValueError(f"{self.step_seconds_file} has no times of {missing[:5]}: run the command `costs` first")
+        steps = np.arange(1, self.cell.epochs + 1) * (self.cell.train_images // pool_training.BATCH)
+        return np.array([known[str(number)] * steps for number, _ in networks], dtype=np.float32)
 
     def train(self, network: Network, images: Images) -> str:
         """Train a network, or run a search, and keep the result; what to tell of it."""
@@ -283,20 +325,34 @@ def pack(work: Path, packed: Path, cifar_file: Path) -> None:
     for cell in present(cifar_file):
         progress = Progress(cell, work, packed)
         found = []
-        for path in sorted(progress.folder.glob("*_*.npz")):
-            number, replica = map(int, path.stem.split("_"))
-            if (number, replica) not in progress.packed:
-                with np.load(path, allow_pickle=False) as arrays:
-                    found.append(((number, replica), dict(arrays)))
+        for network in progress.networks():
+            if network not in progress.packed:
+                with np.load(progress.file(network), allow_pickle=False) as arrays:
+                    found.append((network, dict(arrays)))
         if found:
             images = pool_training.load_images(cell.data, cell.train_images, cifar_file)
             labels = {part: getattr(images, part).labels.numpy() for part in ("validation", "test")}
             marks = [round(100 * mark) for mark in MARKS[:-1]]
             frame = empty_pool(settings_of(cell), progress.listed(), labels, cell.epochs, marks, progress.chosen())
-            merged(progress.pool, frame, found).save(progress.packed_file)
+            pool = merged(progress.pool, frame, found)
+            pool.columns["cpu_seconds"] = progress.cpu_seconds(pool.networks)
+            pool.save(progress.packed_file)
         n_packed = len(progress.packed) + len(found)
         size = progress.packed_file.stat().st_size if n_packed else 0
         print(f"{cell.name}: {n_packed} networks, {len(found)} of them new, {size / 1e6:.2f} MB")
+
+
+def costs(work: Path, packed: Path, cifar_file: Path) -> None:
+    """Time the steps of all networks."""
+    for cell in present(cifar_file):
+        progress = Progress(cell, work, packed)
+        images = pool_training.load_images(cell.data, cell.train_images, cifar_file)
+        builders = progress.builders()
+        if not builders:
+            continue
+        found = step_seconds(cell, images, builders)
+        write_json(progress.step_seconds_file, {str(number): seconds for number, seconds in found.items()})
+        print(f"{cell.name}: {len(found)} networks, {1000 * np.median(list(found.values())):.1f} ms a step", flush=True)
 
 
 def status(work: Path, packed: Path) -> None:
@@ -333,7 +389,7 @@ def check(name: str, cifar_file: Path) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("train", "pack", "status", "check"))
+    parser.add_argument("command", choices=("train", "costs", "pack", "status", "check"))
     parser.add_argument("--cells", nargs="+", choices=[cell.name for cell in CELLS], default=())
     parser.add_argument("--work", type=Path, default=Path("runs/pool"))
     parser.add_argument("--packed", type=Path, default=PACKED)
@@ -346,6 +402,8 @@ def main() -> None:
             check(name, given.cifar)
     elif given.command == "status":
         status(given.work, given.packed)
+    elif given.command == "costs":
+        costs(given.work, given.packed, given.cifar)
     elif given.command == "pack":
         pack(given.work, given.packed, given.cifar)
     else:

@@ -15,6 +15,7 @@ from nni_hypens.compare.pool import Pool, decode, encode
 from nni_hypens.compare.residual import Residual
 from nni_hypens.space.architecture import Sample
 from tests.benchmarks import pool, pool_peers, pool_training
+from tests.benchmarks.pool_costs import step_seconds
 from tests.benchmarks.pool_training import CELLS, Cell, Images, Part
 
 TINY = Cell("fashion", "data", 2, 128, 4, architectures=12, best=2, others=1, more_seeds=2)
@@ -57,6 +58,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     monkeypatch.setattr(pool_training, "load_images", fake_images)
     monkeypatch.setattr(pool_training, "train_network", train_network)
     monkeypatch.setattr(pool, "BLOCK", 5)
+    monkeypatch.setattr(pool, "step_seconds", lambda cell, images, networks: dict.fromkeys(networks, 0.5))
     monkeypatch.setattr(pool, "peer_jobs", lambda cells: iter(()))
     monkeypatch.setattr(pool_peers, "residual_sizes", lambda *_: Residual(5))
     return order
@@ -120,6 +122,7 @@ def test_cells_take_turns_and_further_seeds_come_last(trained: Trained, tmp_path
 def test_packed_results_come_back(trained: Trained, tmp_path: Path) -> None:
     work, packed, none = tmp_path / "work", tmp_path / "packed", tmp_path / "none"
     pool.train(work, packed, none)
+    pool.costs(work, packed, none)
     pool.pack(work, packed, none)
     read = Pool.load(packed / "fashion_data.npz")
     assert len(read) == 12 + 3 * 2
@@ -137,6 +140,27 @@ def test_packed_results_come_back(trained: Trained, tmp_path: Path) -> None:
             np.testing.assert_allclose(early[place], np.exp(decode(encode(result["validation"][1]))), rtol=1e-5)
         for key in ("train_loss", "calibrated_nll", "accuracy", "params"):
             np.testing.assert_array_equal(read.columns[key][row], result[key])
+    steps = TINY.train_images // pool_training.BATCH * np.arange(1, TINY.epochs + 1)
+    np.testing.assert_array_equal(read.columns["cpu_seconds"], np.tile(0.5 * steps, (len(read), 1)))
+
+
+def test_steps_are_timed_in_turns() -> None:
+    order: list[str] = []
+
+    class Slow(torch.nn.Linear):
+        def __init__(self, name: str) -> None:
+            super().__init__(1, 2)
+            self.name = name
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            order.append(self.name)
+            return super().forward(images.mean((1, 2, 3))[:, None])
+
+    part = pool_training.Part(torch.rand(64, 1, 4, 4), torch.randint(0, 2, (64,)))
+    images = pool_training.Images(part, part, part)
+    found = step_seconds(TINY, images, {3: lambda: Slow("a"), 7: lambda: Slow("b")}, rounds=2)
+    assert found.keys() == {3, 7} and all(0 < seconds < 1 for seconds in found.values())
+    assert "".join(order) == "ab" + 2 * "aabb"
 
 
 def test_training_goes_on_from_the_packed_file(
@@ -148,9 +172,11 @@ def test_training_goes_on_from_the_packed_file(
         cells = [pool.Progress(cell, work, packed) for cell in pool.CELLS]
         while len(trained) < stop:
             pool.train_next(cells, none)
+        pool.costs(work, packed, none)
         pool.pack(work, packed, none)
     halfway = Pool.load(packed / "fashion_data.npz")
     pool.train(tmp_path / "work_last", packed, none)
+    pool.costs(tmp_path / "work_last", packed, none)
     pool.pack(tmp_path / "work_last", packed, none)
     assert len(set(trained)) == len(trained) == 12 + 11 + 2 * 3 * 2
     read = Pool.load(packed / "fashion_data.npz")
@@ -165,8 +191,10 @@ def test_peers_come_last_and_are_listed_after_the_random_architectures(with_peer
     cells = [pool.Progress(cell, work, packed) for cell in pool.CELLS]
     while len(with_peers) < 28:  # amid the searches
         pool.train_next(cells, none)
+    pool.costs(work, packed, none)
     pool.pack(work, packed, none)
     pool.train(work, packed, none)
+    pool.costs(work, packed, none)
     pool.pack(work, packed, none)
     assert [number for _, number, _ in with_peers[:4]] == [
         0,
@@ -222,6 +250,7 @@ def test_results_of_other_settings_are_refused(
 ) -> None:
     cells = [pool.Progress(TINY, tmp_path / "work", tmp_path)]
     pool.train_next(cells, tmp_path)
+    pool.costs(tmp_path / "work", tmp_path, tmp_path / "none")
     pool.pack(tmp_path / "work", tmp_path, tmp_path / "none")
     pool.Progress(replace(TINY, architectures=50), tmp_path / "work", tmp_path)
     for work, packed in ((tmp_path / "other", tmp_path), (tmp_path / "work", tmp_path / "other")):

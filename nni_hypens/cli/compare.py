@@ -50,7 +50,7 @@ def add_command(commands: Any) -> None:
         "--methods",
         default=None,
         help="names, commas between them, or all; NAME@3 trains networks for three times the epochs, so fewer of them "
-        f"(default: {DEFAULT_METHODS}; with --pool all that need no search)",
+        f"(default: {DEFAULT_METHODS}; with --pool those that need nothing but architectures of the space)",
     )
     group.add_argument(
         "--seeds",
@@ -160,7 +160,7 @@ def _run_on_pools(arguments: argparse.Namespace, command: str) -> tuple[pd.DataF
     from nni_hypens.compare.pool_comparison import NETWORKS, PoolComparison, run_pool_comparison
     from nni_hypens.utils.progress import Progress
 
-    methods = _methods(arguments.methods or "all", pool_methods())
+    methods = _methods(arguments.methods, pool_methods(peers=True)) if arguments.methods else pool_methods()
     networks = NETWORKS if arguments.networks is None else arguments.networks
     comparison = PoolComparison(arguments.pool, seeds, methods, sizes, networks)
     ours = arguments.ours or POOL_OURS

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from nni_hypens.compare.bench import Clock, Network, Workbench
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.utils.seeds import Purpose, derive_seed
+
+if TYPE_CHECKING:
+    from nni_hypens.compare.pool_bench import PoolBench
 
 MAX_NETWORKS = 400
 """More networks than any budget here pays for."""
@@ -88,8 +91,8 @@ class Trained:
 
 Recipe = Callable[[Workbench, int, float], Trained]
 """(workbench, members, budget in seconds) -> what was trained."""
-PoolRecipe = Callable[[Bench, int, float], Trained]
-"""A recipe that needs no search, so any bench will do."""
+PoolRecipe = Callable[["PoolBench", int, float], Trained]
+"""A recipe on a pool of trained networks."""
 Training = tuple[Sample, int]
 """An architecture and its replica: which of the networks of that architecture to train."""
 
@@ -103,7 +106,8 @@ class Method:
         recipe: What it does.
         about: One sentence.
         fills: Whether it spends the budget; otherwise its cost does not depend on the budget.
-        on_pool: What it does on a pool of trained networks; None if it needs a search.
+        on_pool: What it does on a pool of trained networks; None if it needs what no pool has.
+        peer: Name of the entries of a pool that `on_pool` needs; empty if architectures of the space are enough.
     """
 
     title: str
@@ -111,6 +115,7 @@ class Method:
     about: str
     fills: bool = True
     on_pool: PoolRecipe | None = None
+    peer: str = ""
 
 
 def train_within_budget(bench: Bench, members: int, budget: float, trainings: Iterator[Training]) -> list[Network]:

@@ -20,7 +20,14 @@ from nni_hypens.compare.deep_ensembles import (
 )
 from nni_hypens.compare.edgenes import adaptive, adaptive_random, edgenes, fixed_lam
 from nni_hypens.compare.method import Method, PoolRecipe, Trained
-from nni_hypens.compare.peers import residual_ensemble, snapshots
+from nni_hypens.compare.peers import (
+    darts_deep_ensemble_on_pool,
+    residual_ensemble,
+    residual_ensemble_on_pool,
+    snapshots,
+    snapshots_on_pool,
+)
+from nni_hypens.compare.pool_peers import DARTS, RESIDUAL, SNAPSHOTS
 from nni_hypens.compare.pools import evolution, random_deviations, random_pool, random_search
 from nni_hypens.errors import InputError
 from nni_hypens.search.jensen_shannon import JensenShannon
@@ -58,7 +65,12 @@ METHODS: dict[str, Method] = {
         "random, single", random_single, "one network of a random architecture", fills=False, on_pool=random_single
     ),
     "darts_deep_ensemble": Method(
-        "DeepEns of DARTS", deep_ensemble("darts"), "seeds of the architecture of one DARTS run", fills=False
+        "DeepEns of DARTS",
+        deep_ensemble("darts"),
+        "seeds of the architecture of one DARTS run",
+        fills=False,
+        on_pool=darts_deep_ensemble_on_pool,
+        peer=DARTS,
     ),
     "darts_ensemble": Method(
         "DartsEns", search_ensemble_of("darts"), "one network of each of several DARTS runs", fills=False
@@ -79,10 +91,19 @@ METHODS: dict[str, Method] = {
     "random_deviations": Method("RandomD-NES", random_deviations, "random deviations from the base by two edges"),
     "evolution": Method("NES-RE", evolution, "regularised evolution with forward selection", on_pool=evolution),
     "residual_ensemble": Method(
-        "DeepEns of a ResNet", residual_ensemble, "seeds of a residual network designed by hand, of the median size"
+        "DeepEns of a ResNet",
+        residual_ensemble,
+        "seeds of a residual network designed by hand, of the median size",
+        on_pool=residual_ensemble_on_pool,
+        peer=RESIDUAL,
     ),
     "snapshots": Method(
-        "Snapshots of a ResNet", snapshots, "snapshots of one cyclic training of that residual network", fills=False
+        "Snapshots of a ResNet",
+        snapshots,
+        "snapshots of one cyclic training of that residual network",
+        fills=False,
+        on_pool=snapshots_on_pool,
+        peer=SNAPSHOTS,
     ),
 }
 
@@ -109,9 +130,13 @@ def method_of(name: str) -> Method:
     return replace(method, title=f"{method.title}, {factor}x", recipe=recipe)
 
 
-def pool_methods() -> list[str]:
-    """Names of the methods that run on a pool of trained networks: those that need no search."""
-    return [name for name, method in METHODS.items() if method.on_pool is not None]
+def pool_methods(peers: bool = False) -> list[str]:
+    """Names of the methods that run on a pool of trained networks.
+
+    Args:
+        peers: Whether those are among them that need a pool with more than architectures of the space.
+    """
+    return [name for name, method in METHODS.items() if method.on_pool is not None and (peers or not method.peer)]
 
 
 def pool_recipe(name: str) -> PoolRecipe:
@@ -123,9 +148,7 @@ def pool_recipe(name: str) -> PoolRecipe:
     recipe = method_of(name).on_pool
     if recipe is None or "@" in name:
         lacks = "networks that were trained for longer" if "@" in name else "a search"
-        if name in ("residual_ensemble", "snapshots"):
-            lacks = "networks outside the space"
-        names = ", ".join(pool_methods())
+        names = ", ".join(pool_methods(peers=True))
         raise InputError("methods", f"{name}, which needs {lacks}", f"one that runs on a pool: {names}")
     return recipe
 

@@ -1,4 +1,7 @@
-"""Methods without a search: a residual network designed by hand, and snapshots of one training."""
+"""Methods without a search: a residual network designed by hand, and snapshots of one training.
+
+On a pool of trained networks these are what the pool has of them, see `tests/benchmarks/pool_peers.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from torch import nn
 
 from nni_hypens.compare.bench import Clock, Network, Workbench
 from nni_hypens.compare.method import MAX_NETWORKS, Trained, random_samples, train_until_spent
+from nni_hypens.compare.pool_bench import PoolBench
+from nni_hypens.compare.pool_peers import DARTS, RESIDUAL, SNAPSHOTS
 from nni_hypens.compare.residual import Residual, residual_of_size
 from nni_hypens.errors import InputError
 from nni_hypens.space.cost import NetworkSize
@@ -68,3 +73,24 @@ def snapshots(bench: Workbench, members: int, budget: float) -> Trained:
     """
     sizes, seconds = residual_sizes(bench)
     return Trained(bench.peer("snapshots", _builder(bench, sizes), cycles=members), seconds, choose=False)
+
+
+def residual_ensemble_on_pool(bench: PoolBench, members: int, budget: float) -> Trained:
+    """Seeds of the pool's residual network; the seed decides in which order."""
+    networks = bench.shuffled(RESIDUAL, bench.peer(RESIDUAL, members).networks)
+    return Trained(train_until_spent(members, budget, (partial(_same, network) for network in networks)))
+
+
+def snapshots_on_pool(bench: PoolBench, members: int, budget: float) -> Trained:
+    """The first snapshots of one of the pool's cyclic trainings; the seed decides of which."""
+    return Trained(bench.peer(SNAPSHOTS, members).networks[:members], choose=False)
+
+
+def darts_deep_ensemble_on_pool(bench: PoolBench, members: int, budget: float) -> Trained:
+    """Seeds of the architecture that one of the pool's DARTS searches found; the seed decides which search."""
+    peer = bench.peer(DARTS, members)
+    return Trained(bench.shuffled(DARTS, peer.networks)[:members], peer.search_s, choose=False)
+
+
+def _same(network: Network) -> Network:
+    return network

@@ -14,6 +14,7 @@ import torch
 from nni_hypens import metrics
 from nni_hypens.compare.bench import Clock, Network
 from nni_hypens.compare.pool import PARTS, Pool
+from nni_hypens.compare.pool_peers import PEER, Peer, read_peers
 from nni_hypens.ensemble.calibration import calibrated_alone
 from nni_hypens.ensemble.folder import trusted_class
 from nni_hypens.errors import InputError, reason
@@ -23,8 +24,6 @@ from nni_hypens.utils.seeds import Purpose, derive_seed
 
 SEEN, LEAST_SEEN = 0.5, 12
 """Share of the pool's architectures that a simulated run can draw from, and the least number."""
-PEER = "peer"
-"""Key of an entry of `Pool.architectures` that is no architecture of the space, but what another method trains."""
 
 
 class PooledNetworks:
@@ -38,6 +37,7 @@ class PooledNetworks:
         samples: The architectures of the space with a network, `P` of them.
         networks: The networks of each, by replica.
         average_cost: Mean over the architectures of the seconds that their first network took.
+        peers: What other methods have trained, by name.
 
     Raises:
         InputError: Its space is not one that comes with nni_hypens or NNI, or its architectures are not of that space.
@@ -47,11 +47,10 @@ class PooledNetworks:
         self.pool, self.name = pool, name
         self.structure = RememberedEdges.of(_structure(pool, name))
         self.labels = {part: pool.labels[part].astype(int) for part in PARTS}
-        by_number: dict[int, list[int]] = {}
+        rows_of: dict[int, list[int]] = {}
         for row in np.lexsort((pool.columns["replica"], pool.columns["architecture"])).tolist():
-            number = int(pool.columns["architecture"][row])
-            if PEER not in pool.architectures[number]:
-                by_number.setdefault(number, []).append(row)
+            rows_of.setdefault(int(pool.columns["architecture"][row]), []).append(row)
+        by_number = {number: rows for number, rows in rows_of.items() if PEER not in pool.architectures[number]}
         if len(by_number) < 2:
             raise InputError("pool", f"{name} with {len(by_number)} trained architectures", "2 or more")
         probs = {part: pool.probabilities(part) for part in PARTS}
@@ -61,6 +60,14 @@ class PooledNetworks:
         costs = pool.columns["cpu_seconds"][:, -1].tolist()
         replicas = pool.columns["replica"].tolist()
         params, flops = pool.columns["params"], pool.columns["flops"]
+
+        def networks(rows: list[int], sample: Sample, peer: str = "") -> list[Network]:
+            parts = ((replicas[row], probs["validation"][row], probs["test"][row], row) for row in rows)
+            return [
+                Network(sample, replica, validation, test, nll[row], costs[row], alone[row], peer)
+                for replica, validation, test, row in parts
+            ]
+
         self.samples: list[Sample] = []
         self.networks: list[list[Network]] = []
         self._sizes: list[tuple[float, float]] = []
@@ -70,22 +77,13 @@ class PooledNetworks:
             if self._index.setdefault(self.structure.remembered(sample), len(self.samples)) < len(self.samples):
                 raise InputError("pool", f"{name} with architecture {number} twice", "different architectures")
             self.samples.append(sample)
-            self.networks.append(
-                [
-                    Network(
-                        sample,
-                        replicas[row],
-                        probs["validation"][row],
-                        probs["test"][row],
-                        nll[row],
-                        costs[row],
-                        alone[row],
-                    )
-                    for row in rows
-                ]
-            )
+            self.networks.append(networks(rows, sample))
             self._sizes.append((1.0 + float(params[rows[0]]), 1.0 + float(flops[rows[0]])))
-        self.average_cost = float(np.mean([networks[0].cost for networks in self.networks]))
+        self.average_cost = float(np.mean([of_one[0].cost for of_one in self.networks]))
+        self.peers: dict[str, list[Peer]] = {}
+        for entry in read_peers(pool, self.structure, name):
+            found = networks(rows_of.get(entry.number, []), entry.sample, entry.title)
+            self.peers.setdefault(entry.name, []).append(Peer(found, entry.search_s))
 
     def index(self, sample: Sample) -> int | None:
         """Which of `samples` an architecture is; None if it has no network."""
@@ -94,6 +92,19 @@ class PooledNetworks:
     def size(self, sample: Sample) -> tuple[float, float]:
         """Parameters and FLOPs of an architecture in the pool, each plus one."""
         return self._sizes[self._index[self.structure.key(sample)]]
+
+    def usable_peers(self, name: str, members: int) -> list[Peer]:
+        """Trainings or searches of another method that have networks for so many members.
+
+        Raises:
+            InputError: There is none.
+        """
+        found = [peer for peer in self.peers.get(name, []) if len(peer.networks) >= members]
+        if not found:
+            most = max((len(peer.networks) for peer in self.peers.get(name, [])), default=0)
+            got = f"{self.name}, where `{name}` has {most} networks"
+            raise InputError("pool", got, f"{members} or more, or methods without `{name}`")
+        return found
 
     @cached_property
     def shared(self) -> np.ndarray:
@@ -163,11 +174,7 @@ class PoolBench:
         """Of the other architectures with a network that is not trained yet, those that share most edges."""
         index = self.pooled.index(sample)
         counts = Counter(self.pooled.index(other) for other in trained)
-        left = [
-            other
-            for other in self._seen
-            if other != index and counts[other] < len(self.pooled.networks[other])
-        ]
+        left = [other for other in self._seen if other != index and counts[other] < len(self.pooled.networks[other])]
         shared = {other: self.pooled.shared[index, other] for other in left}
         return [self.pooled.samples[other] for other in left if shared[other] == max(shared.values())]
 
@@ -197,6 +204,26 @@ class PoolBench:
         if index is None or not self.offers(sample, replica):
             raise LookupError(f"no network {replica} of {self.structure.describe(sample)} in {self.pooled.name}")
         return self.pooled.networks[index][self.order(index)[replica]]
+
+    def peer(self, name: str, members: int) -> Peer:
+        """What another method has trained; the seed decides which of its trainings or searches it is.
+
+        Args:
+            name: Name of its entries in the pool.
+            members: At least so many networks are needed.
+
+        Raises:
+            InputError: The pool has none.
+        """
+        usable = self.pooled.usable_peers(name, members)
+        return usable[int(self._generator(name).integers(len(usable)))]
+
+    def shuffled(self, name: str, networks: Sequence[Network]) -> list[Network]:
+        """Networks of a peer, in an order that the seed decides."""
+        return [networks[index] for index in self._generator(name, "order").permutation(len(networks)).tolist()]
+
+    def _generator(self, *index: str) -> np.random.Generator:
+        return np.random.default_rng(derive_seed(self.seed, Purpose.POOL_PEERS, *index))
 
     @contextmanager
     def charged(self, name: str, clock: Clock) -> Iterator[None]:

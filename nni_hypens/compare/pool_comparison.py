@@ -15,10 +15,11 @@ from typing import Any
 import pandas as pd
 
 from nni_hypens.compare.comparison import check_folder, write_table
-from nni_hypens.compare.methods import pool_recipe
+from nni_hypens.compare.methods import method_of, pool_recipe
 from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.pool import Pool
 from nni_hypens.compare.pool_bench import PoolBench, PooledNetworks
+from nni_hypens.compare.pool_peers import Peer
 from nni_hypens.errors import InputError
 from nni_hypens.utils.checks import check_range
 from nni_hypens.utils.files import write_json
@@ -39,7 +40,7 @@ class PoolComparison:
         files: Files of pools, see `nni_hypens.compare.Pool`; the name of a file, without its ending, is the `data` of
             its rows.
         seeds: Seeds of the simulated comparisons, 0 or more.
-        methods: Names of methods that need no search.
+        methods: Names of methods that run on a pool, see `nni_hypens.compare.methods.pool_methods`.
         sizes: Numbers of members.
         networks: The budget of each method is the cost of so many networks of the pool's average cost.
 
@@ -129,6 +130,7 @@ def about(pooled: PooledNetworks, budget: float) -> dict[str, Any]:
         "networks": sum(counts),
         "average cost of a network, CPU s": round(pooled.average_cost, 3),
         "budget of a method, CPU s": round(budget, 3),
+        **{f"{name}, networks": _counts(peers) for name, peers in pooled.peers.items()},
         **{f"settings: {name}": value for name, value in pooled.pool.settings.items()},
     }
 
@@ -139,4 +141,11 @@ def _pooled(comparison: PoolComparison, file: Path) -> PooledNetworks:
     if finite < max(comparison.sizes):
         got = f"{file} with {finite} architectures whose training did not diverge"
         raise InputError("pool", got, f"{max(comparison.sizes)} or more, as many as members")
+    for peer in filter(None, (method_of(method).peer for method in comparison.methods)):
+        pooled.usable_peers(peer, max(comparison.sizes))
     return pooled
+
+
+def _counts(peers: list[Peer]) -> str:
+    """Networks of each training or search of a peer."""
+    return ", ".join(str(len(peer.networks)) for peer in peers)

@@ -2,19 +2,20 @@
 
 `nni_hypens.proposals.outlook` says what the validation predictions of the trained networks tell about all
 architectures, and `nni_hypens.proposals.planning` whether the next training is that of a new architecture or of a new
-seed. A new one is the one with the lowest expected NLL, less half of its uncertainty.
+seed. The new one is that with the lowest expected NLL, less `CURIOSITY` times its standard deviation.
 
 This is ours, not the papers'. It is Bayesian optimisation of the validation NLL of an ensemble with a known number of
 trainings, where NES (Zaidi et al. 2021) evolves a population by the NLL of single networks.
 
-Sizes: `P` architectures, `T` trained networks, `N` examples, `C` classes, `M` members.
+Sizes: `T` trained networks, `N` examples, `C` classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from copy import copy
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -125,8 +126,11 @@ class AdaptiveTraining:
             probs: `T x N x C`, their validation probabilities.
             left: Trainings that are left, this one included, those in training not.
             pending: Architectures in training, one for each network. None of them is proposed again before its result
-                is known.
+                is known, unless nothing else may be trained.
             failed: Architectures of networks that failed, one for each; none of them is proposed again.
+
+        Raises:
+            RuntimeError: No architecture is left that may be trained.
         """
         self._drop_earlier_neighbours()
         self._add([*trained, *pending, *failed], "start")
@@ -136,30 +140,42 @@ class AdaptiveTraining:
             if index not in begun:
                 return Proposal(self.options[index], 0, "start")
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
-            return self._first((index for index in range(len(self.options)) if index not in begun), None)
+            untried = list(islice(self._untried(range(len(self.options)), begun), 1))
+            return self._without_plan(untried, owner, owner, waiting, lost)
         calibrated, nll, temperatures = self._alone(probs)
         for parent in [] if self.closed else _by_mean(owner, nll)[:PARENTS]:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
         found = self._outlook(owner, calibrated, nll, temperatures)
         promise = found.mean - CURIOSITY * found.std
-        new = [index for index in np.argsort(promise, kind="stable").tolist() if index not in begun]
+        left = max(left, 1)
+        new = list(islice(self._untried(np.argsort(promise, kind="stable").tolist(), begun), left))
         best = [index for index in np.argsort(found.mean, kind="stable").tolist() if index in owner]
         seeds = [index for index in best if index not in lost and index not in waiting]
         if not seeds:
-            return self._first(new, None)
+            return self._without_plan(new, best, owner, waiting, lost)
         generator = np.random.default_rng(derive_seed(self.seed, Purpose.PLANS, len(owner), len(waiting)))
         plays = Plays(found, owner, nll, waiting, new, seeds, self.members, generator)
-        plan = plays.best_plan(max(left, 1))
+        plan = plays.best_plan(left)
         gain = plays.now() - plan.nll
         if plan.new:
-            return self._first(new, gain)
+            return Proposal(self.options[new[0]], 0, self.sources[new[0]], gain)
         index = spread_over(owner, seeds, plan.best)
         return Proposal(self.options[index], owner.count(index), "replica", gain)
 
-    def _first(self, indices: Iterable[int], gain: float | None) -> Proposal:
-        """The first of these architectures that may be trained."""
-        index = next(index for index in indices if self._accepted(index))
-        return Proposal(self.options[index], 0, self.sources[index], gain)
+    def _untried(self, indices: Iterable[int], begun: Set[int]) -> Iterator[int]:
+        """Those of these architectures that have no network, but may have one."""
+        return (index for index in indices if index not in begun and self._accepted(index))
+
+    def _without_plan(
+        self, new: list[int], best: list[int], owner: list[int], waiting: list[int], lost: list[int]
+    ) -> Proposal:
+        """The first new architecture; if there is none, another seed of the first trained one that has not failed."""
+        if new:
+            return Proposal(self.options[new[0]], 0, self.sources[new[0]])
+        index = next((index for index in best if index not in lost), None)
+        if index is None:
+            raise RuntimeError("no architecture is left that may be trained")
+        return Proposal(self.options[index], owner.count(index) + waiting.count(index), "replica")
 
     def _add(self, samples: Iterable[Sample], source: str) -> None:
         for sample in samples:

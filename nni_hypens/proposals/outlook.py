@@ -3,8 +3,8 @@
 The validation NLL of a network, calibrated alone, is taken as `level + a + e`: `a` depends on its architecture, `e` on
 its seed. Both are normal. `a` is a Gaussian process over architectures: a part that is each architecture's own, a part
 that follows from edges and operations in common, and a part that follows from the size of the network. The spreads and
-shares are fitted to the run's own networks (empirical Bayes), with priors from the pool of trained networks that comes
-with the project (`tests/benchmarks/results/pool`).
+shares are fitted to the run's own networks (empirical Bayes), with priors from pools of networks that were trained for
+this (`tests/benchmarks/pool.py`).
 
 Sizes: `P` architectures, `T` trained networks, `N` examples, `C` classes, `F` features.
 """
@@ -94,8 +94,7 @@ def outlook(
     cross = kernel(rows, everyone)  # T x P
     mean = level + spread * prior + cross.T @ cho_solve(factor, rest - level)
     known = solve_triangular(factor[0], cross, lower=True)
-    own = np.array([kernel(everyone[[index]], everyone[[index]])[0, 0] for index in everyone])
-    variance = own - (known**2).sum(axis=0) + (1 - weights @ cross) ** 2 / weights.sum()
+    variance = kernel.diagonal() - (known**2).sum(axis=0) + (1 - weights @ cross) ** 2 / weights.sum()
     std = spread * np.sqrt(np.maximum(variance, 0.0))
     return Outlook(mean, std, float(spread), float(spread * ratio), gains, same, different)
 
@@ -159,6 +158,12 @@ class _Kernel:
         total: FloatArray = own + common + self.size_share * np.outer(self.size[first], self.size[second])
         return total
 
+    def diagonal(self) -> FloatArray:
+        """Variance of each architecture."""
+        common = self.share / self.scale * (self.features**2).sum(axis=1)
+        total: FloatArray = 1 - self.share - self.size_share + common + self.size_share * self.size**2
+        return total
+
 
 def _fitted(
     features: FloatArray, size: FloatArray | None, owner: IntArray, nll: FloatArray, prior: FloatArray
@@ -168,7 +173,7 @@ def _fitted(
     They are means over the posterior on a grid, geometric ones of the first two. The level is integrated out (flat
     prior); the spread is a common factor, so each point of the rest of the grid needs one decomposition.
     """
-    level, count = float(nll.mean()), len(owner)
+    level, count = max(float(nll.mean()), PROBABILITY_FLOOR), len(owner)  # 0 if all are right and sure of it
     spreads = SPREAD * level * _SPREADS
     ones, zero = np.ones(count), (0.0,)
     points, scores = [], []

@@ -4,9 +4,8 @@ With R trainings left, a plan trains n new architectures, and then seeds of the 
 with results drawn from the outlook, and judged by the ensemble that would be chosen at the end. Only the first step of
 the best plan is taken; after its result, all plans are played anew (receding horizon).
 
-Where architectures differ much and their networks gain little by it, seeds of the best win early. Where they are alike
-and differ in what they know, new architectures win to the end. On the pool of trained networks most of the best plans
-train about two thirds of the networks on different architectures.
+Where architectures differ much in their NLL and two of them gain little more than two seeds of one, seeds of the best
+win early. Where they hardly differ in their NLL but gain from being different, new architectures win to the end.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class Plays:
         owner: Architecture of each trained network.
         nll: Their validation NLL.
         pending: Architectures of networks in training, one for each.
-        new: Architectures without a network, the most promising first.
-        seeds: Architectures of which another network can be trained, at least one network being trained or in training.
+        new: Architectures without a network that may be trained, the most promising first.
+        seeds: Architectures with a trained network of which another one can be trained; not empty.
         members: Members of the ensemble.
         generator: Draws the results.
     """
@@ -131,8 +130,8 @@ class Plays:
     def _ensemble(self, nll: FloatArray, architectures: NDArray[np.int_]) -> FloatArray:
         """NLL of the ensemble that greedy selection makes, for each play.
 
-        The NLL of an average is taken as the mean NLL minus `4 / n^2` times the sum of the gains of its pairs, which is
-        exact for squared errors of logits.
+        The NLL of an average of n is taken as the mean NLL minus `4 / n^2` times the sum of the gains of its pairs.
+        That is exact for n = 2, and for any n if the gain of a pair is a squared distance.
         """
         plays, count = nll.shape
         rows, trained = np.arange(plays), len(self.owner)

@@ -67,6 +67,8 @@ class Purpose(IntEnum):
     PEER = 30  # name, replica
     # adaptive training
     PLANS = 32  # number of trained networks, number of those in training
+    # comparison on a pool
+    POOL_PEERS = 33  # name (which training or search of that name comes first)
 
 
 def derive_seed(seed: int, purpose: Purpose, *index: int | str) -> int:

@@ -1,48 +1,54 @@
-"""Adaptive training: what it does is checked against a simulated truth."""
+"""Adaptive training on simulated networks: what it proposes, and what it may not."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
+import pytest
 
-from nni_hypens import metrics
-from nni_hypens.proposals.adaptive import MEASURED, AdaptiveTraining
-from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.proposals.adaptive import MEASURED, AdaptiveTraining, Proposal
+from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import random_architectures
 from search_spaces import OneCell
 from tests.support.simulated_truth import LABELS, pool, train, truth
 
+NOTHING = np.empty((0, 0, 0))
 
-def run(structure: EdgeStructure, n: int, members: int = 3, seed: int = 0) -> list[tuple[dict, int, str]]:
-    start = random_architectures(structure, 4, seed=seed + 100)
-    rule = AdaptiveTraining(structure, start, [], LABELS, members, seed)
-    trained: list[tuple[dict, int, str]] = []
-    while len(trained) < n:
-        probs = (
-            np.stack([train(structure, sample, replica) for sample, replica, _ in trained]) if trained else np.empty(0)
-        )
-        proposal = rule.propose([sample for sample, _, _ in trained], probs)
-        trained.append((proposal.sample, proposal.replica, proposal.source))
-    return trained
+
+def rule_of(structure: EdgeStructure, start: list[Sample], others: list[Sample], **more: Any) -> AdaptiveTraining:
+    return AdaptiveTraining(structure, start, others, LABELS, **{"members": 3, **more})
+
+
+def run(structure: EdgeStructure, rule: AdaptiveTraining, n: int) -> list[Proposal]:
+    """Train what a rule proposes until there are `n` networks."""
+    found: list[Proposal] = []
+    while len(found) < n:
+        networks = [train(structure, one.sample, one.replica) for one in found]
+        probs = np.stack(networks) if networks else NOTHING
+        found.append(rule.propose([one.sample for one in found], probs, n - len(found)))
+    return found
 
 
 def test_it_begins_with_the_start_and_repeats(structure: EdgeStructure) -> None:
-    first = run(structure, 10)
-    assert first == run(structure, 10)
     start = random_architectures(structure, 4, seed=100)
-    assert [sample for sample, _, _ in first[:4]] == start and {source for *_, source in first[:4]} == {"start"}
-    assert "start" not in {source for *_, source in first[4:]}
-    keys = [(structure.key(sample), replica) for sample, replica, _ in first]
-    assert len(set(keys)) == len(keys)  # no network twice
+    first = run(structure, rule_of(structure, start, []), 10)
+    assert first == run(structure, rule_of(structure, start, []), 10)
+    assert [one.sample for one in first[:4]] == start
+    assert {(one.source, one.gain) for one in first[:4]} == {("start", None)}
+    for one in first[4:]:
+        assert one.source in ("random", "neighbour", "replica") and one.gain is not None and one.gain > 0
+    assert len({(structure.key(one.sample), one.replica) for one in first}) == 10  # no network twice
 
 
 def test_it_finds_better_networks_than_chance(structure: EdgeStructure) -> None:
-    """On average over seeds; a single start can be so poor that little is found in twelve trainings."""
+    """On average over seeds; a single start can be so poor that little is found."""
     shares = []
-    for seed in range(6):
-        chosen = [truth(structure, sample) for sample, _, _ in run(structure, 16, seed=seed)[4:]]
+    for seed in range(4):
+        rule = rule_of(structure, random_architectures(structure, 4, seed=seed + 100), [], seed=seed)
+        chosen = [truth(structure, one.sample) for one in run(structure, rule, 14)[4:]]
         chance = [truth(structure, sample) for sample in random_architectures(structure, 200, seed=seed)]
         shares.append(np.mean(np.array(chance) < np.mean(chosen)))
     assert np.mean(shares) > 0.75
@@ -50,97 +56,121 @@ def test_it_finds_better_networks_than_chance(structure: EdgeStructure) -> None:
 
 def test_what_is_in_training_is_not_proposed_again(structure: EdgeStructure) -> None:
     samples, probs = pool(structure, 8)
-    rule = AdaptiveTraining(structure, samples[:2], samples[2:], LABELS, 3)
-    first = rule.propose(samples, probs)
-    second = rule.propose(samples, probs, pending=[first.sample])
-    assert structure.key(first.sample) != structure.key(second.sample)
-    assert first.gain is not None and second.gain is not None and first.gain >= second.gain
+    rule, pending = rule_of(structure, samples[:2], samples[2:]), list[Sample]()
+    for left in (6, 5, 4, 3):
+        pending.append(rule.propose(samples, probs, left, pending=pending).sample)
+    assert len({structure.key(sample) for sample in pending}) == 4
 
 
-def test_a_budget_is_asked_once_for_each_architecture(structure: EdgeStructure) -> None:
+@pytest.mark.parametrize("left", [1, 6])
+def test_what_failed_is_not_proposed_again(structure: EdgeStructure, left: int) -> None:
     samples, probs = pool(structure, 6)
-    asked = []
+    rule = rule_of(structure, samples[:2], samples[2:], closed=True)
+    failed = list[Sample]()
+    for _ in range(6):
+        proposal = rule.propose(samples, probs, left, failed=failed)
+        assert proposal.sample in samples and proposal.sample not in failed and proposal.replica == 1
+        failed.append(proposal.sample)
+    with pytest.raises(RuntimeError):
+        rule.propose(samples, probs, left, failed=failed)
 
-    def accepts(sample: dict) -> bool:
-        asked.append(structure.key(sample))
+
+def test_a_seed_is_trained_again_before_its_result_only_where_nothing_else_may_be(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 2)
+    rule = rule_of(structure, samples, [], closed=True)
+    first = rule.propose(samples, probs, 3)
+    second = rule.propose(samples, probs, 2, pending=[first.sample])
+    assert first.sample != second.sample and first.replica == second.replica == 1
+    third = rule.propose(samples, probs, 1, pending=[first.sample, second.sample])
+    assert third.sample in samples and third.replica == 2
+
+
+def test_where_too_much_failed_to_learn_from_untried_ones_follow_in_turn(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 6)
+    rule = rule_of(structure, samples[:3], samples[3:], closed=True)
+    assert rule.propose([], NOTHING, 6, failed=samples[:3]) == Proposal(samples[3], 0, "pool")
+    assert rule.propose(samples[:1], probs[:1], 6, failed=samples[1:4]) == Proposal(samples[4], 0, "pool")
+    last = rule.propose(samples[:1], probs[:1], 6, failed=samples[1:])
+    assert last == Proposal(samples[0], 1, "replica")
+    with pytest.raises(RuntimeError):
+        rule.propose([], NOTHING, 6, failed=samples)
+
+
+def test_a_closed_rule_proposes_nothing_that_it_was_not_given(structure: EdgeStructure) -> None:
+    samples, _ = pool(structure, 7)
+    found = run(structure, rule_of(structure, samples[:3], samples[3:], closed=True), 12)
+    assert {structure.key(one.sample) for one in found} <= {structure.key(sample) for sample in samples}
+    assert {one.source for one in found} <= {"start", "pool", "replica"}
+
+
+def test_a_budget_holds_and_is_asked_once_for_each_architecture(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 6)
+    asked: Counter[object] = Counter()
+
+    def keeps(sample: Sample) -> bool:
         return not any(edge[2] == "sep_conv_5x5" for edge in structure.edges(sample))
 
-    rule = AdaptiveTraining(structure, samples[:2], [], LABELS, 3, accepts=accepts)
-    for _ in range(3):
-        found = rule.propose(samples, probs).sample
-        assert found in samples or accepts(found)
-    assert max(Counter(asked).values()) <= 4  # once by the rule, and by this test
+    def accepts(sample: Sample) -> bool:
+        asked[structure.key(sample)] += 1
+        return keeps(sample)
+
+    rule = rule_of(structure, samples[:2], [], accepts=accepts)
+    for left in (3, 2, 1):
+        found = rule.propose(samples, probs, left)
+        assert found.source == "replica" or keeps(found.sample)
+    assert set(asked.values()) == {1}
+    none = rule_of(structure, samples[:2], [], accepts=lambda sample: False)
+    assert none.propose(samples, probs, 5).source == "replica"
 
 
-def test_the_best_gets_new_seeds_until_enough_is_known(structure: EdgeStructure) -> None:
-    samples = random_architectures(structure, 3, seed=5)
-    rule = AdaptiveTraining(structure, samples, [], LABELS, 3, learnt=6)
-    trained = [(sample, 0) for sample in samples]
-
-    def probabilities() -> np.ndarray:
-        return np.stack([train(structure, sample, replica) for sample, replica in trained])
-
-    for known in (3, 4, 5):
-        proposal = rule.propose([sample for sample, _ in trained], probabilities())
-        scores = {}
-        for sample, replica in trained:
-            key = structure.key(sample)
-            scores.setdefault(key, []).append(metrics.nll(train(structure, sample, replica), LABELS))
-        assert structure.key(proposal.sample) == min(scores, key=lambda key: np.mean(scores[key]))
-        assert (proposal.source, proposal.gain) == ("replica", None)
-        assert proposal.replica == sum(sample == proposal.sample for sample, _ in trained)
-        if known == 3:  # two at once: not the same seed again
-            twin = rule.propose(samples, probabilities(), pending=[proposal.sample])
-            assert (twin.sample, twin.replica) == (proposal.sample, proposal.replica + 1)
-        trained.append((proposal.sample, proposal.replica))
-    assert rule.propose([sample for sample, _ in trained], probabilities()).gain is not None
-
-
-def test_what_failed_is_not_proposed_again(structure: EdgeStructure) -> None:
-    samples, probs = pool(structure, 3)
-    rule = AdaptiveTraining(structure, samples, [], LABELS, 3, learnt=9)
-    best = rule.propose(samples, probs).sample
-    second = rule.propose(samples, probs, failed=[best, best])  # two of its seeds diverged
-    assert second.source == "replica" and second.sample != best
-    none_left = rule.propose(samples, probs, failed=samples)
-    assert none_left.sample not in samples and none_left.gain is not None
-
-
-def test_no_more_members_are_looked_at_than_help(structure: EdgeStructure) -> None:
-    samples, probs = pool(structure, 9)
-    three, nine = (AdaptiveTraining(structure, samples[:3], samples[3:], LABELS, members) for members in (3, 9))
-    assert three.propose(samples, probs) == nine.propose(samples, probs)
+def test_the_number_of_trainings_that_are_left_matters(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 6)
+    rule = rule_of(structure, samples[:2], samples[2:])
+    one, many = (rule.propose(samples, probs, left).gain for left in (1, 12))
+    assert one is not None and many is not None and many > one > 0
+    assert rule.propose(samples, probs, 0) == rule.propose(samples, probs, 1)  # the budget pays for more than expected
 
 
 def test_a_rule_asks_for_the_traits_of_few(structure: EdgeStructure) -> None:
-    asked: list[dict] = []
+    asked: list[Sample] = []
     size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
 
-    def traits(sample: dict) -> tuple[float, float]:
+    def traits(sample: Sample) -> tuple[float, float]:
         asked.append(sample)
         return size(sample)
 
     samples, probs = pool(structure, 8)
-    rule = AdaptiveTraining(structure, samples[:2], samples[2:], LABELS, 3, traits=traits)
-    with_traits = rule.propose(samples, probs)
+    with_traits = rule_of(structure, samples[:2], samples[2:], traits=traits).propose(samples, probs, 4)
     assert len(asked) == MEASURED
-    without = AdaptiveTraining(structure, samples[:2], samples[2:], LABELS, 3).propose(samples, probs)
+    without = rule_of(structure, samples[:2], samples[2:]).propose(samples, probs, 4)
     assert with_traits.gain != without.gain
+
+
+def test_networks_are_judged_with_their_own_temperature(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 6)
+    sharper = probs**3 / (probs**3).sum(axis=-1, keepdims=True)
+    rule = rule_of(structure, samples[:2], samples[2:])
+    first, second = rule.propose(samples, probs, 4), rule.propose(samples, sharper, 4)
+    assert first.sample == second.sample and first.gain == pytest.approx(second.gain, rel=1e-3)
 
 
 def test_a_rule_that_begins_later_proposes_the_same(structure: EdgeStructure) -> None:
     samples, _ = pool(structure, 6)
     size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
-    rule = AdaptiveTraining(structure, samples[:3], samples[3:], LABELS, 3, traits=size)
-    trained: list[tuple[dict, int]] = []
-    probs = np.empty((0, 0, 0))
-    for _ in range(10):
-        resumed = AdaptiveTraining(structure, samples[:3], samples[3:], LABELS, 3, traits=size)
-        known = [sample for sample, _ in trained]
-        proposal = rule.propose(known, probs)
-        assert resumed.propose(known, probs) == proposal
+    sizes = {structure.key(sample): size(sample) for sample in samples}
+
+    def rule() -> AdaptiveTraining:
+        return rule_of(
+            structure, samples[:3], samples[3:], traits=lambda s: sizes.setdefault(structure.key(s), size(s))
+        )
+
+    whole, trained, probs = rule(), list[Proposal](), NOTHING
+    for left in range(10, 0, -1):
+        known = [one.sample for one in trained]
+        proposal = whole.propose(known, probs, left)
+        assert rule().propose(known, probs, left) == proposal
         if len(known) > 3:  # in training elsewhere, proposed by a rule that has gone
-            before = known[:-1], probs[:-1], known[-1:]
-            assert rule.propose(*before) == resumed.propose(*before)
-        trained.append((proposal.sample, proposal.replica))
-        probs = np.stack([train(structure, sample, replica) for sample, replica in trained])
+            before = known[:-1], probs[:-1], left, known[-1:]
+            assert whole.propose(*before) == rule().propose(*before)
+        trained.append(proposal)
+        probs = np.stack([train(structure, one.sample, one.replica) for one in trained])

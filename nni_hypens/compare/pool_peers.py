@@ -1,0 +1,79 @@
+"""What a pool of trained networks has of methods that do not draw from the space: its peers, read from its entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from nni_hypens.compare.bench import Network
+from nni_hypens.compare.pool import Pool
+from nni_hypens.errors import InputError
+from nni_hypens.space.architecture import EdgeStructure, Sample
+
+PEER = "peer"
+"""Key of an entry of `Pool.architectures` that is no architecture of the space, but what another method trains."""
+RESIDUAL, SNAPSHOTS, DARTS = "residual", "snapshots", "darts"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One training or search of another method.
+
+    Args:
+        networks: By replica; of snapshots, by cycle.
+        search_s: CPU seconds of the search.
+    """
+
+    networks: list[Network]
+    search_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class PeerEntry:
+    """An entry of a pool.
+
+    Args:
+        name: `residual`, `snapshots` or `darts`.
+        number: Number under which its networks are.
+        title: What its networks are; empty for an architecture of the space.
+        sample: The architecture, if it is one of the space.
+        search_s: CPU seconds of the search.
+    """
+
+    name: str
+    number: int
+    title: str
+    sample: Sample = field(default_factory=dict)
+    search_s: float = 0.0
+
+
+def read_peers(pool: Pool, structure: EdgeStructure, name: str) -> Iterator[PeerEntry]:
+    """The peers of a pool. A search that has no result yet and peers that this version does not know are left out.
+
+    Args:
+        pool: The pool.
+        structure: Edges of its space.
+        name: Its file, for errors.
+
+    Raises:
+        InputError: An entry of another form.
+    """
+    for number, entry in enumerate(pool.architectures):
+        peer = entry.get(PEER)
+        if peer in (RESIDUAL, SNAPSHOTS):
+            yield PeerEntry(peer, number, peer)
+        elif peer == DARTS and "sample" in entry:
+            where = f"{name}: architecture {number}"
+            sample = structure.table.validate(entry["sample"], where)
+            networks, seconds = entry.get("networks"), entry.get("search_cpu_seconds")
+            if not (isinstance(networks, int) and 0 <= networks < len(pool.architectures)):
+                raise InputError("pool", f"{where} with networks {networks!r:.40}", "the number of an architecture")
+            if not _is_seconds(seconds):
+                raise InputError("pool", f"{where} with search_cpu_seconds {seconds!r:.40}", "a number of at least 0")
+            yield PeerEntry(peer, networks, "", sample, float(seconds))
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def choose_members(
     Returns:
         The members and their weights.
     """
-    probs = np.stack([network.alone for network in networks if network.alone is not None])
+    probs = np.stack([cast(np.ndarray, network.alone) for network in networks])
     if method is None:
         method = "exhaustive" if math.comb(len(networks), size) <= EXHAUSTIVE else "beam"
     selection = select(method, probs, labels, size=size)

@@ -1,1 +1,1 @@
-"""Which network to train next: ranking before training, and adaptive training with its forecast."""
+"""Which network to train next: ranking before training, and adaptive training, which plans the rest of a run."""

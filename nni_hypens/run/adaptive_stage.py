@@ -1,9 +1,8 @@
 """Adaptive training in a run folder: candidates that are decided on while others are trained.
 
 The candidate at place i is decided on when all up to place i - concurrency are trained or have failed, and so have all
-that were drawn. The decision uses those results only, even if others have finished by then. So the
-same seed and concurrency give the same candidates, and an interrupted run continues with the decisions in
-`candidates.json`.
+that were drawn. The decision uses those results only, even if others have finished by then. So the same seed and
+concurrency give the same candidates, and an interrupted run continues with the decisions in `candidates.json`.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from nni_hypens.compare.method import Trained, random_samples
 from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.results import compared
 from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search, supernet_truth
-from nni_hypens.proposals.adaptive import LEARNT, AdaptiveTraining
+from nni_hypens.proposals.adaptive import AdaptiveTraining
 from nni_hypens.proposals.pool import promising_pool
 from nni_hypens.proposals.ranking import choose_ensemble, choose_promising, choose_spread
 from nni_hypens.run.plan import Plan, make_plan
@@ -156,10 +156,10 @@ def cold(bench: Workbench) -> Trained:
 
 
 def adaptive(
-    bench: Workbench, start: int = 3, how: str = "promising", learnt: int = LEARNT, traits: bool = True,
+    bench: Workbench, start: int = 3, how: str = "promising", traits: bool = True,
     networks: int = NETWORKS, other: Workbench | None = None,
 ) -> Trained:  # fmt: skip
-    """A start, then new seeds of the best of it up to ``learnt`` networks, then whatever is expected to help most."""
+    """A start, then whatever is expected to help most."""
     size = NetworkSize(bench.plan.train_space, bench.plan.input_shape)
     clock, pool, name = Clock(), list[Sample](), None
     if how == "random":
@@ -172,11 +172,14 @@ def adaptive(
         clock, name = search.clock, search.name
     known, labels, trains = size if traits else None, bench.validation_labels, other or bench
     with bench.charged(f"rule-{how}-{start}-{traits}", clock):
-        rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=known, learnt=learnt)
+        rule = AdaptiveTraining(bench.structure, first, pool, labels, SIZES[0], bench.seed, traits=known)
     trained: list[Network] = []
     while len(trained) < networks:
-        probs = np.stack([network.validation for network in trained]) if trained else np.empty((0, 0, 0))
-        proposal = rule.propose([network.sample for network in trained], probs)
+        kept = [network for network in trained if network.finite]
+        failed = [network.sample for network in trained if not network.finite]
+        probs = np.stack([network.validation for network in kept]) if kept else np.empty((0, 0, 0))
+        left = networks - len(trained)
+        proposal = rule.propose([network.sample for network in kept], probs, left, failed=failed)
         trained.append(trains.network(proposal.sample, proposal.replica))
     return Trained(trained, clock.seconds, supernet=name)
 
@@ -242,23 +245,16 @@ def halved(bench: Workbench) -> Trained:
 
 VARIANTS: dict[str, tuple[str, Variant]] = {
     "drawn": ("reference: 12 candidates, drawn and ranked in advance", drawn),
-    "adaptive": ("3 promising, new seeds of the best up to 6 networks, then 6 adaptive", adaptive),
-    "adaptive_no_traits": (
-        "as `adaptive`, but the forecast does not know sizes of networks",
-        partial(adaptive, traits=False),
-    ),
-    "adaptive_no_seeds": ("3 promising, then 9 adaptive", partial(adaptive, learnt=0)),
-    "adaptive_5": ("5 promising, a new seed of the best, then 6 adaptive", partial(adaptive, start=5)),
-    "adaptive_drawn": (
-        "3 drawn, new seeds of the best up to 6 networks, then 6 adaptive",
-        partial(adaptive, how="drawn"),
-    ),
+    "adaptive": ("3 promising, then 9 adaptive", adaptive),
+    "adaptive_no_traits": ("as `adaptive`, but it does not know sizes of networks", partial(adaptive, traits=False)),
+    "adaptive_5": ("5 promising, then 7 adaptive", partial(adaptive, start=5)),
+    "adaptive_drawn": ("3 drawn, then 9 adaptive", partial(adaptive, how="drawn")),
     "adaptive_random": (
         "2 large and 3 random, no search, then 7 adaptive",
-        partial(adaptive, start=5, how="random", learnt=0),
+        partial(adaptive, start=5, how="random"),
     ),
     "adaptive_longer": (
-        "3 promising, then 3 new seeds of the best, all trained twice as long",
+        "3 promising, then 3 adaptive, all trained twice as long",
         lambda bench: adaptive(bench, networks=NETWORKS // 2, other=longer(bench)),
     ),
     "promising": ("12 promising, none adaptive", all_promising),
@@ -298,6 +294,16 @@ VARIANTS: dict[str, tuple[str, Variant]] = {
     ),
     "halving": ("24 candidates, the worse half stopped twice", halved),
 }
+
+EARLIER = {
+    "adaptive": "3 promising, new seeds of the best up to 6 networks, then 6 adaptive",
+    "adaptive_no_traits": "as `adaptive`, but the forecast does not know sizes of networks",
+    "adaptive_no_seeds": "3 promising, then 9 adaptive",
+    "adaptive_5": "5 promising, a new seed of the best, then 6 adaptive",
+    "adaptive_drawn": "3 drawn, new seeds of the best up to 6 networks, then 6 adaptive",
+    "adaptive_longer": "3 promising, then 3 new seeds of the best, all trained twice as long",
+}
+"""What variants of the results on file were, where they are gone or have changed: the rule of version 0.1.0."""
 
 
 # ---- running ------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def test_every_variant_has_five_seeds_and_the_summary_matches_the_rows(results: 
     rows = {(row["variant"], row["members"], row["seed"]): row for row in results["rows"]}
     assert len(results["seeds"]) >= 5
     for members in (3, 5):
-        assert {row["variant"] for row in results["summary"] if row["members"] == members} == set(guide.VARIANTS)
+        assert {row["variant"] for row in results["summary"] if row["members"] == members} == set(guide.WHAT)
     for row in results["summary"]:
         own, other = (
             np.array([rows[name, row["members"], seed]["nll"] for seed in results["seeds"]])

@@ -15,6 +15,7 @@ import pytest
 from nni_hypens import metrics
 from nni_hypens.compare import bench as workbench
 from nni_hypens.compare.bench import Clock, Workbench
+from nni_hypens.ensemble.calibration import apply_temperature, fit_temperature
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.trials.training import network_seed
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, make_plan, note_labels
@@ -61,11 +62,13 @@ def test_choices_that_do_not_matter_make_the_same_network(tmp_path: Path) -> Non
     assert len(bench.begun) == 1
 
 
-def test_nll_is_that_of_the_validation_images(tmp_path: Path) -> None:
-    bench = SimulatedBench(tmp_path)
+def test_nll_is_that_of_the_validation_images_with_the_networks_own_temperature(tmp_path: Path) -> None:
+    bench, labels = SimulatedBench(tmp_path), SimulatedBench(tmp_path).validation_labels
     network = bench.network(random_architectures(bench.structure, 1, 0)[0])
-    assert network.nll == pytest.approx(metrics.nll(network.validation, bench.plan.data.labels("validation")))
-    assert network.finite
+    own = apply_temperature(network.validation, fit_temperature(network.validation, labels))
+    np.testing.assert_allclose(network.alone, own, atol=1e-6)
+    assert network.nll == pytest.approx(metrics.nll(own, labels)) and network.finite
+    assert network.nll != pytest.approx(metrics.nll(network.validation, labels))
 
 
 def test_a_diverged_network_is_kept_with_its_cost(tmp_path: Path) -> None:
@@ -73,6 +76,7 @@ def test_a_diverged_network_is_kept_with_its_cost(tmp_path: Path) -> None:
     for bench in (SimulatedBench(tmp_path, diverging=[0]), SimulatedBench(tmp_path)):  # the second reads the first's
         network = bench.network(sample)
         assert not network.finite and network.nll == float("inf") and network.cost == 1.0
+        assert network.alone is None
 
 
 def test_an_interrupted_training_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

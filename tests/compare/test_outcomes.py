@@ -105,8 +105,7 @@ def test_forward_selection_may_miss_the_best_choice(tmp_path: Path) -> None:
     left = np.arange(len(labels)) % 2 == 0
 
     def network(probs: np.ndarray, sample: Sample) -> Network:
-        nll = metrics.nll(probs, labels)
-        return Network(sample, 0, probs, probs[: len(bench.test_labels)], nll, 1.0)
+        return Network(sample, 0, probs, probs[: len(bench.test_labels)], metrics.nll(probs, labels), 1.0, probs)
 
     true, other = np.eye(10)[labels], np.eye(10)[(labels + 1) % 10]
     sure, unknown = 0.9 * true + 0.01, np.full((len(labels), 10), 0.1)

@@ -19,11 +19,12 @@ from nni_hypens.compare.method import Trained
 from nni_hypens.compare.methods import METHODS, pool_methods, pool_recipe
 from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.pool import decode, encode
-from nni_hypens.compare.pool_bench import PoolBench, PooledNetworks
+from nni_hypens.compare.pool_bench import LEAST_SEEN, PoolBench, PooledNetworks
+from nni_hypens.ensemble.calibration import calibrated_alone
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import random_architectures
 from tests.support.comparison_fixture import SETTINGS, make_plan, remember_sizes
-from tests.support.pools import made_up, of_workbench
+from tests.support.pools import made_up, of_workbench, peers_after
 
 
 def pooled(seeds: Sequence[int] = (1,) * 8, **options: Any) -> PooledNetworks:
@@ -113,6 +114,81 @@ def test_random_deep_ensemble_goes_on_with_random_architectures_where_none_has_s
     assert found[:4] == drawn[:4] and len(found) in (len(drawn), len(drawn) - 1)
 
 
+def test_each_seed_sees_another_half_of_the_architectures() -> None:
+    networks = pooled((1,) * 40)
+    benches = [PoolBench(networks, seed) for seed in range(4)]
+    seen = [{networks.index(sample) for sample in bench.architectures} for bench in benches]
+    assert {len(one) for one in seen} == {20} and len(set(map(frozenset, seen))) == 4
+    for bench, own in zip(benches, seen, strict=True):
+        assert {networks.index(sample) for sample in bench.random(40, 1)} == own
+        assert {networks.index(sample) for sample in bench.neighbours(bench.architectures[0], [])} <= own
+        for name in ("adaptive_random", "evolution", "random_deep_ensemble"):
+            assert {index for index, _ in which(networks, pool_recipe(name)(bench, 3, math.inf))} <= own
+    assert len(PoolBench(pooled((1,) * 14), 0).architectures) == LEAST_SEEN  # more than half of few
+
+
+def with_peers() -> PooledNetworks:
+    return pooled(peers=peers_after(8))
+
+
+def test_a_residual_network_is_trained_again_and_again_in_an_order_of_the_seed() -> None:
+    networks, recipe = with_peers(), pool_recipe("residual_ensemble")
+    orders = set()
+    for seed in range(6):
+        trained = recipe(PoolBench(networks, seed), 3, math.inf)
+        orders.add(tuple(network.seed for network in trained.networks))
+        assert trained.choose and {network.peer for network in trained.networks} == {"residual"}
+        assert trained.search_s == 0 and sum(network.cost for network in trained.networks) == pytest.approx(7 * 1.8)
+        few = recipe(PoolBench(networks, seed), 3, 4.5 * 1.8)  # of an unlimited budget the first four
+        assert [network.seed for network in few.networks] == [network.seed for network in trained.networks[:4]]
+    assert len(orders) > 3 and {tuple(sorted(order)) for order in orders} == {tuple(range(7))}
+    row = outcome(PoolBench(networks, 0), trained, 3)
+    assert row["architectures"] == 1 and row["chosen"] == ["residual"] * 3
+
+
+def test_snapshots_are_the_first_cycles_of_one_training() -> None:
+    networks, recipe, costs = with_peers(), pool_recipe("snapshots"), set()
+    for seed in range(6):
+        for members in (3, 5):
+            trained = recipe(PoolBench(networks, seed), members, 1.0)
+            assert [network.seed for network in trained.networks] == list(range(members)) and not trained.choose
+            costs |= {round(network.cost, 3) for network in trained.networks}
+            assert len({network.cost for network in trained.networks}) == 1
+    assert costs == {1.9, 2.0}  # of both trainings, never mixed
+
+
+def test_darts_is_charged_for_its_search() -> None:
+    networks, recipe = with_peers(), pool_recipe("darts_deep_ensemble")
+    found = [recipe(PoolBench(networks, seed), 3, 1.0) for seed in range(8)]
+    assert {trained.search_s for trained in found} == {2.5, 4.0}  # the third search has no result
+    for trained in found:
+        assert not trained.choose and len({network.seed for network in trained.networks}) == 3
+        assert {network.cost for network in trained.networks} == {pytest.approx(2.1)}
+    assert len({tuple(network.seed for network in trained.networks) for trained in found}) > 3
+    row = outcome(PoolBench(networks, 0), found[0], 3)
+    assert row["total_s"] == pytest.approx(found[0].search_s + 3 * 2.1)
+    assert row["chosen"] == [networks.structure.describe(networks.pool.architectures[11]["sample"])] * 3
+
+
+@pytest.mark.parametrize("name", ["residual_ensemble", "snapshots", "darts_deep_ensemble"])
+def test_a_pool_without_what_a_method_needs_refuses_it(name: str) -> None:
+    for networks, members in ((pooled(), 2), (with_peers(), 8)):
+        with pytest.raises(InputError, match=rf"^pool: got made_up.npz, where .* networks; expected {members} or more"):
+            pool_recipe(name)(PoolBench(networks, 0), members, 10.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"networks": 99}, {"networks": "3"}, {"networks": None}, {"search_cpu_seconds": -1}, {"search_cpu_seconds": "1"},
+     {"search_cpu_seconds": math.nan}, {"search_cpu_seconds": None}, {"search_cpu_seconds": True}, {"sample": 3},
+     {"sample": {}}],
+)  # fmt: skip
+def test_a_search_of_another_form_is_refused(change: dict[str, Any]) -> None:
+    (search, n) = peers_after(8)[3]
+    with pytest.raises(InputError, match=r"made_up.npz: architecture 8"):
+        pooled(peers=[({**search, "networks": 8, **change}, n)])
+
+
 def test_peers_are_no_architectures_of_the_space() -> None:
     pool = made_up((1, 1, 3, 1))
     pool.architectures[2] = {"peer": "residual"}
@@ -133,7 +209,10 @@ def test_architectures_of_another_space_are_refused() -> None:
 
 
 def test_methods_with_a_search_are_refused_with_those_that_run() -> None:
-    runs = "adaptive_random, best_architecture, random, random_deep_ensemble, random_pool, random_search, evolution"
+    runs = (
+        "adaptive_random, best_architecture, random, darts_deep_ensemble, random_deep_ensemble, random_pool, "
+        "random_search, evolution, residual_ensemble, snapshots"
+    )
     for name in [name for name in METHODS if name not in runs.split(", ")] + ["random_pool@3"]:
         with pytest.raises(InputError, match=rf"^methods: got {name}, which needs .*: {runs}$"):
             pool_recipe(name)
@@ -168,8 +247,9 @@ class AsInThePool(Workbench):
         assert index is not None
         network = super().network(sample, self.simulated.order(index)[replica])
         validation, test = (np.exp(decode(encode(np.log(probs)))) for probs in (network.validation, network.test))
-        nll = metrics.nll(validation, self.validation_labels)
-        return replace(network, validation=validation, test=test, nll=nll)
+        alone = calibrated_alone(validation[None], self.validation_labels)[0].astype(np.float32)
+        nll = metrics.nll(alone, self.validation_labels)
+        return replace(network, validation=validation, test=test, nll=nll, alone=alone)
 
     @contextmanager
     def charged(self, name: str, clock: Clock) -> Iterator[None]:

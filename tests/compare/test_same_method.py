@@ -94,10 +94,10 @@ def networks_of_comparison(
 @pytest.mark.parametrize(
     ("changes", "method", "budget"),
     [
-        ({}, "adaptive", 20.0),  # both go on alike; the run ends after its candidates
+        ({}, "adaptive", CANDIDATES + 0.75),  # of which two charges take half a second
         ({"ranking": "spread"}, "edgenes", CANDIDATES + 0.5),
         ({"ranking": "spread", "lam_low": 1.0, "lam_high": 3.0}, "edgenes", CANDIDATES + 0.5),
-        ({"max_params": 320.0}, "adaptive", 20.0),
+        ({"max_params": 320.0}, "adaptive", CANDIDATES + 0.75),
     ],
     ids=["adaptive", "spread", "lam range", "budget"],
 )

@@ -135,13 +135,6 @@ def test_seeds_of_the_default_run() -> None:
         assert_stated(mean, f"[{low}, {high}]")
 
 
-def test_forecast() -> None:
-    forecast = saved("forecast")
-    for known, row in forecast["mean"].items():
-        assert f"| {known} | {row['edges']:.2f} | {row['edges and sizes']:.2f} |" in README
-    assert_stated(*(f"{row['FLOPs alone']:.2f}" for row in forecast["rows"]))
-
-
 def test_warm_start() -> None:
     for row in saved("warm_start")["mean"].values():
         figures = [row[name] for name in ("mean_candidate", "best_member", "disagreement", "ensemble")]

@@ -46,9 +46,9 @@ def test_it_begins_with_the_start_and_repeats(structure: EdgeStructure) -> None:
 def test_it_finds_better_networks_than_chance(structure: EdgeStructure) -> None:
     """On average over seeds; a single start can be so poor that little is found."""
     shares = []
-    for seed in range(4):
+    for seed in range(3):
         rule = rule_of(structure, random_architectures(structure, 4, seed=seed + 100), [], seed=seed)
-        chosen = [truth(structure, one.sample) for one in run(structure, rule, 14)[4:]]
+        chosen = [truth(structure, one.sample) for one in run(structure, rule, 12)[4:]]
         chance = [truth(structure, sample) for sample in random_architectures(structure, 200, seed=seed)]
         shares.append(np.mean(np.array(chance) < np.mean(chosen)))
     assert np.mean(shares) > 0.75
@@ -151,18 +151,17 @@ def test_networks_are_judged_with_their_own_temperature(structure: EdgeStructure
     sharper = probs**3 / (probs**3).sum(axis=-1, keepdims=True)
     rule = rule_of(structure, samples[:2], samples[2:])
     first, second = rule.propose(samples, probs, 4), rule.propose(samples, sharper, 4)
-    assert first.sample == second.sample and first.gain == pytest.approx(second.gain, rel=1e-3)
+    assert first.sample == second.sample and first.gain == pytest.approx(
+        second.gain, rel=0.1
+    )  # temperatures have a prior
 
 
 def test_a_rule_that_begins_later_proposes_the_same(structure: EdgeStructure) -> None:
     samples, _ = pool(structure, 6)
     size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
-    sizes = {structure.key(sample): size(sample) for sample in samples}
 
     def rule() -> AdaptiveTraining:
-        return rule_of(
-            structure, samples[:3], samples[3:], traits=lambda s: sizes.setdefault(structure.key(s), size(s))
-        )
+        return rule_of(structure, samples[:3], samples[3:], traits=size)
 
     whole, trained, probs = rule(), list[Proposal](), NOTHING
     for left in range(10, 0, -1):

@@ -53,11 +53,34 @@ def packed(
     )
 
 
-def made_up(seeds: Sequence[int] = (1,) * 8, diverged: Collection[int] = (), **settings: Any) -> Pool:
-    """A pool of noise around the true class. `seeds`: how many networks of each architecture; a cost of 1, 1.1, ..."""
+def peers_after(count: int) -> list[tuple[dict[str, Any], int]]:
+    """Entries of peers after so many architectures, as `tests.benchmarks.pool` writes them, and their networks.
+
+    Both finished searches found the same architecture, so its networks are those of the first.
+    """
+    structure = EdgeStructure.from_space(OneCell())
+    found = {"sample": random_architectures(structure, 1, 7)[0], "epochs": 1, "networks": count + 3}
+    return [
+        ({"peer": "residual", "width": 4, "blocks": 1}, 7),
+        *(({"peer": "snapshots", "run": run, "architecture": 0}, 5) for run in range(2)),
+        ({"peer": "darts", "search": 0, "search_cpu_seconds": 2.5, **found}, 6),
+        ({"peer": "darts", "search": 1, "search_cpu_seconds": 4, **found}, 0),
+        ({"peer": "darts", "search": 2}, 0),  # not searched yet
+    ]
+
+
+def made_up(
+    seeds: Sequence[int] = (1,) * 8,
+    diverged: Collection[int] = (),
+    peers: Sequence[tuple[dict[str, Any], int]] = (),
+    **settings: Any,
+) -> Pool:
+    """A pool of noise around the true class. `seeds`: how many networks of each architecture; a cost of 1, 1.1, ...;
+    `peers` follow, from `peers_after`."""
     rng = np.random.default_rng(0)
     structure = EdgeStructure.from_space(OneCell())
-    networks = [(number, replica) for number, n in enumerate(seeds) for replica in range(n)]
+    counts = [*seeds, *(n for _, n in peers)]
+    networks = [(number, replica) for number, n in enumerate(counts) for replica in range(n)]
     true = np.arange(N_IMAGES) % CLASSES
     probs = {}
     for part in ("validation", "test"):
@@ -66,7 +89,7 @@ def made_up(seeds: Sequence[int] = (1,) * 8, diverged: Collection[int] = (), **s
         probs[part] = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     return packed(
         {"space": "search_spaces:OneCell", "epochs": 1, **settings},
-        random_architectures(structure, len(seeds), 0),
+        [*random_architectures(structure, len(seeds), 0), *(entry for entry, _ in peers)],
         networks,
         probs,
         dict.fromkeys(probs, true),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from nni_hypens.compare.bench import Network
 from nni_hypens.compare.pool import Pool
@@ -68,12 +67,8 @@ def read_peers(pool: Pool, structure: EdgeStructure, name: str) -> Iterator[Peer
             where = f"{name}: architecture {number}"
             sample = structure.table.validate(entry["sample"], where)
             networks, seconds = entry.get("networks"), entry.get("search_cpu_seconds")
-            if not (isinstance(networks, int) and 0 <= networks < len(pool.architectures)):
+            if type(networks) is not int or networks not in range(len(pool.architectures)):
                 raise InputError("pool", f"{where} with networks {networks!r:.40}", "the number of an architecture")
-            if not _is_seconds(seconds):
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
                 raise InputError("pool", f"{where} with search_cpu_seconds {seconds!r:.40}", "a number of at least 0")
             yield PeerEntry(peer, networks, "", sample, float(seconds))
-
-
-def _is_seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

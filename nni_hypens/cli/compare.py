@@ -14,6 +14,7 @@ from nni_hypens.cli.output import show
 from nni_hypens.cli.settings import absolute_data, add_settings, settings_of
 from nni_hypens.errors import InputError
 from nni_hypens.run.settings import Settings
+from nni_hypens.selection.names import ALL, EVERY
 from nni_hypens.utils.checks import check_range
 from nni_hypens.utils.paths import find_user_modules
 
@@ -57,7 +58,11 @@ def add_command(commands: Any) -> None:
         default="0,1,2,3,4",
         help="whole numbers or ranges such as 0..49, commas between (default: 0,1,2,3,4)",
     )
-    group.add_argument("--sizes", default="3,5", help="members of the ensembles (default: %(default)s)")
+    group.add_argument(
+        "--sizes",
+        default="3,5",
+        help="members of the ensembles, and `all` for all networks, weighted (default: %(default)s)",
+    )
     group.add_argument(
         "--reference",
         default=None,
@@ -131,7 +136,7 @@ def _run_with_training(arguments: argparse.Namespace, command: str) -> tuple[pd.
     if arguments.networks is not None:
         raise InputError("networks", arguments.networks, "--pool with it, or --seconds: here networks are trained")
     settings, data_sets = settings_and_data(arguments)
-    seeds, sizes = _numbers("seeds", arguments.seeds), _numbers("sizes", arguments.sizes)
+    seeds, sizes = _numbers("seeds", arguments.seeds), _sizes(arguments.sizes)
     load_libraries(arguments.quiet)
     find_user_modules()
     from nni_hypens.compare.comparison import Comparison, run_comparison
@@ -154,7 +159,7 @@ def _run_on_pools(arguments: argparse.Namespace, command: str) -> tuple[pd.DataF
         if getattr(arguments, name, None) is not None:
             expected = "no such argument with --pool: the networks of a pool are trained already"
             raise InputError(name, repr(getattr(arguments, name)), expected)
-    seeds, sizes = _numbers("seeds", arguments.seeds), _numbers("sizes", arguments.sizes)
+    seeds, sizes = _numbers("seeds", arguments.seeds), _sizes(arguments.sizes)
     load_libraries(arguments.quiet)
     from nni_hypens.compare.methods import pool_methods
     from nni_hypens.compare.pool_comparison import NETWORKS, PoolComparison, run_pool_comparison
@@ -198,6 +203,15 @@ def settings_and_data(arguments: argparse.Namespace) -> tuple[Settings, list[str
 
 def _words(text: str) -> list[str]:
     return [word for part in text.split(",") if (word := part.strip())]
+
+
+def _sizes(text: str) -> list[int]:
+    """Numbers of members, in which `all` is `EVERY`."""
+    words = _words(text)
+    numbers = [word for word in words if word != ALL]
+    if str(EVERY) in numbers:
+        raise InputError("sizes", repr(text), f"numbers of at least 2, or {ALL}")
+    return [*(_numbers("sizes", ",".join(numbers)) if numbers else []), *[EVERY] * (len(words) - len(numbers))]
 
 
 def _numbers(field: str, text: str) -> list[int]:

@@ -22,12 +22,14 @@ from nni.nas.evaluator.pytorch import Lightning
 from nni_hypens._manager import check_home
 from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.compare.bench import Workbench
+from nni_hypens.compare.method import AT_LEAST
 from nni_hypens.compare.methods import METHODS, method_of, method_order
 from nni_hypens.compare.outcomes import add_supernet_truth, outcome
 from nni_hypens.compare.searches import check_installed
 from nni_hypens.errors import InputError, raised
 from nni_hypens.run.plan import candidate_evaluator, make_plan, search_evaluator
 from nni_hypens.run.settings import Settings
+from nni_hypens.selection.names import EVERY
 from nni_hypens.utils.files import read_object, write_json, write_text
 from nni_hypens.utils.locks import LOCK, held_folder
 from nni_hypens.utils.paths import safe_children
@@ -56,7 +58,7 @@ class Comparison:
         data_sets: Sources of data.
         seeds: Seeds. Each also seeds the split into training and validation images, so methods are paired by split.
         methods: Names, see `nni_hypens.compare.methods.method_of`.
-        sizes: Numbers of members.
+        sizes: Numbers of members; `nni_hypens.selection.names.EVERY` for all networks.
         reference: The method that sets the budget.
         budget: Seconds for each method; None for the cost of the reference.
         nni_epochs: Epochs of the searches by NNI's own strategies; None for those of `settings`. An epoch of NNI's
@@ -82,8 +84,8 @@ class Comparison:
         for method in (*self.methods, self.reference):
             method_of(method)
             check_installed(method)
-        if min(self.sizes) < 2:
-            raise InputError("sizes", min(self.sizes), "ensembles of 2 members or more")
+        if any(size < 2 and size != EVERY for size in self.sizes):
+            raise InputError("sizes", min(self.sizes), "ensembles of 2 members or more, or all")
         if self.budget is None and method_of(self.reference).fills:
             fixed = [name for name, method in METHODS.items() if not method.fills]
             raise InputError(
@@ -131,14 +133,14 @@ def run_cell(comparison: Comparison, data: str, seed: int, folder: Path) -> list
     bench = Workbench(plan, folder / cell_name(data, seed), nni_evaluator, trains)
     outcomes = []
     for size in comparison.sizes:
-        budget = comparison.budget
+        members, budget = size or AT_LEAST, comparison.budget
         if budget is None:
-            reference = method_of(comparison.reference).recipe(bench, size, math.inf)
+            reference = method_of(comparison.reference).recipe(bench, members, math.inf)
             budget = reference.search_s + sum(network.cost for network in reference.networks)
         for name in comparison.methods:
             path = bench.folder / "outcomes" / f"{name}-{size}.json"
             if not path.exists():
-                trained = method_of(name).recipe(bench, max(size, 1), budget)
+                trained = method_of(name).recipe(bench, members, budget)
                 about = {"data": data, "seed": seed, "members": size, "method": name, "budget_s": budget}
                 write_json(path, {**about, **outcome(bench, trained, size)})
             outcomes.append(path)

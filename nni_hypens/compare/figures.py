@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from nni_hypens.compare.blocks import Block, MethodCost
+from nni_hypens.compare.method import ensembles_of
 from nni_hypens.report.svg import FIRST, INK, LIGHT, MUTED, SECOND, drawing, inline_svg
 from nni_hypens.report.text import short
 
@@ -69,7 +70,7 @@ def scores_figure(block: Block, ours: str) -> Drawing:
         + (f" ({score.interval[0]:.4f} to {score.interval[1]:.4f})." if score.interval else ".")
         for score in block.scores
     ]
-    label = f"Test NLL on {block.data}, {block.members} members. "
+    label = f"Test NLL on {block.data}, {ensembles_of(block.members)}. "
     return Drawing(_height(len(block.scores)), draw, label + " ".join(texts))
 
 
@@ -95,7 +96,7 @@ def differences_figure(block: Block, ours_title: str) -> Drawing:
         + (f" ({pair.interval[0]:+.1%} to {pair.interval[1]:+.1%})." if pair.interval else ".")
         for pair in block.differences
     ]
-    label = f"NLL of {ours_title} compared with each other method on {block.data}, {block.members} members. "
+    label = f"NLL of {ours_title} compared with each other method on {block.data}, {ensembles_of(block.members)}. "
     return Drawing(_height(len(block.differences)), draw, label + " ".join(texts))
 
 
@@ -117,7 +118,7 @@ def cost_figure(block: Block, ours: str) -> Drawing:
         axes.xaxis.set_major_locator(MaxNLocator(5))
 
     texts = [f"{cost.rank} {cost.title}: {cost.total_s:.0f} s, {cost.nll:.4f}." for cost in block.costs]
-    label = f"Test NLL against cost on {block.data}, {block.members} members. "
+    label = f"Test NLL against cost on {block.data}, {ensembles_of(block.members)}. "
     return Drawing(3.2, draw, label + " ".join(texts))
 
 
@@ -136,7 +137,7 @@ def split_figure(block: Block) -> Drawing:
         figure.legend(loc="outside lower center", ncols=2)
 
     texts = [f"{cost.title}: search {cost.search_s:.0f} s, training {cost.training_s:.0f} s." for cost in block.costs]
-    label = f"Cost on {block.data}, {block.members} members. " + " ".join(texts)
+    label = f"Cost on {block.data}, {ensembles_of(block.members)}. " + " ".join(texts)
     return Drawing(_height(len(block.costs)) + 0.3, draw, label)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from nni_hypens.compare.bench import Clock, Network, Workbench
+from nni_hypens.selection.names import EVERY
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
 
 MAX_NETWORKS = 400
 """More networks than any budget here pays for."""
+AT_LEAST = 5
+"""Networks that a method trains at least where all of them are members, with fitted weights (the size `EVERY`)."""
+
+
+def ensembles_of(members: int) -> str:
+    """Words for a size.
+
+    Examples:
+        >>> ensembles_of(3), ensembles_of(EVERY)
+        ('ensembles of 3', 'ensembles of all networks')
+    """
+    return f"ensembles of {'all networks' if members == EVERY else members}"
 
 
 class Bench(Protocol):

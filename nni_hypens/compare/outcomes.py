@@ -12,8 +12,9 @@ from nni_hypens.compare.bench import Network, Workbench
 from nni_hypens.compare.method import Bench, Trained
 from nni_hypens.compare.searches import hypernetwork_search, supernet_truth
 from nni_hypens.ensemble.calibration import calibrate, combine
+from nni_hypens.ensemble.weighting import fit_weights
 from nni_hypens.selection.dispatch import select
-from nni_hypens.selection.names import MAX_COMBINATIONS
+from nni_hypens.selection.names import EVERY, MAX_COMBINATIONS
 from nni_hypens.utils.files import read_object, write_json
 
 EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
@@ -26,7 +27,7 @@ def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
     Args:
         bench: Where it was trained.
         trained: What the method has trained.
-        size: Members of the ensemble.
+        size: Members of the ensemble; `EVERY` for all networks, with fitted weights.
 
     Returns:
         A row of `results.csv`, without what identifies it.
@@ -39,7 +40,10 @@ def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
         raise RuntimeError(f"{len(networks)} networks did not diverge, too few for {size} members")
     labels = bench.validation_labels
     chosen, weights = networks, [1 / len(networks)] * len(networks)
-    if trained.choose:
+    if size == EVERY:
+        fitted = fit_weights(np.stack([network.validation for network in networks]), labels)
+        chosen, weights = [networks[index] for index in np.flatnonzero(fitted)], fitted[fitted > 0].tolist()
+    elif trained.choose:
         chosen, weights = choose_members(networks, labels, size, trained.selection)
     validation = np.stack([network.validation for network in chosen])
     combination = calibrate("ensemble", validation, weights, labels)

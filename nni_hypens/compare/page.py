@@ -19,6 +19,7 @@ from nni_hypens.compare.figures import (
     scores_figure,
     split_figure,
 )
+from nni_hypens.compare.method import ensembles_of
 from nni_hypens.compare.pool_comparison import POOLS_FILE
 from nni_hypens.compare.results import SPEARMAN, spearman_text
 from nni_hypens.errors import InputError
@@ -154,7 +155,7 @@ def _summary(blocks: Sequence[Block], ours: str) -> Callout | Note:
 def _section(number: int, block: Block, ours: str) -> Section | None:
     figures = [Figure(as_svg(drawn, f"c{number}-{kind}"), _CAPTIONS[kind]) for kind, drawn in _figures(block, ours)]
     return make_section(
-        f"{block.data}, ensembles of {block.members}, {plural(block.seeds, 'seed')}",
+        f"{block.data}, {ensembles_of(block.members)}, {plural(block.seeds, 'seed')}",
         Figures(figures, wide=True),
         _score_table(block, ours),
         _cost_table(block, ours),
@@ -175,7 +176,7 @@ def _score_table(block: Block, ours: str) -> Table:
             cells += [f"{pair.difference:+.1%}", interval, _p_value(pair.p), f"{pair.wins} of {pair.pairs}"]
         rows.append(Row(score.title, cells, "member" if score.method == ours else ""))
     columns = ("method", "#", "test NLL", "accuracy", "ECE", "difference", "95% interval", "p", "wins")
-    caption = f"{block.data}, ensembles of {block.members}: mean over seeds ± standard deviation"
+    caption = f"{block.data}, {ensembles_of(block.members)}: mean over seeds ± standard deviation"
     return Table(caption, columns, rows, look="results")
 
 
@@ -187,7 +188,7 @@ def _cost_table(block: Block, ours: str) -> Table:
         cells.append(spearman_text(cost.spearman, cost.ranked))
         rows.append(Row(cost.title, cells, "member" if cost.method == ours else ""))
     columns = ("method", "#", "networks", "architectures", "search s", "training s", "of the budget", SPEARMAN)
-    caption = f"{block.data}, ensembles of {block.members}: what was trained and what it cost, mean over seeds"
+    caption = f"{block.data}, {ensembles_of(block.members)}: what was trained and what it cost, mean over seeds"
     return Table(caption, columns, rows, look="results")
 
 

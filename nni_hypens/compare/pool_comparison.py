@@ -15,12 +15,14 @@ from typing import Any
 import pandas as pd
 
 from nni_hypens.compare.comparison import check_folder, write_table
+from nni_hypens.compare.method import AT_LEAST
 from nni_hypens.compare.methods import method_of, pool_recipe
 from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.pool import Pool
 from nni_hypens.compare.pool_bench import PoolBench, PooledNetworks
 from nni_hypens.compare.pool_peers import Peer
 from nni_hypens.errors import InputError
+from nni_hypens.selection.names import EVERY
 from nni_hypens.utils.checks import check_range
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.locks import held_folder
@@ -41,7 +43,7 @@ class PoolComparison:
             its rows.
         seeds: Seeds of the simulated comparisons, 0 or more.
         methods: Names of methods that run on a pool, see `nni_hypens.compare.methods.pool_methods`.
-        sizes: Numbers of members.
+        sizes: Numbers of members; `nni_hypens.selection.names.EVERY` for all networks.
         networks: The budget of each method is the cost of so many networks of the pool's average cost.
 
     Raises:
@@ -64,8 +66,8 @@ class PoolComparison:
             pool_recipe(method)
         if min(self.seeds) < 0:
             raise InputError("seeds", min(self.seeds), "whole numbers of at least 0")
-        if min(self.sizes) < 2:
-            raise InputError("sizes", min(self.sizes), "ensembles of 2 members or more")
+        if any(size < 2 and size != EVERY for size in self.sizes):
+            raise InputError("sizes", min(self.sizes), "ensembles of 2 members or more, or all")
         check_range("networks", self.networks, at_least=max(self.sizes), whole=True)
 
     def identity(self) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def pool_rows(comparison: PoolComparison, pooled: PooledNetworks, name: str, see
     rows = []
     for size in comparison.sizes:
         for method in comparison.methods:
-            trained = pool_recipe(method)(bench, size, budget)
+            trained = pool_recipe(method)(bench, size or AT_LEAST, budget)
             about = {"data": name, "seed": seed, "members": size, "method": method, "budget_s": budget}
             rows.append({**about, **outcome(bench, trained, size)})
     return rows
@@ -138,11 +140,12 @@ def about(pooled: PooledNetworks, budget: float) -> dict[str, Any]:
 def _pooled(comparison: PoolComparison, file: Path) -> PooledNetworks:
     pooled = PooledNetworks(Pool.load(file), str(file))
     finite = sum(any(network.finite for network in networks) for networks in pooled.networks)
-    if finite < max(comparison.sizes):
+    most = max(size or AT_LEAST for size in comparison.sizes)
+    if finite < most:
         got = f"{file} with {finite} architectures whose training did not diverge"
-        raise InputError("pool", got, f"{max(comparison.sizes)} or more, as many as members")
+        raise InputError("pool", got, f"{most} or more, as many as members")
     for peer in filter(None, (method_of(method).peer for method in comparison.methods)):
-        pooled.usable_peers(peer, max(comparison.sizes))
+        pooled.usable_peers(peer, most)
     return pooled
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, ttest_rel
 
+from nni_hypens.compare.method import ensembles_of
 from nni_hypens.compare.methods import method_of, method_order
 from nni_hypens.errors import InputError
 
@@ -133,7 +134,7 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
     data: Any  # pandas knows group keys as hashable only
     members: Any
     for (data, members), block in table.groupby(level=["data", "members"], sort=False):
-        lines.append(f"{data}, ensembles of {members}, {int(block['seeds'].max())} seeds")
+        lines.append(f"{data}, {ensembles_of(members)}, {int(block['seeds'].max())} seeds")
         rows: list[Any] = list(block.itertuples())
         here = results[(results["data"] == data) & (results["members"] == members)]
         methods = list(block.index.get_level_values("method"))

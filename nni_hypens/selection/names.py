@@ -11,6 +11,8 @@ METHODS = ("exhaustive", "greedy", "greedy_with_replacement", "beam", "top_k", "
 OBJECTIVES = ("nll", "brier", "error")
 ALL = "all"
 """In place of a number of members: every candidate is one, with weights fitted on validation data."""
+EVERY = 0
+"""`ALL` where sizes are numbers, as in the results of a comparison."""
 BEAM_WIDTH = 10
 """Ensembles of each size that `beam` keeps by default."""
 DIVERSITY_WEIGHT = 0.1

@@ -1,0 +1,242 @@
+"""Writes the guide "When diversity pays" and the README's results from a comparison on the pool of trained networks.
+
+    nni-hypens compare --pool tests/benchmarks/results/pool/*.npz --methods METHODS --sizes 3,5,all --seeds 0..49 \
+        --out runs/map
+    python -m tests.benchmarks.map_guide [runs/map]
+
+This copies what the comparison wrote into `tests/benchmarks/results/map`. It then rewrites the text between
+`<!-- map: NAME -->` and `<!-- end -->` in the guide and the README, and redraws the figure. Every sentence that
+contains a number is generated here. `--quick` only checks that the pages match.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nni_hypens.compare.blocks import Block, MethodDifference, comparison_blocks
+from nni_hypens.compare.figures import Drawing, as_png
+from nni_hypens.compare.page import read_results
+from nni_hypens.report.svg import FIRST, MUTED
+from nni_hypens.selection.names import EVERY
+from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
+from tests.benchmarks.paper_figures import as_markdown
+from tests.benchmarks.paper_guide import pattern, replaced
+
+RESULTS = Path("tests/benchmarks/results/map")
+GUIDE, README, FIGURE = Path("docs/guides/map.md"), Path("README.md"), Path("docs/map.png")
+OURS, ORACLE, RANDOM = "adaptive_random", "best_architecture", "random_pool"
+CELLS = {
+    "fashion_data": "Fashion-MNIST, few images",
+    "cifar_data": "CIFAR-10, few images",
+    "fashion_capacity": "Fashion-MNIST, small networks",
+    "cifar_capacity": "CIFAR-10, small networks",
+    "fashion_short": "Fashion-MNIST, short trainings",
+    "cifar_short": "CIFAR-10, short trainings",
+}
+DATA_LIMITED = ("fashion_data", "cifar_data")
+BARS = {"data": (-0.015, ORACLE, 0.0, RANDOM), "other": (-0.03, RANDOM, 0.005, ORACLE)}
+"""Where data is the limit, at five members: at least so much below the first method, and not above the second by more.
+Elsewhere the same with the methods exchanged."""
+PART = pattern("map")
+
+
+def members_text(members: int) -> str:
+    """`3`, `5`, `all`."""
+    return "all" if members == EVERY else str(members)
+
+
+def percent(one: MethodDifference | None) -> str:
+    """``-5.1% [-7.0, -3.2]``."""
+    if one is None:
+        return "-"
+    interval = f" [{100 * one.interval[0]:+.1f}, {100 * one.interval[1]:+.1f}]" if one.interval else ""
+    return f"{100 * one.difference:+.1f}%{interval}"
+
+
+def blocks_of(results: pd.DataFrame) -> list[Block]:
+    """Every cell and size, in the order of `CELLS`."""
+    order = list(CELLS)
+    found = [block for block in comparison_blocks(results, OURS) if block.data in CELLS]
+    return sorted(found, key=lambda block: (order.index(block.data), block.members == EVERY, block.members))
+
+
+def against(block: Block, other: str) -> MethodDifference | None:
+    """Ours against another method."""
+    return next((one for one in block.differences if one.method == other), None)
+
+
+def others(blocks: Sequence[Block]) -> dict[str, str]:
+    """Method -> title, of those that ours is compared with."""
+    return {one.method: one.title for block in blocks for one in block.differences}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    return as_markdown(pd.DataFrame(rows, columns=list(head))).strip()
+
+
+def main_table(blocks: Sequence[Block]) -> str:
+    """Ours against every other method, for each cell and size."""
+    names = others(blocks)
+    rows = []
+    for block in blocks:
+        own = next(score for score in block.scores if score.method == OURS)
+        cells = [percent(against(block, name)) for name in names]
+        rows.append([CELLS[block.data], members_text(block.members), f"{own.mean:.3f}", *cells])
+    return table(["networks", "members", "NLL", *(f"against {title}" for title in names.values())], rows)
+
+
+def measures_table(blocks: Sequence[Block], members: int = 5) -> str:
+    """Accuracy and ECE of every method at one size."""
+    wanted = [block for block in blocks if block.members == members]
+    titles = {cost.method: cost.title for block in wanted for cost in block.costs}
+    rows = []
+    for block in wanted:
+        by_method = {cost.method: cost for cost in block.costs}
+        cells = [
+            f"{100 * by_method[name].accuracy:.1f} / {100 * by_method[name].ece:.1f}" if name in by_method else "-"
+            for name in titles
+        ]
+        rows.append([CELLS[block.data], *cells])
+    return table(["accuracy / ECE, %", *titles.values()], rows)
+
+
+def readme_table(blocks: Sequence[Block], members: int = 5) -> str:
+    """The headline: five rows."""
+    names = {name: title for name, title in others(blocks).items() if name != ORACLE}
+    wanted = [block for block in blocks if block.members == members][:5]
+    rows = []
+    for block in wanted:
+        own = next(score for score in block.scores if score.method == OURS)
+        cells = [percent(against(block, name)) for name in (ORACLE, *names)]
+        rows.append([CELLS[block.data], f"{own.mean:.3f}", *cells])
+    titles = [others(blocks).get(ORACLE, ORACLE), *names.values()]
+    return table(["networks", "test NLL", *(f"against {title}" for title in titles)], rows)
+
+
+def say_bars(blocks: Sequence[Block]) -> str:
+    """Whether the targets are reached, for each cell at five members."""
+    lines = []
+    for block in (block for block in blocks if block.members == 5):
+        low, first, high, second = BARS["data" if block.data in DATA_LIMITED else "other"]
+        below, above = against(block, first), against(block, second)
+        if below is None or above is None:
+            continue
+        reached = below.difference <= low and (below.interval or (0, 0))[1] < 0 and above.difference <= high
+        lines.append(
+            f"- {CELLS[block.data]}: {percent(below)} against {below.title} (target {100 * low:+.1f}%), "
+            f"{percent(above)} against {above.title} (target at most {100 * high:+.1f}%): "
+            f"{'reached' if reached else '**missed**'}."
+        )
+    return "\n".join(lines)
+
+
+def say_setup(pools: dict[str, Any], results: pd.DataFrame) -> str:
+    """What was compared."""
+    rows = []
+    for name, about in pools.items():
+        if name not in CELLS:
+            continue
+        settings = {key.removeprefix("settings: "): value for key, value in about.items()}
+        moved = [f"shifts of {settings['shift']}"] if settings.get("shift") else []
+        changed = ", ".join([*moved, *(["mirrored"] if settings.get("flip") else [])]) or "none"
+        rows.append(
+            [
+                CELLS[name], str(settings["channels"]), str(settings["train_images"]), str(settings["epochs"]), changed,
+                str(about["architectures"]), str(about["networks"]),
+            ]
+        )  # fmt: skip
+    head = ["networks", "channels", "training images", "epochs", "augmentation", "architectures", "trained networks"]
+    return f"{results['seed'].nunique()} simulated runs of each method.\n\n" + table(head, rows)
+
+
+def figure(blocks: Sequence[Block], members: int = 5) -> Drawing:
+    """Ours against each other method in each cell: differences with their intervals."""
+    wanted = [block for block in blocks if block.members == members]
+    names = others(wanted)
+
+    def draw(canvas: Any, paint: Callable[[str], str]) -> None:
+        grid = canvas.subplots(-(-len(wanted) // 2), 2, sharex=True, squeeze=False)
+        for axes, block in zip(grid.flat, wanted, strict=False):
+            axes.axvline(0, color=paint(MUTED), linewidth=1)
+            for place, name in enumerate(names):
+                one = against(block, name)
+                if one is not None:
+                    low, high = one.interval or (one.difference, one.difference)
+                    axes.plot([100 * low, 100 * high], [place, place], color=paint(FIRST), linewidth=3, alpha=0.5)
+                    axes.plot([100 * one.difference], [place], "o", color=paint(FIRST), markersize=5)
+            axes.set_yticks(range(len(names)), list(names.values()))
+            axes.set_ylim(len(names) - 0.5, -0.5)
+            axes.set_title(CELLS[block.data], fontsize=10)
+        for axes in grid[-1]:
+            axes.set_xlabel("our NLL against it, %")
+
+    said = "; ".join(
+        f"{CELLS[b.data]}: " + ", ".join(f"{one.title} {percent(one)}" for one in b.differences) for b in wanted
+    )
+    return Drawing(2.2 + 1.5 * -(-len(wanted) // 2), draw, f"Our test NLL against other methods. {said}.")
+
+
+def parts(results: pd.DataFrame, about: dict[str, Any], pools: dict[str, Any]) -> dict[str, str]:
+    """Name of each generated part of the guide and the README -> its text."""
+    blocks = blocks_of(results)
+    return {
+        "setup": say_setup(pools, results),
+        "table": main_table(blocks),
+        "measures": measures_table(blocks),
+        "bars": say_bars(blocks),
+        "readme": readme_table(blocks),
+        "command": f"```bash\n{about['command']}\n```",
+        "figure": "![Our test NLL against other methods, five members](../map.png)",
+    }
+
+
+def collect(folder: Path) -> None:
+    """Copy the results of a comparison into `RESULTS`."""
+    for name in ("results.csv", "pools.json"):
+        write_text(RESULTS / name, (folder / name).read_text(encoding="utf-8"))
+    about = read_json(folder / "comparison.json")
+    about["command"] = re.sub(r"--out \S+", "--out runs/map", about["command"])  # not the local path
+    write_json(RESULTS / "comparison.json", about)
+
+
+def measured() -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
+    """The copied results: rows, what was compared, and what the pools hold."""
+    results = read_results(RESULTS / "results.csv")
+    return (
+        results.astype({"nll": np.float64}),
+        read_json(RESULTS / "comparison.json"),
+        read_json(RESULTS / "pools.json"),
+    )
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="a comparison whose results are copied first")
+    parser.add_argument("--quick", action="store_true", help="only check that guide and README match the results")
+    given = parser.parse_args()
+    if given.folder is not None and not given.quick:
+        collect(given.folder)
+    results, about, pools = measured()
+    made = parts(results, about, pools)
+    texts = {path: path.read_text(encoding="utf-8") for path in (GUIDE, README)}
+    if given.quick:
+        same = all(replaced(text, "map", made) == text for text in texts.values())
+        print(f"guide and README {'match' if same else 'do not match'} the results")
+        sys.exit(not same)
+    for path, text in texts.items():
+        write_text(path, replaced(text, "map", made))
+    write_bytes(FIGURE, as_png(figure(blocks_of(results))))
+
+
+if __name__ == "__main__":
+    main()

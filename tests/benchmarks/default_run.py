@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nni_hypens.selection.names import ALL
 from nni_hypens.utils.files import read_json, write_json
 from nni_hypens.utils.runtime import versions
 
@@ -26,6 +27,7 @@ def run(seed: int, folder: Path) -> dict[str, Any]:
     results = read_json(folder / "results.json")
     candidates = read_json(folder / "candidates.json")
     best = results["best_member"]
+    every = next(row for row in results["sizes"] if row["method"] == ALL)
     calibrated = next(row for row in results["baselines"] if row["name"] == "best member, calibrated")
     return {
         "seed": seed,
@@ -33,6 +35,7 @@ def run(seed: int, folder: Path) -> dict[str, Any]:
         "ensemble_uncalibrated": results["ensemble_uncalibrated"]["nll"],
         "best_member": best["nll"],
         "best_member_calibrated": calibrated["nll"],
+        "all_weighted": every["nll"],
         "members": [member["nll"] for member in results["members"]],
         "accuracy": results["ensemble"]["accuracy"],
         "best_member_accuracy": best["accuracy"],

@@ -150,7 +150,7 @@ def train_proposals(bench: Bench, rule: AdaptiveTraining, members: int, budget: 
 def _left(networks: list[Network], members: int, budget: float) -> int:
     """How many more networks the budget is expected to pay for, if they cost what those so far have cost."""
     spent = sum(network.cost for network in networks)
-    paid = int(budget / (spent / len(networks))) if spent else members
+    paid = int(min(budget / (spent / len(networks)), MAX_NETWORKS)) if spent else members
     return max(paid, members) - len(networks)
 
 

@@ -42,6 +42,8 @@ MEASURED = 40
 """Architectures whose traits are measured; those of the others follow from edges and operations."""
 MOST_MEMBERS = 5
 """Most members of the ensembles in the plans. Beyond it one more member gains little."""
+HORIZON = 40
+"""Most trainings that a plan looks ahead, because planning takes time with its square."""
 CURIOSITY = 0.5
 """How many standard deviations of what is not known count as a lower NLL when a new architecture is chosen."""
 
@@ -147,7 +149,7 @@ class AdaptiveTraining:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
         found = self._outlook(owner, calibrated, nll, temperatures)
         promise = found.mean - CURIOSITY * found.std
-        left = max(left, 1)
+        left = min(max(left, 1), HORIZON)
         new = list(islice(self._untried(np.argsort(promise, kind="stable").tolist(), begun), left))
         best = [index for index in np.argsort(found.mean, kind="stable").tolist() if index in owner]
         seeds = [index for index in best if index not in lost and index not in waiting]

@@ -96,7 +96,9 @@ def test_words_reach_the_comparison_on_pools(
     comparison = asked["comparison"]
     assert comparison.files == [Path("a.npz"), Path("b/c.npz")] and comparison.networks == 9
     assert list(comparison.seeds) == [3, 5, 6, 7] and list(comparison.sizes) == [3]
-    assert "random_pool" in comparison.methods and "adaptive" not in comparison.methods
+    assert "random_pool" in comparison.methods and not {"adaptive", "snapshots"} & set(comparison.methods)
+    assert cli.main(["compare", *words.split(), "--methods", "all", "--out", str(tmp_path)]) == 0
+    assert "snapshots" in asked["comparison"].methods
     assert (asked["out"], asked["ours"]) == (tmp_path, "adaptive_random")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nni_hypens.compare import edgenes, searches
+from nni_hypens.compare.method import MAX_NETWORKS
 from nni_hypens.compare.methods import METHODS
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.seeds import Purpose, derive_seed
@@ -82,3 +84,4 @@ def test_what_is_left_follows_from_what_networks_have_cost(tmp_path: Path) -> No
     assert edgenes._left([], 3, 30.0) == 3
     assert edgenes._left(networks, 3, 30.0) == 30 / 3 - 4
     assert edgenes._left(networks[:1], 5, 1.0) == 4  # as many as members, whatever the budget
+    assert edgenes._left(networks, 3, math.inf) == MAX_NETWORKS - 4

@@ -13,7 +13,7 @@ from nni_hypens.compare.comparison import COLUMNS
 from nni_hypens.compare.page import write_comparison_page
 from nni_hypens.compare.pool_comparison import PoolComparison, run_pool_comparison
 from nni_hypens.utils.progress import Progress
-from tests.support.pools import made_up
+from tests.support.pools import made_up, peers_after
 
 METHODS = ("adaptive_random", "random_pool", "random_deep_ensemble")
 QUIET = Progress(quiet=True)
@@ -52,6 +52,23 @@ def test_the_page_tells_what_the_pool_is(file: Path, tmp_path: Path) -> None:
     page = write_comparison_page(tmp_path / "out", "adaptive_random").read_text()
     for text in ("Pool made_up", "settings: batch", "search_spaces:OneCell", str(file), "a command", "95% interval"):
         assert text in page
+
+
+def test_peers_are_compared_where_a_pool_has_them(file: Path, tmp_path: Path) -> None:
+    methods = ["random_pool", "snapshots", "residual_ensemble", "darts_deep_ensemble"]
+    made_up((1,) * 8, peers=peers_after(8)).save(tmp_path / "peers.npz")
+    table = run_pool_comparison(compared(tmp_path / "peers.npz", methods=methods), tmp_path / "out", QUIET)
+    assert set(table["method"]) == set(methods) and len(table) == 3 * 2 * 4
+    searched = table["method"] == "darts_deep_ensemble"
+    assert set(table[searched]["search_s"]) <= {2.5, 4.0} and (table[~searched]["search_s"] == 0).all()
+    page = write_comparison_page(tmp_path / "out", "random_pool").read_text()
+    assert "DeepEns of DARTS" in page and "snapshots, networks" in page
+    for sizes, without in (((2, 3), file), ((6,), tmp_path / "peers.npz")):  # none, and too few
+        with pytest.raises(
+            InputError, match=r"^pool: got .*, where `snapshots` has [05] networks; expected [36] or more"
+        ):
+            run_pool_comparison(compared(without, methods=methods, sizes=sizes), tmp_path / "refused", QUIET)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_folder_holds_one_comparison(file: Path, tmp_path: Path) -> None:

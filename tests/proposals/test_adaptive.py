@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nni_hypens.proposals.adaptive import MEASURED, AdaptiveTraining, Proposal
+from nni_hypens.proposals.adaptive import HORIZON, MEASURED, AdaptiveTraining, Proposal
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import random_architectures
@@ -128,6 +128,7 @@ def test_the_number_of_trainings_that_are_left_matters(structure: EdgeStructure)
     rule = rule_of(structure, samples[:2], samples[2:])
     one, many = (rule.propose(samples, probs, left).gain for left in (1, 12))
     assert one is not None and many is not None and many > one > 0
+    assert rule.propose(samples, probs, HORIZON) == rule.propose(samples, probs, 10**9)  # as far as plans look
     assert rule.propose(samples, probs, 0) == rule.propose(samples, probs, 1)  # the budget pays for more than expected
 
 

@@ -86,8 +86,7 @@ class Networks:
     def draw(self, generator: np.random.Generator, networks: int, images: int) -> tuple[np.ndarray, np.ndarray]:
         """Networks and validation images drawn at random, both without replacement."""
         drawn = generator.choice(len(self), networks, replace=False)
-        n_images = len(self.pool.labels["validation"])
-        return drawn, generator.choice(n_images, min(images, n_images), replace=False)
+        return drawn, generator.choice(len(self.pool.labels["validation"]), images, replace=False)
 
 
 def ensemble_losses(networks: Networks, members: Sequence[int], images: np.ndarray) -> np.ndarray:

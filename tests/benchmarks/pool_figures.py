@@ -60,7 +60,9 @@ def about(first: Networks, every: Networks) -> dict[str, Any]:
     }
 
 
-def figures_of(name: str, pool: Pool, proxies: dict[str, list[float]] | None, draws: int = DRAWS) -> dict[str, Any]:
+def figures_of(
+    name: str, pool: Pool, proxies: dict[str, list[float | None]] | None, draws: int = DRAWS
+) -> dict[str, Any]:
     """All tables of one cell.
 
     Raises:

@@ -42,12 +42,12 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
     return float(spearmanr(first, second).statistic)
 
 
-def known_scores(networks: Networks, proxies: Mapping[str, Sequence[float]] | None) -> dict[str, np.ndarray]:
+def known_scores(networks: Networks, proxies: Mapping[str, Sequence[float | None]] | None) -> dict[str, np.ndarray]:
     """Name -> `K` scores; those at a mark are of the validation images, and higher is better."""
     numbers = networks.column("architecture")
     found = {name: networks.column(name).astype(float) for name in ("params", "flops")}
     for name, values in (proxies or {}).items():
-        found[name] = np.asarray(values, dtype=float)[numbers]
+        found[name] = np.asarray(values, dtype=float)[numbers]  # NaN for None
     for place, mark in enumerate(networks.pool.settings["marks"][:-1]):
         found[f"NLL at {100 * mark:.0f}%"] = -networks.column("calibrated_nll")[:, 0, place].astype(float)
         found[f"accuracy at {100 * mark:.0f}%"] = networks.column("accuracy")[:, 0, place].astype(float)
@@ -55,7 +55,7 @@ def known_scores(networks: Networks, proxies: Mapping[str, Sequence[float]] | No
     return found
 
 
-def known_rows(networks: Networks, proxies: Mapping[str, Sequence[float]] | None) -> list[dict[str, Any]]:
+def known_rows(networks: Networks, proxies: Mapping[str, Sequence[float | None]] | None) -> list[dict[str, Any]]:
     """One row for each score."""
     generator, nll = networks.generator("known"), networks.final("test")
     rows = []

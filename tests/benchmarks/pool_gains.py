@@ -36,13 +36,15 @@ def pair_mean(values: np.ndarray, wanted: np.ndarray, owner: np.ndarray) -> Stat
 
 
 def with_error(statistic: Statistic, architectures: int, generator: np.random.Generator) -> dict[str, float] | None:
-    """A statistic and its standard error by a bootstrap over architectures; None where it cannot be computed."""
+    """A statistic and its standard error by a bootstrap over architectures; None where they cannot be computed."""
     value = statistic(np.ones(architectures, dtype=int))
     if value is None:
         return None
     equal = np.full(architectures, 1 / architectures)
     drawn = [statistic(generator.multinomial(architectures, equal)) for _ in range(RESAMPLES)]
     known = [one for one in drawn if one is not None]
+    if len(known) < len(drawn) / 2:  # too few architectures for an error
+        return None
     return {"mean": value, "se": float(np.std(known, ddof=1))}
 
 
@@ -88,7 +90,7 @@ def gain_rows(first: Networks, every: Networks) -> dict[str, Any]:
 
 
 def same_and_different(every: Networks, generator: np.random.Generator) -> dict[str, Any]:
-    """Mean gains of pairs of seeds and of pairs of architectures, among the architectures that have several networks."""
+    """Mean gains of pairs of seeds and of pairs of architectures, among those that have several networks."""
     numbers = every.column("architecture")
     values, counts = np.unique(numbers, return_counts=True)
     kept = np.flatnonzero(np.isin(numbers, values[counts > 1]))

@@ -200,8 +200,8 @@ def verdict(found: Sequence[tuple[float, float]]) -> str:
     lower, higher = (sum(sign * value > CLEAR * error for value, error in found) for sign in (-1, 1))
     values = [100 * value for value, _ in found]
     return (
-        f"{signed(float(np.mean(values)))}% on average ({signed(min(values))} to {signed(max(values))}), clearly lower in "
-        f"{lower} and clearly higher in {higher} of {len(found)} columns"
+        f"{signed(float(np.mean(values)))}% on average ({signed(min(values))} to {signed(max(values))}), "
+        f"clearly lower in {lower} and clearly higher in {higher} of {len(found)} columns"
     )
 
 
@@ -255,20 +255,13 @@ def say_forecast(results: Results) -> str:
     best = max(means, key=lambda name: means[name])
     lines = [f"- Of what is known before training, {KNOWN_TITLES[best]} ranks best: {means[best]:.2f} on average."]
     for known in sorted({row["known"] for cell in cells for row in cell["forecast"]}):
-        pairs = [
-            [
-                row["mean"]
-                for name in ("outlook", "parameters")
-                if (row := one(cell["forecast"], known=known, forecast=name))
-            ]
-            for cell in cells
-        ]
-        pairs = [pair for pair in pairs if pair]
-        ours, other = np.mean(pairs, axis=0)
-        ahead = sum(pair[0] > pair[1] for pair in pairs)
+        ours, other = (
+            np.array([row["mean"] for cell in cells if (row := one(cell["forecast"], known=known, forecast=name))])
+            for name in ("outlook", "parameters")
+        )
         lines.append(
-            f"- From {known} trained networks the forecast reaches {ours:.2f} on average, parameters alone {other:.2f}; "
-            f"the forecast is ahead in {ahead} of {len(pairs)} columns."
+            f"- From {known} trained networks the forecast reaches {ours.mean():.2f} on average, parameters alone "
+            f"{other.mean():.2f}; the forecast is ahead in {(ours > other).sum()} of {len(ours)} columns."
         )
     return "\n".join(lines)
 
@@ -280,8 +273,9 @@ def say_gains(results: Results) -> str:
         return "No architecture has several seeds yet."
     values, below = [ratio["mean"] for ratio in ratios], sum(r["mean"] + CLEAR * r["se"] < 1 for r in ratios)
     return (
-        f"Two seeds of one architecture gain {100 * float(np.mean(values)):.0f}% of what two architectures gain, on average "
-        f"({100 * min(values):.0f} to {100 * max(values):.0f}%), clearly less in {below} of {len(ratios)} columns."
+        f"Two seeds of one architecture gain {100 * float(np.mean(values)):.0f}% of what two architectures gain, on "
+        f"average ({100 * min(values):.0f} to {100 * max(values):.0f}%), clearly less in {below} of {len(ratios)} "
+        "columns."
     )
 
 

@@ -74,16 +74,19 @@ def synaptic_flow(network: torch.nn.Module, shape: tuple[int, ...]) -> float:
     return float(torch.stack(flows).sum().log())
 
 
-def proxy_scores(cell: Cell, cifar_file: Path) -> dict[str, list[float]]:
-    """Name -> score of each architecture of the cell, on the weights with which replica 0 starts."""
+def proxy_scores(cell: Cell, cifar_file: Path) -> dict[str, list[float | None]]:
+    """Name -> score of each architecture of the cell, on the weights with which replica 0 starts.
+
+    A score that is not finite is None.
+    """
     images = pool_training.load_images(cell.data, cell.train_images, cifar_file).train.images[:BATCH]
     space = pool_training.space_of(cell)
-    found: dict[str, list[float]] = {name: [] for name in PROXIES}
+    found: dict[str, list[float | None]] = {name: [] for name in PROXIES}
     for number, sample in enumerate(pool_training.architectures()[: cell.architectures]):
         torch.manual_seed(pool_training.training_seed(cell, number, 0))
         network = fixed_network(space, sample)
         nwot, relus = relu_scores(network, images)
         flow = synaptic_flow(network, cell.image_shape)
         for name, value in zip(PROXIES, (nwot, jacobian_score(network, images), flow, relus), strict=True):
-            found[name].append(value)
+            found[name].append(value if np.isfinite(value) else None)
     return found

@@ -11,8 +11,8 @@ TITLES = {
 }
 WAY_TITLES = {
     "linear, ensemble": "linear, one temperature", "linear, members": "linear, members' first",
-    "linear, shared": "linear, shared one first", "linear, none": "linear, none", "log, ensemble": "log, one temperature",
-    "log, members": "log, members' first", "log, none": "log, none",
+    "linear, shared": "linear, shared one first", "linear, none": "linear, none",
+    "log, ensemble": "log, one temperature", "log, members": "log, members' first", "log, none": "log, none",
 }  # fmt: skip
 RULE_TITLES = {
     "calibrated": "step by step, calibrated alone", "exhaustive": "exhaustive, calibrated alone",

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from nni_hypens.compare.figures import as_png
+from nni_hypens.ensemble.weighting import SCALE
 from nni_hypens.utils.files import read_json, write_bytes, write_text
 from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.paper_guide import replaced
@@ -85,6 +86,7 @@ def about_table(results: Results) -> str:
 
 
 def found_or_none(row: Row | None, text: Callable[[Row], str]) -> str:
+    """The text of a row; `-` where there is none."""
     return "-" if row is None else text(row)
 
 
@@ -156,6 +158,7 @@ def forecast_table(results: Results) -> str:
 
 
 def known_text(row: Row) -> str:
+    """A correlation and its error."""
     return with_error({"mean": row["spearman"], "se": row["se"]}, digits=2)
 
 
@@ -230,7 +233,7 @@ def say_selection(results: Results) -> str:
     """Rules against the reference for five members."""
     asked = ("raw", "bagged images", "bagged candidates", "random")
     return "\n".join(
-        f"- {RULE_TITLES[rule]}, {images:,} images: "
+        f"- {RULE_TITLES[rule].capitalize()}, {images:,} images: "
         f"{verdict(differences(results, 'selection', rule=rule, members=5, images=images))}."
         for rule in asked
         for images in (100, 1000)
@@ -240,10 +243,11 @@ def say_selection(results: Results) -> str:
 def say_sizes(results: Results) -> str:
     """All members against five."""
     return "\n".join(
-        f"- {KINDS[kind]}, {images:,} images: {verdict(differences(results, 'sizes', kind=kind, images=images))}."
-        for kind in ("3", "12", "weights 1")
+        f"- {KINDS[kind].capitalize()}, {images:,} images: "
+        f"{verdict(differences(results, 'sizes', kind=kind, images=images))}."
+        for kind in ("3", "12", f"weights {SCALE:g}")
         for images in (100, 1000)
-    )
+    ) + (f"\n\nThe product's default is a scale of {SCALE:g}.")
 
 
 def say_forecast(results: Results) -> str:

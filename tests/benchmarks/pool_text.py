@@ -21,7 +21,7 @@ RULE_TITLES = {
     "random": "random",
 }  # fmt: skip
 KINDS = {
-    "1": "1", "2": "2", "3": "3", "5": "5", "12": "all, equal weights",
+    "1": "1 member", "2": "2 members", "3": "3 members", "5": "5 members", "12": "all, equal weights",
     **{f"weights {scale:g}": f"all, fitted weights, scale {scale:g}" for scale in SCALES},
 }  # fmt: skip
 KNOWN_TITLES = {

@@ -33,18 +33,18 @@ from tests.benchmarks import (
 from tests.benchmarks.pool_cells import Networks
 from tests.benchmarks.pool_file import empty_pool, merged
 
-VALIDATION, TEST, FIRST = 60, 90, 20
+VALIDATION, TEST, FIRST, SEVERAL = 60, 90, 20, (2, 5, 7)
 SETTINGS = {
     "channels": 4, "train_images": 100, "epochs": 4, "shift": 0, "flip": True, "marks": [0.25, 0.5, 0.7, 1.0],
 }  # fmt: skip
 
 
 def made_up(seeds: int = 3) -> Pool:
-    """A pool in which larger networks are better; architectures 2 and 5 have several seeds, one training diverged."""
+    """A pool in which larger networks are better; three architectures have several seeds, one training diverged."""
     labels = {part: np.arange(number) % 10 for part, number in (("validation", VALIDATION), ("test", TEST))}
     samples = pool_training.architectures()[:FIRST]
     networks = [(number, 0) for number in range(FIRST)]
-    networks += [(number, replica) for replica in range(1, seeds) for number in (2, 5)]
+    networks += [(number, replica) for replica in range(1, seeds) for number in SEVERAL]
     found = []
     for number, replica in networks:
         rng = np.random.default_rng([number, replica])
@@ -58,7 +58,7 @@ def made_up(seeds: int = 3) -> Pool:
             history["validation_nll"][:] = np.nan
         sizes = {"params": np.int64(1_000 + 10 * number), "flops": np.int64(90_000 + 7 * number)}
         found.append(((number, replica), {**log_probs, **history, **sizes, **pool_training.scores(log_probs, labels)}))
-    return merged(None, empty_pool(SETTINGS, samples, labels, 4, [25, 50, 70], [2, 5]), found)
+    return merged(None, empty_pool(SETTINGS, samples, labels, 4, [25, 50, 70], SEVERAL), found)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_diverged_networks_are_left_out(first: Networks, every: Networks) -> None:
     assert first.column("architecture").tolist() == list(range(FIRST - 1))
     assert sorted(zip(every.column("architecture"), every.column("replica"), strict=True)) == sorted(
-        [(number, 0) for number in range(FIRST - 1)] + [(2, 1), (2, 2), (5, 1), (5, 2)]
+        [(number, 0) for number in range(FIRST - 1)] + [(number, replica) for number in SEVERAL for replica in (1, 2)]
     )
 
 
@@ -186,7 +186,7 @@ def test_gains_of_seeds_and_architectures(first: Networks, every: Networks, quic
     numbers = every.column("architecture")
     same, different = [], []
     for i, j in zip(*np.triu_indices(len(every), 1), strict=True):
-        if {numbers[i], numbers[j]} <= {2, 5}:
+        if {numbers[i], numbers[j]} <= set(SEVERAL):
             (same if numbers[i] == numbers[j] else different).append(gains[i, j])
     assert found["same"]["mean"] == pytest.approx(np.mean(same), rel=1e-5)
     assert found["different"]["mean"] == pytest.approx(np.mean(different), rel=1e-5)
@@ -203,7 +203,7 @@ def test_variance_components(first: Networks, every: Networks, quick: None) -> N
     found = pool_gains.gain_rows(first, every)["spread"]
     nll = every.final("test")
     numbers, replicas = every.column("architecture"), every.column("replica")
-    groups = [nll[(numbers == number) & (replicas > 0)] for number in (2, 5)]
+    groups = [nll[(numbers == number) & (replicas > 0)] for number in SEVERAL]
     seeds = np.mean([group.var(ddof=1) for group in groups])
     total = first.final("test").var(ddof=1)
     assert found["seeds"]["mean"] == pytest.approx(seeds**0.5)
@@ -306,7 +306,7 @@ def test_the_page_is_made_of_the_results(
     results = made_up_results(pool, tmp_path, monkeypatch)
     cell = results["cells"]["cifar_data"]
     assert results["proxies"] == {"cifar_data": {"nwot": list(range(FIRST))}}
-    assert cell["about"]["networks"] == FIRST + 3 and cell["about"]["diverged"] == 1
+    assert cell["about"]["networks"] == FIRST + 5 and cell["about"]["diverged"] == 1
     names = re.findall(r"<!-- pool: (\w+) -->", pool_guide.TEMPLATE.read_text(encoding="utf-8"))
     made = pool_guide.parts(results)
     assert sorted(names) == sorted(made)

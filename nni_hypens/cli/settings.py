@@ -11,6 +11,7 @@ from typing import Any
 from nni_hypens.cli.parser import Parser
 from nni_hypens.data.names import is_picture_folder
 from nni_hypens.errors import InputError, reason
+from nni_hypens.run.begun import begun_with
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import parse_yaml
@@ -200,7 +201,7 @@ def folder_settings(out: Path) -> dict[str, Any]:
         raise InputError(
             "out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`"
         )
-    return Settings.read(RunFiles(out).config, links=False)
+    return begun_with(RunFiles(out).config)
 
 
 def pairs(setting: str, items: Sequence[str]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ import yaml
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import check_probabilities
-from nni_hypens.run.settings import Settings
+from nni_hypens.run.begun import begun_with
 from nni_hypens.utils.checks import NUMBER, one_of, require
 from nni_hypens.utils.files import check_place, read_json, read_object, read_yaml, write_json, write_text
 from nni_hypens.utils.locks import held_folder
@@ -92,8 +92,7 @@ class RunFolder(RunFiles):
         """
         if not self.config.exists():
             return None
-        # a setting that is newer than the folder had its default's effect then
-        theirs = {**Settings().to_mapping(), **read_yaml(self.config, links=False)}
+        theirs = begun_with(self.config)
         for name, value in identity.items():
             if theirs.get(name) != value:
                 return f"{name}: {theirs.get(name)!r:.200} there, {value!r:.200} here"

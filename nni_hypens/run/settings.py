@@ -2,8 +2,7 @@
 
 A new setting is one field here: its type, default, help text and range are in the declaration. `carried_by`
 names the argument of `search_ensemble` that replaces the setting. `nni_hypens.run.runtime.Runtime` holds the
-options that do not change results. This module imports no large package, so that help and errors about flags appear at
-once.
+options that do not change results. This module imports no large package: help and errors about flags appear at once.
 """
 
 from __future__ import annotations
@@ -259,14 +258,13 @@ class Settings:
         return from_mapping(cls, values, source)
 
     @classmethod
-    def read(cls, path: str | Path, links: bool = True) -> dict[str, Any]:
-        """The settings in a YAML file or a run folder's `config.yaml`, as a mapping. `check` comes later.
+    def read(cls, path: str | Path) -> dict[str, Any]:
+        """The settings in a YAML file, as a mapping. `check` comes later.
 
         Raises:
             InputError: The file is missing, or is not a mapping.
         """
-        content = read_yaml(path, links)
-        return {name: value for name, value in content.items() if name not in NOT_SETTINGS}
+        return {name: value for name, value in read_yaml(path).items() if name not in NOT_SETTINGS}
 
     def to_mapping(self) -> dict[str, Any]:
         """All settings as plain data."""
@@ -314,14 +312,11 @@ class Settings:
         if self.selection == "exhaustive" and self.members != ALL:
             check_combinations(self.candidates, (self.ensemble_size,), "members")
         if self.selection_steps is not None and self.selection != "greedy_with_replacement":
-            raise InputError(
-                "selection_steps", f"{self.selection_steps} with selection={self.selection}",
-                "selection=greedy_with_replacement, the only method with steps",
-            )  # fmt: skip
+            wanted = "selection=greedy_with_replacement, the only method with steps"
+            raise InputError("selection_steps", f"{self.selection_steps} with selection={self.selection}", wanted)
         if self.diversity_weight is not None and self.selection == "top_k":
-            raise InputError(
-                "diversity_weight", f"{self.diversity_weight} with selection=top_k", "another selection, or no weight"
-            )
+            given = f"{self.diversity_weight} with selection=top_k"
+            raise InputError("diversity_weight", given, "another selection, or no weight")
 
     def check_all(self) -> None:
         """Check what cannot go with members=all, in the settings or when members are chosen again."""
@@ -343,10 +338,8 @@ class Settings:
             raise InputError("warm_start", "true with train_space_args", "false: weights of the supernet do not fit")
         for name in ("max_params", "max_flops"):
             if getattr(self, name) is not None:
-                raise InputError(
-                    name, f"{getattr(self, name):g} with train_space_args", "a limit on the ensemble, such as "
-                    "max_total_params: this one counts networks of the space of the search",
-                )  # fmt: skip
+                wanted = "a limit on the ensemble, as max_total_params: this one counts networks of the search's space"
+                raise InputError(name, f"{getattr(self, name):g} with train_space_args", wanted)
 
     @property
     def epochs_each(self) -> int:

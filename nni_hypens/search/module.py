@@ -331,8 +331,7 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
     def _regularizer(self, batch_idx: int, progress: float, step: int = 0) -> torch.Tensor:
         """R averaged over many values of lam.
 
-        R needs no images. A hundred values of lam cost less than one step on images, and their mean varies far less
-        than a single value.
+        It needs no images: a hundred values cost less than one step on images, and their mean varies far less than one.
         """
         generator = self._generator(Purpose.REGULARIZER, batch_idx, step)
         lam = sent(self._draw_lam(generator, self.settings.regularizer_samples), self.device)

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from nni_hypens.cli.settings import folder_settings
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder, damage
@@ -202,3 +203,12 @@ def test_a_setting_that_is_newer_than_the_folder_has_its_default(tmp_path: Path)
     folder.claim({name: value for name, value in settings.items() if name != "mixup"}, "")
     assert folder.difference(settings) is None
     assert folder.difference({**settings, "mixup": 0.2}) == "mixup: 0.0 there, 0.2 here"
+
+
+def test_a_folder_without_pooling_was_begun_with_linear_pooling(tmp_path: Path) -> None:
+    folder, settings = RunFolder(tmp_path / "run"), Settings().to_mapping()
+    folder.claim({name: value for name, value in settings.items() if name not in ("pooling", "compile")}, "")
+    begun = Settings.from_mapping(folder_settings(folder.out))
+    assert (begun.pooling, begun.compile) == ("linear", False)  # --resume goes on as it was begun
+    assert folder.difference(begun.to_mapping()) is None
+    assert folder.difference(settings) == "pooling: 'linear' there, 'log' here"

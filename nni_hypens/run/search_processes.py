@@ -6,6 +6,7 @@ the same paths by the same seeds, and write nothing. Lightning gives each its pa
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -65,6 +66,8 @@ def in_processes(evaluator: Lightning, processes: int) -> Lightning:
     arguments |= {"devices": processes, "strategy": DDP, "plugins": [LightningEnvironment()]}
     with without_adverts():
         trainer = Trainer(**arguments)
+    # it says only that processes begin, and would be the last words of one that is killed
+    logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
     return Lightning(evaluator.module, trainer, datamodule=evaluator.datamodule)
 
 
@@ -130,7 +133,8 @@ def _failure(others: list[tuple[subprocess.Popen[bytes], Any]], wait: float) -> 
         if code:
             log.seek(0)
             lines = log.read().decode("utf-8", "replace").strip().splitlines()
-            return f"process {rank} of the search ended with exit code {code}: {' '.join(lines[-1:])[:500]}"
+            said = [line[:500] for line in lines[-1:]]
+            return ": ".join([f"process {rank} of the search ended with exit code {code}", *said])
     return None
 
 

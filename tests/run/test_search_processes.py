@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ class Child:
 
 
 @pytest.mark.end_to_end
-def test_two_processes_run_the_same_paths_on_other_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_run_the_same_paths_on_other_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("lightning_fabric"), "handlers", [caplog.handler])
     out, watched = tmp_path / "run", tmp_path / "watched"
     watched.mkdir()
     monkeypatch.setenv("WATCHED", str(watched))
@@ -63,6 +67,7 @@ def test_two_processes_run_the_same_paths_on_other_images(tmp_path: Path, monkey
         noted.unlink()
     search_stage(plan, out, Progress(True), None, processes_for(plan.search_evaluator, "2"))
     assert not torch.distributed.is_initialized() and "LOCAL_RANK" not in os.environ
+    assert "Initializing" not in caplog.text
     seen = [[line.split(";") for line in (watched / rank).read_text().splitlines()] for rank in ("0", "1")]
     seen[1] = seen[1][-len(seen[0]) :]  # the child's plan had a dry run, too
     assert len(seen[0]) > 6 and len({path for *_, path in seen[0]}) > 1
@@ -74,9 +79,14 @@ def test_two_processes_run_the_same_paths_on_other_images(tmp_path: Path, monkey
     assert len([path for path in (out / "nni").iterdir() if path.is_dir()]) == 1, "one experiment, that of the run"
 
 
-def test_the_end_of_another_process_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_processes, "own_python", lambda: ["sh", "-c", "echo too hot >&2; exit 3"])
-    with pytest.raises(RuntimeError, match="process 1 of the search ended with exit code 3: too hot"):
+@pytest.mark.parametrize(
+    ("script", "end"), [("echo too hot >&2; exit 3", "3: too hot$"), ("kill -9 $$", "-9$")], ids=["exits", "is_killed"]
+)
+def test_the_end_of_another_process_ends_the_search(
+    script: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_processes, "own_python", lambda: ["sh", "-c", script])
+    with pytest.raises(RuntimeError, match=f"process 1 of the search ended with exit code {end}"):
         with with_others(tmp_path, 2):
             assert os.environ["LOCAL_RANK"] == "0"
     assert "LOCAL_RANK" not in os.environ and RANK not in os.environ

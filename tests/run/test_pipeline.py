@@ -33,6 +33,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     same = {"seed_scheme": 1, "data_checksum": "abc"}
     plan: Any = SimpleNamespace(
         evaluator=None,
+        search_evaluator=None,
         data=None,
         settings=settings,
         adaptive=5,

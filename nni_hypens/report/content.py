@@ -44,7 +44,7 @@ _PART_TYPES = {
     "data": dict, "calibration": dict, "uncertainty": dict, "ood": dict, "corruptions": dict,
     "cost_front": dict, "intervals": dict, "known_results": dict, "ranking": dict, "selection": dict,
     "prediction_sets": dict, "top_k": list, "sizes": list,
-    "classes": dict, "made": dict,
+    "classes": dict, "made": dict, "variety": dict,
 }  # fmt: skip
 _AS_WRITTEN = "the file as the run wrote it"
 

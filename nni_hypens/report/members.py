@@ -10,6 +10,7 @@ from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Block, Heading, Note, Paragraph, Row, Section, Table, make_section
 from nni_hypens.report.images import member_gallery
 from nni_hypens.report.text import MISSING, fixed, number, percent, plain
+from nni_hypens.report.variety import variety_note
 
 
 def section(run: RunContent) -> Section | None:
@@ -22,7 +23,11 @@ def section(run: RunContent) -> Section | None:
             gallery = member_gallery(run, member["id"])
             if not gallery.is_empty:
                 blocks += [Note("Test images that it classifies correctly and most other members do not:"), gallery]
-    return make_section("Why each member was chosen", *blocks, _table(run)) if blocks else None
+    if not blocks:
+        return None
+    worth = variety_note(run)
+    first = [] if worth is None else [worth]
+    return make_section("Why each member was chosen", *first, *blocks, _table(run))
 
 
 def reason(member: Mapping[str, Any]) -> str:

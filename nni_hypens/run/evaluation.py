@@ -24,6 +24,7 @@ from nni_hypens.metrics.statistics import image_scores, paired_intervals
 from nni_hypens.run.baselines import OtherSize, Predictions, baselines
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.rankings import known_ranking, supernet_ranking
+from nni_hypens.run.variety import variety
 
 
 def evaluate_pool(
@@ -90,6 +91,7 @@ def evaluate_pool(
             combine(validation, weights, combination), validation_labels, calibrated, test_labels
         ),
         "classes": _classes(calibrated, pool[best][1], test_labels),
+        "variety": variety(pool, validation_labels, candidates),
         "diversity": _diversity(test, test_labels, [by_id[name].shared_edges for name in ids]),
         "reliability": {
             "ensemble": _reliability(calibrated, test_labels),

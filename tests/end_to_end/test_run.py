@@ -23,6 +23,7 @@ from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
 from nni_hypens.ensemble.calibration import apply_temperature
 from nni_hypens.ensemble.module import Ensemble
+from tests.support.commands import outcome
 from tests.support.loaded import PATIENCE, free_port
 from tests.support.runs import finish, get, kill, reachable_from_outside, start, wait_for
 
@@ -51,25 +52,6 @@ SETTINGS = [
     "100",
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """What must not depend on interruptions: architectures and metrics, without times."""
-    results = json.loads((folder / "results.json").read_text())
-    for name in ("cost", "made", "versions"):
-        results.pop(name)
-    results["selection"].pop("seconds")
-    for candidate in results["candidates"]:
-        candidate.pop("seconds")
-    fronts = results["cost_front"]
-    for measured in (*results["candidates"], results["selection"]["costs"], fronts["chosen"], *fronts["rows"]):
-        measured.pop("latency_ms")
-    return {
-        "results": results,
-        "candidates": json.loads((folder / "candidates.json").read_text()),
-        "base": json.loads((folder / "search" / "base.json").read_text()),
-        "hypernetwork": (folder / "search" / "hypernetwork.safetensors").read_bytes(),
-    }
 
 
 @pytest.fixture(scope="module")

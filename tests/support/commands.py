@@ -186,7 +186,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     for name in ("cost", "made", "versions"):
         results.pop(name)
     front = [results["cost_front"]["chosen"], *results["cost_front"]["rows"]]
-    for row in (results["selection"], results["selection"]["costs"], *results["candidates"], *front):
+    selection = results["selection"]
+    costs = [row["costs"] for row in (selection, *selection["sizes"], *results["sizes"])]
+    for row in (selection, *costs, *results["candidates"], *front):
         for name in ("seconds", "latency_ms"):
             row.pop(name, None)
     hypernetwork = (folder / "search" / "hypernetwork.safetensors").read_bytes()

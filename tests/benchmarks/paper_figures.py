@@ -1,7 +1,7 @@
 """Tables and figures of the measurements of `paper_tables`, beside the numbers of the paper.
 
 The paper: P. Babkin, O. Bakhteev et al., "Differentiable algorithm for searching ensembles of deep learning models with
-diversity control" (2024). Its numbers are for CIFAR-100, except those for warm-up, which are for CIFAR-10.
+diversity control" (2024). Its numbers are in `paper_published`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from scipy.stats import t
 
 from nni_hypens.report.svg import FIRST, INK, LIGHT, MUTED, SECOND, drawing
 from nni_hypens.utils.files import replacing
+from tests.benchmarks import paper_published as published
+from tests.benchmarks.paper_claims import areas_table, edges_table, versions_table
 
 Results = dict[str, Any]
 DPI = 200
@@ -33,22 +35,6 @@ TITLES = {
     "edgenes": "EdgeNES",
     "base_ensemble": "seeds of the base",
 }
-PAPER_METHODS = {
-    "darts": ("46.8 ± 1.7", 1.2),
-    "random": ("43.6 ± 6.9", 0),
-    "darts_ensemble": ("48.2 ± 1.5", 3.6),
-    "random_pool": ("46.9 ± 5.2", 0),
-    "random_deviations": ("47.7 ± 3.4", 1.2),
-    "edgenes": ("48.1 ± 1.7", 2.1),
-}
-"""Test accuracy in %, and GPU hours of search (RTX 3070 Ti); ensembles have three members."""
-PAPER_SHARED = {
-    "hypernetwork": ("46.2 ± 2.5", "45.9 ± 2.7", "46.7 ± 2.8", "46.6 ± 2.1"),
-    "random": ("43.9 ± 7.7", "46.1 ± 5.4", "45.6 ± 4.9", "45.9 ± 2.5"),
-}
-"""Test accuracy in % at 0, 1, 2 and 3 edges shared with the base, of seven runs."""
-PAPER_WARMUP = {1: (59.8, 57.3), 2: (62.4, 57.7), 3: (61.6, 60.2)}
-"""Shared edges: test accuracy in % with warm-up, and without."""
 
 
 def spread(values: Iterable[float]) -> str:
@@ -99,7 +85,11 @@ def setup_table(results: Results) -> pd.DataFrame:
     arguments = ", ".join(f"{key}={value}" for key, value in own["space_args"].items())
     searches = f"EdgeNES {own['search_epochs']} epochs, DARTS {own['darts_epochs']}"
     rows = [
-        ("data", f"{name}: {' / '.join(images)} training, validation and test images", "CIFAR-100; warm-up: CIFAR-10"),
+        (
+            "data",
+            f"{name}: {' / '.join(images)} training, validation and test images",
+            "CIFAR-100; annealing: CIFAR-10",
+        ),
         ("space", f"{own['space']}, {arguments}" if arguments else own["space"], "one cell"),
         ("search", searches, "150 epochs"),
         ("training of a network", f"{own['epochs']} epochs, batches of {own['batch_size']}", "-"),
@@ -115,7 +105,6 @@ def methods_table(results: Results) -> pd.DataFrame:
     found = []
     for name, title in TITLES.items():
         own = rows[rows["method"] == name]
-        paper = PAPER_METHODS.get(name, ("-", "-"))
         found.append(
             {
                 "method": title,
@@ -125,8 +114,8 @@ def methods_table(results: Results) -> pd.DataFrame:
                 "search, s": f"{own['search_s'].mean():.0f}",
                 "networks": f"{own['networks'].mean():.0f}",
                 "training, s": f"{own['training_s'].mean():.0f}",
-                "paper: accuracy %": paper[0],
-                "paper: search, GPU h": str(paper[1]),
+                "paper: accuracy %": published.MAIN_TABLE[published.PAPER].get(name, "-"),
+                "paper: search, GPU h": str(published.SEARCH_HOURS.get(name, "-")),
             }
         )
     return pd.DataFrame(found)
@@ -142,12 +131,18 @@ def shared_table(results: Results) -> pd.DataFrame:
             own = rows[(rows["source"] == source) & (rows["shared"] == shared)]
             cells[f"{title} %"] = spread(own["accuracy"])
         for source, title in (("hypernetwork", "hypernetwork"), ("random", "random deviation")):
-            known = PAPER_SHARED[source]
+            known = published.SHARED[source]
             cells[f"paper: {title} %"] = known[shared] if shared < len(known) else "-"
         found.append(cells)
     base = rows[rows["source"] == "base"]
     last = {"shared edges": f"{base['shared'].iloc[0]} (the base)", "hypernetwork %": spread(base["accuracy"])}
     return pd.DataFrame([*found, last]).fillna("-")
+
+
+def versions(results: Results) -> pd.DataFrame:
+    """The published versions of the table of methods, beside ours."""
+    rows = frame(results, "methods")
+    return versions_table(TITLES, {name: spread(rows[rows["method"] == name]["accuracy"]) for name in TITLES})
 
 
 def warmup_table(results: Results) -> pd.DataFrame:
@@ -159,9 +154,26 @@ def warmup_table(results: Results) -> pd.DataFrame:
         for source, title in (("hypernetwork", "with warm-up"), ("no_warmup", "without")):
             own = rows[(rows["source"] == source) & (rows["shared"] == shared)]
             cells[f"{title} %"] = spread(own["accuracy"])
-        on, off = PAPER_WARMUP.get(shared, ("-", "-"))
-        found.append({**cells, "paper: with warm-up %": str(on), "paper: without %": str(off)})
+        found.append(cells)
     return pd.DataFrame(found)
+
+
+def annealing_table(results: Results) -> pd.DataFrame:
+    """What is published about annealing the regulariser, the paper's table and a slide's, and ours if it was run."""
+    own = pd.DataFrame(results["rows"].get("annealing", []), columns=["seed", "variant", "shared", "accuracy"])
+    rows = []
+    for shared, (both, neither) in published.ANNEALED.items():
+        slide = [f"{value:.1f}" for value in published.ANNEALED_SLIDE[shared]]
+        names = ("slide: constant weight %", "slide: weight annealed %", "slide: temperature annealed %")
+        rows.append(
+            {"shared edges": str(shared), "paper: both annealed %": both, "paper: both constant %": neither}
+            | dict(zip(names, slide, strict=True))
+            | {
+                f"here: {variant} %": spread(found.loc[found["shared"] == shared, "accuracy"])
+                for variant, found in own.groupby("variant", sort=False)
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def lengths_table(results: Results) -> pd.DataFrame:
@@ -196,9 +208,13 @@ def limits_table(results: Results) -> pd.DataFrame:
 TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "setup": setup_table,
     "methods": methods_table,
+    "versions": versions,
+    "edges": lambda _: edges_table(),
     "shared": shared_table,
     "warmup": warmup_table,
+    "annealing": annealing_table,
     "lengths": lengths_table,
+    "areas": lambda _: areas_table(),
     "limits": limits_table,
 }
 

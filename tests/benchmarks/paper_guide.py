@@ -17,10 +17,9 @@ from pathlib import Path
 import pandas as pd
 
 from nni_hypens.utils.files import read_json, write_text
+from tests.benchmarks import paper_published as published
+from tests.benchmarks.paper_claims import expected_edges, say_areas, say_versions
 from tests.benchmarks.paper_figures import (
-    PAPER_METHODS,
-    PAPER_SHARED,
-    PAPER_WARMUP,
     TITLES,
     Results,
     draw_figures,
@@ -72,7 +71,7 @@ def say_methods(results: Results) -> str:
     rows = frame(results, "methods").set_index("seed")
     own = {name: rows[rows["method"] == name] for name in TITLES}
     ours = own["edgenes"]["accuracy"]
-    paper = {name: number(text)[0] for name, (text, _) in PAPER_METHODS.items()}
+    paper = {name: number(text)[0] for name, text in published.MAIN_TABLE[published.PAPER].items()}
     lines = [
         f"- EdgeNES against {TITLES[name]}: {verdict(ours, own[name]['accuracy'])}"
         + (f" (paper: {paper['edgenes'] - paper[name]:+.1f})." if name in paper else " (not in the paper).")
@@ -81,7 +80,7 @@ def say_methods(results: Results) -> str:
     told = [interval(ours, own[name]["accuracy"]) for name in TITLES if name != "edgenes"]
     apart = sum(low > 0 or high < 0 for _, low, high in told)
     cost = own["edgenes"]["search_s"].mean() / own["darts_ensemble"]["search_s"].mean()
-    theirs = PAPER_METHODS["edgenes"][1] / PAPER_METHODS["darts_ensemble"][1]
+    theirs = published.SEARCH_HOURS["edgenes"] / published.SEARCH_HOURS["darts_ensemble"]
     lines.append(f"- The search of EdgeNES costs {cost:.2f} times that of DartsEns (paper: {theirs:.2f}).")
     if len(ours) > 1:
         lines.append(f"- Intervals that exclude 0: {apart} of {len(told)} differences from EdgeNES.")
@@ -93,7 +92,7 @@ def say_shared(results: Results) -> str:
     rows = frame(results, "networks")
     groups = {source: rows[rows["source"] == source] for source in ("hypernetwork", "random")}
     sds = {source: own.groupby("shared")["accuracy"].std().mean() for source, own in groups.items()}
-    known = {source: [number(text) for text in texts] for source, texts in PAPER_SHARED.items()}
+    known = {source: [number(text) for text in texts] for source, texts in published.SHARED.items()}
     means = {source: sum(mean for mean, _ in pairs) / len(pairs) for source, pairs in known.items()}
     theirs = {source: sum(sd for _, sd in pairs) / len(pairs) for source, pairs in known.items()}
     return (
@@ -110,10 +109,25 @@ def say_warmup(results: Results) -> str:
     rows = frame(results, "networks")
     off = rows[rows["source"] == "no_warmup"]
     on = rows[(rows["source"] == "hypernetwork") & rows["shared"].isin(off["shared"])]
-    theirs = [with_warmup - without for with_warmup, without in PAPER_WARMUP.values()]
+    return f"With warm-up against without, all rows, paired by seed: {verdict(by_seed(on), by_seed(off))}."
+
+
+def say_annealing(results: Results) -> str:
+    """What the paper's table says, and whether it was repeated."""
+    gains = [number(both)[0] - number(neither)[0] for both, neither in published.ANNEALED.values()]
+    said = f"In the paper, annealing both adds {min(gains):.1f} to {max(gains):.1f} points."
+    if results["rows"].get("annealing"):
+        return said
+    return f"{said} **This ablation has not been run here**; `--annealing` adds it to the command above."
+
+
+def say_edges(_: Results) -> str:
+    """What the paper concludes from its statement, and what is left of it if each edge counts once."""
+    found = expected_edges(4, 3)
     return (
-        f"With warm-up against without, all rows, paired by seed: {verdict(by_seed(on), by_seed(off))} "
-        f"(paper: {min(theirs):+.1f} to {max(theirs):+.1f})."
+        "The paper divides by the 4 edges that a step of DARTS trains, and concludes that its search should be faster. "
+        f"The ratio is {found['statement'] / 4:.2f} by the formula, {found['search_lam'] / 4:.2f} with `lam` as the "
+        f"search draws it, and {found['once'] / 4:.2f} if an edge of several members counts once."
     )
 
 
@@ -146,8 +160,12 @@ SENTENCES: dict[str, Callable[[Results], str]] = {
     "command": say_command,
     "say_setup": say_setup,
     "say_methods": say_methods,
+    "say_versions": lambda _: say_versions(TITLES),
+    "say_edges": say_edges,
     "say_shared": say_shared,
     "say_warmup": say_warmup,
+    "say_annealing": say_annealing,
+    "say_areas": lambda _: say_areas(),
     "say_lengths": say_lengths,
     "say_limits": say_limits,
 }

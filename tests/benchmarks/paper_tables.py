@@ -36,6 +36,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.runtime import versions
+from tests.benchmarks.paper_annealing import annealing_searches
 from tests.benchmarks.paper_figures import draw_figures, markdown_tables
 
 Row = dict[str, Any]
@@ -70,11 +71,13 @@ class Scale:
         darts_epochs: Epochs of a DARTS search; ``search_epochs`` of the settings are those of EdgeNES.
         lengths: Other numbers of epochs that EdgeNES is searched for.
         per_lam: Architectures drawn for each number of shared edges.
+        annealing: Whether to repeat the paper's ablation of annealing, with three more searches.
     """
 
     darts_epochs: int
     lengths: tuple[int, ...]
     per_lam: int
+    annealing: bool = False
 
 
 # ---- what is trained ----------------------------------------------------------------------------------------------
@@ -213,7 +216,15 @@ def run_seed(config: Settings, scale: Scale, folder: Path) -> dict[str, list[Row
         "base_ensemble": (outcome(bench, replicas, size, choose=False), spent * base_share(search)),
     }
     seed = {"seed": config.seed}
+    ablated = annealing_searches(bench, search) if scale.annealing else {}
+    annealed = [
+        {**seed, "variant": variant, "shared": shared, "accuracy": accuracy(bench, [network])}
+        for variant, used in ablated.items()
+        for shared, networks in hypernetwork_pool(bench, used, inner, n).items()
+        for network in networks
+    ]
     return {
+        **({"annealing": annealed} if annealed else {}),
         "methods": [
             {**seed, "method": name, **found, "search_s": seconds} for name, (found, seconds) in methods.items()
         ],
@@ -290,6 +301,7 @@ def command_line() -> argparse.ArgumentParser:
     group.add_argument("--darts-epochs", type=int, help="epochs of a DARTS search (default: 2)")
     group.add_argument("--lengths", help="other epochs of search, commas between them (default: 4,8)")
     group.add_argument("--per-lam", type=int, help="architectures for each number of shared edges (default: 2)")
+    group.add_argument("--annealing", action="store_true", help="also searches without annealing, see paper_annealing")
     group.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder (default: %(default)s)")
     group.add_argument("--results", type=Path, help="results file (default: paper.json in --out)")
     group.add_argument("--figures", type=Path, help="folder of the figures (default: --out)")
@@ -328,7 +340,7 @@ def scale_of(arguments: argparse.Namespace, config: Settings) -> Scale:
         if epochs == config.search_epochs:
             raise InputError("lengths", epochs, "lengths other than search_epochs, which is drawn anyway")
         replace(config, search_epochs=epochs).check()
-    return Scale(found["darts_epochs"], lengths, found["per_lam"])
+    return Scale(found["darts_epochs"], lengths, found["per_lam"], arguments.annealing)
 
 
 def draw(arguments: argparse.Namespace) -> None:

@@ -115,6 +115,7 @@ def add_commands(commands: Any) -> None:
     hidden.add_argument("--out", type=Path, required=True)
     hidden.add_argument("--quiet", action="store_true")
     hidden.add_argument("--logger", default=None)
+    hidden.add_argument("--save-each-epoch", action="store_true")
     hidden.add_argument("--processes", type=int, default=1)
     hidden.set_defaults(call=search_in_trial)
 
@@ -260,4 +261,5 @@ def search_in_trial(arguments: argparse.Namespace) -> None:
     folder, plan = RunFolder(arguments.out), make_plan(settings)
     folder.check(plan.identity)
     folder.check_fingerprint(plan.fingerprint)
-    search_stage(plan, arguments.out, Progress(arguments.quiet), arguments.logger, arguments.processes)
+    progress = Progress(arguments.quiet)
+    search_stage(plan, arguments.out, progress, arguments.logger, arguments.processes, arguments.save_each_epoch)

@@ -17,7 +17,7 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import parse_yaml
 from nni_hypens.utils.run_files import RunFiles
 
-SEARCH_ONLY = ("live", "logger")
+SEARCH_ONLY = ("live", "logger", "save_each_epoch")
 """Fields of `Runtime` for commands that search."""
 NOT_SETTINGS = ("out", "json", "resume", *(entry.name for entry in dataclasses.fields(Runtime)))
 """Flags that change no result, so that a file of settings must not hold them."""

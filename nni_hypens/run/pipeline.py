@@ -170,10 +170,12 @@ class Run:
     def search(self) -> None:
         """Search base and hypernetwork."""
         self._say_updates()
-        if self.runtime.live:
-            live_search_stage(self.plan, self.out, self.runtime.port, self.progress, self.runtime.logger)
+        runtime = self.runtime
+        if runtime.live:
+            live_search_stage(self.plan, self.out, runtime.port, self.progress, runtime.logger, runtime.save_each_epoch)
         else:
-            search_stage(self.plan, self.out, self.progress, self.runtime.logger, self._search_processes)
+            processes = self._search_processes
+            search_stage(self.plan, self.out, self.progress, runtime.logger, processes, runtime.save_each_epoch)
 
     @property
     def _search_processes(self) -> int:

@@ -54,6 +54,9 @@ class Runtime:
         choices=LOGGER_NAMES,
         metavar="|".join(LOGGER_NAMES),
     )
+    save_each_epoch: bool = setting(
+        False, "after each epoch of the hypernetwork, save the architectures that it would give, in DIR/search/epochs"
+    )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], source: str = "config") -> Runtime:

@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from nni_hypens._nni import quiet_logging
 from nni_hypens.errors import CommandError, InputError, reason
+from nni_hypens.run.epoch_pools import EpochPools
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.runtime import LOGGER_NAMES
 from nni_hypens.run.search_processes import in_processes, own_rank, with_others
@@ -58,7 +59,14 @@ def check_logger(logger: str | None) -> None:
         )
 
 
-def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None = None, processes: int = 1) -> None:
+def search_stage(
+    plan: Plan,
+    out: Path,
+    progress: Progress,
+    logger: str | None = None,
+    processes: int = 1,
+    save_each_epoch: bool = False,
+) -> None:
     """Search base and hypernetwork, from the last checkpoint if there is one; ``base.json`` is written last.
 
     Args:
@@ -67,6 +75,7 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
         progress: Where progress is shown.
         logger: One of `LOGGERS`, for the curves of the search in ``search/logs``; None for no logger.
         processes: How many processes search together; this function starts the others, which call it as well.
+        save_each_epoch: Whether to save a pool of architectures after each epoch of the hypernetwork.
 
     Raises:
         RuntimeError: Another process of the search failed.
@@ -87,7 +96,8 @@ def search_stage(plan: Plan, out: Path, progress: Progress, logger: str | None =
         ):  # each start gets a new folder, version_0, version_1, ...: a resumed search loses nothing
             evaluator.trainer.loggers = [LOGGERS[logger](files.logs, name="")]
         seed_everything(derive_seed(plan.settings.seed, Purpose.SUPERNET_WEIGHTS))
-        run_search(fresh(plan.space), evaluator, strategy, files.folder, [SearchProgress(progress)])
+        callbacks = [SearchProgress(progress), *([EpochPools(files, plan)] if save_each_epoch else [])]
+        run_search(fresh(plan.space), evaluator, strategy, files.folder, callbacks)
     if not own_rank():
         _write(plan, files, strategy)
 
@@ -134,7 +144,14 @@ def _dial(sampler: ArchitectureSampler) -> list[tuple[float, int]]:
     return list(zip(lams, sampler.dial(lams), strict=True))
 
 
-def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progress, logger: str | None = None) -> None:
+def live_search_stage(
+    plan: Plan,
+    out: Path,
+    port: int | None,
+    progress: Progress,
+    logger: str | None = None,
+    save_each_epoch: bool = False,
+) -> None:
     """As `search_stage`, with the same result, in the only trial of an experiment, which NNI's web UI shows.
 
     Args:
@@ -143,6 +160,7 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
         port: Port of the web UI; None for the first free one from 8080.
         progress: Where the address is shown; the trial's own progress goes to standard error.
         logger: As for `search_stage`.
+        save_each_epoch: As for `search_stage`.
 
     Raises:
         InputError: The port is taken.
@@ -155,6 +173,7 @@ def live_search_stage(plan: Plan, out: Path, port: int | None, progress: Progres
     command = [*own_python(), "-m", "nni_hypens", TRIAL_COMMAND, "--out", str(out)]
     command += ["--quiet"] if progress.quiet else []
     command += ["--logger", logger] if logger else []
+    command += ["--save-each-epoch"] if save_each_epoch else []
     settings = {name: plan.identity[name] for name in SHOWN if plan.identity.get(name) is not None}
     code = watch_stage(command, out, settings, port, progress.say)
     if code != 0:

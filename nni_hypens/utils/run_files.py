@@ -105,6 +105,10 @@ class SearchFiles:
     def last_checkpoint(self) -> Path:
         return self.checkpoints / "last.ckpt"
 
+    def epoch_pool(self, epoch: int) -> Path:
+        """Architectures that the search would give after an epoch, counted from 0."""
+        return self.folder / "epochs" / f"epoch-{epoch:04d}.json"
+
     @property
     def logs(self) -> Path:
         """Folder of the loggers."""

@@ -49,6 +49,7 @@ def test_no_area_test_is_significant() -> None:
         assert p > 0.1 and ours.mean() > darts.mean()
         assert max(published.AREA_P.values()) < paper_claims.area_test(published.DARTS_ROWS, first)[2] < p
     assert paper_claims.area_test(right, 90)[2] == pytest.approx(0.1366, abs=1e-4)
+    assert paper_claims.area_test(published.DARTS_ROWS, 90)[2] / 2 < 0.05 < paper_claims.area_test(right, 90)[2] / 2
     # Student's t by hand: difference of the means over the standard error of the slide's numbers, 8 degrees of freedom
     assert -0.12 / np.sqrt((0.19**2 + 0.13**2) / 5) == pytest.approx(-1.1655, abs=1e-4)
     assert paper_claims.p_of_slide() == pytest.approx(0.2774, abs=1e-3)

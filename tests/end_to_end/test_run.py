@@ -18,6 +18,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.stats import gmean
 
 from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
@@ -143,8 +144,8 @@ def test_results_follow_from_the_files(reference: dict[str, Any]) -> None:
     members = [
         np.load(folder / "candidates" / member["id"] / "predictions.npz")["test"] for member in results["members"]
     ]
-    average = np.mean(members, axis=0)
-    expected = apply_temperature(average, results["temperature"])
+    average = gmean(np.clip(np.stack(members).astype(float), 1e-12, 1), axis=0)  # of the members' probabilities
+    expected = apply_temperature(average / average.sum(axis=1, keepdims=True), results["temperature"])
     assert results["ensemble"] == pytest.approx(metrics.summary(expected, labels), abs=1e-6)
     ensemble = Ensemble.load(folder / "ensemble")
     deployed = ensemble.predict(data.raw("test", range(100)))

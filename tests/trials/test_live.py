@@ -187,7 +187,8 @@ def test_bad_commands_are_refused_before_anything_is_started(tmp_path: Path) -> 
 def test_the_manager_of_a_run_that_goes_on_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nni_hypens.run.pipeline.check_trial_parts", lambda *parts, local: None)  # this plan has none
     same = {"seed_scheme": 1, "data_checksum": "abc"}
-    plan = SimpleNamespace(identity={}, fingerprint=same, evaluator=None, data=None, updates=None, command="")
+    nothing = dict.fromkeys(("evaluator", "search_evaluator", "data", "updates"))
+    plan = SimpleNamespace(identity={}, fingerprint=same, command="", **nothing)
     first = Run(plan, tmp_path)  # type: ignore[arg-type]
     first.prepare()
     (tmp_path / "nni").mkdir()

@@ -24,7 +24,7 @@ from nni_hypens.compare.pool_peers import Peer
 from nni_hypens.errors import InputError
 from nni_hypens.selection.names import EVERY
 from nni_hypens.utils.checks import check_range
-from nni_hypens.utils.files import write_json
+from nni_hypens.utils.files import open_file, write_json
 from nni_hypens.utils.locks import held_folder
 from nni_hypens.utils.progress import Progress
 
@@ -72,7 +72,10 @@ class PoolComparison:
 
     def identity(self) -> dict[str, Any]:
         """What two comparisons must have in common to share a folder: everything, because it is all computed again."""
-        pools = {file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in self.files}
+        pools = {}
+        for path in self.files:
+            with open_file(path, links=True) as file:
+                pools[path.stem] = hashlib.sha256(file.read()).hexdigest()
         listed = {name: list(getattr(self, name)) for name in ("seeds", "methods", "sizes")}
         return {"pools": pools, "networks": self.networks, **listed}
 

@@ -41,7 +41,7 @@ def fit_weights(probs: ArrayLike, labels: ArrayLike, scale: float = SCALE) -> ND
     Examples:
         >>> good, bad = [[0.8, 0.2], [0.3, 0.7]], [[0.4, 0.6], [0.5, 0.5]]
         >>> fit_weights([good, bad], [0, 1]).round(2)
-        array([0.72, 0.28])
+        array([0.6, 0.4])
     """
     p, y = check_predictions(probs, labels, ndim=3)
     if not scale > 0:

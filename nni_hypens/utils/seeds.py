@@ -63,11 +63,11 @@ class Purpose(IntEnum):
     RANDOM_DEVIATIONS = 27  # -
     EVOLUTION = 28  # -
     POOL_REPLICAS = 29  # number of the architecture (which of its networks in a pool comes first)
-    POOL_ARCHITECTURES = 31  # - (those of a pool that a simulated run can draw from)
     PEER = 30  # name, replica
+    POOL_ARCHITECTURES = 31  # - (those of a pool that a simulated run can draw from)
     # adaptive training
     PLANS = 32  # number of trained networks, number of those in training
-    # comparison on a pool
+    # comparisons on a pool
     POOL_PEERS = 33  # name (which training or search of that name comes first)
 
 

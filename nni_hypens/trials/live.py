@@ -30,6 +30,7 @@ from nni_hypens.utils.ports import free_port, held_port
 from nni_hypens.utils.run_files import RunFiles
 
 LOOK_SECONDS = 0.2
+ENDED = "NNI's manager has ended"
 ASK_SECONDS = 2.0
 OVER = ("SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
 
@@ -183,8 +184,10 @@ class _Watch:
             for tail in tails:
                 tail.copy()
             if state is not None and state["code"] is not None:
-                self._settle()
                 code: int = state["code"]
+                if code:  # a search ends soon after the manager, perhaps before the manager is asked again
+                    self._check_answers()
+                self._settle()
                 return code
             if time.monotonic() - asked > ASK_SECONDS:
                 asked = time.monotonic()
@@ -209,9 +212,19 @@ class _Watch:
             jobs = ["gone"]
         over = [status for status in jobs if status in (*OVER, "ERROR", "gone")]
         if over and not (self.state.exists() and read_json(self.state)["code"] is not None):
-            what = "NNI's manager has ended" if over[0] in ("ERROR", "gone") else f"its trial was ended ({over[0]})"
-            why = self.last_words() or f"see {self.folder / self.experiment.id}"
-            raise RuntimeError(f"the search was interrupted: {what}; {why}")
+            gone = over[0] in ("ERROR", "gone")
+            raise self._interrupted(ENDED if gone else f"its trial was ended ({over[0]})")
+
+    def _check_answers(self) -> None:
+        """Raise an error if the manager answers no more."""
+        try:
+            self._jobs()
+        except OSError:
+            raise self._interrupted(ENDED) from None
+
+    def _interrupted(self, what: str) -> RuntimeError:
+        why = self.last_words() or f"see {self.folder / self.experiment.id}"
+        return RuntimeError(f"the search was interrupted: {what}; {why}")
 
     def _settle(self, seconds: float = 5.0) -> None:
         """Wait until NNI has recorded the end of the trial, so that the experiment can be viewed later."""

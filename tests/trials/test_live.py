@@ -25,6 +25,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.run.pipeline import Run
 from nni_hypens.search import reports as live_reports
 from nni_hypens.search.reports import LiveReports, epoch_metric, is_live
+from nni_hypens.trials import live
 from search_spaces import OneCell
 from tests.support.loaded import free_port
 from tests.support.runs import finish, get, kill, reachable_from_outside, start, wait_for
@@ -198,6 +199,29 @@ def test_the_manager_of_a_run_that_goes_on_is_left_alone(tmp_path: Path, monkeyp
     assert (tmp_path / "nni" / "manager.json").exists()
     Run(plan, tmp_path).prepare()  # type: ignore[arg-type]
     assert not (tmp_path / "nni" / "manager.json").exists()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_search_that_ended_with_its_manager_says_so(
+    gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have ended before the manager was asked again; a failure of its own is passed on."""
+    watch: Any = object.__new__(live._Watch)
+    watch.state, watch.folder, watch.last_words = tmp_path / "state.json", tmp_path, lambda: "killed"
+    watch.experiment = SimpleNamespace(id="x")
+    watch.state.write_text(json.dumps({"code": 1, "output": str(tmp_path)}))
+
+    def jobs() -> list[str]:
+        if gone:
+            raise ConnectionError
+        return ["FAILED"]
+
+    monkeypatch.setattr(watch, "_jobs", jobs)
+    if gone:
+        with pytest.raises(RuntimeError, match="NNI's manager has ended; killed"):
+            watch._follow()
+    else:
+        assert watch._follow() == 1
 
 
 # ---- real ones ------------------------------------------------------------------------------------------------------

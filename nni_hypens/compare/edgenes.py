@@ -126,7 +126,8 @@ def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
 def train_proposals(bench: Bench, rule: AdaptiveTraining, members: int, budget: float) -> list[Network]:
     """Train what adaptive training proposes until the budget is spent.
 
-    An architecture of which a pool has no further network is proposed no more; if that is true of all, it ends.
+    Once a pool has no more networks of an architecture, that architecture is no longer proposed. Training ends when the
+    pool is used up.
     """
     networks: list[Network] = []
     n_architectures = None if bench.architectures is None else len(bench.architectures)
@@ -155,7 +156,7 @@ def _left(networks: list[Network], members: int, budget: float) -> int:
 
 
 def _used_up(bench: Bench, networks: list[Network]) -> list[Sample]:
-    """Architectures of networks of which the bench offers no further one."""
+    """Architectures that were trained and of which the bench has no more networks."""
     counts: Counter[object] = Counter()
     samples: dict[object, Sample] = {}
     for network in networks:

@@ -82,7 +82,7 @@ def residual_ensemble_on_pool(bench: PoolBench, members: int, budget: float) -> 
 
 
 def snapshots_on_pool(bench: PoolBench, members: int, budget: float) -> Trained:
-    """The first snapshots of one of the pool's cyclic trainings; the seed decides of which."""
+    """The first snapshots of one of the pool's cyclic trainings; the seed decides which training."""
     return Trained(bench.peer(SNAPSHOTS, members).networks[:members], choose=False)
 
 

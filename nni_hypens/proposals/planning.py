@@ -49,7 +49,7 @@ class Plays:
         nll: Their validation NLL.
         pending: Architectures of networks in training, one for each.
         new: Architectures without a network that may be trained, the most promising first.
-        seeds: Architectures with a trained network of which another one can be trained; not empty.
+        seeds: Architectures that have a trained network and can be trained again; not empty.
         members: Members of the ensemble.
         generator: Draws the results.
     """

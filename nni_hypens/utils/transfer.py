@@ -45,7 +45,7 @@ class HostCopy:
         self._arrived.record(torch.cuda.current_stream(tensor.device))
 
     def get(self) -> torch.Tensor:
-        """The copy. It waits for what the accelerator did before the copy, and for nothing it was asked for since."""
+        """The copy. It waits until the accelerator has made the copy, but not for work that was queued later."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._host

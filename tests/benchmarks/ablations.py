@@ -159,7 +159,7 @@ def adaptive(
     bench: Workbench, start: int = 3, how: str = "promising", traits: bool = True,
     networks: int = NETWORKS, other: Workbench | None = None,
 ) -> Trained:  # fmt: skip
-    """A start, then whatever is expected to help most."""
+    """Train a start, then the networks that are expected to help most."""
     size = NetworkSize(bench.plan.train_space, bench.plan.input_shape)
     clock, pool, name = Clock(), list[Sample](), None
     if how == "random":

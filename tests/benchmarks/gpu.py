@@ -3,9 +3,9 @@
     python tests/benchmarks/gpu.py [--cifar FILE.npz] [--out FILE.json]     # on a machine with a GPU
     python tests/benchmarks/gpu.py --tiny --out /tmp/gpu.json               # the same code on a CPU, in a minute or two
 
-It needs Fashion-MNIST (Debian: ``dataset-fashion-mnist``), of which it uses all 60,000 images; CIFAR-10, or a part of
-it, is an ``.npz`` file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``. The parts, each under its
-name in the file of results:
+It uses all 60,000 images of Fashion-MNIST (Debian: ``dataset-fashion-mnist``). CIFAR-10, or a part of it, is an
+``.npz`` file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``. The parts, each under its name in
+the file of results:
 
 * ``same_loss``: loss and gradient of one batch in float32 (TF32 off) on CPU and GPU, which must agree to 1e-3.
 * ``search_step``: wall seconds of a step of EdgeNES, NNI's RandomOneShot (one path, one batch; the floor) and NNI's

@@ -1,4 +1,4 @@
-"""The networks of a packed pool as the figures of the pool ask for them, and how means over draws are said.
+"""The networks of a packed pool as the figures of the pool need them, and means over draws as text.
 
 K networks, N validation and M test images, C classes.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,21 @@ def fake_result(cell: Cell, architecture: int, replica: int) -> dict[str, np.nda
     }
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """Networks in the order in which they were trained, without training."""
+def recorded() -> tuple[Trained, Callable[[Cell, Images, int, int], dict[str, np.ndarray]]]:
+    """A training that only makes up results, and the list in which it notes what it was asked for."""
     order: Trained = []
 
     def train_network(cell: Cell, images: Images, architecture: int, replica: int) -> dict[str, np.ndarray]:
         order.append((cell.regime, architecture, replica))
         return fake_result(cell, architecture, replica)
+
+    return order, train_network
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Networks in the order in which they were trained, without training."""
+    order, train_network = recorded()
 
     monkeypatch.setattr(pool, "CELLS", (TINY, replace(TINY, regime="short", architectures=11)))
     monkeypatch.setattr(pool_training, "load_images", fake_images)
@@ -67,11 +75,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
 @pytest.fixture
 def with_peers(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """As `trained`, of one cell with few networks and all its peers."""
-    order: Trained = []
-
-    def train_network(cell: Cell, images: Images, architecture: int, replica: int) -> dict[str, np.ndarray]:
-        order.append((cell.regime, architecture, replica))
-        return fake_result(cell, architecture, replica)
+    order, train_network = recorded()
 
     def train_residual(cell: Cell, images: Images, sizes: Residual, replica: int) -> dict[str, np.ndarray]:
         return train_network(cell, images, pool_peers.RESIDUAL, replica)

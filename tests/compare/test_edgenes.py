@@ -75,7 +75,7 @@ def test_adaptive_edgenes_begins_with_what_is_best_by_supernet_and_size_together
     trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
     found = keys(bench, trained.networks)
     assert [rank(key) for key in found[:3]] == sorted(rank(key) for key in known)[:3]
-    assert len(set(found[3:]) - set(found[:3])) > 0  # and then whatever is expected to help
+    assert len(set(found[3:]) - set(found[:3])) > 0  # then networks that are expected to help
 
 
 def test_what_is_left_follows_from_what_networks_have_cost(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def networks_of_comparison(
 @pytest.mark.parametrize(
     ("changes", "method", "budget"),
     [
-        ({}, "adaptive", CANDIDATES + 0.75),  # of which two charges take half a second
+        ({}, "adaptive", CANDIDATES + 0.75),  # two charges take half a second of it
         ({"ranking": "spread"}, "edgenes", CANDIDATES + 0.5),
         ({"ranking": "spread", "lam_low": 1.0, "lam_high": 3.0}, "edgenes", CANDIDATES + 0.5),
         ({"max_params": 320.0}, "adaptive", CANDIDATES + 0.75),

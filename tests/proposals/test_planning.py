@@ -23,7 +23,7 @@ def view(
     different: float = 0.1,
     **more: Any,
 ) -> Outlook:
-    """Architectures of which nothing is known but how much they differ and what pairs gain."""
+    """Untrained architectures: all that is known is how much they differ and what pairs gain."""
     alike = np.equal.outer(owner, owner)
     gains = np.where(alike, same, different) * (1 - np.eye(len(owner)))
     made = Outlook(np.full(COUNT, 1.0), np.full(COUNT, between), between, seeds, gains, same, different)

@@ -14,8 +14,9 @@ files, with these costs for every network, old or new.
 
 Order: ten architectures of each cell in turn, with replica 0, until every cell has its first ones. Among these, some
 are chosen to be trained with further seeds: the best by calibrated NLL on validation data, and others at random among
-the rest. Then the other architectures are trained, with replica 0. Last come the peers, which are no architectures
-drawn at random from the space: see `pool_peers.py`.
+the rest. Then the other architectures are trained, with replica 0. The peers follow, which are no architectures drawn
+at random from the space: see `pool_peers.py`. Last, the best of all architectures get further seeds too, so that what a
+method finds best can be trained again.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Progress:
         if not stated.exists():
             write_json(stated, settings)
         self.packed = set() if self.pool is None else set(self.pool.networks)
+        self._scores: dict[int, float] = {}
 
     def file(self, network: Network) -> Path:
         """Result file of a network or a search."""
@@ -104,19 +106,24 @@ class Progress:
 
     def score(self, architecture: int) -> float:
         """Calibrated NLL on the validation images, replica 0."""
-        return float(self.value(architecture, "calibrated_nll")[0, -1])
+        if architecture not in self._scores:
+            self._scores[architecture] = float(self.value(architecture, "calibrated_nll")[0, -1])
+        return self._scores[architecture]
 
     def chosen(self) -> list[int]:
         """Architectures to be trained with further seeds; none until the first ones are trained once."""
         numbers = range(min(self.cell.first, self.cell.architectures))
-        if self.pool is not None and self.pool.chosen:
-            return self.pool.chosen
-        if not all(self.is_done((number, 0)) for number in numbers):
-            return []
-        best = sorted(numbers, key=self.score)[: self.cell.best]
-        words = [pool_training.SPLIT_SEED, CELLS.index(self.cell)]
-        drawn = np.random.RandomState(words).permutation(len(numbers)).tolist()
-        return best + [number for number in drawn if number not in best][: self.cell.others]
+        chosen = [] if self.pool is None else list(self.pool.chosen)
+        if not chosen and all(self.is_done((number, 0)) for number in numbers):
+            chosen = sorted(numbers, key=self.score)[: self.cell.best]
+            words = [pool_training.SPLIT_SEED, CELLS.index(self.cell)]
+            drawn = np.random.RandomState(words).permutation(len(numbers)).tolist()
+            chosen += [number for number in drawn if number not in chosen][: self.cell.others]
+        every = range(self.cell.architectures)
+        if chosen and all(self.is_done((number, 0)) for number in every):
+            best = sorted(every, key=self.score)[: self.cell.best_of_all]
+            chosen += [number for number in best if number not in chosen]
+        return chosen
 
     def residual(self) -> Residual:
         """Sizes of the cell's residual network: those of the median of the first architectures."""
@@ -231,14 +238,20 @@ def settings_of(cell: Cell) -> dict[str, object]:
 def jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
     """Networks in the order in which they are trained, done or not."""
     yield from _once_each(cells, max(progress.cell.first for progress in cells))
+    yield from _again(cells)
+    yield from _once_each(cells, max(progress.cell.architectures for progress in cells))
+    yield from peer_jobs([progress for progress in cells if progress.chosen()])
+    yield from _again(cells)  # now the best of all architectures are among them
+
+
+def _again(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
+    """The chosen architectures with further seeds."""
     chosen = [(progress, progress.chosen()) for progress in cells]
     for replica in range(1, 1 + max(progress.cell.more_seeds for progress in cells)):
         for progress, numbers in chosen:
             if replica <= progress.cell.more_seeds:
                 for number in numbers:
                     yield progress, (number, replica)
-    yield from _once_each(cells, max(progress.cell.architectures for progress in cells))
-    yield from peer_jobs([progress for progress, numbers in chosen if numbers])
 
 
 def peer_jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
@@ -362,7 +375,7 @@ def status(work: Path, packed: Path) -> None:
         first = sum(progress.is_done((number, 0)) for number in range(cell.architectures))
         seeds = range(1, 1 + cell.more_seeds)
         more = sum(progress.is_done((number, seed)) for number in progress.chosen() for seed in seeds)
-        wanted = (cell.best + cell.others) * cell.more_seeds
+        wanted = len(progress.chosen()) * cell.more_seeds
         peers = [progress.is_done(network) for _, network in peer_jobs([progress])]
         of_peers = f"peers and searches {sum(peers)} of {len(peers)}"
         print(f"{cell.name}: {first} of {cell.architectures}, with further seeds {more} of {wanted}, {of_peers}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nni_hypens.compare.pool import PER_NETWORK, Pool, encode
+from nni_hypens.compare.pool import EARLY_SCALE, PER_NETWORK, Pool, encode
 
 
 def merged(pool: Pool | None, frame: Pool, found: Sequence[tuple[tuple[int, int], Mapping[str, np.ndarray]]]) -> Pool:
@@ -28,7 +28,7 @@ def merged(pool: Pool | None, frame: Pool, found: Sequence[tuple[tuple[int, int]
         columns[key] = np.stack([arrays[key] for _, arrays in found])
     ends = {part: np.stack([encode(arrays[part][-1]) for _, arrays in found]) for part in pool.codes}
     first = [arrays["validation"] for (_, replica), arrays in found if replica == 0]
-    early = {mark: [encode(logs[place]) for logs in first] for place, mark in enumerate(pool.early)}
+    early = {mark: [encode(logs[place], EARLY_SCALE) for logs in first] for place, mark in enumerate(pool.early)}
     columns = {key: _joined(pool.columns[key], values) for key, values in columns.items()}
     order = np.lexsort((columns["architecture"], columns["replica"]))
     is_first = columns["replica"] == 0

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -63,6 +63,7 @@ class Cell:
         architectures: How many architectures are trained with seed 0.
         first: How many of these are trained before any further seed; those with further seeds are chosen among them.
         best, others: How many of the first get `more_seeds` more seeds: the best on validation data, and random ones.
+        best_of_all: So many of the best of all architectures get them too, if they have not got them already.
     """
 
     data: str
@@ -76,6 +77,7 @@ class Cell:
     first: int = 40
     best: int = 8
     others: int = 7
+    best_of_all: int = 12
     more_seeds: int = 5
 
     @property
@@ -88,7 +90,7 @@ class Cell:
         return (1, 14, 14) if self.data == "fashion" else (3, 16, 16)
 
 
-_FEWER: dict[str, int] = {"architectures": 60, "best": 4, "others": 4}
+_FEWER: dict[str, int] = {"architectures": 60, "best": 4, "others": 4, "best_of_all": 8}
 CELLS = (
     Cell("fashion", "data", channels=16, train_images=1_000, epochs=30),
     Cell("cifar", "data", channels=20, train_images=704, epochs=44),
@@ -99,7 +101,7 @@ CELLS = (
 )
 
 
-COUNTS = ("architectures", "first", "best", "others", "more_seeds")
+COUNTS = ("architectures", "first", "best", "others", "best_of_all", "more_seeds")
 """Attributes of a cell on which no network depends. All but `first` can be raised later."""
 
 
@@ -108,6 +110,10 @@ class Part(NamedTuple):
 
     images: torch.Tensor
     labels: torch.Tensor
+
+
+Pixels = tuple[np.ndarray, np.ndarray]
+"""Pixels `N x H x W x C`, float32 from 0 to 1, and labels `N`."""
 
 
 class Images(NamedTuple):
@@ -131,14 +137,14 @@ def halved(images: np.ndarray) -> np.ndarray:
     return squares.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
 
 
-def split(labels: np.ndarray, train_images: int) -> tuple[np.ndarray, np.ndarray]:
+def split(labels: np.ndarray, train_images: int, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the training and validation images, each class with its share.
 
     All regimes of a data set have the same validation images, so that a network's results can be compared across them.
     """
-    validation = stratified_subset(labels, VALIDATION, (SPLIT_SEED, 0))
+    validation = stratified_subset(labels, VALIDATION, (seed, 0))
     rest = np.setdiff1d(np.arange(len(labels)), validation)
-    return rest[stratified_subset(labels[rest], train_images, (SPLIT_SEED, 1))], validation
+    return rest[stratified_subset(labels[rest], train_images, (seed, 1))], validation
 
 
 def arrays(data: str, cifar_file: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -150,22 +156,33 @@ def arrays(data: str, cifar_file: Path) -> dict[str, tuple[np.ndarray, np.ndarra
         return {part: (file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test")}
 
 
+def load_pixels(data: str, train_images: int, cifar_file: Path, seed: int = SPLIT_SEED) -> dict[str, Pixels]:
+    """Pixels, from 0 to 1, and labels of a cell's "train", "validation" and "test" images."""
+    given = arrays(data, cifar_file)
+    images, labels = given["train"]
+    train, validation = split(labels, train_images, seed)
+    test_images, test_labels = given["test"]
+    test = stratified_subset(test_labels, min(TEST, len(test_labels)), (SPLIT_SEED, 2))
+    return {
+        "train": (halved(images[train]), labels[train]),
+        "validation": (halved(images[validation]), labels[validation]),
+        "test": (halved(test_images[test]), test_labels[test]),
+    }
+
+
+def standardised(pixels: np.ndarray, like: np.ndarray) -> torch.Tensor:
+    """Images `N x C x H x W` of pixels `N x H x W x C`, by mean and deviation of each channel of the training pixels."""
+    mean, deviation = like.mean(axis=(0, 1, 2)), like.std(axis=(0, 1, 2))
+    return channels_last(torch.from_numpy((pixels - mean) / deviation).permute(0, 3, 1, 2))
+
+
 @lru_cache(maxsize=len(CELLS))
 def load_images(data: str, train_images: int, cifar_file: Path) -> Images:
     """Images of a cell, standardised by the mean and deviation of its training images in each channel."""
-    given = arrays(data, cifar_file)
-    images, labels = given["train"]
-    train, validation = split(labels, train_images)
-    test_images, test_labels = given["test"]
-    test = stratified_subset(test_labels, min(TEST, len(test_labels)), (SPLIT_SEED, 2))
-    parts = [(images[train], labels[train]), (images[validation], labels[validation])]
-    parts.append((test_images[test], test_labels[test]))
-    small = [halved(pixels) for pixels, _ in parts]
-    mean, deviation = small[0].mean(axis=(0, 1, 2)), small[0].std(axis=(0, 1, 2))
-    tensors = [channels_last(torch.from_numpy((pixels - mean) / deviation).permute(0, 3, 1, 2)) for pixels in small]
-    return Images(
-        *(Part(pixels, torch.from_numpy(y.astype(np.int64))) for pixels, (_, y) in zip(tensors, parts, strict=True))
-    )
+    parts = load_pixels(data, train_images, cifar_file)
+    like = parts["train"][0]
+    tensors = {name: standardised(pixels, like) for name, (pixels, _) in parts.items()}
+    return Images(**{name: Part(tensors[name], torch.from_numpy(y.astype(np.int64))) for name, (_, y) in parts.items()})
 
 
 def space_of(cell: Cell) -> OneCell:
@@ -274,7 +291,13 @@ def train_network(cell: Cell, images: Images, architecture: int, replica: int) -
 
 
 def train_cycles(
-    cell: Cell, images: Images, build: Callable[[], torch.nn.Module], seed: int, cost: Cost, cycles: int = 1
+    cell: Cell,
+    images: Images,
+    build: Callable[[], torch.nn.Module],
+    seed: int,
+    cost: Cost,
+    cycles: int = 1,
+    looks: Sequence[float] = MARKS,
 ) -> list[dict[str, np.ndarray]]:
     """Train a network for the cell's schedule, or for several of them in a row, and record what the pool keeps of it.
 
@@ -285,10 +308,11 @@ def train_cycles(
         seed: Of the weights, the order of images and their augmentation.
         cost: The network's parameters and FLOPs.
         cycles: Times that the schedule is repeated; the learning rate starts anew each time, the weights go on.
+        looks: Shares of the schedule, `L` of them, after which the network predicts.
 
     Returns:
-        At the end of each cycle: ``validation`` `4 x N x 10` and ``test`` `4 x M x 10`, float16 log-probabilities at
-        :data:`MARKS` (logarithms keep more digits of small ones); ``train_loss``, ``validation_nll`` and
+        At the end of each cycle: ``validation`` `L x N x 10` and ``test`` `L x M x 10`, float16 log-probabilities at
+        ``looks`` (logarithms keep more digits of small ones); ``train_loss``, ``validation_nll`` and
         ``cpu_seconds`` `epochs`: at the end of each epoch, the last of training alone, summed up from the beginning of
         the cycle; ``params``, ``flops``, and the arrays of :func:`scores`.
     """
@@ -296,13 +320,19 @@ def train_cycles(
     torch.manual_seed(seed)  # of the weights
     network = build().to(memory_format=torch.channels_last)
     schedule = Schedule(network, cell.epochs * (cell.train_images // BATCH))
-    return [_train_cycle(cell, images, network, schedule, generator, cost) for _ in range(cycles)]
+    return [_train_cycle(cell, images, network, schedule, generator, cost, looks) for _ in range(cycles)]
 
 
 def _train_cycle(
-    cell: Cell, images: Images, network: torch.nn.Module, schedule: Schedule, generator: torch.Generator, cost: Cost
+    cell: Cell,
+    images: Images,
+    network: torch.nn.Module,
+    schedule: Schedule,
+    generator: torch.Generator,
+    cost: Cost,
+    looks: Sequence[float],
 ) -> dict[str, np.ndarray]:
-    marks = [max(1, round(mark * cell.epochs)) for mark in MARKS]
+    marks = [max(1, round(mark * cell.epochs)) for mark in looks]
     kept: dict[str, list[torch.Tensor]] = {"validation": [], "test": []}
     train_loss, validation_nll, seconds = [], [], [0.0]
     for epoch in range(1, cell.epochs + 1):

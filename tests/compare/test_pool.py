@@ -51,7 +51,7 @@ def _array(name: str, function: Callable[[Any], Any]) -> Callable[[Arrays], None
 
 
 FAULTS: dict[str, Callable[[Arrays], None]] = {
-    "another format": _meta(format=2),
+    "another format": _meta(format=FORMAT + 1),
     "an unknown entry": _meta(more=1),
     "settings that are no mapping": _meta(settings=[]),
     "an architecture that is no mapping": _meta(architectures=[1, 2, 3]),

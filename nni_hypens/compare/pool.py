@@ -2,14 +2,15 @@
 
 Probabilities are kept as one byte each. With z the logit of a class below that of the likeliest one, the byte is
 `round(SCALE * log(1 + z / WIDTH))`: fine steps where a probability counts, coarse ones where it is next to nothing, and
-coarser ones at the early marks (`EARLY_SCALE`). The softmax of what is read gives the probabilities. Bytes are kept as differences from what is expected: a row from the
-mean over the networks; an early mark of a network from the mean at that mark and a share of the same network's
-difference at the end. The differences compress well, and they are whole numbers, so packing what was read loses nothing
-more.
+coarser ones at the early marks (`EARLY_SCALE`). The softmax of what is read gives the probabilities. Bytes are kept as
+differences from what is expected: a row from the mean over the networks; an early mark of a network from the mean at
+that mark and a share of the same network's difference at the end. The differences compress well, and they are whole
+numbers, so packing what was read loses nothing more.
 
 Measured on 24 networks of each of two pools, calibrated test NLL of what is read less that of what was trained: 0.0009
 and 0.0022 on average and at most 0.005 for one network, 0.0004 and 0.0007 for means of three, where networks differ by
-0.03 to 0.06. Every method reads the same bytes, so none gains by it. `calibrated_nll` and `validation_nll` were computed before anything was lost.
+0.03 to 0.06. Every method reads the same bytes, so none gains by it. `calibrated_nll` and `validation_nll` were
+computed before anything was lost.
 """
 
 from __future__ import annotations

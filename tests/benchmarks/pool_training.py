@@ -45,7 +45,7 @@ MARKS = (0.25, 0.5, 0.7, 1.0)
 ARCHITECTURES = 400  # drawn together: another number would give others
 ARCHITECTURE_SEED, SPLIT_SEED = 20_261_128, 2_611
 VALIDATION, TEST, CLASSES = 1_000, 2_000, 10
-LEARNING_RATE, WEIGHT_DECAY, BATCH, EVALUATION_BATCH = 0.01, 0.001, 64, 500
+LEARNING_RATE, WEIGHT_DECAY, BATCH, EVALUATION_BATCH = 0.01, 0.001, 64, 100
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def load_pixels(data: str, train_images: int, cifar_file: Path, seed: int = SPLI
 
 
 def standardised(pixels: np.ndarray, like: np.ndarray) -> torch.Tensor:
-    """Images `N x C x H x W` of pixels `N x H x W x C`, by mean and deviation of each channel of the training pixels."""
+    """Images `N x C x H x W` of pixels `N x H x W x C`, by mean and deviation of each channel in `like`."""
     mean, deviation = like.mean(axis=(0, 1, 2)), like.std(axis=(0, 1, 2))
     return channels_last(torch.from_numpy((pixels - mean) / deviation).permute(0, 3, 1, 2))
 

@@ -13,6 +13,7 @@ import pytest
 
 from nni_hypens import InputError
 from nni_hypens.compare import Pool
+from nni_hypens.compare.pool import FORMAT
 from tests.support.pools import made_up
 
 Arrays = dict[str, Any]

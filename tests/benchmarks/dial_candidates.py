@@ -1,0 +1,179 @@
+"""Are candidates of the dial better than random architectures, when all are trained to the end? On a large space.
+
+    CIFAR10_NPZ=... python -m tests.benchmarks.dial_candidates --work DIR [--data NAME ...] [--seeds 0 1 2] [--out FILE]
+
+NNI's hub DARTS space, preset "tiny", has 16 edges and many architectures without parameters, so that a search has more
+to find than in the one cell of the pool (`tests.benchmarks.pool`). Each way to choose architectures gives six:
+
+- random: drawn uniformly;
+- dial: drawn from the hypernetwork, with lam over the range of a run, and not ranked; the base is the first;
+- ranked: four times as many, ranked on the supernet within parts of the dial, as a run with `--ranking spread`;
+- promising: the best by supernet and size together, the start of adaptive training;
+- large: the largest of sixty random ones, for comparison with what needs no search.
+
+All are trained for as many epochs as bring the training loss near zero, and calibrated each alone. Everything is kept
+below DIR, so the script can be killed and started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from nni_hypens import metrics
+from nni_hypens._nni import quiet_logging, quiet_training
+from nni_hypens.compare.bench import Network, Workbench
+from nni_hypens.compare.method import Trained, random_samples
+from nni_hypens.compare.outcomes import outcome
+from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search
+from nni_hypens.ensemble.calibration import calibrate, combine
+from nni_hypens.proposals.pool import OVERSAMPLE, draw_pool
+from nni_hypens.proposals.ranking import rank_pool
+from nni_hypens.run.plan import make_plan
+from nni_hypens.run.settings import Settings
+from nni_hypens.space.architecture import Sample
+from nni_hypens.space.draws import by_size
+from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.runtime import versions
+from nni_hypens.utils.seeds import Purpose, derive_seed
+
+RESULTS = Path(__file__).parent / "results" / "dial_candidates.json"
+COUNT, MEMBERS, MANY = 6, 3, 60
+SETTINGS: dict[str, Any] = {
+    "space": "search_spaces:darts",
+    "space_args": {"preset": "tiny"},
+    "train_size": 1_000,
+    "validation_size": 1_000,
+    "test_size": 2_000,
+    "batch_size": 64,
+    "search_epochs": 40,
+    "epochs": 40,
+}
+DATA = ("examples.small_data:fashion_mnist_14", "examples.small_data:cifar10_16")
+
+
+def ranked(bench: Workbench, search: HypernetworkSearch, ranking: str) -> list[Sample]:
+    """As a run draws and ranks its first candidates."""
+    size = bench.traits()
+    pool = draw_pool(search.sampler, size, ranking, COUNT, search.plan.lam_range, bench.seed)
+    found = rank_pool(pool, search.predict, bench.validation_labels, ranking, COUNT, size)
+    return [candidate.architecture for candidate in found.candidates]
+
+
+def dial(bench: Workbench, search: HypernetworkSearch) -> list[Sample]:
+    """Along the dial, not ranked."""
+    seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
+    pool = search.sampler.pool(OVERSAMPLE * COUNT, search.plan.lam_range, seed, at_least=COUNT)
+    chosen = [0, *np.linspace(1, len(pool) - 1, COUNT - 1).round().astype(int).tolist()]
+    return [pool[place].architecture for place in chosen]
+
+
+WAYS: dict[str, Callable[[Workbench, HypernetworkSearch], list[Sample]]] = {
+    "random": lambda bench, _: random_samples(bench, COUNT),
+    "dial": dial,
+    "ranked": lambda bench, search: ranked(bench, search, "spread"),
+    "promising": lambda bench, search: ranked(bench, search, "promising"),
+    "large": lambda bench, _: by_size(random_samples(bench, MANY), bench.traits())[:COUNT],
+}
+
+
+def test_nll(network: Network, bench: Workbench) -> float:
+    """NLL of the test images with the network's own temperature; infinite if its training diverged."""
+    if not network.finite:
+        return float("inf")
+    combination = calibrate("ensemble", network.validation[None], [1.0], bench.validation_labels)
+    return metrics.nll(combine(network.test[None], [1.0], combination), bench.test_labels)
+
+
+def row_of(bench: Workbench, search: HypernetworkSearch, way: str) -> dict[str, Any]:
+    """Six networks of one way, each alone, and the best three together."""
+    samples, size = WAYS[way](bench, search), bench.traits()
+    networks = [bench.network(sample) for sample in samples]
+    supernet = metrics.nll_of_each(search.predict(samples), bench.validation_labels)
+    nll = [test_nll(network, bench) for network in networks]
+    found = outcome(bench, Trained(networks), MEMBERS)
+    return {
+        "way": way,
+        "nll": nll,
+        "accuracy": [float((network.test.argmax(1) == bench.test_labels).mean()) for network in networks],
+        "ensemble_nll": found["nll"],
+        "params": [size(sample)[0] for sample in samples],
+        "shared": [bench.structure.shared_edges(sample, search.sampler.base) for sample in samples],
+        "supernet_nll": supernet.tolist(),
+        "architectures": [str(bench.structure.key(sample)) for sample in samples],
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means of each way, its difference from random by seed, and what ranks the networks of all ways together."""
+    found: dict[str, Any] = {}
+    seeds = sorted({row["seed"] for row in rows})
+    of = {(row["way"], row["seed"]): row for row in rows}
+    for way in WAYS:
+        means = np.array([np.mean(of[way, seed]["nll"]) for seed in seeds])
+        best = np.array([min(of[way, seed]["nll"]) for seed in seeds])
+        ensemble = np.array([of[way, seed]["ensemble_nll"] for seed in seeds])
+        base = [np.mean(of["random", seed]["nll"]) for seed in seeds]
+        against = [of["random", seed]["ensemble_nll"] for seed in seeds]
+        found[way] = {
+            "nll": float(means.mean()),
+            "best_nll": float(best.mean()),
+            "ensemble_nll": float(ensemble.mean()),
+            "params": float(np.median([of[way, seed]["params"] for seed in seeds])),
+            "against_random": [float(value) for value in means / base - 1],
+            "ensemble_against_random": [float(value) for value in ensemble / against - 1],
+        }
+    ranks = []
+    for seed in seeds:
+        networks = {
+            key: values
+            for way in WAYS
+            for key, *values in zip(
+                *(of[way, seed][name] for name in ("architectures", "nll", "supernet_nll", "params")), strict=True
+            )
+        }
+        nll, supernet, params = np.array(list(networks.values())).T
+        ranks.append({"supernet": spearmanr(supernet, nll)[0], "params": spearmanr(-params, nll)[0], "n": len(nll)})
+    found["spearman"] = [{key: float(value) for key, value in rank.items()} for rank in ranks]
+    return found
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", nargs="+", choices=DATA, default=DATA)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    quiet_training()
+    quiet_logging()
+    rows: list[dict[str, Any]] = []
+    for seed in given.seeds:
+        for data in given.data:
+            name = data.partition(":")[2]
+            settings = Settings.from_mapping({**SETTINGS, "data": data, "seed": seed})
+            bench = Workbench(make_plan(settings, split_seed=seed), given.work / name / str(seed))
+            search = hypernetwork_search(bench)
+            for way in WAYS:
+                path = bench.folder / "ways" / f"{way}.json"
+                if not path.exists():
+                    write_json(path, {"data": name, "seed": seed, **row_of(bench, search, way)})
+                rows.append(read_json(path))
+                print(name, seed, way, np.round(rows[-1]["nll"], 3).tolist(), flush=True)
+    tables = {name: summary([row for row in rows if row["data"] == name]) for name in {row["data"] for row in rows}}
+    command = "CIFAR10_NPZ=FILE python -m tests.benchmarks.dial_candidates --work DIR"
+    about = {"command": command, "versions": versions(), "settings": SETTINGS}
+    write_json(given.out, {**about, "summary": dict(sorted(tables.items())), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,9 @@
         --out runs/map
     python -m tests.benchmarks.map_guide [runs/map]
 
-This copies what the comparison wrote into `tests/benchmarks/results/map`. It then rewrites the text between
-`<!-- map: NAME -->` and `<!-- end -->` in the guide and the README, and redraws the figure. Every sentence that
+This copies what the comparison wrote into `tests/benchmarks/results/map`, where `tests.benchmarks.map_trained` puts
+the rows of what was trained for the map alone. It then writes the guide from `tests/benchmarks/map_page.md`, with a
+text for each `<!-- map: NAME -->`, puts the headline into the README, and draws the figure. Every sentence that
 contains a number is generated here. `--quick` only checks that the pages match.
 """
 
@@ -27,10 +28,19 @@ from nni_hypens.compare.page import read_results
 from nni_hypens.report.svg import FIRST, MUTED
 from nni_hypens.selection.names import EVERY
 from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
-from tests.benchmarks.paper_figures import as_markdown
+from tests.benchmarks.map_trained_text import (
+    clean_table,
+    corruption_table,
+    members_text,
+    percent_text,
+    severity_table,
+    table,
+)
 from tests.benchmarks.paper_guide import pattern, replaced
 
 RESULTS = Path("tests/benchmarks/results/map")
+PAGE = Path("tests/benchmarks/map_page.md")
+"""The guide without its generated parts."""
 GUIDE, README, FIGURE = Path("docs/guides/map.md"), Path("README.md"), Path("docs/map.png")
 OURS, ORACLE, RANDOM = "adaptive_random", "best_architecture", "random_pool"
 CELLS = {
@@ -48,17 +58,11 @@ Elsewhere the same with the methods exchanged."""
 PART = pattern("map")
 
 
-def members_text(members: int) -> str:
-    """`3`, `5`, `all`."""
-    return "all" if members == EVERY else str(members)
-
-
 def percent(one: MethodDifference | None) -> str:
     """``-5.1% [-7.0, -3.2]``."""
     if one is None:
         return "-"
-    interval = f" [{100 * one.interval[0]:+.1f}, {100 * one.interval[1]:+.1f}]" if one.interval else ""
-    return f"{100 * one.difference:+.1f}%{interval}"
+    return percent_text(one.difference, *(one.interval or (np.nan, np.nan)))
 
 
 def blocks_of(results: pd.DataFrame) -> list[Block]:
@@ -76,11 +80,6 @@ def against(block: Block, other: str) -> MethodDifference | None:
 def others(blocks: Sequence[Block]) -> dict[str, str]:
     """Method -> title, of those that ours is compared with."""
     return {one.method: one.title for block in blocks for one in block.differences}
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    return as_markdown(pd.DataFrame(rows, columns=list(head))).strip()
 
 
 def main_table(blocks: Sequence[Block]) -> str:
@@ -185,7 +184,7 @@ def figure(blocks: Sequence[Block], members: int = 5) -> Drawing:
     return Drawing(2.2 + 1.5 * -(-len(wanted) // 2), draw, f"Our test NLL against other methods. {said}.")
 
 
-def parts(results: pd.DataFrame, about: dict[str, Any], pools: dict[str, Any]) -> dict[str, str]:
+def parts(results: pd.DataFrame, about: dict[str, Any], pools: dict[str, Any], trained: pd.DataFrame) -> dict[str, str]:
     """Name of each generated part of the guide and the README -> its text."""
     blocks = blocks_of(results)
     return {
@@ -195,6 +194,9 @@ def parts(results: pd.DataFrame, about: dict[str, Any], pools: dict[str, Any]) -
         "bars": say_bars(blocks),
         "readme": readme_table(blocks),
         "command": f"```bash\n{about['command']}\n```",
+        "trained": clean_table(trained, CELLS, OURS),
+        "severities": severity_table(trained, CELLS, OURS),
+        "corruptions": corruption_table(trained, CELLS, OURS, ORACLE),
         "figure": "![Our test NLL against other methods, five members](../map.png)",
     }
 
@@ -208,14 +210,23 @@ def collect(folder: Path) -> None:
     write_json(RESULTS / "comparison.json", about)
 
 
-def measured() -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """The copied results: rows, what was compared, and what the pools hold."""
+def measured() -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], pd.DataFrame]:
+    """The copied results: rows, what was compared, what the pools hold, and the rows of the trained part."""
     results = read_results(RESULTS / "results.csv")
     return (
         results.astype({"nll": np.float64}),
         read_json(RESULTS / "comparison.json"),
         read_json(RESULTS / "pools.json"),
+        pd.read_csv(RESULTS / "trained.csv"),
     )
+
+
+def written(made: dict[str, str]) -> dict[Path, str]:
+    """Guide and README with the generated parts."""
+    return {
+        path: replaced(source.read_text(encoding="utf-8"), "map", made)
+        for path, source in ((GUIDE, PAGE), (README, README))
+    }
 
 
 def main() -> None:
@@ -226,15 +237,15 @@ def main() -> None:
     given = parser.parse_args()
     if given.folder is not None and not given.quick:
         collect(given.folder)
-    results, about, pools = measured()
-    made = parts(results, about, pools)
-    texts = {path: path.read_text(encoding="utf-8") for path in (GUIDE, README)}
+    results, *rest = measured()
+    made = parts(results, *rest)
+    texts = written(made)
     if given.quick:
-        same = all(replaced(text, "map", made) == text for text in texts.values())
+        same = all(path.read_text(encoding="utf-8") == text for path, text in texts.items())
         print(f"guide and README {'match' if same else 'do not match'} the results")
         sys.exit(not same)
     for path, text in texts.items():
-        write_text(path, replaced(text, "map", made))
+        write_text(path, text)
     write_bytes(FIGURE, as_png(figure(blocks_of(results))))
 
 

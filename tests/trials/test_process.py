@@ -16,18 +16,14 @@ NOT_OURS = ("ensemble", "report", "run", "compare", "cli", "search.", "selection
     "trials.experiment", "trials.live")  # fmt: skip
 
 
-def modules_after(code: str) -> set[str]:
-    code += "\nimport sys; print('modules', *sys.modules)"
+def test_trials_import_little_more_than_nni_does() -> None:
+    """NNI, Lightning and torch bring most of what is heavy; nothing is added but the reading and writing of files."""
+    code = f"import sys\n{NNI_ALONE}\nnnis = set(sys.modules)\n{OURS}\nprint('modules', *set(sys.modules) - nnis)"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return set(done.stdout.split("modules ")[-1].split())
-
-
-def test_trials_import_little_more_than_nni_does() -> None:
-    """NNI, Lightning and torch bring most of what is heavy; nothing is added but the reading and writing of files."""
-    more = modules_after(f"{NNI_ALONE}\n{OURS}") - modules_after(NNI_ALONE)
+    more = set(done.stdout.split("modules ")[-1].split())
     packages = {name.split(".")[0] for name in more} - set(sys.stdlib_module_names)
     assert packages == {"nni_hypens", "safetensors", "lazy_loader"}
     assert not [name for name in more if name.removeprefix("nni_hypens.").startswith(NOT_OURS)]

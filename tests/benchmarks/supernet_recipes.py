@@ -14,7 +14,7 @@ Recipes: each adds to the one before it.
 - dynamic: as `long`, SGD, with a learning rate that falls the later the more parameters a path has, and momentum kept
   for each operation (the two ideas of "Subnet-aware dynamic supernet training", CVPR 2025).
 
-For comparison: parameters and FLOPs alone. It can be killed at any time and goes on where it stopped.
+For comparison: parameters and FLOPs alone, and the sum of the ranks by parameters and by calibrated NLL. It can be killed at any time and goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from torch.nn import functional as F
 
 from nni_hypens import EdgeNES, metrics
@@ -140,10 +140,11 @@ def ranked(cell: pool.Cell, images: pool.Images, recipe: str, seed: int, packed:
     probs = supernet.predict(samples, batches).numpy()
     labels = images.validation.labels.numpy()
     nll = metrics.nll_of_each(probs, labels)
-    calibrated = metrics.nll_of_each(calibrated_alone(probs, labels), labels)
+    calibrated = np.asarray(metrics.nll_of_each(calibrated_alone(probs, labels), labels))
     return {
         "nll": float(spearmanr(nll, truth)[0]),
         "calibrated_nll": float(spearmanr(calibrated, truth)[0]),
+        "calibrated_nll_and_parameters": float(spearmanr(rankdata(calibrated) - rankdata(params), truth)[0]),
         "accuracy": float(spearmanr((probs.argmax(2) != labels).mean(1), truth)[0]),
         "parameters": float(spearmanr(-params, truth)[0]),
         "flops": float(spearmanr(-flops, truth)[0]),

@@ -34,7 +34,7 @@ from nni_hypens.space.draws import diverse_start
 
 RANDOM_START_POOL = 60
 """Random architectures from which adaptive training without a search takes the largest for its start."""
-LARGE, RANDOM = 2, 3
+LARGE, RANDOM = 1, 2
 """Large and random architectures that adaptive training without a search starts with."""
 
 
@@ -68,8 +68,8 @@ def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
     search = searches.hypernetwork_search(bench)
     clock, size, plan = Clock(), bench.traits(), search.plan
     with bench.charged(f"pool-{OVERSAMPLE * DEFAULT_DRAWN}", clock):
-        pool = draw_pool(search.sampler, size, "promising", DEFAULT_DRAWN, plan.lam_range, bench.seed)
-    ranked = rank_pool(pool, search.predict, bench.validation_labels, "promising", DEFAULT_DRAWN, size)
+        pool = draw_pool(search.sampler, size, "none", DEFAULT_DRAWN, plan.lam_range, bench.seed)
+    ranked = rank_pool(pool, search.predict, bench.validation_labels, "none", DEFAULT_DRAWN, size)
     start = [candidate.architecture for candidate in ranked.candidates]
     with bench.charged(f"adaptive-{OVERSAMPLE * plan.settings.candidates}", clock):
         rule = begin_adaptive_training(
@@ -77,7 +77,7 @@ def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
             start,
             bench.validation_labels,
             size,
-            "promising",
+            "none",
             plan.settings.candidates,
             members,
             plan.lam_range,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from nni_hypens.proposals.names import WITH_LARGE
 from nni_hypens.search.sampler import ArchitectureSampler, Candidate
 from nni_hypens.space.architecture import EdgeKey
 from nni_hypens.space.cost import NetworkSize
@@ -14,7 +15,7 @@ from nni_hypens.utils.seeds import Purpose, derive_seed
 OVERSAMPLE = 4
 """Architectures ranked on the supernet for each one that is trained."""
 MIN_POOL = 16
-"""Fewest hypernetwork draws in a pool for the ranking `promising`; half as many large architectures join them."""
+"""Fewest hypernetwork draws in a pool for the rankings `WITH_LARGE`; half as many large architectures join them."""
 MIN_RANDOM = 60
 """Fewest random architectures from which the large ones are taken."""
 
@@ -31,12 +32,12 @@ def draw_pool(
 ) -> list[Candidate]:
     """Candidates to rank where `n` are to be trained, `OVERSAMPLE` for each.
 
-    For the rankings `spread` and `ensemble`: the base, then draws of the hypernetwork. For `promising`: the base, draws
-    and the largest of many random architectures.
+    For the rankings `spread` and `ensemble`: the base, then draws of the hypernetwork. For `none` and `promising`: the
+    base, draws and the largest of many random architectures.
 
     Args:
         sampler: Draws from the hypernetwork.
-        size: Measures networks, for `promising`.
+        size: Measures networks, for `none` and `promising`.
         ranking: One of `nni_hypens.proposals.names.RANKINGS`, but not `auto`.
         n: How many candidates are to be trained.
         lam_range: Lowest and highest lam of the draws, in shared edges; None for the whole dial.
@@ -50,7 +51,7 @@ def draw_pool(
     """
     wanted, draws_wanted = OVERSAMPLE * n, OVERSAMPLE * n + len(known)
     seed = derive_seed(seed, Purpose.CANDIDATES, len(known))
-    if ranking == "promising":
+    if ranking in WITH_LARGE:
         progress = progress or Progress(quiet=True)
         progress.start("sizes", random_count(draws_wanted), "network")
         pool = promising_pool(sampler, size, draws_wanted, lam_range, seed, progress.step)

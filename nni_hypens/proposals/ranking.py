@@ -1,4 +1,4 @@
-"""Rank candidates before they are trained, on the supernet and by size."""
+"""Choose candidates before any is trained: by size and the dial, or by their rank on the supernet."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RankedPool:
     """A pool of candidates and which of them to train.
 
     Args:
-        pool: `P` candidates.
+        pool: `P` candidates; without a ranking those that are chosen.
         supernet_nll: `P` values, the validation NLL of each with the supernet's weights.
         chosen: Indices into the pool, in the order of training.
     """
@@ -57,10 +57,14 @@ def rank_pool(
         labels: `N` labels of the validation images.
         ranking: One of `nni_hypens.proposals.names.RANKINGS`, but not `auto`.
         n: How many.
-        size: Measures networks, for `promising`.
+        size: Measures networks, for `none` and `promising`.
         base_exists: Whether the base, first in the pool of `spread` and `ensemble`, is a candidate already: then it is
             taken into account, but is not among the chosen.
     """
+    if ranking == "none":
+        pool = [pool[index] for index in choose_start(pool, [size.volume(one.architecture) for one in pool], n)]
+        nll = metrics.nll_of_each(predict([candidate.architecture for candidate in pool]), labels)
+        return RankedPool(pool, nll.tolist(), list(range(len(pool))))
     probabilities = predict([candidate.architecture for candidate in pool])
     nll = metrics.nll_of_each(probabilities, labels)
     if ranking == "promising":
@@ -70,6 +74,34 @@ def rank_pool(
         choose = {"spread": choose_spread, "ensemble": choose_ensemble}[ranking]
         chosen = choose(pool, probabilities, labels, min(n + base_exists, len(pool)))[int(base_exists) :]
     return RankedPool(pool, nll.tolist(), chosen)
+
+
+def choose_start(pool: Sequence[Candidate], volumes: Sequence[float], n: int) -> list[int]:
+    """Choose the base, the largest, and draws spread evenly over the dial; the supernet does not decide.
+
+    Large networks are often good, and together these show how much size and the distance from the base matter. On pools
+    of networks that were trained to the end, one large network and two others were the best start of adaptive training,
+    and no training of a supernet ranked them as well as their numbers of parameters did (`docs/guides/pool.md`).
+
+    Args:
+        pool: `P` candidates.
+        volumes: `P` values, parameters times FLOPs.
+        n: How many to choose, at most P.
+
+    Returns:
+        Indices into the pool, in the order of training.
+    """
+    chosen = [index for index, candidate in enumerate(pool) if candidate.source == "base"]
+    rest = [index for index in range(len(pool)) if index not in chosen]
+    if rest:
+        chosen.append(max(rest, key=lambda index: volumes[index]))
+    draws = [index for index in rest if index not in chosen and pool[index].lam is not None]
+    draws.sort(key=lambda index: pool[index].lam or 0.0)
+    wanted = min(n - len(chosen), len(draws))
+    if wanted > 0:
+        chosen += [draws[int((place + 0.5) * len(draws) / wanted)] for place in range(wanted)]
+    chosen += [index for index in rest if index not in chosen]  # too few draws
+    return chosen[:n]
 
 
 def choose_spread(pool: Sequence[Candidate], probabilities: np.ndarray, labels: np.ndarray, n: int) -> list[int]:

@@ -193,8 +193,9 @@ def _calibrated_note(results: Mapping[str, Any]) -> list[str]:
 
 def _ranking_note(ranking: Mapping[str, Any]) -> list[str]:
     rank = number(ranking.get("spearman"))
-    # The promising ranking chooses by size, too: its candidates' NLL on the supernet says less about them.
-    if rank is None or rank >= USEFUL_RANKING or ranking.get("method") == "promising":
+    # Without a ranking the supernet decides nothing. The promising one chooses by size, too: its candidates' NLL on the
+    # supernet says less about them.
+    if rank is None or rank >= USEFUL_RANKING or ranking.get("method") in ("none", "promising"):
         return []
     return [
         "The supernet's ranking of the candidates hardly predicts their NLL after training (Spearman's correlation "

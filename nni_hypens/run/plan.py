@@ -85,7 +85,7 @@ class Plan:
             fingerprint have the same result.
         fingerprint: What else determines the result: the checksum of the data and the version of the seeds.
         lam_range: Lowest and highest lam requested from candidates, in shared edges.
-        ranking: How the supernet chooses what is trained: `spread`, `ensemble` or `promising`.
+        ranking: How candidates are chosen before any is trained, a name of `nni_hypens.proposals.names.RANKINGS`.
         adaptive: How many of the candidates are chosen during training; the others are drawn before it.
         selection_options: Options of `nni_hypens.selection.select`; `size` if it is not the number of members.
         limits: Limits on the ensemble that are set, by the names of `nni_hypens.selection.names.LIMITS`.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from nni_hypens.errors import InputError
+from nni_hypens.proposals.names import WITH_LARGE
 from nni_hypens.proposals.pool import draw_pool
 from nni_hypens.proposals.ranking import rank_pool
 from nni_hypens.run.candidate import Candidate, KnownBefore
@@ -54,9 +55,9 @@ def draw_candidates(
     known = {structure.key(candidate.architecture) for candidate in existing}
     size = NetworkSize(plan.train_space, plan.input_shape)
     pool = draw_pool(sampler, size, plan.ranking, n, plan.lam_range, plan.settings.seed, known, progress)
-    base_exists = bool(existing) and plan.ranking != "promising"
+    base_exists = bool(existing) and plan.ranking not in WITH_LARGE
     if len(pool) - base_exists < n:
-        got, where = len(pool) - base_exists, "" if plan.ranking == "promising" else " in the range of lam"
+        got, where = len(pool) - base_exists, "" if plan.ranking in WITH_LARGE else " in the range of lam"
         name = "more" if existing else "candidates"
         raise InputError(name, n, f"at most {got}: there are no more different architectures{where}")
 
@@ -71,14 +72,14 @@ def draw_candidates(
     known_before = KnownBefore(plan)
     candidates = []
     for place, index in enumerate(ranked.chosen, start=len(existing)):
-        draw, nll = pool[index], ranked.supernet_nll[index]
+        draw, nll = ranked.pool[index], ranked.supernet_nll[index]
         candidates.append(Candidate.from_draw(structure, place, draw, nll, **known_before(draw.architecture)))
     path = SearchFiles(folder).ranking
     before: dict[str, Any] = {"architectures": 0, "seconds": 0.0}
     if existing and path.exists():
         before = read_fields(path, architectures=int, seconds=NUMBER)
     seconds = before["seconds"] + time.perf_counter() - start
-    write_json(path, {"architectures": before["architectures"] + len(pool), "seconds": seconds})
+    write_json(path, {"architectures": before["architectures"] + len(ranked.pool), "seconds": seconds})
     return candidates
 
 

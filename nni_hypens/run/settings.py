@@ -16,7 +16,7 @@ from typing import Any, Literal
 from nni_hypens.data.names import AUGMENTATION_NAMES, augmentation_names, ood_names
 from nni_hypens.ensemble.names import CALIBRATIONS, LOG, POOLINGS
 from nni_hypens.errors import InputError
-from nni_hypens.proposals.names import RANKINGS
+from nni_hypens.proposals.names import RANKINGS, WITH_LARGE
 from nni_hypens.run.fields import check_fields, documented, from_mapping, setting
 from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.schedule import Schedule
@@ -116,9 +116,10 @@ class Settings:
     )
     ranking: str = setting(
         "auto",
-        "how the supernet chooses what is trained: spread (the best of each part of the dial), ensemble (greedily by "
-        "the NLL of the ensemble), promising (the best by supernet and size together, large random architectures "
-        "included) or auto (promising with adaptive, otherwise spread)",
+        "how candidates are chosen before any is trained: none (the base, the largest of many random architectures, "
+        "and draws along the dial); on the supernet spread (the best of each part of the dial), ensemble (greedily by "
+        "the NLL of the ensemble) or promising (the best by supernet and size together); auto (none with adaptive, "
+        "otherwise spread)",
         choices=RANKINGS,
     )
     lam_low: float | None = setting(None, "fewest shared edges to request from candidates (a quarter of all edges)")
@@ -370,20 +371,20 @@ class Settings:
         """
         if self.adaptive is not None:
             return self.adaptive
-        fixed = self.ranking not in ("auto", "promising") or self.lam_low is not None or self.lam_high is not None
+        fixed = self.ranking not in ("auto", *WITH_LARGE) or self.lam_low is not None or self.lam_high is not None
         if fixed or self.halving or self.warm_start or self.total_limits:
             return 0
         return max(self.candidates - DEFAULT_DRAWN, 0)
 
     @property
     def resolved_ranking(self) -> str:
-        """The ranking, with `auto` resolved: adaptive training begins with the most promising networks.
+        """The ranking, with `auto` resolved: adaptive training needs none.
 
         With a limit on the ensemble it is `spread`, because the choice then needs small networks and the base too.
         """
         if self.ranking != "auto":
             return self.ranking
-        return "promising" if self.adaptive_count and not self.total_limits else "spread"
+        return "none" if self.adaptive_count and not self.total_limits else "spread"
 
     def selection_options(self) -> dict[str, Any]:
         """The options of `nni_hypens.selection.select` besides the number of members."""

@@ -14,7 +14,8 @@ Recipes: each adds to the one before it.
 - dynamic: as `long`, SGD, with a learning rate that falls the later the more parameters a path has, and momentum kept
   for each operation (the two ideas of "Subnet-aware dynamic supernet training", CVPR 2025).
 
-For comparison: parameters and FLOPs alone, and the sum of the ranks by parameters and by calibrated NLL. It can be killed at any time and goes on where it stopped.
+For comparison: parameters and FLOPs alone, and the sum of the ranks by parameters and by calibrated NLL. It can be
+killed at any time and goes on where it stopped.
 """
 
 from __future__ import annotations

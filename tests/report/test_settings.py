@@ -23,7 +23,7 @@ def test_settings_data_and_outcome(run: RunContent) -> None:
     assert run.base and {*run.base} <= {*heads}
 
 
-@pytest.mark.parametrize("method", ["spread", "ensemble", "promising", None])
+@pytest.mark.parametrize("method", ["none", "spread", "ensemble", "promising", None])
 def test_ranking_is_named(run: RunContent, method: str | None) -> None:
     ranking: dict[str, Any] = {"spearman": 0.5, "candidates": 7, "method": method}
     page = parse(section(with_results(run, ranking=ranking)))

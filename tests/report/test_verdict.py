@@ -117,10 +117,11 @@ def test_better_members_and_baselines_are_named(run: RunContent) -> None:
         ({"spearman": 0.71}, False), ({"spearman": 0.05}, True), ({"spearman": -0.4}, True),
         ({"spearman": None}, False),
         ({"spearman": -0.4, "method": "spread"}, True), ({"spearman": -0.4, "method": "promising"}, False),
+        ({"spearman": -0.4, "method": "none"}, False),
     ],
 )  # fmt: skip
 def test_a_ranking_close_to_chance_is_warned_of(run: RunContent, ranking: dict[str, Any], warns: bool) -> None:
-    """Not one that chooses by size, too."""
+    """Not one that chooses by size, too, and none where the supernet chooses nothing."""
     notes = " ".join(verdict_block(with_results(run, ranking={"candidates": 7, **ranking})).notes)
     assert ("Spearman" in notes) == warns
 

@@ -29,7 +29,7 @@ def plan(data: ImageData, space: Any = None, base: Any = None, epochs: int = 2, 
 
 def test_a_plan_is_resolved_and_does_not_change(data: ImageData) -> None:
     made = plan(data, max_flops=1e9)
-    assert made.lam_range == (1.0, 4.0) and made.adaptive == 5 and made.ranking == "promising"
+    assert made.lam_range == (1.0, 4.0) and made.adaptive == 5 and made.ranking == "none"
     assert made.base is None and made.strategy["input_shape"] == made.input_shape == (1, 8, 8)
     with pytest.raises(FrozenInstanceError):
         made.adaptive = 0  # type: ignore[misc]

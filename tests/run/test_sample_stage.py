@@ -106,9 +106,29 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     assert len({structure.key(record.architecture) for record in records + more}) == 7
 
 
-def test_promising_candidates_keep_the_budget(digits: ImageData, tmp_path: Path) -> None:
+def test_without_a_ranking_the_base_and_a_large_network_come_first(digits: ImageData, tmp_path: Path) -> None:
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
-    plan, size = replace(plan, ranking="promising"), NetworkSize(plan.space, plan.input_shape)
+    plan, structure = replace(plan, ranking="none"), EdgeStructure.from_space(plan.space)
+    size = NetworkSize(plan.space, plan.input_shape)
+    records = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
+    random = random_architectures(structure, 60, derive_seed(plan.settings.seed, Purpose.CANDIDATES, 0))
+    assert records[0].source == "base" and size.volume(records[1].architecture) >= max(map(size.volume, random))
+    low, high = (record.lam for record in records[2:])
+    assert low is not None and high is not None and low < high
+    predict = trained_strategy(plan.space, tmp_path).trained_supernet.predict
+    batches, labels = list(digits.val_dataloader()), digits.labels("validation")
+    for record in records:  # the report compares it with what training finds
+        expected = metrics.nll(predict([record.architecture], batches)[0].numpy(), labels)
+        assert record.supernet_nll == pytest.approx(expected)
+    assert json.loads((tmp_path / "ranking.json").read_text())["architectures"] == 4
+    more = draw_candidates(plan, tmp_path, 3, records, Progress(quiet=True))
+    assert len({structure.key(record.architecture) for record in records + more}) == 7
+
+
+@pytest.mark.parametrize("ranking", ["none", "promising"])
+def test_candidates_keep_the_budget(digits: ImageData, tmp_path: Path, ranking: str) -> None:
+    plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
+    plan, size = replace(plan, ranking=ranking), NetworkSize(plan.space, plan.input_shape)
     free = [size(record.architecture)[0] for record in draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))]
     limited = replace(plan, strategy={"max_params": min(free)})
     kept = draw_candidates(limited, tmp_path, 4, [], Progress(quiet=True))

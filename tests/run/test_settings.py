@@ -139,7 +139,7 @@ def test_lam_range() -> None:
 @pytest.mark.parametrize(
     ("changes", "adaptive", "ranking"),
     [
-        ({}, 5, "promising"),
+        ({}, 5, "none"),
         ({"candidates": 2, "members": 2}, 0, "spread"),
         ({"adaptive": 0}, 0, "spread"),
         ({"halving": True}, 0, "spread"),

@@ -36,7 +36,7 @@ examples:
   nni-hypens doctor            a table
   nni-hypens doctor --json     the same as JSON
 """
-_EXTRAS = ("onnx", "onnxruntime", "onnxscript", "tianshou", "deephyper", "tensorboard")
+_EXTRAS = ("onnx", "onnxruntime", "onnxscript", "tianshou", "deephyper", "tensorboard", "torch-uncertainty")
 _LISTEN = """const server = require('net').createServer(socket => socket.end());
 server.listen(PORT, () => console.log(server.address().address)); setTimeout(() => process.exit(0), 5000);"""
 
@@ -267,6 +267,7 @@ def _traps() -> Iterator[Check]:
 
 def _extras() -> Iterator[Check]:
     use = {"tianshou": "NNI's ENAS", "deephyper": "a comparison in the tests", "tensorboard": "its logger"}
+    use["torch-uncertainty"] = "packed ensembles in a comparison"
     for name in _EXTRAS:
         version = _version(name)
         text = version or f"missing: only for {use.get(name, 'nni-hypens export')}"

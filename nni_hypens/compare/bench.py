@@ -22,8 +22,10 @@ import numpy as np
 import torch
 from nni.nas.evaluator.pytorch import Lightning
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from nni_hypens import metrics
+from nni_hypens.compare.packed import EveryMember, by_member
 from nni_hypens.data.module import ImageData
 from nni_hypens.ensemble.calibration import calibrated_alone
 from nni_hypens.run.plan import Plan
@@ -40,6 +42,8 @@ from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
 
 Result = tuple[np.ndarray, np.ndarray, float]
 """Probabilities `N x C` of validation and test images, and the seconds of the training."""
+TIMED_STEPS = 7
+"""Steps by whose median a training is timed ahead."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,9 @@ class Workbench:
             self._keep(path, {"architecture": sample, "seed": seed}, self._train(sample, seed))
         return self._kept(path, sample)
 
-    def peer(self, name: str, build: Callable[[], nn.Module], replica: int = 0, cycles: int = 1) -> list[Network]:
+    def peer(
+        self, name: str, build: Callable[[], nn.Module], replica: int = 0, cycles: int = 1, members: int = 1
+    ) -> list[Network]:
         """Return networks that are not of the space, trained like those of the space; train what is missing.
 
         Args:
@@ -191,15 +197,16 @@ class Workbench:
             build: Makes the network, with new weights.
             replica: Which training, from 0; each has another seed.
             cycles: The training of a network is repeated so many times, each time from the weights of the last.
+            members: Of a `PackedNetwork`, whose members are trained together.
 
         Returns:
-            The network at the end of each cycle, each with the cost of its cycle.
+            The network at the end of each cycle with the cost of its cycle, or every member with its share of the cost.
         """
         seed = derive_seed(self.seed, Purpose.PEER, name, replica)
         folder = self.folder / f"{self._networks}-peers"
-        paths = [folder / f"{name}-{replica}-{cycle}" for cycle in range(cycles)]
+        paths = [folder / f"{name}-{replica}-{number}" for number in range(cycles * members)]
         if not paths[-1].with_suffix(".json").exists():
-            for path, result in zip(paths, self._train_cycles(build, seed, cycles), strict=True):
+            for path, result in zip(paths, self._train_cycles(build, seed, cycles, members), strict=True):
                 if not path.with_suffix(".json").exists():  # of a training with fewer cycles: the same
                     self._keep(path, {"peer": name, "seed": seed}, result)
         return [self._kept(path, {}, name) for path in paths]
@@ -230,8 +237,11 @@ class Workbench:
     def _train(self, sample: Sample, seed: int) -> Result:
         return self._train_cycles(lambda: fixed_network(self.plan.train_space, sample), seed)[0]
 
-    def _train_cycles(self, build: Callable[[], nn.Module], seed: int, cycles: int = 1) -> list[Result]:
-        data, results = self.plan.data, []
+    def _train_cycles(
+        self, build: Callable[[], nn.Module], seed: int, cycles: int = 1, members: int = 1
+    ) -> list[Result]:
+        data = self.plan.data
+        results: list[Result] = []
         cast(ImageData, data).prepare()
         test_images = data.test_dataloader()  # reading files is not part of the training
         with torch_threads(self.plan.settings.threads):
@@ -239,16 +249,43 @@ class Workbench:
             with clock.running():
                 seed_everything(seed)
                 model = build()
+                seen = EveryMember(model) if members > 1 else model
             for _ in range(cycles):
                 with clock.running():
                     evaluator = rebuilt(self.plan.evaluator)  # a trainer can be used once
                     evaluator.datamodule = data
                     evaluator.evaluate(model)
-                    validation, _ = predict(model, data.val_dataloader())
-                test, _ = predict(model, test_images)  # only for the report, so not a cost of the method
-                results.append((validation, test, clock.seconds))
+                    validation, _ = predict(seen, data.val_dataloader())
+                test, _ = predict(seen, test_images)  # only for the report, so not a cost of the method
+                both = [by_member(validation), by_member(test)] if members > 1 else [[validation], [test]]
+                results.extend((*one, clock.seconds / members) for one in zip(*both, strict=True))
                 clock = Clock()
         return results
+
+    def training_seconds(self, build: Callable[[], nn.Module]) -> float:
+        """Seconds that the training of a network would take, by a few steps: forward, backward, and AdamW.
+
+        Args:
+            build: Makes the network, with new weights.
+        """
+        evaluator, loader = rebuilt(self.plan.evaluator), cast(ImageData, self.plan.data).train_dataloader()
+        images, labels = next(iter(loader))
+        seconds = []
+        with torch_threads(self.plan.settings.threads):
+            seed_everything(self.seed)
+            model = build().to(evaluator.trainer.strategy.root_device).train()
+            images, labels = (one.to(next(model.parameters()).device) for one in (images, labels))
+            optimizer = torch.optim.AdamW(model.parameters())
+            for _ in range(TIMED_STEPS):
+                clock = Clock()
+                with clock.running():
+                    logits = model(images)
+                    loss = cross_entropy(logits, labels.repeat(len(logits) // len(labels)))
+                    optimizer.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                seconds.append(clock.seconds)
+        return float(np.median(seconds)) * len(loader) * int(evaluator.trainer.max_epochs)
 
     @contextmanager
     def charged(self, name: str, clock: Clock) -> Iterator[None]:

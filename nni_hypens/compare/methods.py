@@ -22,6 +22,7 @@ from nni_hypens.compare.edgenes import adaptive, adaptive_random, edgenes, fixed
 from nni_hypens.compare.method import Method, PoolRecipe, Trained
 from nni_hypens.compare.peers import (
     darts_deep_ensemble_on_pool,
+    packed_ensemble,
     residual_ensemble,
     residual_ensemble_on_pool,
     snapshots,
@@ -104,6 +105,11 @@ METHODS: dict[str, Method] = {
         fills=False,
         on_pool=snapshots_on_pool,
         peer=SNAPSHOTS,
+    ),
+    "packed_ensemble": Method(
+        "Packed ensemble",
+        packed_ensemble,
+        "one packed ensemble of that residual network, as wide as the budget pays for",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Methods without a search: a residual network designed by hand, and snapshots of one training.
+"""Methods without a search: a residual network designed by hand, snapshots of one training, and a packed ensemble.
 
 On a pool of trained networks these are what the pool has of them, see `tests/benchmarks/pool_peers.py`.
 """
@@ -6,7 +6,7 @@ On a pool of trained networks these are what the pool has of them, see `tests/be
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import nn
 
 from nni_hypens.compare.bench import Clock, Network, Workbench
 from nni_hypens.compare.method import MAX_NETWORKS, Trained, random_samples, train_until_spent
+from nni_hypens.compare.packed import PackedNetwork, fitting_width, width_step
 from nni_hypens.compare.pool_bench import PoolBench
 from nni_hypens.compare.pool_peers import DARTS, RESIDUAL, SNAPSHOTS
 from nni_hypens.compare.residual import Residual, residual_of_size
@@ -73,6 +74,32 @@ def snapshots(bench: Workbench, members: int, budget: float) -> Trained:
     """
     sizes, seconds = residual_sizes(bench)
     return Trained(bench.peer("snapshots", _builder(bench, sizes), cycles=members), seconds, choose=False)
+
+
+def packed_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
+    """One packed ensemble (Laurent et al. 2023) of that residual network, as wide as the budget pays for.
+
+    The width is found by timing a few steps, and that time is charged too. All members are trained at once.
+    """
+    sizes, seconds = residual_sizes(bench)
+    channels, classes = bench.plan.input_shape[0], bench.plan.data.num_classes
+    epochs = int(bench.plan.evaluator.trainer.max_epochs)
+    path = bench.folder / f"packed-{members}-{epochs}-{budget:.6g}.json"
+
+    def builder(width: int) -> Callable[[], nn.Module]:
+        return partial(PackedNetwork, replace(sizes, width=width), members, channels, classes)
+
+    if not path.exists():
+        clock = Clock()
+        with clock.running():
+            width = fitting_width(
+                lambda width: bench.training_seconds(builder(width)), budget - seconds, sizes.width, width_step(members)
+            )
+        write_json(path, {"sizes": asdict(replace(sizes, width=width)), "cost": clock.seconds})
+    record = read_object(path)
+    width = record["sizes"]["width"]
+    networks = bench.peer(f"packed-{members}x{width}", builder(width), members=members)
+    return Trained(networks, seconds + record["cost"], choose=False)
 
 
 def residual_ensemble_on_pool(bench: PoolBench, members: int, budget: float) -> Trained:

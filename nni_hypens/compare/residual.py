@@ -41,9 +41,9 @@ class Residual:
     stages: int = 2
     growth: int = 1
 
-    def network(self, in_channels: int, num_classes: int) -> ResidualNetwork:
+    def network(self, in_channels: int, num_classes: int, layers: Layers | None = None) -> ResidualNetwork:
         """A network of these sizes with new weights."""
-        return ResidualNetwork(self, in_channels, num_classes)
+        return ResidualNetwork(self, in_channels, num_classes, layers)
 
     def cost(self, input_shape: Sequence[int], num_classes: int) -> Cost:
         """Parameters, and FLOPs of one image (a multiply-add counted as two)."""
@@ -51,6 +51,22 @@ class Residual:
             network = self.network(input_shape[0], num_classes).eval()
             flops = count_flops(network, torch.zeros(1, *input_shape))
         return Cost(sum(parameter.numel() for parameter in network.parameters()), flops)
+
+
+class Layers:
+    """The layers that a residual network is made of."""
+
+    def convolution(self, channels: int, out: int, stride: int, first: bool = False) -> tuple[nn.Module, nn.Module]:
+        """A 3x3 convolution and its batch normalisation; `first` if its input is the image."""
+        return nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out)
+
+    def head(self, channels: int, num_classes: int) -> nn.Module:
+        """From the means of the last channels to logits."""
+        return nn.Linear(channels, num_classes)
+
+    def widened(self, state: torch.Tensor, channels: int, out: int) -> torch.Tensor:
+        """A state with channels of zeros added, from `channels` to `out`."""
+        return F.pad(state, (0, 0, 0, 0, 0, out - channels))
 
 
 class ResidualNetwork(nn.Module):
@@ -64,22 +80,24 @@ class ResidualNetwork(nn.Module):
         sizes: The sizes.
         in_channels: Channels of the images.
         num_classes: Classes.
+        layers: Its layers; None for plain ones.
 
     Input ``B x in_channels x H x W``; output logits ``B x num_classes``.
     """
 
-    def __init__(self, sizes: Residual, in_channels: int, num_classes: int) -> None:
+    def __init__(self, sizes: Residual, in_channels: int, num_classes: int, layers: Layers | None = None) -> None:
         super().__init__()
+        kit = layers or Layers()
         width = sizes.width
-        layers: list[nn.Module] = [*_convolution(in_channels, width, 1), nn.ReLU()]
+        parts: list[nn.Module] = [*kit.convolution(in_channels, width, 1, first=True), nn.ReLU()]
         for stage in range(sizes.stages):
             for block in range(sizes.blocks):
                 first = stage > 0 and block == 0
                 out = width * sizes.growth if first else width
-                layers.append(BasicBlock(width, out, 2 if first else 1))
+                parts.append(BasicBlock(width, out, 2 if first else 1, kit))
                 width = out
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(width, num_classes)
+        self.features = nn.Sequential(*parts)
+        self.head = kit.head(width, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.features(images).mean(dim=(2, 3)))
@@ -89,18 +107,14 @@ class ResidualNetwork(nn.Module):
 class BasicBlock(nn.Module):
     """Two convolutions and a shortcut, ``B x channels x H x W`` -> ``B x out x H/stride x W/stride`` (rounded up)."""
 
-    def __init__(self, channels: int, out: int, stride: int) -> None:
+    def __init__(self, channels: int, out: int, stride: int, kit: Layers) -> None:
         super().__init__()
-        self.stride, self.more = stride, out - channels
-        self.residual = nn.Sequential(*_convolution(channels, out, stride), nn.ReLU(), *_convolution(out, out, 1))
+        self.stride, self.channels, self.out, self.kit = stride, channels, out, kit
+        self.residual = nn.Sequential(*kit.convolution(channels, out, stride), nn.ReLU(), *kit.convolution(out, out, 1))
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         shortcut = state[:, :, :: self.stride, :: self.stride]
-        return F.relu(self.residual(state) + F.pad(shortcut, (0, 0, 0, 0, 0, self.more)))
-
-
-def _convolution(channels: int, out: int, stride: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out)
+        return F.relu(self.residual(state) + self.kit.widened(shortcut, self.channels, self.out))
 
 
 @cache

@@ -20,6 +20,7 @@ from nni_hypens import metrics
 from nni_hypens._nni import quiet_logging
 from nni_hypens.compare.bench import Clock, Workbench
 from nni_hypens.compare.enas import Enas, has_tianshou
+from nni_hypens.compare.packed import has_torch_uncertainty
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.statistics import rank_correlation
 from nni_hypens.run.plan import Plan
@@ -67,10 +68,12 @@ def check_installed(method: str) -> None:
     """Check that the packages are installed which a method needs.
 
     Raises:
-        InputError: It needs tianshou, which is not installed.
+        InputError: It needs tianshou or torch-uncertainty, which is not installed.
     """
     if method.startswith("enas") and not has_tianshou():
         raise InputError("methods", f"{method} without tianshou", "pip install 'nni-hypens[enas]'")
+    if method.startswith("packed") and not has_torch_uncertainty():
+        raise InputError("methods", f"{method} without torch-uncertainty", "pip install 'nni-hypens[packed]'")
 
 
 def nni_search(bench: Workbench, strategy: str, index: int = 0) -> tuple[Sample, float]:

@@ -42,6 +42,8 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
         compiler: Backend of ``torch.compile`` for the network in training, such as ``inductor``; None for none.
 
     A network with ``set_drop_path_prob`` and ``drop_path_prob`` gets a probability that grows from zero, as in DARTS.
+    A network that has several members may give, in training, logits ``MB x C`` for a batch of B: those of the first
+    member for all images, then those of the second, and so on. The loss is the mean over the members.
     """
 
     auxiliary_head: nn.Module
@@ -115,6 +117,9 @@ class ImageClassification(ClassificationModule):  # type: ignore[misc]
             mixed, targets = v2.MixUp(alpha=self.mixup, num_classes=self.num_classes)(flat, labels)
             images = mixed.reshape(images.shape)
         logits = self(images)
+        members = len(logits) // len(labels)
+        if members > 1:
+            targets, labels = torch.cat([targets] * members), torch.cat([labels] * members)
         loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         if self._auxiliary_logits is not None:
             auxiliary = cross_entropy(self._auxiliary_logits, targets, label_smoothing=self.label_smoothing)

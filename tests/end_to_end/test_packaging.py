@@ -71,7 +71,7 @@ def test_every_extra_is_described() -> None:
     page = (ROOT / "docs" / "guides" / "install.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", page, re.MULTILINE))
     assert set(rows) == set(extras())
-    for extra in ("export", "tensorboard", "enas", "compare", "packaging"):  # those that name each package
+    for extra in ("export", "tensorboard", "enas", "packed", "compare", "packaging"):  # those that name each package
         assert extras()[extra] <= set(re.findall(r"[\w-]+", rows[extra])), extra
 
 
@@ -85,8 +85,9 @@ def test_extras_have_one_name_everywhere() -> None:
     }
     assert {extra for _, extra in named} <= set(extras()), named
     used = {extra for name, extra in named if name.startswith("nni_hypens/")}
-    assert used == {"export", "enas", "tensorboard"}  # each with the packages that its messages are about
+    assert used == {"export", "enas", "packed", "tensorboard"}  # each with the packages that its messages are about
     assert {"onnx", "onnxruntime", "onnxscript"} <= extras()["export"]
+    assert "torch-uncertainty" in extras()["packed"]
     assert "tianshou" in extras()["enas"] and "tensorboard" in extras()["tensorboard"]
     assert set(doctor._EXTRAS) <= set.union(*extras().values())
 

@@ -59,8 +59,11 @@ class SimulatedBench(Workbench):
             validation, test = np.full_like(validation, np.nan), np.full_like(test, np.nan)
         return validation, test, self.costs[turn % len(self.costs)]
 
-    def _train_cycles(self, build: Any, seed: int, cycles: int = 1) -> list[Result]:
-        return [self._train_peer(seed, cycle) for cycle in range(cycles)]
+    def _train_cycles(self, build: Any, seed: int, cycles: int = 1, members: int = 1) -> list[Result]:
+        return [self._train_peer(seed, number) for number in range(cycles * members)]
+
+    def training_seconds(self, build: Any) -> float:
+        return 0.01 * build.args[0].width ** 2
 
     def _train_peer(self, seed: int, cycle: int) -> Result:
         turn = len(self.begun)

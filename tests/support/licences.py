@@ -21,7 +21,7 @@ def needed() -> dict[str, list[str]]:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     groups = {"": config["options"]["install_requires"]}
-    groups |= {name: config["options.extras_require"][name] for name in ("export", "enas") if name in
+    groups |= {name: config["options.extras_require"][name] for name in ("export", "enas", "packed") if name in
                config["options.extras_require"]}  # fmt: skip
     return {
         extra: [re.match(r"[\w.-]+", line).group() for line in text.split("\n") if line.strip()]

@@ -7,8 +7,9 @@ from typing import Any
 
 from search_spaces.mlp import MLP
 from search_spaces.one_cell import OneCell
+from search_spaces.paper_cell import PaperCell
 
-__all__ = ["MLP", "DartsSpace", "OneCell", "darts"]
+__all__ = ["MLP", "DartsSpace", "OneCell", "PaperCell", "darts"]
 
 
 def __getattr__(name: str) -> Any:

@@ -69,9 +69,10 @@ class Node(MutableModule):  # type: ignore[misc]
     Args:
         index: Number of the node; it may choose among inputs 0..index (0 is the input of the cell).
         channels: Channels of every state.
-        n_chosen: Number of chosen inputs, at most index + 1.
+        n_chosen: Number of chosen inputs, at most as many as there are.
         operations: Names in `known`.
-        known: Name -> function that makes an operation for so many channels.
+        known: Name -> function that makes an operation for so many channels; or one such mapping for each input, which
+            may then be others than 0..index.
     """
 
     def __init__(
@@ -80,11 +81,13 @@ class Node(MutableModule):  # type: ignore[misc]
         channels: int,
         n_chosen: int,
         operations: Sequence[str],
-        known: Mapping[str, Callable[[int], nn.Module]] = OPERATIONS,
+        known: Mapping[str, Callable[[int], nn.Module]]
+        | Sequence[Mapping[str, Callable[[int], nn.Module]]] = OPERATIONS,
     ) -> None:
         super().__init__()
         self.index = index
-        n_inputs = index + 1
+        of_inputs = [known] * (index + 1) if isinstance(known, Mapping) else list(known)
+        n_inputs = len(of_inputs)
         self.ops = nn.ModuleList()
         with label_scope(f"node_{index}") as scope:
             self.name = str(scope.absolute_scope)
@@ -94,7 +97,7 @@ class Node(MutableModule):  # type: ignore[misc]
                 if source not in chosen:  # a fixed architecture has no unused weights
                     self.ops.append(nn.Identity())
                     continue
-                candidates = {name: known[name](channels) for name in operations}
+                candidates = {name: of_inputs[source][name](channels) for name in operations}
                 self.ops.append(LayerChoice(candidates, label=f"op_{source}"))
 
     def edge_groups(self) -> list[EdgeGroup]:

@@ -79,7 +79,8 @@ class Settings:
     )
     space: str = setting(
         "one_cell",
-        "one_cell, darts, mlp for tables, a space of nni.nas.hub.pytorch such as NasBench201, or module:Class",
+        "one_cell, paper_cell, darts, mlp for tables, a space of nni.nas.hub.pytorch such as NasBench201, or "
+        "module:Class",
         group="space and search",
         carried_by="space",
         common=True,

@@ -18,8 +18,13 @@ from nni_hypens.space.architecture import Sample
 from nni_hypens.utils.checks import nearest
 from nni_hypens.utils.declared import makes
 
-SPACES = {"one_cell": "search_spaces:OneCell", "darts": "search_spaces:darts", "mlp": "search_spaces:MLP"}
-OF_IMAGES = ("one_cell", "darts")
+SPACES = {
+    "one_cell": "search_spaces:OneCell",
+    "paper_cell": "search_spaces:PaperCell",
+    "darts": "search_spaces:darts",
+    "mlp": "search_spaces:MLP",
+}
+OF_IMAGES = ("one_cell", "paper_cell", "darts")
 """Names of spaces whose networks take images only."""
 
 
@@ -81,7 +86,7 @@ def build_named_space(
     """A model space by its name, with the data's channels, features and classes if it takes them.
 
     Args:
-        name: `one_cell`, `darts`, `mlp`, a space of `nni.nas.hub.pytorch`, or `module:Class`.
+        name: `one_cell`, `paper_cell`, `darts`, `mlp`, a space of `nni.nas.hub.pytorch`, or `module:Class`.
         arguments: Its arguments.
         input_shape: Shape of one example. The first size is the space's `in_channels`, and their product, the numbers
             in an example, its `in_features`.

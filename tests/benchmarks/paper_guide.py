@@ -1,4 +1,5 @@
-"""Writes the tables, sentences and figures of the guide "The paper's tables" from the results of `paper_tables`.
+"""Writes the tables, sentences and figures of the guide "The paper's tables" from the results of `paper_tables`, and of
+the further experiments (`paper_runs`).
 
     python -m tests.benchmarks.paper_guide tests/benchmarks/results/paper.json docs/guides/paper.md
 
@@ -17,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from nni_hypens.utils.files import read_json, write_text
-from tests.benchmarks import paper_published as published
+from tests.benchmarks import paper_more, paper_published as published
 from tests.benchmarks.paper_claims import expected_edges, say_areas, say_versions
 from tests.benchmarks.paper_figures import (
     TITLES,
@@ -118,7 +119,7 @@ def say_annealing(results: Results) -> str:
     said = f"In the paper, annealing both adds {min(gains):.1f} to {max(gains):.1f} points."
     if results["rows"].get("annealing"):
         return said
-    return f"{said} **This ablation has not been run here**; `--annealing` adds it to the command above."
+    return f"{said} **This ablation has not been run here yet**; the command below runs it."
 
 
 def say_edges(_: Results) -> str:
@@ -175,7 +176,8 @@ def parts(results: Results) -> dict[str, str]:
     """Name of each generated part of the guide -> its text."""
     found = {name: text.strip() for name, text in markdown_tables(results).items()}
     found |= {name: say(results) for name, say in SENTENCES.items()}
-    return found | {f"figure_{name}": f"![{label}](../paper/{name}.png)" for name, label in labels(results).items()}
+    found |= {f"figure_{name}": f"![{label}](../paper/{name}.png)" for name, label in labels(results).items()}
+    return found | paper_more.parts(results)
 
 
 def fill(guide: str, results: Results) -> str:
@@ -189,13 +191,15 @@ def main() -> None:
     parser.add_argument("guide", type=Path, nargs="?", default=Path("docs/guides/paper.md"))
     parser.add_argument("--quick", action="store_true", help="only check that the guide matches the results")
     arguments = parser.parse_args()
-    results, text = read_json(arguments.results), arguments.guide.read_text(encoding="utf-8")
+    results = paper_more.with_more(read_json(arguments.results))
+    text = arguments.guide.read_text(encoding="utf-8")
     filled = fill(text, results)
     if arguments.quick:
         print("the guide matches the results" if filled == text else "the guide does not match the results")
         sys.exit(filled != text)
     write_text(arguments.guide, filled)
-    for path in draw_figures(results, arguments.guide.parent.parent / "paper"):
+    folder = arguments.guide.parent.parent / "paper"
+    for path in [*draw_figures(results, folder), *paper_more.draw_figures(results, folder)]:
         print(f"figure: {path}")
 
 

@@ -31,15 +31,13 @@ from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search,
 from nni_hypens.errors import InputError
 from nni_hypens.run.plan import make_plan, search_evaluator
 from nni_hypens.run.settings import Settings
-from nni_hypens.selection import select
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.utils.files import read_json, write_json, write_text
 from nni_hypens.utils.runtime import versions
-from tests.benchmarks.paper_annealing import annealing_searches
 from tests.benchmarks.paper_figures import draw_figures, markdown_tables
+from tests.benchmarks.paper_runs import Row, accuracy, best_of, claim, numbers
 
-Row = dict[str, Any]
 SMALL: Row = {
     "data": "examples.small_data:fashion_mnist_14",
     "train_size": 500,
@@ -71,13 +69,11 @@ class Scale:
         darts_epochs: Epochs of a DARTS search; ``search_epochs`` of the settings are those of EdgeNES.
         lengths: Other numbers of epochs that EdgeNES is searched for.
         per_lam: Architectures drawn for each number of shared edges.
-        annealing: Whether to repeat the paper's ablation of annealing, with three more searches.
     """
 
     darts_epochs: int
     lengths: tuple[int, ...]
     per_lam: int
-    annealing: bool = False
 
 
 # ---- what is trained ----------------------------------------------------------------------------------------------
@@ -134,18 +130,6 @@ def base_share(search: HypernetworkSearch) -> float:
 
 
 # ---- what is measured ---------------------------------------------------------------------------------------------
-
-
-def best_of(bench: Workbench, pool: Sequence[Network], size: int) -> list[Network]:
-    """The ``size`` networks whose average has the lowest validation NLL, of all choices."""
-    finite = [network for network in pool if network.finite]
-    probs = np.stack([network.validation for network in finite])
-    return [finite[index] for index in select("exhaustive", probs, bench.validation_labels, size=size).members]
-
-
-def accuracy(bench: Workbench, networks: Sequence[Network]) -> float:
-    """Test accuracy in % of the average of their probabilities."""
-    return 100 * metrics.accuracy(np.mean([network.test for network in networks], axis=0), bench.test_labels)
 
 
 def mean_of_choices(bench: Workbench, pool: Sequence[Network], size: int) -> float:
@@ -216,15 +200,7 @@ def run_seed(config: Settings, scale: Scale, folder: Path) -> dict[str, list[Row
         "base_ensemble": (outcome(bench, replicas, size, choose=False), spent * base_share(search)),
     }
     seed = {"seed": config.seed}
-    ablated = annealing_searches(bench, search) if scale.annealing else {}
-    annealed = [
-        {**seed, "variant": variant, "shared": shared, "accuracy": accuracy(bench, [network])}
-        for variant, used in ablated.items()
-        for shared, networks in hypernetwork_pool(bench, used, inner, n).items()
-        for network in networks
-    ]
     return {
-        **({"annealing": annealed} if annealed else {}),
         "methods": [
             {**seed, "method": name, **found, "search_s": seconds} for name, (found, seconds) in methods.items()
         ],
@@ -278,21 +254,6 @@ def say(seed: int, text: str) -> None:
     print(f"seed {seed}: {text}", file=sys.stderr, flush=True)
 
 
-def claim(folder: Path, identity: Row) -> None:
-    """Keep in the folder what its results depend on.
-
-    Raises:
-        InputError: The folder holds results of other settings.
-    """
-    path = folder / "settings.json"
-    if path.exists():
-        known = read_json(path)
-        other = [name for name in identity if known.get(name) != identity[name]]
-        if other:
-            raise InputError(other[0], identity[other[0]], f"{known.get(other[0])}, as in {folder}, or another --out")
-    write_json(path, identity)
-
-
 def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description="The tables and figures of the EdgeNES paper, drawn again.")
@@ -301,25 +262,12 @@ def command_line() -> argparse.ArgumentParser:
     group.add_argument("--darts-epochs", type=int, help="epochs of a DARTS search (default: 2)")
     group.add_argument("--lengths", help="other epochs of search, commas between them (default: 4,8)")
     group.add_argument("--per-lam", type=int, help="architectures for each number of shared edges (default: 2)")
-    group.add_argument("--annealing", action="store_true", help="also searches without annealing, see paper_annealing")
     group.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder (default: %(default)s)")
     group.add_argument("--results", type=Path, help="results file (default: paper.json in --out)")
     group.add_argument("--figures", type=Path, help="folder of the figures (default: --out)")
     group.add_argument("--quick", action="store_true", help="digits, one seed, next to no training")
     add_settings(parser, runtime=False)
     return parser
-
-
-def numbers(name: str, text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them, all different.
-
-    Raises:
-        InputError: They are not.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise InputError(name, repr(text), "different whole numbers, commas between them")
-    return tuple(map(int, parts))
 
 
 def scale_of(arguments: argparse.Namespace, config: Settings) -> Scale:
@@ -340,7 +288,7 @@ def scale_of(arguments: argparse.Namespace, config: Settings) -> Scale:
         if epochs == config.search_epochs:
             raise InputError("lengths", epochs, "lengths other than search_epochs, which is drawn anyway")
         replace(config, search_epochs=epochs).check()
-    return Scale(found["darts_epochs"], lengths, found["per_lam"], arguments.annealing)
+    return Scale(found["darts_epochs"], lengths, found["per_lam"])
 
 
 def draw(arguments: argparse.Namespace) -> None:

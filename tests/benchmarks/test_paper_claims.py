@@ -70,16 +70,15 @@ def test_published_versions_side_by_side() -> None:
 def test_variants_of_annealing(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, SharedEdges] = {}
 
-    def search(bench: object, name: str, diversity: SharedEdges) -> object:
-        made[name] = diversity
+    def search(bench: object, name: str = "edgenes", diversity: SharedEdges | None = None) -> object:
+        if diversity is not None:
+            made[name] = diversity
         return name
 
     monkeypatch.setattr(paper_annealing, "hypernetwork_search", search)
-    usual = SimpleNamespace()
-    found = paper_annealing.annealing_searches(SimpleNamespace(), usual)  # type: ignore[arg-type]
-    assert found.pop("both") is usual and found == {
-        name: f"annealing-{name}" for name in ("constant", "weight", "temperature")
-    }
+    found = paper_annealing.annealing_searches(SimpleNamespace())  # type: ignore[arg-type]
+    assert found.pop("both") == "edgenes"  # the search by default
+    assert found == {name: f"annealing-{name}" for name in ("constant", "weight", "temperature")}
     made["annealing-both"] = SharedEdges()  # what the default search has
     ends = {
         name.removeprefix("annealing-"): (one.weight.start, one.weight.end, one.temperature.start, one.temperature.end)

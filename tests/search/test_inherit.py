@@ -24,7 +24,7 @@ from torch import nn
 
 from nni_hypens import EdgeNES, InputError
 from nni_hypens.search.inherit import Inheritance
-from search_spaces import DartsSpace, OneCell
+from search_spaces import DartsSpace, OneCell, PaperCell
 from tests.support.space_checks import check_space, difference, stir
 
 
@@ -148,6 +148,7 @@ class Attention(ModelSpace):
         (Convolutions, (3, 8, 8), 3, 12),
         (Attention, (5, 4), 2, 12),
         (lambda: OneCell(channels=3, n_chosen=2, layers=2), (3, 8, 8), 7, 8),
+        (lambda: PaperCell(channels=2, n_chosen=2), (3, 8, 8), 8, 8),
         (lambda: DartsSpace(width=2, num_cells=3), (3, 8, 8), 16, 6),
     ],
 )

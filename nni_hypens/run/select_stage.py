@@ -133,7 +133,8 @@ def _everyone(plan: Plan, pool: _Pool) -> Selection:
     kept = np.flatnonzero(weights)
     members = tuple(kept.tolist())
     objective = plan.selection_options.get("objective", "nll")
-    average = np.tensordot(weights[kept], pool.compared[kept].astype(np.float64), axes=1)
+    plain = Combination(1.0, (1.0,) * len(kept), LOG)
+    average = combine(pool.compared[kept], weights[kept], plain)
     score = make_scorer(average[None], pool.labels, objective).value([0])
     return Selection(members, members, weights[kept], score, ALL)
 

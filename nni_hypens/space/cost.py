@@ -6,11 +6,12 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from nni.nas.nn.pytorch import ModelSpace
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from nni_hypens.errors import InputError
@@ -73,16 +74,44 @@ class NetworkSize:
         return math.prod(self(sample))
 
     def _measure(self, sample: Sample) -> Cost:
-        try:
-            return self._count(sample, "meta")
-        except Exception:  # a user's network may read its weights, which have no values on this device
-            return self._count(sample, "cpu")
+        with torch.random.fork_rng(devices=[]):
+            try:
+                with torch.device("meta"):
+                    with _NoInitialValues():
+                        network = fixed_network(self.space, sample).eval()
+                    return self._count(_without_norms(network))
+            except Exception:  # a user's network may read its weights, which have no values on this device
+                with torch.device("cpu"):
+                    return self._count(fixed_network(self.space, sample).eval())
 
-    def _count(self, sample: Sample, device: str) -> Cost:
-        with torch.random.fork_rng(devices=[]), torch.device(device):
-            network = fixed_network(self.space, sample).eval()
-            flops = None if self.input_shape is None else count_flops(network, torch.zeros(1, *self.input_shape))
+    def _count(self, network: nn.Module) -> Cost:
+        flops = None if self.input_shape is None else count_flops(network, torch.zeros(1, *self.input_shape))
         return Cost(sum(parameter.numel() for parameter in network.parameters()), flops)
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Leaves out the functions of ``torch.nn.init``, slow on tensors without values."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
+
+
+def _without_norms(network: nn.Module) -> nn.Module:
+    """The network, whose BatchNorms return what they get: no FLOPs are counted for them, and they take half the time
+    of counting."""
+    for module in network.modules():
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            module.forward = _same
+    return network
+
+
+def _same(inputs: torch.Tensor) -> torch.Tensor:
+    return inputs
 
 
 class Budget:

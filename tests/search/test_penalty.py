@@ -7,7 +7,6 @@ import nni
 import numpy as np
 import pytest
 import torch
-from nni.nas.hub.pytorch import MobileNetV3Space
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace
 from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty, SampleProfilerPenalty
 from nni.nas.oneshot.pytorch.supermodule._expression_utils import expression_expectation
@@ -20,6 +19,7 @@ from nni_hypens.search.penalty import ExpectedCost, Penalty
 from nni_hypens.space.choices import ChoiceTable
 from search_spaces import OneCell
 from tests.support.searches import run_search, tiny
+from tests.support.space_checks import HUB
 
 
 def probabilities(options: dict[str, tuple[Any, ...]]) -> dict[str, torch.Tensor]:
@@ -58,7 +58,7 @@ def test_expectation_of_expressions_is_that_of_nni() -> None:
     assert ExpectedCost(3.5)(at).item() == 3.5
 
 
-@pytest.mark.parametrize("space", [lambda: MobileNetV3Space(num_labels=10), lambda: OneCell(2)])
+@pytest.mark.parametrize("space", [HUB["MobileNetV3Space"], lambda: OneCell(2)])
 def test_expected_parameters_are_the_mean_over_draws(space: Any) -> None:
     """Also where NNI's own stops: some operations of OneCell have no parameters, others whole numbers of them."""
     made: ModelSpace = space()

@@ -44,15 +44,15 @@ def test_asking_for_more_than_there_are_ends_with_an_error() -> None:
 
 @pytest.mark.parametrize("sharpness", [0.2, 20.0])
 def test_all_there_are_can_be_had(sharpness: float) -> None:
-    """Two edges of four set to the base's: 1,511 architectures by counting; all of them are found, and not one more."""
-    source = sampler(sharpness=sharpness)
-    differing = [7 * inputs - 1 for inputs in (1, 2, 3, 4)]
+    """One edge of three set to the base's: 458 architectures by counting; all of them are found, and not one more."""
+    source = sampler(sharpness=sharpness, nodes=3)
+    differing = [7 * inputs - 1 for inputs in (1, 2, 3)]
     there_are = sum(a * b for i, a in enumerate(differing) for b in differing[:i])
-    found = source.sample(2, there_are)
-    assert len({source.structure.key(one.architecture) for one in found}) == there_are == 1511
-    assert {one.shared_edges for one in found} == {2} and {one.source for one in found} <= {"mode", "draw", "repaired"}
-    with pytest.raises(InputError, match="^n: got 1512; expected at most 1511 at lam=2"):
-        source.sample(2, there_are + 1)
+    found = source.sample(1, there_are)
+    assert len({source.structure.key(one.architecture) for one in found}) == there_are == 458
+    assert {one.shared_edges for one in found} == {1} and {one.source for one in found} <= {"mode", "draw", "repaired"}
+    with pytest.raises(InputError, match="^n: got 459; expected at most 458 at lam=1"):
+        source.sample(1, there_are + 1)
 
 
 def test_thousands_of_a_large_space() -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from nni.nas.hub.pytorch import MobileNetV3Space
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.profiler.pytorch.flops import NumParamsProfiler
 from torch import nn
@@ -18,6 +17,7 @@ from nni_hypens.space.choices import ChoiceTable
 from nni_hypens.space.cost import Budget, NetworkSize, count_flops, measure_latency
 from nni_hypens.space.draws import random_architectures
 from search_spaces import DartsSpace, OneCell, darts
+from tests.support.space_checks import HUB
 
 SHAPE = (3, 16, 16)
 
@@ -29,9 +29,7 @@ def draw(space: ModelSpace, seed: int) -> Sample:
     return table.to_sample(rows)
 
 
-@pytest.mark.parametrize(
-    "space", [lambda: OneCell(4, n_chosen=2), lambda: DartsSpace(4, 3), lambda: MobileNetV3Space(num_labels=10)]
-)
+@pytest.mark.parametrize("space", [lambda: OneCell(4, n_chosen=2), lambda: DartsSpace(4, 3), HUB["MobileNetV3Space"]])
 def test_cost_is_that_of_the_network(space: Any) -> None:
     """Against counts on the frozen network itself, with weights."""
     fresh = space()
@@ -49,7 +47,7 @@ def test_cost_is_that_of_the_network(space: Any) -> None:
 
 
 def test_params_agree_with_nni_where_its_profiler_is_exact() -> None:
-    space = MobileNetV3Space(num_labels=10)
+    space = HUB["MobileNetV3Space"]()
     profiler = NumParamsProfiler(space, torch.zeros(1, 3, 64, 64))
     for seed in range(3):
         assert Budget(space).cost(draw(space, seed)).params == profiler.profile(draw(space, seed))

@@ -11,15 +11,15 @@ from nni_hypens.space.draws import ChoiceLayout
 from search_spaces import OneCell
 
 
-def sampler(seed: int = 0, sharpness: float = 1.0) -> ArchitectureSampler:
+def sampler(seed: int = 0, sharpness: float = 1.0, nodes: int = 4) -> ArchitectureSampler:
     """A hypernetwork that prefers the base's choices more and more with lam."""
-    structure = EdgeStructure.from_space(OneCell(channels=1))
+    structure = EdgeStructure.from_space(OneCell(channels=1, nodes=nodes))
     layout = ChoiceLayout(structure.table)
     generator = torch.Generator().manual_seed(seed)
     base = structure.table.to_sample(
         [[int(torch.randint(len(o), (1,), generator=generator))] for o in structure.table.options.values()]
     )
-    network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, 4.2, 2, generator=generator)
+    network = Hypernetwork(layout.n_labels, layout.n_options, -0.2, nodes + 0.2, 2, generator=generator)
     with torch.no_grad():
         network.values.copy_(sharpness * torch.stack([-3 * layout.one_hot(base), 3 * layout.one_hot(base)]))
     return ArchitectureSampler(structure, network, base)

@@ -14,7 +14,7 @@ from nni_hypens.compare.searches import hypernetwork_search, supernet_truth
 from nni_hypens.ensemble.calibration import calibrate, combine
 from nni_hypens.ensemble.weighting import fit_weights
 from nni_hypens.selection.dispatch import select
-from nni_hypens.selection.names import EVERY, LOG_NLL, MAX_COMBINATIONS
+from nni_hypens.selection.names import EVERY, MAX_COMBINATIONS
 from nni_hypens.utils.files import read_object, write_json
 
 EXHAUSTIVE = min(MAX_COMBINATIONS, 200_000)
@@ -76,7 +76,7 @@ def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
 def choose_members(
     networks: list[Network], labels: np.ndarray, size: int, method: str | None = None
 ) -> tuple[list[Network], list[float]]:
-    """Choose members by the validation NLL of their averaged log-probabilities, each network with its own temperature.
+    """Choose members by validation NLL, each network with its own temperature.
 
     Args:
         networks: Networks that did not diverge.
@@ -91,7 +91,7 @@ def choose_members(
     probs = np.stack([cast(np.ndarray, network.alone) for network in networks])
     if method is None:
         method = "exhaustive" if math.comb(len(networks), size) <= EXHAUSTIVE else "beam"
-    selection = select(method, probs, labels, size=size, objective=LOG_NLL)
+    selection = select(method, probs, labels, size=size)
     return [networks[index] for index in selection.members], selection.weights.tolist()
 
 

@@ -58,6 +58,4 @@ def _selection(run: RunContent) -> str | None:
     found = run.part("selection")
     if not found:
         return None
-    objective = str(found.get("objective", ""))
-    said = "NLL of averaged logarithms" if objective == "log_nll" else objective.upper()
-    return f"{found.get('method', 'unnamed')} on validation {said}".strip()
+    return f"{found.get('method', 'unnamed')} on validation {str(found.get('objective', '')).upper()}".strip()

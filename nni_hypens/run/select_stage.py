@@ -133,8 +133,7 @@ def _everyone(plan: Plan, pool: _Pool) -> Selection:
     kept = np.flatnonzero(weights)
     members = tuple(kept.tolist())
     objective = plan.selection_options.get("objective", "nll")
-    plain = Combination(1.0, (1.0,) * len(kept), LOG)
-    average = combine(pool.compared[kept], weights[kept], plain)
+    average = np.tensordot(weights[kept], pool.compared[kept].astype(np.float64), axes=1)
     score = make_scorer(average[None], pool.labels, objective).value([0])
     return Selection(members, members, weights[kept], score, ALL)
 

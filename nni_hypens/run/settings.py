@@ -20,7 +20,7 @@ from nni_hypens.proposals.names import RANKINGS, WITH_LARGE
 from nni_hypens.run.fields import check_fields, documented, from_mapping, setting
 from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.schedule import Schedule
-from nni_hypens.selection.names import ALL, BEAM_WIDTH, LIMITS, LOG_NLL, METHODS, OBJECTIVES, check_combinations
+from nni_hypens.selection.names import ALL, BEAM_WIDTH, LIMITS, METHODS, OBJECTIVES, check_combinations
 from nni_hypens.trials.names import SCHEDULES
 from nni_hypens.utils.files import read_yaml
 
@@ -388,12 +388,8 @@ class Settings:
         return "none" if self.adaptive_count and not self.total_limits else "spread"
 
     def selection_options(self) -> dict[str, Any]:
-        """The options of `nni_hypens.selection.select` besides the number of members.
-
-        Where log-probabilities are averaged, the NLL is that of such an average.
-        """
-        logarithmic = self.objective == "nll" and self.pooling == LOG
-        options: dict[str, Any] = {"objective": LOG_NLL if logarithmic else self.objective}
+        """The options of `nni_hypens.selection.select` besides the number of members."""
+        options: dict[str, Any] = {"objective": self.objective}
         if self.selection == "beam":
             options["width"] = self.beam_width
         if self.selection == "greedy_with_replacement":

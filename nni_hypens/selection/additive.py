@@ -16,8 +16,7 @@ from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, FloatArray, IntArray
 from nni_hypens.selection import scorers
 from nni_hypens.selection.scorers import TIE, Scorer, combination_rows
 
-Span = tuple[FloatArray, FloatArray]
-"""Lowest and highest value of each column of some rows."""
+_Span = tuple[FloatArray, FloatArray]
 _PER_LOG = 16  # logarithms are taken of products of sixteen probabilities: at least 1e-192, far from underflow
 
 
@@ -42,7 +41,7 @@ class SumScorer(Scorer):
         return more
 
     @abstractmethod
-    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: Span) -> FloatArray:
+    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: _Span) -> FloatArray:
         """A block's part of the scores of `head + row`, for each of `K x block` rows within `span`."""
 
     def options(self, state: NDArray[Any], size: int, indices: IntArray) -> FloatArray:
@@ -77,7 +76,7 @@ class SumScorer(Scorer):
         return scores
 
 
-def _span(rows: FloatArray) -> Span:
+def _span(rows: FloatArray) -> _Span:
     return rows.min(axis=0), rows.max(axis=0)
 
 
@@ -93,33 +92,10 @@ def _ends(rows: FloatArray, depth: int) -> tuple[FloatArray, list[int]]:
     return sums, np.searchsorted(index[:, 0], np.arange(pool + 1)).tolist()
 
 
-class BoundedSumScorer(SumScorer):
-    """Objectives with lower bounds, which leave few combinations to score."""
+class NllScorer(SumScorer):
+    """Mean of -ln max(p, 1e-12) of the true class."""
 
     bounded = True
-
-    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
-        """If few combinations are wanted, each is summed separately."""
-        if wanted is None or 4 * np.count_nonzero(wanted) > len(wanted):
-            return super().every(size)
-        scores = np.full(len(wanted), np.inf)
-        chosen = np.array(list(compress(combinations(range(self.pool), size), wanted))).reshape(-1, size)
-        found = np.zeros(len(chosen))
-        for block, part in enumerate(self.blocks):
-            some = max(1, scorers.CHUNK_VALUES // (part.stop - part.start))
-            for low in range(0, len(chosen), some):
-                combos = chosen[low : low + some]
-                sums = self.rows[combos[:, 0], part]
-                for column in combos.T[1:-1]:
-                    sums += self.rows[column, part]
-                last = self.rows[combos[:, -1], part] if size > 1 else np.zeros(1)
-                found[low : low + some] += self.added(sums, last, block, size, self.spans[block])
-        scores[wanted] = found
-        return scores
-
-
-class NllScorer(BoundedSumScorer):
-    """Mean of -ln max(p, 1e-12) of the true class."""
 
     def __init__(self, p: NDArray[Any], y: IntArray) -> None:
         super().__init__(len(p))
@@ -133,7 +109,7 @@ class NllScorer(BoundedSumScorer):
         self.low = bool(rows.min() < PROBABILITY_FLOOR)
         self.set_rows(rows, [slice(low * _PER_LOG, high * _PER_LOG) for low, high in parts])
 
-    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: Span) -> FloatArray:
+    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: _Span) -> FloatArray:
         sums = np.add(rows, head, out=self.buffer[: rows.size].reshape(rows.shape))
         if self.low:
             np.maximum(sums, size * PROBABILITY_FLOOR, out=sums)
@@ -154,6 +130,25 @@ class NllScorer(BoundedSumScorer):
         ratio = rows @ (1 / mean) / self.examples
         best = -np.log(mean).mean()
         return np.concatenate([best + 1 - ratio[some].mean(axis=1) for some in combination_rows(self.pool, size)])
+
+    def every(self, size: int, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        """If few combinations are wanted, each is summed separately."""
+        if wanted is None or 4 * np.count_nonzero(wanted) > len(wanted):
+            return super().every(size)
+        scores = np.full(len(wanted), np.inf)
+        chosen = np.array(list(compress(combinations(range(self.pool), size), wanted))).reshape(-1, size)
+        found = np.zeros(len(chosen))
+        for block, part in enumerate(self.blocks):
+            some = max(1, scorers.CHUNK_VALUES // (part.stop - part.start))
+            for low in range(0, len(chosen), some):
+                combos = chosen[low : low + some]
+                sums = self.rows[combos[:, 0], part]
+                for column in combos.T[1:-1]:
+                    sums += self.rows[column, part]
+                last = self.rows[combos[:, -1], part] if size > 1 else np.zeros(1)
+                found[low : low + some] += self.added(sums, last, block, size, self.spans[block])
+        scores[wanted] = found
+        return scores
 
 
 class ErrorScorer(SumScorer):
@@ -201,7 +196,7 @@ class ErrorScorer(SumScorer):
         reduced._set_margins(self.rows[:, keep], self.bounds[keep], self.example[keep])
         return super(ErrorScorer, reduced).every(size, wanted)
 
-    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: Span) -> FloatArray:
+    def added(self, rows: FloatArray, head: FloatArray, block: int, size: int, span: _Span) -> FloatArray:
         """Most margins have the same outcome for every row; only the others are computed row by row."""
         bounds, example = self.bounds[self.blocks[block]] * size, self.example[self.blocks[block]]
         low, high = span

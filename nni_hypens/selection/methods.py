@@ -1,10 +1,9 @@
 """Selection of members from a pool: arrays of validation probabilities in, indices and weights out.
 
-Every method scores an ensemble by the mean of its members' probabilities (of their logarithms for the objective
-"log_nll"), a member counting as often as it was chosen.
+Every method scores an ensemble by the mean of its members' probabilities, a member counting as often as it was chosen.
 Sizes: `P` candidates in the pool, `N` examples, `C` classes. All methods agree on the following:
 
-- Probabilities of the true class below 1e-12 count as 1e-12 in the NLL; for "log_nll" those of any class.
+- Probabilities of the true class below 1e-12 count as 1e-12 in the NLL.
 - A candidate with a NaN is never chosen; the selection names it in `excluded`.
 - Scores within 1e-12 are ties, and the lowest index or lexicographically first combination of them wins.
 - `costs` and `limits` bound sums over unique members: `costs={"params": [...]}, limits={"params": 1e6}`.
@@ -43,9 +42,8 @@ def exhaustive(
         probs: `P x N x C` validation probabilities of the pool.
         labels: `N` integers in 0..C-1.
         size: Number of members, 1..P.
-        objective: "nll", "brier" or "error" of the mean probabilities; "log_nll", the NLL of the mean logarithms,
-            renormalised; or a function of mean probabilities `N x C` and labels `N` that gives a number, lower being
-            better.
+        objective: "nll", "brier", "error", or a function of mean probabilities `N x C` and labels `N` that gives a
+            number, lower being better.
         costs: Name -> `P` costs, each at least 0.
         limits: Name -> most that the members together may cost.
         diversity_weight: Reward for the mean disagreement of the members' pairs, at least 0.

@@ -9,9 +9,6 @@ from nni_hypens.errors import InputError
 
 METHODS = ("exhaustive", "greedy", "greedy_with_replacement", "beam", "top_k", "diversity_weighted")
 OBJECTIVES = ("nll", "brier", "error")
-"""Scores of the members' averaged probabilities."""
-LOG_NLL = "log_nll"
-"""NLL of their averaged and renormalised log-probabilities."""
 ALL = "all"
 """In place of a number of members: every candidate is one, with weights fitted on validation data."""
 EVERY = 0

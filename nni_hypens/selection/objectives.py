@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import FloatArray, IntArray
 from nni_hypens.selection.additive import ErrorScorer, NllScorer
-from nni_hypens.selection.logarithmic import LogNllScorer
-from nni_hypens.selection.names import LOG_NLL, OBJECTIVES
+from nni_hypens.selection.names import OBJECTIVES
 from nni_hypens.selection.quadratic import BrierScorer
 from nni_hypens.selection.scorers import Objective, Scorer
 
@@ -62,10 +61,7 @@ def make_scorer(p: NDArray[Any], y: IntArray, objective: Objective) -> Scorer:
         "nll": NllScorer,
         "brier": BrierScorer,
         "error": ErrorScorer,
-        LOG_NLL: LogNllScorer,
     }
     if objective not in scorers:
-        raise InputError(
-            "objective", repr(objective), "one of " + ", ".join((*OBJECTIVES, LOG_NLL)) + ", or a function"
-        )
+        raise InputError("objective", repr(objective), "one of " + ", ".join(OBJECTIVES) + ", or a function")
     return scorers[objective](p, y)

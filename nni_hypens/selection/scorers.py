@@ -1,12 +1,10 @@
 """Scores of many ensembles of a pool at once: what every selection method builds on.
 
-An ensemble's probabilities are the mean of its members' probabilities, or for `log_nll` that of their logarithms; a
-member counts as often as it was chosen.
+An ensemble's probabilities are the mean of its members' probabilities; a member counts as often as it was chosen.
 Sizes: `P` candidates, `N` examples, `C` classes, `S` members with repeats.
 
 Speed comes from the form of each objective. `additive` sums functions of the members' rows over examples: the NLL reads
-only the true class, and the error only classes that some candidate ranks above the true one. `logarithmic` reads all
-classes. `quadratic` reads
+only the true class, and the error only classes that some candidate ranks above the true one. `quadratic` reads
 one `P x P` matrix: the Brier score, and disagreement of pairs.
 """
 

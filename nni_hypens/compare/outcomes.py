@@ -12,7 +12,7 @@ from nni_hypens.compare.bench import Network, Workbench
 from nni_hypens.compare.method import Bench, Trained
 from nni_hypens.compare.searches import hypernetwork_search, supernet_truth
 from nni_hypens.ensemble.calibration import calibrate, combine
-from nni_hypens.ensemble.weighting import fit_weights
+from nni_hypens.ensemble.weighting import weigh_all
 from nni_hypens.selection.dispatch import select
 from nni_hypens.selection.names import EVERY, MAX_COMBINATIONS
 from nni_hypens.utils.files import read_object, write_json
@@ -41,8 +41,8 @@ def outcome(bench: Bench, trained: Trained, size: int) -> dict[str, Any]:
     labels = bench.validation_labels
     chosen, weights = networks, [1 / len(networks)] * len(networks)
     if size == EVERY:
-        fitted = fit_weights(np.stack([network.validation for network in networks]), labels)
-        chosen, weights = [networks[index] for index in np.flatnonzero(fitted)], fitted[fitted > 0].tolist()
+        kept, fitted = weigh_all(np.stack([network.validation for network in networks]), labels)
+        chosen, weights = [networks[index] for index in kept], fitted.tolist()
     elif trained.choose:
         chosen, weights = choose_members(networks, labels, size, trained.selection)
     validation = np.stack([network.validation for network in chosen])

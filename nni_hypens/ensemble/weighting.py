@@ -65,3 +65,26 @@ def fit_weights(probs: ArrayLike, labels: ArrayLike, scale: float = SCALE) -> ND
     weights[weights < LEAST] = 0.0
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares
+
+
+def weigh_all(probs: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """An ensemble of all networks: those with a weight above 0, and their weights, fitted by `fit_weights`.
+
+    Args:
+        probs: `P x N x C` validation probabilities of the networks.
+        labels: `N` integers in 0..C-1.
+
+    Returns:
+        Indices of the members, increasing, and their weights, which sum to 1.
+
+    Raises:
+        InputError: If an argument is not of that form.
+
+    Examples:
+        >>> good, bad = [[0.9, 0.1], [0.1, 0.9]], [[0.1, 0.9], [0.9, 0.1]]
+        >>> weigh_all([bad, good], [0, 1])
+        (array([1]), array([1.]))
+    """
+    weights = fit_weights(probs, labels)
+    members = np.flatnonzero(weights)
+    return members, weights[members]

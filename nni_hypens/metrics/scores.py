@@ -151,8 +151,13 @@ def nll_of_each(probs: ArrayLike, labels: ArrayLike) -> FloatArray:
 
 def example_nll(p: FloatArray, y: IntArray) -> FloatArray:
     """NLL of each example, for arrays that are already checked: `... x N x C` and `N` to `... x N`."""
+    return true_class_nll(p[..., np.arange(len(y)), y])
+
+
+def true_class_nll(p: FloatArray) -> FloatArray:
+    """NLL of each example from the probability of its label."""
     # averages of probabilities may be a rounding error above 1
-    losses: FloatArray = -np.log(np.clip(p[..., np.arange(len(y)), y], PROBABILITY_FLOOR, 1.0))
+    losses: FloatArray = -np.log(np.clip(p, PROBABILITY_FLOOR, 1.0))
     return losses
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import FloatArray, check_predictions, check_probabilities, check_weights
-from nni_hypens.metrics.scores import example_nll
+from nni_hypens.metrics.scores import example_nll, true_class_nll
 
 
 class Entropy(NamedTuple):
@@ -139,13 +139,19 @@ def marginal_gains(probs: ArrayLike, labels: ArrayLike, weights: ArrayLike | Non
         return [None]
     w = check_weights(weights, len(p))
     whole = float(example_nll(np.tensordot(w, p, axes=1), y).mean())
-    return [float(example_nll(without(p, w, index), y).mean()) - whole for index in range(len(p))]
+    truth = w[:, None] * p[:, np.arange(len(y)), y]  # the NLL reads the true class only
+    rest = _sums_of_others(truth) / _sums_of_others(w[:, None])
+    gains: list[float | None] = (true_class_nll(rest).mean(axis=1) - whole).tolist()
+    return gains
 
 
-def without(probs: FloatArray, weights: FloatArray, index: int) -> FloatArray:
-    """The average of all members except one, `M x N x C` to `N x C`; the other weights are rescaled to sum to 1."""
-    rest = np.delete(weights, index)
-    return np.tensordot(rest / rest.sum(), np.delete(probs, index, axis=0), axes=1)
+def _sums_of_others(rows: FloatArray) -> FloatArray:
+    """For each row the sum of all others, `M x N` to `M x N`: of those before it and those after it."""
+    none = np.zeros_like(rows[:1])
+    before = np.concatenate([none, np.cumsum(rows[:-1], axis=0)])
+    after = np.concatenate([np.cumsum(rows[:0:-1], axis=0)[::-1], none])
+    sums: FloatArray = before + after
+    return sums
 
 
 def swap_gains(
@@ -175,11 +181,14 @@ def swap_gains(
     if len(cast(Sized, others)) == 0:
         return [None] * len(p)
     spare, w = check_probabilities(others, "others", ndim=3), check_weights(weights, len(p))
-    average = np.tensordot(w, p, axes=1)
-    whole = float(example_nll(average, y).mean())
+    # the NLL reads the true class only
+    average, members, rest = (
+        np.ascontiguousarray(q[..., np.arange(len(y)), y]) for q in (np.tensordot(w, p, axes=1), p, spare)
+    )
+    whole = float(true_class_nll(average).mean())
     gains: list[tuple[float, int] | None] = []
-    for member, weight in zip(p, w, strict=True):
-        losses = [float(example_nll(average + weight * (other - member), y).mean()) for other in spare]
+    for member, weight in zip(members, w, strict=True):
+        losses = true_class_nll(average + weight * (rest - member)).mean(axis=1)
         best = int(np.argmin(losses))
-        gains.append((losses[best] - whole, best))
+        gains.append((float(losses[best]) - whole, best))
     return gains

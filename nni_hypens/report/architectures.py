@@ -10,9 +10,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from nni_hypens.report.cell_graph import CellGraph, Choice, cell_graphs, edge_text
+from nni_hypens.report.cell_graph import CellGraph, Choice, cell_graphs, cell_inputs, edge_text
 from nni_hypens.report.content import RunContent
-from nni_hypens.report.html import Block, Figure, Figures, Row, Section, Table, make_section
+from nni_hypens.report.html import Block, Figure, Figures, Note, Row, Section, Table, make_section
 from nni_hypens.report.svg import CARD, FIRST, MUTED, SECOND, WIDTH, drawing, inline_svg
 from nni_hypens.report.text import MISSING, number, plural, short
 
@@ -53,17 +53,18 @@ def section(run: RunContent) -> Section | None:
     base = run.base_candidate
     base_edges = base.get("edges") if base else run.results.get("base_edges")
     edges = {item["id"]: item["edges"] for item in run.candidates if item.get("edges")}
-    pool = [edge for item in edges.values() for edge in item]
+    inputs = cell_inputs([edge for item in edges.values() for edge in item])
     articles, is_wide = [], False
-    for position, member in enumerate(run.members):
+    for position, member in enumerate(run.shown_members):
         if member["id"] in edges:
-            graphs, choices = cell_graphs(edges[member["id"]], base_edges, pool)
+            graphs, choices = cell_graphs(edges[member["id"]], base_edges, inputs)
             is_wide = is_wide or len(graphs) > 1 or bool(choices)
             articles.append(_article(member, position, graphs, choices))
     if not articles:
         return None
+    note = Note(text) if (text := run.shown_note()) else None
     legend = EdgeLegend(bool(base_edges))
-    return make_section("Architectures of the members", legend, Architectures(articles, not is_wide))
+    return make_section("Architectures of the members", note, legend, Architectures(articles, not is_wide))
 
 
 def _article(

@@ -10,11 +10,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from nni_hypens.errors import InputError
-from nni_hypens.report.content import RunContent
+from nni_hypens.report.content import MOST_SHOWN, RunContent
 from nni_hypens.report.html import Figure, Figures, Row, Section, Table, make_section
 from nni_hypens.report.svg import FIRST, HEAT, MUTED, SECOND, AnyFigure, drawing, filled, inline_svg
 from nni_hypens.report.text import MISSING, fixed, number, short
 
+_FEW = 5  # temperatures of members, where there are too many to write all
 _POOLINGS = {"log": "average of log-probabilities", "linear": "average of probabilities"}
 _METHODS = {
     "ensemble": "one temperature",
@@ -117,7 +118,7 @@ def section(run: RunContent) -> Section | None:
     if curves:
         caption = "Reliability on test data. Below the diagonal the model is overconfident, above it underconfident."
         figures.append(Figure(draw_reliability(curves, "reliability"), caption))
-    if data is not None:
+    if data is not None and len(data.ids) <= MOST_SHOWN:
         caption = (
             f"Pairwise disagreement: the share of test {run.noun}s on which two members predict different classes."
         )
@@ -143,7 +144,10 @@ def _temperatures(item: Mapping[str, Any]) -> str:
     whole, listed = fixed(item.get("temperature"), 3), item.get("member_temperatures")
     if item.get("method") == "ensemble" or not isinstance(listed, list):
         return whole
-    return f"{whole} after {', '.join(fixed(value, 3) for value in listed)}"
+    texts = [fixed(value, 3) for value in listed]
+    if len(texts) > MOST_SHOWN:
+        return f"{whole} after {len(texts)}, such as {', '.join(texts[:_FEW])}"
+    return f"{whole} after {', '.join(texts)}"
 
 
 def draw_reliability(curves: Sequence[ReliabilityCurve], name: str) -> Markup:

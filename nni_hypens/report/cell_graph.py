@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nni_hypens.errors import printable
 
 Edges = Sequence[Sequence[Any]]
 """[group, input or None, operation] triples."""
+CellInputs = Mapping[str, tuple[int, int]]
+"""Cell -> the first node's number and the number of inputs."""
 _WORDS = {"sep": "separable", "dil": "dilated", "avg": "average", "none": "nothing"}
 
 
@@ -40,16 +42,17 @@ class Choice(NamedTuple):
     shared: bool | None
 
 
-def cell_graphs(edges: Edges, base: Edges | None, pool: Edges) -> tuple[tuple[CellGraph, ...], tuple[Choice, ...]]:
+def cell_graphs(
+    edges: Edges, base: Edges | None, inputs: CellInputs
+) -> tuple[tuple[CellGraph, ...], tuple[Choice, ...]]:
     """Turn the edges of one architecture into the graphs of its cells and the choices outside them.
 
     Args:
         edges: Edges of the architecture.
         base: The base's edges; an edge counts as shared as often as the base has it. None if there is no base.
-        pool: The edges of all candidates together, from which the number of cell inputs is read.
+        inputs: Of the cells, from `cell_inputs`.
     """
     unmatched = Counter(json.dumps(list(edge)) for edge in base or ())
-    inputs = _cell_inputs([*pool, *edges])
     cells: dict[str, list[tuple[int, GraphEdge]]] = {}
     choices = []
     for group, source, operation in edges:
@@ -89,7 +92,7 @@ def _node(group: object) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def _cell_inputs(pool: Edges) -> dict[str, tuple[int, int]]:
+def cell_inputs(pool: Edges) -> CellInputs:
     """For each cell in the edges of a whole pool, the first node's number and the cell's number of inputs.
 
     Nodes numbered from 1 or more share one numbering with the inputs, as in NNI's Cell. If nodes start at 0, their

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from nni_hypens.errors import InputError
-from nni_hypens.report.cell_graph import CellGraph, Choice, GraphEdge, cell_graphs
+from nni_hypens.report.cell_graph import CellGraph, Choice, GraphEdge, cell_graphs, cell_inputs
 from nni_hypens.report.text import short
 from nni_hypens.space.architecture import EdgeStructure, Sample
 
@@ -43,8 +43,8 @@ def plot_cells(
     if len(titles) != len(samples):
         raise InputError("titles", f"{len(titles)} for {len(samples)} architectures", "one for each")
     pools = [[list(edge) for edge in structure.edges(sample)] for sample in (base, *samples)]
-    everything = [edge for pool in pools for edge in pool]
-    columns = [cell_graphs(pool, pools[0], everything) for pool in pools[1:]]
+    inputs = cell_inputs([edge for pool in pools for edge in pool])
+    columns = [cell_graphs(pool, pools[0], inputs) for pool in pools[1:]]
     rows = max(_rows(graphs, choices) for graphs, choices in columns)
     figure = Figure(figsize=(2.9 * len(samples), _ROW * (rows + 1)), layout="constrained", facecolor="white")
     panels = figure.subplots(1, len(samples), squeeze=False)[0]

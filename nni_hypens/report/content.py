@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ LINKED_FILES = {
     HISTORY: "the search, epoch by epoch",
 }
 """Files of a run folder that the report links to, and what they hold."""
+
+MOST_SHOWN = 30
+"""Most members that a section shows one by one, with drawings and pictures; tables have all."""
 
 _PART_TYPES = {
     "members": list, "candidates": list, "baselines": list, "diversity": dict, "reliability": dict, "cost": dict,
@@ -94,6 +98,17 @@ class RunContent:
         """The mappings listed under `key` in a part of results.json."""
         return mappings(self.part(name).get(key))
 
+    @cached_property
+    def shown_members(self) -> list[Mapping[str, Any]]:
+        """The members that are shown one by one."""
+        names = heaviest({item["id"]: number(item.get("weight")) or 0.0 for item in self.members})
+        return [item for item in self.members if item["id"] in names]
+
+    def shown_note(self) -> str:
+        """What a section says where it does not show all members; empty where it does."""
+        count, shown = len(self.members), len(self.shown_members)
+        return "" if shown == count else f"Of {count} members, the {shown} with the largest weights are shown."
+
     @property
     def baselines(self) -> list[Mapping[str, Any]]:
         """The other models that were measured on test data."""
@@ -115,10 +130,20 @@ class RunContent:
         """What an example of the data is called: `image` or `example`."""
         return noun(self.input_spec)
 
-    @property
+    @cached_property
     def base_candidate(self) -> Mapping[str, Any] | None:
         """The candidate that is the base architecture; with adaptive training there seldom is one."""
         return next((item for item in self.candidates if item.get("source") == "base"), None)
+
+
+def heaviest(weights: Mapping[str, float]) -> set[str]:
+    """The members to show one by one: the `MOST_SHOWN` with the largest weights, of equals the first.
+
+    Examples:
+        >>> heaviest({"c01": 0.25, "c00": 0.75}) == {"c00", "c01"}
+        True
+    """
+    return set(sorted(weights, key=lambda name: -weights[name])[:MOST_SHOWN])
 
 
 def mappings(value: Any) -> list[Mapping[str, Any]]:

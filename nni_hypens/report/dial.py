@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -12,6 +12,9 @@ from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Figure, Figures, Section, make_section
 from nni_hypens.report.svg import FIRST, INK, MUTED, SECOND, AnyFigure, drawing, inline_svg
 from nni_hypens.report.text import number, plural
+
+MOST_POINTS = 1000
+"""Most candidates that a figure shows as points, besides the members."""
 
 
 class DialPoint(NamedTuple):
@@ -47,6 +50,9 @@ class AccuracyPoint(NamedTuple):
     test: float | None
     validation: float | None
     is_member: bool
+
+
+_Point = TypeVar("_Point", DialPoint, AccuracyPoint)
 
 
 class AccuracyByEdges(NamedTuple):
@@ -121,18 +127,28 @@ def accuracy_of(run: RunContent) -> AccuracyByEdges:
     return accuracy_data(rows, run.results["ensemble"]["accuracy"], base["id"] if base else None)
 
 
+def _thinned(points: Sequence[_Point], is_kept: Callable[[_Point], bool]) -> tuple[_Point, ...]:
+    """At most `MOST_POINTS`, evenly spaced, and those that are always kept."""
+    step = -(-len(points) // MOST_POINTS)
+    return tuple(point for place, point in enumerate(points) if not place % max(step, 1) or is_kept(point))
+
+
 def section(run: RunContent) -> Section | None:
     """Shared edges against lam, and accuracy against shared edges."""
     figures = []
     dial, accuracy = dial_of(run), accuracy_of(run)
+    total = max(len(dial.points), len(accuracy.points))
+    dial = dial._replace(points=_thinned(dial.points, lambda point: point.role == "member"))
+    accuracy = accuracy._replace(points=_thinned(accuracy.points, lambda point: point.is_member))
+    some = f" Of {total:,} candidates, a part is shown." if total > MOST_POINTS else ""
     if dial.points:
         text = f"Shared edges against lam. Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
         if dial.omitted:
             text += f" Not shown: {plural(dial.omitted, 'candidate')} without a requested lam."
-        figures.append(Figure(draw_dial(dial, "dial"), text))
+        figures.append(Figure(draw_dial(dial, "dial"), text + some))
     if accuracy.points:
         text = "Accuracy of each trained candidate: circles on test data, squares on validation data."
-        figures.append(Figure(draw_accuracy(accuracy, "accuracy"), text))
+        figures.append(Figure(draw_accuracy(accuracy, "accuracy"), text + some))
     return make_section("The diversity dial", Figures(figures))
 
 

@@ -86,8 +86,10 @@ def is_trained_base(run: RunContent, row: Mapping[str, Any], among: Sequence[Map
         row: The baseline.
         among: The candidates that have a row; None for all that were trained.
     """
+    if row.get("name") != BASE_ALONE:
+        return False
     base = (run.base_candidate or {}).get("id")
-    return row.get("name") == BASE_ALONE and any(one["id"] == base for one in (run.trained if among is None else among))
+    return any(one["id"] == base for one in (run.trained if among is None else among))
 
 
 def intervals_of(run: RunContent) -> Mapping[str, Any]:
@@ -100,12 +102,14 @@ def intervals_of(run: RunContent) -> Mapping[str, Any]:
 def section(run: RunContent) -> Section | None:
     """Every other model against the ensemble, as figures and as a table."""
     intervals = intervals_of(run)
+    shown = {item["id"] for item in run.shown_members}
+    hidden = {f"member {item['id']}" for item in run.members if item["id"] not in shown}
     figures = []
     for key, text in _CAPTIONS.items():
-        differences = difference_data(intervals, key)
+        differences = [row for row in difference_data(intervals, key) if row.name not in hidden]
         if differences:
             marks = f" Filled: the {interval_name(intervals)} excludes zero. Open: it includes zero, so the difference "
-            caption = f"{text}{marks}may be chance."
+            caption = f"{text}{marks}may be chance. {run.shown_note()}".strip()
             svg = draw_differences(differences, key, f"intervals-{key}", interval_name(intervals))
             figures.append(Figure(svg, caption))
     return make_section("The ensemble against its members and baselines", Figures(figures), _table(run))

@@ -16,7 +16,7 @@ from nni_hypens.report.variety import variety_note
 def section(run: RunContent) -> Section | None:
     """A paragraph and images for each member, then a table; None if nothing was measured."""
     blocks: list[Block] = []
-    for member in run.members:
+    for member in run.shown_members:
         text = reason(member)
         if text:
             blocks += [Heading(member["id"]), Paragraph(text)]
@@ -27,6 +27,7 @@ def section(run: RunContent) -> Section | None:
         return None
     worth = variety_note(run)
     first = [] if worth is None else [worth]
+    first += [Note(text)] if (text := run.shown_note()) else []
     return make_section("Why each member was chosen", *first, *blocks, _table(run))
 
 

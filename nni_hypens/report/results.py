@@ -11,6 +11,8 @@ from nni_hypens.report.html import Row, Section, Table, make_section
 from nni_hypens.report.intervals import BASE_ALONE, interval_name, is_trained_base, value_text
 from nni_hypens.report.text import METRIC_COLUMNS, MISSING, fixed, metric_cells, number
 
+MOST_ROWS = 500
+"""Most candidates in the table."""
 _NO_PLACE = [MISSING, MISSING]
 
 
@@ -25,15 +27,29 @@ def section(run: RunContent) -> Section | None:
     if run.rows("intervals"):
         caption += f". In brackets: {interval_name(run.part('intervals'))} over the choice of test {run.noun}s"
     columns = ("model", *METRIC_COLUMNS, "lam", "shared edges", "weight")
-    rows = [*_ensemble_rows(run), *_candidate_rows(run), *_stopped_rows(run), *_baseline_rows(run)]
+    measured = _Measured(run)
+    candidates = _candidate_rows(run, measured)
+    if len(candidates) > MOST_ROWS:
+        caption += f" (the first {MOST_ROWS} of {len(candidates)} are shown; results.json has all)"
+        candidates = candidates[:MOST_ROWS]
+    rows = [*_ensemble_rows(run, measured), *candidates, *_stopped_rows(run), *_baseline_rows(run, measured)]
     return make_section("Results on test data", Table(f"{caption}.", columns, rows, look="results"))
 
 
-def _cells(run: RunContent, metrics: Mapping[str, Any] | None, *names: str) -> list[str]:
-    """The metrics of a model, with intervals if a row of `intervals` has one of its names."""
-    accuracy, nll, *others = metric_cells(metrics)
-    found = next((row for row in run.rows("intervals") if row.get("name") in names), {})
-    return [value_text(found, "accuracy", accuracy), value_text(found, "nll", nll), *others]
+class _Measured:
+    """The intervals of a run by the name of the model."""
+
+    def __init__(self, run: RunContent) -> None:
+        self._by_name: dict[object, tuple[int, Mapping[str, Any]]] = {}
+        for place, row in enumerate(run.rows("intervals")):
+            self._by_name.setdefault(str(row.get("name")), (place, row))
+
+    def cells(self, metrics: Mapping[str, Any] | None, *names: str) -> list[str]:
+        """The metrics of a model, with intervals if a row of `intervals` has one of its names."""
+        accuracy, nll, *others = metric_cells(metrics)
+        rows = [self._by_name[name] for name in names if name in self._by_name]
+        _, found = min(rows, key=lambda pair: pair[0], default=(0, {}))
+        return [value_text(found, "accuracy", accuracy), value_text(found, "nll", nll), *others]
 
 
 def _place(candidate: Mapping[str, Any]) -> list[str]:
@@ -41,13 +57,13 @@ def _place(candidate: Mapping[str, Any]) -> list[str]:
     return [fixed(candidate.get("lam"), 2), fixed(candidate.get("shared_edges"), 0)]
 
 
-def _ensemble_rows(run: RunContent) -> list[Row]:
+def _ensemble_rows(run: RunContent, measured: _Measured) -> list[Row]:
     """The ensemble, the same combined in other ways, and its best member if no candidate's row has it."""
-    rows = [Row("Ensemble", [*_cells(run, run.results["ensemble"], "ensemble"), *_NO_PLACE, ""], "top")]
-    plain = _cells(run, run.part("ensemble_uncalibrated"), "ensemble before temperature")
+    rows = [Row("Ensemble", [*measured.cells(run.results["ensemble"], "ensemble"), *_NO_PLACE, ""], "top")]
+    plain = measured.cells(run.part("ensemble_uncalibrated"), "ensemble before temperature")
     used = run.part("calibration")
     others = {
-        combination_name(item): _cells(run, item)
+        combination_name(item): measured.cells(item)
         for item in run.rows("calibration")
         if combination_name(item) != combination_name(used) and item.get("method") != "none"
     }
@@ -56,11 +72,11 @@ def _ensemble_rows(run: RunContent) -> list[Row]:
     rows += [Row(f"Ensemble, {name}", [*cells, *_NO_PLACE, ""], "top") for name, cells in others.items()]
     best = run.results["best_member"]
     if not any(row["id"] == best.get("id") for row in run.trained):
-        rows.append(Row(f"Best member ({best.get('id', 'unnamed')})", [*_cells(run, best), *_NO_PLACE, ""], "top"))
+        rows.append(Row(f"Best member ({best.get('id', 'unnamed')})", [*measured.cells(best), *_NO_PLACE, ""], "top"))
     return rows
 
 
-def _candidate_rows(run: RunContent) -> list[Row]:
+def _candidate_rows(run: RunContent, measured: _Measured) -> list[Row]:
     weights = {item["id"]: item.get("weight") for item in run.members}
 
     def order(row: Mapping[str, Any]) -> tuple[bool, float]:
@@ -71,8 +87,8 @@ def _candidate_rows(run: RunContent) -> list[Row]:
     rows = []
     for row in sorted(run.trained, key=order):
         name = row["id"]
-        cells = _cells(
-            run, row.get("test"), f"best member ({name})", f"member {name}", *([BASE_ALONE] if name == base else [])
+        cells = measured.cells(
+            row.get("test"), f"best member ({name})", f"member {name}", *([BASE_ALONE] if name == base else [])
         )
         notes = [note for note, one in (("best member", best), ("base architecture", base)) if one == name]
         title = f"{name} ({', '.join(notes)})" if notes else name
@@ -92,9 +108,9 @@ def _stopped_rows(run: RunContent) -> list[Row]:
     ]
 
 
-def _baseline_rows(run: RunContent) -> list[Row]:
+def _baseline_rows(run: RunContent, measured: _Measured) -> list[Row]:
     return [
-        Row(f"Baseline: {row.get('name', 'unnamed')}", [*_cells(run, row, str(row.get("name"))), *_NO_PLACE, ""])
+        Row(f"Baseline: {row.get('name', 'unnamed')}", [*measured.cells(row, str(row.get("name"))), *_NO_PLACE, ""])
         for row in run.baselines
         if not is_trained_base(run, row)
     ]

@@ -11,9 +11,10 @@ import numpy as np
 from nni_hypens.ensemble.calibration import Combination, combine
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.names import LINEAR
+from nni_hypens.report.content import heaviest
 from nni_hypens.report.verdict import is_chance
 from nni_hypens.run.baselines import Predictions, other_sizes
-from nni_hypens.run.evaluation import compared_pool, evaluate_pool
+from nni_hypens.run.evaluation import candidates_alone, evaluate_pool
 from nni_hypens.run.examples import collect_examples
 from nni_hypens.run.folder import MEASURED, RunFolder, read_fields
 from nni_hypens.run.plan import Plan
@@ -50,9 +51,10 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     selection = read_fields(folder.selection, seconds=NUMBER)
     with as_written(str(folder.selection)):
         sizes = other_sizes(pool, selection.get("sizes", []), combination.pooling)
-    results = evaluate_pool(
-        pool, *labels, weights, combination, candidates, trials, plan.settings.calibration, plan.settings.seed, sizes
-    )
+    settings = plan.settings
+    alone = candidates_alone(pool, labels[0], settings.calibration)
+    about = (weights, combination, candidates, trials)
+    results = evaluate_pool(pool, *labels, *about, settings.calibration, settings.seed, sizes, alone)
     ensemble = Ensemble.load(folder.ensemble, type(plan.train_space))  # fail on damage before a bar or a file appears
     _write_examples(plan, folder, weights, pool, combination)
     start = time.perf_counter()
@@ -62,8 +64,8 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     results["selection"] = selection
     results["ranking"]["method"] = plan.ranking
     trained = {name: trials[name] or {} for name in pool}
-    compared = compared_pool(pool, labels[0], plan.settings.calibration)
-    results["cost_front"] = fronts(compared, *labels, trained, weights, min(plan.settings.ensemble_size, MOST_IN_FRONT))
+    most = min(settings.ensemble_size, MOST_IN_FRONT)
+    results["cost_front"] = fronts(alone.compared, *labels, trained, weights, most)
     results |= {name: summary[name] for name in ("n_edges", "base_edges", "dial")}
     results["cost"] = {
         **{name: summary[name] for name in ("base_search_s", "search_s")},
@@ -105,7 +107,8 @@ def _write_examples(
     ids = [name for name, _ in members]
     test = np.stack([pool[name][1] for name in ids]).astype(np.float64)
     ensemble = combine(test, np.array([weight for _, weight in members]), combination)
-    write_json(folder.examples, collect_examples(test, ensemble, plan.data, ids))
+    shown = heaviest(dict(members))
+    write_json(folder.examples, collect_examples(test, ensemble, plan.data, ids, shown))
 
 
 def _robustness(plan: Plan, ensemble: Ensemble, results: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,12 +19,15 @@ from nni_hypens.ensemble.calibration import (
 from nni_hypens.ensemble.conformal import SCORE, fit_conformal, measure
 from nni_hypens.ensemble.names import CALIBRATIONS, POOLINGS
 from nni_hypens.metrics import uncertainty
-from nni_hypens.metrics.diversity import contributions
+from nni_hypens.metrics.diversity import contributions, mean_disagreements
 from nni_hypens.metrics.statistics import image_scores, paired_intervals
 from nni_hypens.run.baselines import OtherSize, Predictions, baselines
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.rankings import known_ranking, supernet_ranking
 from nni_hypens.run.variety import variety
+
+MOST_PAIRED = 100
+"""Most members for which `results.json` has the disagreement of each pair."""
 
 
 def evaluate_pool(
@@ -38,6 +41,7 @@ def evaluate_pool(
     calibration: str = "ensemble",
     seed: int = 0,
     sizes: Sequence[OtherSize] = (),
+    alone: Alone | None = None,
 ) -> dict[str, Any]:
     """The measured part of ``results.json``.
 
@@ -54,8 +58,10 @@ def evaluate_pool(
         calibration: The method that the temperatures were fitted by, one of `CALIBRATIONS`.
         seed: The run seed, for the bootstrap and for random subsets.
         sizes: Ensembles of other sizes to compare with this one, from `other_sizes`.
+        alone: The candidates by themselves, from `candidates_alone`; None to fit them here.
     """
-    ids = [name for name, _ in members]
+    alone = alone or candidates_alone(pool, validation_labels, calibration)
+    own, ids = alone.temperatures, [name for name, _ in members]
     by_id = {candidate.id: candidate for candidate in candidates}
     weights = np.array([weight for _, weight in members])
     validation, test = (np.stack([pool[name][part] for name in ids]).astype(np.float64) for part in (0, 1))
@@ -63,7 +69,6 @@ def evaluate_pool(
     plain = combine(test, weights, Combination(1.0, (1.0,) * len(ids), combination.pooling))
     validation_nll = {name: metrics.nll(pool[name][0], validation_labels) for name in pool}
     best = min(ids, key=lambda name: (validation_nll[name], name))
-    own = {name: fit_temperature(pool[name][0], validation_labels) for name in ids}
     known = known_ranking(candidates, validation_nll)
     models = {
         "ensemble": calibrated,
@@ -82,16 +87,16 @@ def evaluate_pool(
         "ensemble_uncalibrated": metrics.summary(plain, test_labels),
         "temperature": combination.temperature,
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},
-        "members": _members(pool, validation_labels, test_labels, members, candidates, own, calibration),
+        "members": _members(pool, validation_labels, test_labels, members, by_id, alone),
         "sizes": [{**size.row, **metrics.summary(size.test, test_labels)} for size in sizes],
-        "candidates": [_candidate(one, trials.get(one.id), pool, ids, test_labels) for one in candidates],
+        "candidates": [_candidate(one, trials.get(one.id), pool, set(ids), test_labels) for one in candidates],
         "ranking": supernet_ranking(candidates, validation_nll),
         "top_k": _top_k(models, test_labels),
         "prediction_sets": _prediction_sets(
             combine(validation, weights, combination), validation_labels, calibrated, test_labels
         ),
         "classes": _classes(calibrated, pool[best][1], test_labels),
-        "variety": variety(pool, validation_labels, candidates),
+        "variety": variety(pool, validation_labels, candidates, own),
         "diversity": _diversity(test, test_labels, [by_id[name].shared_edges for name in ids]),
         "reliability": {
             "ensemble": _reliability(calibrated, test_labels),
@@ -110,15 +115,25 @@ def evaluate_pool(
     }
 
 
-def compared_pool(pool: Predictions, validation_labels: np.ndarray, calibration: str) -> Predictions:
-    """The pool as selection compares it: each candidate with its own temperature on both parts, unless none is used."""
+class Alone(NamedTuple):
+    """The candidates by themselves.
+
+    Attributes:
+        temperatures: id -> the temperature of the candidate alone.
+        compared: The pool as selection compares it: each candidate with its own temperature on both parts, unless the
+            run uses none.
+    """
+
+    temperatures: dict[str, float]
+    compared: Predictions
+
+
+def candidates_alone(pool: Predictions, validation_labels: np.ndarray, calibration: str) -> Alone:
+    """Fit the temperature of each candidate; once, because with many candidates it takes most of the evaluation."""
+    own = {name: fit_temperature(parts[0], validation_labels) for name, parts in pool.items()}
     if calibration == "none":
-        return pool
-    tempered = {}
-    for name, parts in pool.items():
-        temperature = fit_temperature(parts[0], validation_labels)
-        tempered[name] = [apply_temperature(part, temperature) for part in parts]
-    return tempered
+        return Alone(own, pool)
+    return Alone(own, {name: [apply_temperature(part, own[name]) for part in parts] for name, parts in pool.items()})
 
 
 def _members(
@@ -126,23 +141,23 @@ def _members(
     validation_labels: np.ndarray,
     test_labels: np.ndarray,
     members: list[tuple[str, float]],
-    candidates: Sequence[Candidate],
-    own: dict[str, float],
-    calibration: str,
+    by_id: Mapping[str, Candidate],
+    alone: Alone,
 ) -> list[dict[str, Any]]:
     """Row of each member: its metrics, and what it contributes to the ensemble.
 
-    Gains are those of the average of probabilities that selection compares, from `compared_pool`.
+    Gains are those of the average of probabilities that selection compares.
     """
     ids, weights = [name for name, _ in members], np.array([weight for _, weight in members])
-    rest, compared = [name for name in pool if name not in ids], compared_pool(pool, validation_labels, calibration)
+    own, compared = alone
+    chosen = set(ids)
+    rest = [name for name in pool if name not in chosen]
     validation, test = (np.stack([compared[name][part] for name in ids]).astype(np.float64) for part in (0, 1))
     others = np.stack([compared[name][0] for name in rest]).astype(np.float64) if rest else np.empty(0)
     gains = uncertainty.marginal_gains(validation, validation_labels, weights)
     test_gains = uncertainty.marginal_gains(test, test_labels, weights)
     swaps = uncertainty.swap_gains(validation, others, validation_labels, weights)
     knows = contributions(test, test_labels)
-    by_id = {candidate.id: candidate for candidate in candidates}
     rows = []
     for index, (name, weight) in enumerate(members):
         candidate, swap = by_id[name], swaps[index]
@@ -205,23 +220,34 @@ def _prediction_sets(
 
 def _classes(ensemble: np.ndarray, best: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Test images of each class, how many of them are right, and which classes the ensemble takes for which."""
-    counts = metrics.confusion(ensemble, labels)
-    pairs = np.argwhere(counts * (1 - np.eye(len(counts), dtype=int)))  # few, even with many classes
-    confused = [[int(label), int(answer), int(counts[label, answer])] for label, answer in pairs]
+    classes, answers = ensemble.shape[1], ensemble.argmax(axis=1)
+    wrong = np.stack([labels, answers], axis=1)[answers != labels]
+    pairs, counts = np.unique(wrong, axis=0, return_counts=True)  # a table of all pairs grows with the classes' square
+    confused = [[*pair, count] for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)]
+    rights = [labels[answers == labels], labels[best.argmax(axis=1) == labels]]
+    images, right, best_right = (np.bincount(found, minlength=classes).tolist() for found in (labels, *rights))
     return {
-        "images": counts.sum(axis=1).tolist(),
-        "right": counts.diagonal().tolist(),
-        "best_member_right": metrics.confusion(best, labels).diagonal().tolist(),
+        "images": images,
+        "right": right,
+        "best_member_right": best_right,
         "confused": sorted(confused, key=lambda row: -row[2]),
     }
 
 
 def _diversity(test: np.ndarray, labels: np.ndarray, shared_edges: list[int | None]) -> dict[str, Any]:
-    pairwise = metrics.pairwise_disagreement(test)
-    off_diagonal = pairwise[~np.eye(len(test), dtype=bool)]
+    """How much the members differ; the table of all pairs only for few members, as it grows with their square."""
+    found: dict[str, Any]
+    if len(test) <= MOST_PAIRED:
+        pairwise = metrics.pairwise_disagreement(test)
+        off_diagonal = pairwise[~np.eye(len(test), dtype=bool)]
+        found = {
+            "disagreement": float(off_diagonal.mean()) if off_diagonal.size else 0.0,
+            "pairwise": pairwise.tolist(),
+        }
+    else:
+        found = {"disagreement": float(mean_disagreements(test.argmax(axis=2)).mean())}
     return {
-        "disagreement": float(off_diagonal.mean()) if off_diagonal.size else 0.0,
-        "pairwise": pairwise.tolist(),
+        **found,
         "oracle_accuracy": metrics.oracle_accuracy(test, labels),
         "base_shared_edges": shared_edges,
     }
@@ -245,7 +271,7 @@ def _uncertainty(
 
 
 def _candidate(
-    candidate: Candidate, trial: dict[str, Any] | None, pool: Predictions, members: list[str], labels: np.ndarray
+    candidate: Candidate, trial: dict[str, Any] | None, pool: Predictions, members: Set[str], labels: np.ndarray
 ) -> dict[str, Any]:
     """Row of one candidate: trained, stopped before its end, or failed."""
     record = candidate.to_json()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +23,13 @@ MAX_SIDE = 64
 """Maximum length of the longer side of an image in the report, in pixels."""
 
 
-def choose_examples(members: ArrayLike, calibrated: ArrayLike, labels: ArrayLike, ids: Sequence[str]) -> dict[str, Any]:
+def choose_examples(
+    members: ArrayLike,
+    calibrated: ArrayLike,
+    labels: ArrayLike,
+    ids: Sequence[str],
+    shown: Collection[str] | None = None,
+) -> dict[str, Any]:
     """Choose the images from predictions and labels.
 
     Args:
@@ -31,6 +37,7 @@ def choose_examples(members: ArrayLike, calibrated: ArrayLike, labels: ArrayLike
         calibrated: `N x C` probabilities of the ensemble.
         labels: `N` integers in 0..C-1.
         ids: Name of each member.
+        shown: Members whose own images are wanted; None for all.
 
     Returns:
         Positions of images: `uncertain`, the highest entropy of the ensemble first; `wrong`, its errors, the most
@@ -41,13 +48,16 @@ def choose_examples(members: ArrayLike, calibrated: ArrayLike, labels: ArrayLike
         InputError: An argument does not have this form.
     """
     p, whole = check_probabilities(members, ndim=3), check_probabilities(calibrated, "calibrated")
-    y = check_labels(labels, *whole.shape)
+    y, shown = check_labels(labels, *whole.shape), set(ids if shown is None else shown)
     entropy = entr(whole).sum(axis=1)
     wrong = np.flatnonzero(whole.argmax(axis=1) != y)
     right = p.argmax(axis=2) == y
+    together = right.sum(axis=0)
     known: dict[str, list[int]] = {}
     for index, name in enumerate(ids):
-        others = right.sum(axis=0) - right[index]
+        if name not in shown:
+            continue
+        others = together - right[index]
         rows = np.flatnonzero(right[index] & (2 * others < len(p) - 1))
         own = p[index, rows, y[rows]]
         known[name] = rows[np.lexsort((-own, others[rows]))][:PER_MEMBER].tolist()
@@ -59,7 +69,11 @@ def choose_examples(members: ArrayLike, calibrated: ArrayLike, labels: ArrayLike
 
 
 def collect_examples(
-    members: ArrayLike, calibrated: ArrayLike, data: LabelledData, ids: Sequence[str]
+    members: ArrayLike,
+    calibrated: ArrayLike,
+    data: LabelledData,
+    ids: Sequence[str],
+    shown: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """The content of ``examples.json``.
 
@@ -68,6 +82,8 @@ def collect_examples(
         calibrated: `N x C` probabilities of the ensemble.
         data: The data module. Images are shown if it has a method `raw`, as `ImageData` has.
         ids: Name of each member.
+        shown: Members with images of their own and with predictions in the entries; None for all. With many members,
+            most of the file would be their predictions of each other's images.
 
     Returns:
         `uncertain`, `wrong` and `members`: positions in the test split, from `choose_examples`; `wrong_total`;
@@ -76,11 +92,12 @@ def collect_examples(
         data that are no images, there are no positions and no entries.
     """
     labels = data.labels("test")
+    wanted = [(name, index) for index, name in enumerate(ids) if shown is None or name in shown]
     p, whole = np.asarray(members, dtype=np.float64), np.asarray(calibrated, dtype=np.float64)
     if not is_image(data.input_spec):
-        nothing = {"uncertain": [], "wrong": [], "members": {name: [] for name in ids}, "images": []}
+        nothing = {"uncertain": [], "wrong": [], "members": {name: [] for name, _ in wanted}, "images": []}
         return {**nothing, "wrong_total": _count_wrong(whole, labels), "skipped": "the data are no images"}
-    chosen = choose_examples(p, whole, labels, ids)
+    chosen = choose_examples(p, whole, labels, ids, shown)
     listed = [*chosen["uncertain"], *chosen["wrong"], *(i for rows in chosen["members"].values() for i in rows)]
     rows = sorted(set(listed))
     pictures: list[str | None] = [None] * len(rows)
@@ -99,7 +116,7 @@ def collect_examples(
                 "index": row,
                 "label": int(labels[row]),
                 "ensemble": _prediction(whole[row]),
-                "members": {name: _prediction(own[row]) for name, own in zip(ids, p, strict=True)},
+                "members": {name: _prediction(p[index, row]) for name, index in wanted},
                 "entropy": float(entr(whole[row]).sum()),
                 "png": picture,
             }

@@ -15,7 +15,7 @@ from nni_hypens.ensemble.conformal import Conformal, fit_conformal
 from nni_hypens.ensemble.info import EnsembleInfo
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.names import LOG
-from nni_hypens.ensemble.weighting import fit_weights
+from nni_hypens.ensemble.weighting import weigh_all
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
@@ -129,13 +129,12 @@ def _everyone(plan: Plan, pool: _Pool) -> Selection:
     """All candidates, with fitted weights; those with the weight 0 are left out."""
     # Temperatures of members come before their weights, as they do before the average.
     own = pool.compared if plan.settings.calibration == "members" else pool.probabilities
-    weights = fit_weights(own, pool.labels)
-    kept = np.flatnonzero(weights)
+    kept, weights = weigh_all(own, pool.labels)
     members = tuple(kept.tolist())
     objective = plan.selection_options.get("objective", "nll")
-    average = np.tensordot(weights[kept], pool.compared[kept].astype(np.float64), axes=1)
+    average = np.tensordot(weights, pool.compared[kept].astype(np.float64), axes=1)
     score = make_scorer(average[None], pool.labels, objective).value([0])
-    return Selection(members, members, weights[kept], score, ALL)
+    return Selection(members, members, weights, score, ALL)
 
 
 def _of_size(plan: Plan, pool: _Pool, size: int) -> Selection:

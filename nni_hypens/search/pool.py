@@ -26,13 +26,15 @@ def draw_pool(
     lams = torch.linspace(high, low, max(n - 1, 1)).tolist()
     enough = n if at_least is None else min(n, at_least)
     attempts, misses, exhausted = 0, 0, set[int]()  # exhausted: numbers of shared edges with no new architecture left
+    left = True  # whether some lam may hold a new one
     while len(pool) < n:
-        if all(sampler.reach(lam) <= exhausted for lam in lams):
+        if not left:
             # the ends may hold only the base, or nothing: go from the middle outwards
             whole = map(float, range(math.ceil(low), math.floor(high) + 1))
             lams = sorted(whole, key=lambda lam: abs(lam - (low + high) / 2))
             misses = 1 - len(pool)  # start with the first of them
-            if len(pool) >= enough or all(sampler.reach(lam) <= exhausted for lam in lams):
+            left = any(sampler.reach(lam) - exhausted for lam in lams)
+            if len(pool) >= enough or not left:
                 break
         lam = lams[(len(pool) - 1 + misses) % len(lams)]
         if sampler.reach(lam) <= exhausted:  # finding this out again would take thousands of draws
@@ -45,6 +47,7 @@ def draw_pool(
         except InputError:
             misses += 1  # nothing left at this lam (only the base shares all edges): try the next
             exhausted |= sampler.reach(lam)
+            left = any(sampler.reach(lam) - exhausted for lam in lams)
             continue
         pool.append(new)
         keys.add(sampler.structure.key(new.architecture))

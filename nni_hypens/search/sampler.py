@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,7 +148,7 @@ class ArchitectureSampler:
         lam = self.check_lam(lam)
         if not is_whole(n, 1):
             raise InputError("n", repr(n), "a whole number of at least 1")
-        collected = _Collected(self, lam, set(exclude or ()), BUDGET_TRIES + 20 * n)
+        collected = _Collected(self, lam, n, exclude or set(), BUDGET_TRIES + 20 * n)
         collected.offer("mode", self.mode(lam).architecture)
         if self.counts_edges and self.reach(lam) == {self.n_edges}:  # only the base shares every edge
             collected.offer("repaired", self.base)
@@ -157,7 +157,7 @@ class ArchitectureSampler:
             generator = torch.Generator().manual_seed(derive_seed(seed, Purpose.DRAWS_AT_LAM))
             drawn = self._draw_until(collected, n, generator)
         candidates = list(collected.found.values())
-        if len(candidates) < n:
+        if not collected.enough:
             within = "" if self.accepts is None else f" within the budget (of {collected.asked} tried)"
             raise InputError(
                 "n",
@@ -165,24 +165,29 @@ class ArchitectureSampler:
                 f"at most {len(candidates)} at lam={lam:g}: {drawn} draws gave no more different architectures with "
                 f"about {lam:g} of {self.n_edges} shared edges{within}",
             )
-        return candidates[:n]
+        return candidates
 
     def _draw_until(self, collected: _Collected, n: int, generator: torch.Generator) -> int:
         """Draw until ``n`` architectures are collected or new ones are too rare. Return the number of draws."""
         logits, temperature, rounds, barren, drawn = self.logits(collected.lam), 1.0, 0, 0, 0
         patience: float = BARREN_ROUNDS
-        while len(collected.found) < n and barren < patience and rounds < MAX_ROUNDS and collected.tries:
+        while not collected.enough and barren < patience and rounds < MAX_ROUNDS and collected.tries:
             before = len(collected.found)
             draws = DRAWS_PER_ROUND if rounds else min(DRAWS_PER_ROUND, 8 * n)
-            architectures = self._draw(logits / temperature, draws, generator)
-            uniform = self._draw(torch.zeros_like(logits), draws, generator)
-            for architecture in architectures:
-                collected.offer("draw", architecture)
-            if len(collected.found) < n and self.counts_edges and rounds:
+            drawn_rows = self._draw(logits / temperature, draws, generator)
+            uniform_rows = self._draw(torch.zeros_like(logits), draws, generator)
+            to_sample = self.structure.table.to_sample
+            for rows in drawn_rows:
+                if collected.enough:
+                    break
+                collected.offer("draw", to_sample(rows))
+            if self.counts_edges and rounds:
                 shared = round(collected.lam)
-                for architecture, other in zip(architectures, uniform, strict=True):
-                    repaired = repair(self.structure, self.base, architecture, other, shared, generator)
-                    collected.offer("repaired", repaired)
+                for rows, other in zip(drawn_rows, uniform_rows, strict=True):
+                    if collected.enough:
+                        break
+                    pair = to_sample(rows), to_sample(other)
+                    collected.offer("repaired", repair(self.structure, self.base, *pair, shared, generator))
             new = len(collected.found) - before
             temperature *= WARMER if new < draws / 10 else 1.0
             barren = 0 if new else barren + 1
@@ -190,9 +195,11 @@ class ArchitectureSampler:
             rounds, drawn = rounds + 1, drawn + draws
         return drawn
 
-    def _draw(self, logits: torch.Tensor, draws: int, generator: torch.Generator) -> list[Sample]:
+    def _draw(self, logits: torch.Tensor, draws: int, generator: torch.Generator) -> list[list[list[int]]]:
+        """The chosen options of each label, for each of ``draws`` architectures."""
         chosen = draw_paths(logits.expand(draws, -1, -1), self.layout, 1.0, generator).chosen
-        return [self.structure.table.to_sample(rows) for rows in chosen.tolist()]
+        rows: list[list[list[int]]] = chosen.tolist()
+        return rows
 
     def pool(
         self, n: int, lam_range: tuple[float, float] | None = None, seed: int = 0, at_least: int | None = None
@@ -262,21 +269,32 @@ class _Collected:
     Args:
         sampler: The sampler that draws them.
         lam: Requested shared edges.
-        seen: Keys of architectures that do not count as new.
+        wanted: How many are enough.
+        exclude: Keys of architectures that do not count as new; not copied, as a pool asks for each of its many
+            architectures with the keys of all before.
         tries: How many architectures may be checked against the budget; a check takes about a tenth of a second.
     """
 
-    def __init__(self, sampler: ArchitectureSampler, lam: float, seen: set[EdgeKey], tries: int) -> None:
-        self.sampler, self.lam, self.seen, self.tries = sampler, lam, seen, tries
+    def __init__(
+        self, sampler: ArchitectureSampler, lam: float, wanted: int, exclude: Collection[EdgeKey], tries: int
+    ) -> None:
+        self.sampler, self.lam, self.wanted, self.exclude, self.tries = sampler, lam, wanted, exclude, tries
         self.asked = 0
+        self.seen: set[EdgeKey] = set()
         self.found: dict[EdgeKey, Candidate] = {}
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are as many as wanted."""
+        return len(self.found) >= self.wanted
 
     def offer(self, source: str, architecture: Sample) -> None:
         """Keep the architecture if it is new, has about ``lam`` shared edges and is within the budget."""
         candidate = self.sampler.candidate(self.lam, source, architecture)
+        if self.sampler.counts_edges and abs(candidate.shared_edges - self.lam) > 0.5:
+            return
         key = self.sampler.structure.key(architecture)
-        fits = not self.sampler.counts_edges or abs(candidate.shared_edges - self.lam) <= 0.5
-        if key not in self.seen and fits:
+        if key not in self.seen and key not in self.exclude:
             self.seen.add(key)
             if self._within_budget(architecture):
                 self.found[key] = candidate

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -16,20 +17,41 @@ from nni_hypens.selection.scorers import Scorer, combination_rows
 
 
 class Quadratic:
-    """A quadratic form over counts `P`: how often each candidate was chosen."""
+    """A quadratic form over counts `P`: how often each candidate was chosen.
 
-    def __init__(self, matrix: FloatArray) -> None:
-        self.matrix = matrix
-        self.diagonal = np.ascontiguousarray(np.diagonal(matrix))
+    A choice step by step needs the rows of few candidates, so a row of the matrix is made when it is first needed: the
+    whole matrix takes the square of the number of candidates.
+
+    Args:
+        rows: Makes rows `K x P` of the symmetric matrix `P x P`; None for all of it.
+        diagonal: Its diagonal `P`.
+    """
+
+    def __init__(self, rows: Callable[[list[int] | None], FloatArray], diagonal: FloatArray) -> None:
+        self._make, self._diagonal = rows, diagonal
+        self._rows: dict[int, FloatArray] = {}
+
+    @cached_property
+    def matrix(self) -> FloatArray:
+        """All of it, for choices among all ensembles."""
+        return self._make(None)
+
+    def _row(self, index: int) -> FloatArray:
+        if index not in self._rows:
+            (self._rows[index],) = self._make([index])
+        return self._rows[index]
 
     def options(self, counts: FloatArray, indices: IntArray) -> FloatArray:
         """Values after adding each of `indices` once."""
-        product = self.matrix @ counts
-        return counts @ product + 2 * product[indices] + self.diagonal[indices]
+        product = np.zeros(len(counts))
+        for index in np.flatnonzero(counts).tolist():
+            product += counts[index] * self._row(index)
+        values: FloatArray = counts @ product + 2 * product[indices] + self._diagonal[indices]
+        return values
 
     def combos(self, combos: IntArray) -> FloatArray:
         """Values for `K x S` different indices."""
-        total = self.diagonal[combos].sum(axis=1)
+        total = np.diagonal(self.matrix)[combos].sum(axis=1)
         for i, j in combinations(range(combos.shape[1]), 2):
             total += 2 * self.matrix[combos[:, i], combos[:, j]]
         sums: FloatArray = total
@@ -53,13 +75,24 @@ class BrierScorer(CountScorer):
 
     def __init__(self, p: NDArray[Any], y: IntArray) -> None:
         super().__init__(len(p))
-        pool, n, classes = p.shape
-        gram, step = np.zeros((pool, pool)), max(1, 8 * scorers.CHUNK_VALUES // (pool * classes))
+        self.p = p
+        squares = sum((np.square(block).sum(axis=1) for block in self._blocks()), np.zeros(self.pool))
+        self.form = Quadratic(self._products, squares / p.shape[1])
+        self.truth = p[:, np.arange(len(y)), y].astype(np.float64).mean(axis=1)
+
+    def _blocks(self) -> Iterator[FloatArray]:
+        """The probabilities of some examples at a time, `P x (N C)`."""
+        pool, n, classes = self.p.shape
+        step = max(1, 8 * scorers.CHUNK_VALUES // (pool * classes))
         for start in range(0, n, step):
-            block = p[:, start : start + step].astype(np.float64).reshape(pool, -1)
-            gram += block @ block.T
-        self.form = Quadratic(gram / n)
-        self.truth = p[:, np.arange(n), y].astype(np.float64).mean(axis=1)
+            yield self.p[:, start : start + step].astype(np.float64).reshape(pool, -1)
+
+    def _products(self, indices: list[int] | None) -> FloatArray:
+        """Mean inner products of some candidates, or all, with each."""
+        total = np.zeros((self.pool if indices is None else len(indices), self.pool))
+        for block in self._blocks():
+            total += (block if indices is None else block[indices]) @ block.T
+        return total / self.p.shape[1]
 
     def options(self, state: NDArray[Any], size: int, indices: IntArray) -> FloatArray:
         truth = state @ self.truth + self.truth[indices]
@@ -87,7 +120,7 @@ class DiverseScorer(CountScorer):
         self.scorer, self.weight, self.bounded = scorer, weight, scorer.bounded
         kind = np.uint8 if p.shape[2] <= 256 else np.int64
         top = np.stack([row.argmax(axis=1).astype(kind) for row in p])
-        self.form = Quadratic(differing_answers(top))
+        self.form = Quadratic(lambda indices: differing_answers(top, indices), np.zeros(len(p)))
 
     def start(self) -> NDArray[Any]:
         return _pair(self.scorer.start(), np.zeros(self.pool))

@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -47,19 +48,23 @@ def make_space(name: str) -> Any:
     return darts("tiny") if name == "darts" else MobileNetV3Space(num_labels=10)
 
 
-def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
-    """One search of ``steps`` steps in this process."""
-    from nni_hypens._nni import quiet_logging, quiet_training
+def step_seconds(
+    start: Callable[[Any], Any], batch: int, size: int, classes: int, steps: int, epochs: int, validate: bool = True
+) -> list[float]:
+    """CPU seconds of each training step of what `start` does with an evaluator, on random images.
 
-    quiet_training()
-    import psutil
+    Args:
+        start: Searches or trains with the evaluator that it gets.
+        batch: Images of a step.
+        size: Height and width of an image, which has three channels.
+        classes: Number of classes.
+        steps: Steps in an epoch.
+        epochs: How many epochs.
+        validate: Whether there are batches of validation images.
+    """
     import pytorch_lightning as pl
     import torch
     from nni.nas.evaluator.pytorch import Classification, DataLoader
-    from nni.nas.experiment import NasExperiment
-    from nni.nas.strategy import DARTS, RandomOneShot
-
-    from nni_hypens import EdgeNES
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -73,20 +78,13 @@ def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
         def on_train_batch_end(self, *args: Any) -> None:
             self.seconds.append(time.process_time() - self.begin)
 
-    batch, size = SHAPES[space_name]
-    epochs = 1 if strategy_name == "darts" else 2  # the memory of the optimiser grows with the paths it has seen
-    strategy: Any = DARTS() if strategy_name == "darts" else RandomOneShot()
-    if strategy_name == "edgenes":  # an epoch of one step chooses the base; a tiny rate keeps the paths uniform
-        strategy = EdgeNES(warmup_epochs=0, base_epochs=1, base_draws=1, architecture_lr=1e-9)
-    elif strategy_name == "warmup":
-        strategy = EdgeNES(warmup_epochs=1, base_epochs=0, base_draws=1)
     images = torch.randn(batch * steps, 3, size, size)
     loader = DataLoader(
-        torch.utils.data.TensorDataset(images, torch.randint(10, (batch * steps,))), batch, shuffle=True
+        torch.utils.data.TensorDataset(images, torch.randint(classes, (batch * steps,))), batch, shuffle=True
     )
     timer = Timer()
     evaluator = Classification(
-        num_classes=10,
+        num_classes=classes,
         train_dataloaders=loader,
         val_dataloaders=loader,
         max_epochs=epochs,
@@ -96,13 +94,41 @@ def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        limit_val_batches=0 if strategy_name == "random" else None,
+        limit_val_batches=None if validate else 0,
     )
-    quiet_logging(logging.ERROR)
-    before = psutil.Process().memory_info().rss
-    NasExperiment(make_space(space_name), evaluator, strategy).run()
+    start(evaluator)
+    return timer.seconds
+
+
+def measure(space_name: str, strategy_name: str, steps: int) -> dict[str, Any]:
+    """One search of ``steps`` steps in this process."""
+    from nni_hypens._nni import quiet_logging, quiet_training
+
+    quiet_training()
+    import psutil
+    from nni.nas.experiment import NasExperiment
+    from nni.nas.strategy import DARTS, RandomOneShot
+
+    from nni_hypens import EdgeNES
+
+    batch, size = SHAPES[space_name]
+    epochs = 1 if strategy_name == "darts" else 2  # the memory of the optimiser grows with the paths it has seen
+    strategy: Any = DARTS() if strategy_name == "darts" else RandomOneShot()
+    if strategy_name == "edgenes":  # an epoch of one step chooses the base; a tiny rate keeps the paths uniform
+        strategy = EdgeNES(warmup_epochs=0, base_epochs=1, base_draws=1, architecture_lr=1e-9)
+    elif strategy_name == "warmup":
+        strategy = EdgeNES(warmup_epochs=1, base_epochs=0, base_draws=1)
+    before = 0
+
+    def start(evaluator: Any) -> None:
+        nonlocal before
+        quiet_logging(logging.ERROR)
+        before = psutil.Process().memory_info().rss
+        NasExperiment(make_space(space_name), evaluator, strategy).run()
+
+    seconds = step_seconds(start, batch, size, 10, steps, epochs, strategy_name != "random")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    kept = timer.seconds[:steps] if strategy_name == "warmup" else timer.seconds[-steps:]
+    kept = seconds[:steps] if strategy_name == "warmup" else seconds[-steps:]
     return {"step_s": statistics.fmean(kept[1:]), "extra_mb": max(peak - before, 0) / 2**20, "steps": len(kept) - 1}
 
 

@@ -8,7 +8,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import Combination, combine, fit_temperature
-from nni_hypens.ensemble.weighting import fit_weights
+from nni_hypens.ensemble.weighting import fit_weights, weigh_all
 from nni_hypens.errors import InputError
 
 
@@ -106,3 +106,10 @@ def test_a_scale_is_positive(scale: float) -> None:
     probs, labels = draw(9, (1.0, 1.0))
     with pytest.raises(InputError, match="^scale: got"):
         fit_weights(probs, labels, scale)
+
+
+def test_an_ensemble_of_all_leaves_out_those_without_a_weight() -> None:
+    probs, labels = draw(6, (2.0, -1.5, 2.0), n=600)
+    members, weights = weigh_all(probs, labels)
+    fitted = fit_weights(probs, labels)
+    assert members.tolist() == [0, 2] and fitted[1] == 0 and np.array_equal(weights, fitted[[0, 2]])

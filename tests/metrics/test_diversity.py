@@ -9,6 +9,8 @@ import pytest
 
 from nni_hypens import metrics
 from nni_hypens.errors import InputError
+from nni_hypens.metrics import diversity
+from nni_hypens.metrics.diversity import mean_disagreements
 
 
 def make(seed: int, m: int, n: int = 40, c: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -58,3 +60,15 @@ def test_bad_input_is_named() -> None:
             function(probs, labels[:-1])
     with pytest.raises(InputError, match="members x examples x classes"):
         metrics.pairwise_disagreement(probs[0])
+
+
+@pytest.mark.parametrize("members", [1, 2, 7])
+def test_mean_disagreements_are_means_over_pairs_that_are_not_compared(
+    members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probs, labels = make(3, m=members)
+    pairs = metrics.pairwise_disagreement(probs)
+    found = mean_disagreements(probs.argmax(axis=2))
+    assert found == pytest.approx(pairs.sum(axis=1) / max(members - 1, 1))
+    monkeypatch.setattr(diversity, "differing_answers", lambda *given: pytest.fail("all pairs"))
+    assert len(metrics.contributions(probs, labels)) == members

@@ -11,7 +11,17 @@ from scipy.stats import multivariate_normal, norm
 
 from nni_hypens import metrics
 from nni_hypens.proposals import outlook as module
-from nni_hypens.proposals.outlook import FITS_ALL, FITS_PART, RATIO, SAME, Outlook, expected_gains, outlook, pair_gains
+from nni_hypens.proposals.outlook import (
+    FITS_ALL,
+    FITS_PART,
+    RATIO,
+    SAME,
+    Outlook,
+    expected_gains,
+    outlook,
+    pair_gains,
+    spreads,
+)
 
 HOT, COLD = 2 * FITS_ALL, 0.9 * FITS_PART
 """Temperatures of networks that know their images by heart, and of those that do not."""
@@ -175,3 +185,12 @@ def test_the_unit_of_the_nll_does_not_matter() -> None:
     one, ten = (fitted(owner, scale * nll, size=size, temperature=COLD) for scale in (1.0, 10.0))
     for name in ("mean", "std", "between_architectures", "between_seeds"):
         np.testing.assert_allclose(getattr(ten, name), 10 * np.asarray(getattr(one, name)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_spreads_of_architectures_of_which_nothing_is_known_are_those_of_the_outlook(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    owner = rng.integers(0, 5, 12)
+    nll = 0.5 + 0.05 * rng.standard_normal(5)[owner] + 0.02 * rng.standard_normal(12)
+    found = fitted(owner.tolist(), nll, np.zeros((5, 1)))
+    assert spreads(owner, nll) == pytest.approx((found.between_architectures, found.between_seeds), rel=1e-9)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from nni_hypens.report.architectures import assign_tracks, draw_cell, section
-from nni_hypens.report.cell_graph import cell_graphs
+from nni_hypens.report.cell_graph import cell_graphs, cell_inputs
 from nni_hypens.report.content import RunContent, read_run
 from tests.support.report_fixture import darts_edges, make_run_folder
 from tests.support.report_page import parse, with_results
@@ -31,7 +31,7 @@ def test_no_two_overlapping_spans_share_a_track(drawn: list[tuple[int, int]]) ->
 def test_drawing_names_nodes_and_operations() -> None:
     rng = np.random.default_rng(0)
     edges, base = darts_edges(rng), darts_edges(rng)
-    graph = cell_graphs(edges, base, edges + base)[0][0]
+    graph = cell_graphs(edges, base, cell_inputs(edges + base))[0][0]
     parsed = check_svg(draw_cell(graph, "c"), "c")
     assert {"input 0", "node 2", "node 5", graph.edges[0].operation} <= set(parsed.text)
     assert "node 5 takes" in parsed.label and "(differs)" in parsed.label

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from nni_hypens.errors import InputError
+from nni_hypens.ensemble import calibration
 from nni_hypens.run import evaluate_stage as stage
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
@@ -55,7 +56,7 @@ def played(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     asked: dict[str, Any] = {}
 
     def pool(pool: Any, validation: Any, test: Any, weights: Any, combination: Any, *rest: Any) -> dict[str, Any]:
-        asked.update(pool=sorted(pool), weights=weights, combination=combination, sizes=rest[-1])
+        asked.update(pool=sorted(pool), weights=weights, combination=combination, sizes=rest[-2], alone=rest[-1])
         members = [{"id": "c01", "own_temperature": 1.5}, {"id": "c00", "own_temperature": 2.5}]
         return {"members": members, "best_member": {"id": "c00"}, "ranking": {}}
 
@@ -66,8 +67,8 @@ def played(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
 
     monkeypatch.setattr(stage, "evaluate_pool", pool)
     monkeypatch.setattr(stage, "measure_robustness", robustness)
-    monkeypatch.setattr(stage, "collect_examples", lambda test, ensemble, data, ids: {"members": ids})
-    monkeypatch.setattr(stage, "fronts", lambda *arguments: {})
+    monkeypatch.setattr(stage, "collect_examples", lambda test, ensemble, data, ids, shown: {"members": ids})
+    monkeypatch.setattr(stage, "fronts", lambda pool, *rest: asked.update(compared=pool) or {})
     monkeypatch.setattr(stage, "versions", dict)
     monkeypatch.setattr(stage.Ensemble, "load", lambda path, space: SimpleNamespace())
     yield asked
@@ -91,6 +92,16 @@ def test_what_is_measured_and_what_it_has_cost(folder: RunFolder, played: dict[s
     assert [cost[name] for name in names] == [3.0, 5.0, 1.0, 7.0]
     assert datetime.fromisoformat(results["made"]["date"]).tzinfo and results["made"]["machine"]["cores"] >= 1
     assert results["ranking"] == {"method": "promising"} and results["selection"] == {"seconds": 7.0}
+
+
+def test_the_temperature_of_each_candidate_is_fitted_once(
+    folder: RunFolder, played: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits, own = [], calibration._fit
+    monkeypatch.setattr(calibration, "_fit", lambda p, *rest: fits.append(p) or own(p, *rest))
+    evaluate(folder)
+    assert len(fits) == 2  # of two trained candidates
+    assert played["alone"].compared is played["compared"] and played["alone"].temperatures.keys() == {"c00", "c01"}
 
 
 def test_the_ensemble_says_how_its_members_are_averaged(folder: RunFolder, played: dict[str, Any]) -> None:

@@ -12,9 +12,10 @@ from scipy.stats import spearmanr
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import Combination, apply_temperature, calibrate, combine, fit_temperature
 from nni_hypens.ensemble.conformal import fit_conformal, measure
+from nni_hypens.run import evaluation
 from nni_hypens.run.baselines import other_sizes
 from nni_hypens.run.candidate import Candidate
-from nni_hypens.run.evaluation import evaluate_pool
+from nni_hypens.run.evaluation import candidates_alone, evaluate_pool
 
 
 def make(
@@ -76,6 +77,27 @@ def test_every_number_is_what_it_says() -> None:
     failed = results["candidates"][-1]
     assert failed["status"] == "failed" and failed["error"] == "killed" and "test" not in failed
     assert [row["is_member"] for row in results["candidates"][:-1]] == [False, True, False, True]
+
+
+def test_the_temperature_of_each_candidate_is_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, validation, test, records, trials = make()
+    fits = []
+    monkeypatch.setattr(evaluation, "fit_temperature", lambda *given: fits.append(given) or fit_temperature(*given))
+    arguments = (pool, validation, test, [("c01", 0.75), ("c03", 0.25)], WARM, records, trials)
+    fitted = evaluate_pool(*arguments)
+    assert len(fits) == len(pool)
+    alone = candidates_alone(pool, validation, "ensemble")
+    fits.clear()
+    assert evaluate_pool(*arguments, alone=alone) == fitted and not fits
+
+
+def test_pairs_of_many_members_are_left_out_and_their_mean_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, validation, test, records, trials = make()
+    arguments = (pool, validation, test, [(name, 0.25) for name in pool], linear(1.0, 4), records, trials)
+    few = evaluate_pool(*arguments)["diversity"]
+    monkeypatch.setattr(evaluation, "MOST_PAIRED", 3)
+    many = evaluate_pool(*arguments)["diversity"]
+    assert few.keys() - many.keys() == {"pairwise"} and many["disagreement"] == pytest.approx(few["disagreement"])
 
 
 @pytest.mark.parametrize("pooling", ["log", "linear"])

@@ -140,3 +140,27 @@ def test_files_round_trip_and_strangers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "hypernetwork.safetensors").unlink()
     with pytest.raises(InputError, match="hypernetwork.safetensors"):
         ArchitectureSampler.load(tmp_path, source.structure)
+
+
+class _Asked(set[Any]):
+    """Keys that may be looked up, but not copied."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("each draw of a pool copies the keys of all before")
+
+
+def test_a_draw_does_not_copy_the_keys_of_a_pool() -> None:
+    source = sampler()
+    first = source.sample(2, 3)
+    known = _Asked(source.structure.key(one.architecture) for one in first)
+    more = source.sample(2, 3, exclude=known)
+    assert all(source.structure.key(one.architecture) not in known for one in more)
+
+
+def test_a_draw_ends_with_the_last_architecture_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, looked = sampler(), []
+    thorough = source.sample(2, 60)
+    own = source.candidate
+    monkeypatch.setattr(source, "candidate", lambda *given: looked.append(given) or own(*given))
+    assert source.sample(2, 60) == thorough
+    assert looked[-1][2] == thorough[-1].architecture  # not at the other draws of the same round

@@ -11,12 +11,13 @@ import numpy as np
 import yaml
 
 from nni_hypens.ensemble.conformal import fit_conformal, measure
+from nni_hypens.metrics.diversity import differing_answers
 from nni_hypens.metrics.scores import confusion, top_k
 from nni_hypens.metrics.statistics import image_scores, paired_intervals
 from nni_hypens.run.examples import collect_examples
 
 _OPERATIONS = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "avg_pool_3x3", "skip"]
-_N_VALIDATION, _N_TEST, _N_CLASSES, _N_BINS = 120, 200, 10, 15
+_N_VALIDATION, _N_TEST, _N_BINS = 120, 200, 15
 
 
 def one_cell_edges(rng: np.random.Generator) -> list[list[Any]]:
@@ -61,7 +62,7 @@ def _reliability(probs: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
 
 def _by_class(ensemble: np.ndarray, best: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     counts = confusion(ensemble, labels)
-    confused = [[a, b, int(counts[a, b])] for a in range(_N_CLASSES) for b in range(_N_CLASSES) if a != b]
+    confused = [[a, b, int(counts[a, b])] for a, b in np.argwhere(counts).tolist() if a != b]
     return {
         "images": counts.sum(1).tolist(), "right": counts.diagonal().tolist(),
         "best_member_right": confusion(best, labels).diagonal().tolist(),
@@ -71,7 +72,7 @@ def _by_class(ensemble: np.ndarray, best: np.ndarray, labels: np.ndarray) -> dic
 
 def _predict(rng: np.random.Generator, labels: np.ndarray, noise: np.ndarray, skill: float) -> np.ndarray:
     """Probabilities of a candidate whose mistakes are partly those of the others, by the common `noise`."""
-    logits = 0.8 * noise + 0.6 * rng.normal(size=noise.shape) + skill * np.eye(_N_CLASSES)[labels]
+    logits = 0.8 * noise + 0.6 * rng.normal(size=noise.shape) + skill * np.eye(noise.shape[1])[labels]
     probs = np.exp(3 * logits)
     return (probs / probs.sum(1, keepdims=True)).astype(np.float32)
 
@@ -151,14 +152,15 @@ _HISTORY_COLUMNS = (
 
 
 def make_run_folder(
-    root: Path, n_candidates: int = 8, n_pool: int = 16, n_members: int = 3, cells: str = "one_cell", seed: int = 0
-) -> Path:
+    root: Path, n_candidates: int = 8, n_pool: int = 16, n_members: int = 3, cells: str = "one_cell", seed: int = 0,
+    n_classes: int = 10,
+) -> Path:  # fmt: skip
     """Write a complete run folder: a base, candidates of which the last fails, members, history and baselines."""
     rng = np.random.default_rng(seed)
     make = {"one_cell": one_cell_edges, "darts": darts_edges}[cells]
     base = make(rng)
-    labels = {part: rng.integers(_N_CLASSES, size=n) for part, n in (("val", _N_VALIDATION), ("test", _N_TEST))}
-    noise = {part: rng.normal(size=(len(labels[part]), _N_CLASSES)) for part in labels}
+    labels = {part: rng.integers(n_classes, size=n) for part, n in (("val", _N_VALIDATION), ("test", _N_TEST))}
+    noise = {part: rng.normal(size=(len(labels[part]), n_classes)) for part in labels}
     pool, predictions = [], {}
     for index in range(n_pool):
         lam = None if index == 0 else float(rng.uniform(-0.2, len(base) + 0.2))
@@ -177,7 +179,7 @@ def make_run_folder(
             _write_json(folder / "metrics.json", {**failure, "lam": item["lam"], "shared_edges": item["shared_edges"]})
             rows.append(failure)
             continue
-        probs = {part: _predict(rng, labels[part], noise[part], 2.5 + 0.1 * index) for part in labels}
+        probs = {part: _predict(rng, labels[part], noise[part], 2.5 + 0.1 * min(index, 20)) for part in labels}
         predictions[item["id"]] = probs
         scores = {part: _metrics(probs[part], labels[part]) for part in labels}
         common = {key: item[key] for key in ("id", "lam", "shared_edges")}
@@ -192,7 +194,7 @@ def make_run_folder(
     stack = np.stack([predictions[row["id"]]["test"] for row in chosen]).astype(float)
     mean, truth = stack.mean(0), labels["test"]
     sharp = mean**1.2 / (mean**1.2).sum(1, keepdims=True)
-    pairwise = [[float((a.argmax(1) != b.argmax(1)).mean()) for b in stack] for a in stack]
+    pairwise = differing_answers(stack.argmax(2)).tolist()
     off = [pairwise[i][j] for i in range(len(stack)) for j in range(i)]
     ids = [row["id"] for row in chosen]
     models = {"ensemble": sharp, "ensemble before temperature": mean, f"best member ({ids[0]})": stack[0]}
@@ -217,7 +219,7 @@ def make_run_folder(
                       "costs": {"parameters": 12_345, "flops": 67_890, "latency_ms": 1.25}},
         "cost": {"base_search_s": 12.5, "search_s": 30.0, "training_s": 55.0, "selection_s": 2.5, "wall_s": 101.25},
         "data": {"source": "digits", "sizes": {"train": 1077, "validation": _N_VALIDATION, "test": _N_TEST},
-                 "num_classes": 10, "class_names": [str(i) for i in range(10)],
+                 "num_classes": n_classes, "class_names": [str(i) for i in range(n_classes)],
                  "input_spec": {"channels": 1, "height": 8, "width": 8, "scale": 16, "mean": [0.305], "std": [0.376]}},
         **_measured(mean, sharp, truth, len(chosen)), "intervals": intervals,
         "classes": _by_class(sharp, stack[0], truth),

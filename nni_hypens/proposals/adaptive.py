@@ -25,7 +25,7 @@ from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import own_temperatures, temper_members
 from nni_hypens.metrics.inputs import FloatArray
 from nni_hypens.proposals.features import architecture_features, log_sizes
-from nni_hypens.proposals.outlook import Outlook, outlook
+from nni_hypens.proposals.outlook import Outlook, outlook, pair_gains
 from nni_hypens.proposals.planning import Plays, spread_over
 from nni_hypens.proposals.pool import draw_pool
 from nni_hypens.search.sampler import ArchitectureSampler
@@ -103,6 +103,7 @@ class AdaptiveTraining:
         self._index_of: dict[object, int] = {}
         self._accepted_by_key: dict[object, bool] = {}
         self._calibrated: dict[int, tuple[FloatArray, float]] = {}
+        self._paired: tuple[list[int], FloatArray] = [], np.zeros((0, 0))
         self._add(start, "start")
         self.n_start = len(self.options)
         self._add(pool, "pool")
@@ -144,10 +145,11 @@ class AdaptiveTraining:
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
             untried = list(islice(self._untried(range(len(self.options)), begun), 1))
             return self._without_plan(untried, owner, owner, waiting, lost)
-        calibrated, nll, temperatures = self._alone(probs)
+        keys = [hash(np.ascontiguousarray(p).tobytes()) for p in probs]
+        calibrated, nll, temperatures = self._alone(probs, keys)
         for parent in [] if self.closed else _by_mean(owner, nll)[:PARENTS]:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
-        found = self._outlook(owner, calibrated, nll, temperatures)
+        found = self._outlook(owner, calibrated, nll, temperatures, self._gains(calibrated, keys))
         promise = found.mean - CURIOSITY * found.std
         left = min(max(left, 1), HORIZON)
         new = list(islice(self._untried(np.argsort(promise, kind="stable").tolist(), begun), left))
@@ -196,24 +198,35 @@ class AdaptiveTraining:
     def _indices(self, samples: Sequence[Sample]) -> list[int]:
         return [self._index_of[self.structure.key(sample)] for sample in samples]
 
-    def _alone(self, probs: NDArray[Any]) -> tuple[FloatArray, FloatArray, list[float]]:
+    def _alone(self, probs: NDArray[Any], keys: Sequence[int]) -> tuple[FloatArray, FloatArray, list[float]]:
         """Probabilities of networks with the temperature of each, their NLL, and the temperatures."""
         found = []
-        for p in probs:
-            key = hash(np.ascontiguousarray(p).tobytes())  # a network is looked at before every later proposal
-            if key not in self._calibrated:
+        for p, key in zip(probs, keys, strict=True):
+            if key not in self._calibrated:  # a network is looked at before every later proposal
                 own = own_temperatures(p[None], self.labels)
                 self._calibrated[key] = temper_members(p[None], own)[0], own[0]
             found.append(self._calibrated[key])
         calibrated = np.stack([p for p, _ in found])
         return calibrated, metrics.nll_of_each(calibrated, self.labels), [temperature for _, temperature in found]
 
+    def _gains(self, probs: FloatArray, keys: list[int]) -> FloatArray:
+        """Gains of pairs; only those of new networks are measured, where the others are the same as before."""
+        before, known = self._paired
+        same = keys[: len(before)] == before
+        self._paired = keys, pair_gains(probs, known if same else None)
+        return self._paired[1]
+
     def _outlook(
-        self, owner: Sequence[int], probs: FloatArray, nll: FloatArray, temperatures: Sequence[float]
+        self,
+        owner: Sequence[int],
+        probs: FloatArray,
+        nll: FloatArray,
+        temperatures: Sequence[float],
+        gains: FloatArray,
     ) -> Outlook:
         features, _ = architecture_features(self.structure, self.options)
         size = log_sizes(features, self._traits) if self._traits else None
-        return outlook(features, size, owner, probs, nll, temperatures)
+        return outlook(features, size, owner, probs, nll, temperatures, gains)
 
     def _accepted(self, index: int) -> bool:
         if self.accepts is None:

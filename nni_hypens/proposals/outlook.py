@@ -66,7 +66,7 @@ class Outlook:
 
 def outlook(
     features: FloatArray, size: FloatArray | None, owner: Sequence[int], probs: NDArray[np.floating], nll: FloatArray,
-    temperatures: Sequence[float],
+    temperatures: Sequence[float], gains: FloatArray | None = None,
 ) -> Outlook:  # fmt: skip
     """Fit the model to the trained networks.
 
@@ -78,9 +78,10 @@ def outlook(
         probs: `T x N x C` validation probabilities, each network's with its own temperature.
         nll: `T` values, their NLL.
         temperatures: `T` values, their temperatures.
+        gains: `T x T`, from `pair_gains`; None to measure them.
     """
     rows = np.asarray(owner)
-    gains = pair_gains(probs)
+    gains = pair_gains(probs) if gains is None else gains
     same, different = expected_gains(gains, rows)
     slope = 0.0 if size is None else SLOPE * _capacity_is_the_limit(temperatures)
     prior = np.zeros(len(features)) if size is None else -slope * size
@@ -101,7 +102,7 @@ def outlook(
     return Outlook(mean, std, float(spread), float(spread * ratio), gains, same, different)
 
 
-def pair_gains(probs: NDArray[np.floating]) -> FloatArray:
+def pair_gains(probs: NDArray[np.floating], known: FloatArray | None = None) -> FloatArray:
     """Gain `T x T` of each pair of networks: their mean NLL minus the NLL of the average of their log-probabilities.
 
     It needs no labels: whatever the true class, it is `-ln sum_c sqrt(p_c q_c)`, the Bhattacharyya distance of the two
@@ -109,6 +110,7 @@ def pair_gains(probs: NDArray[np.floating]) -> FloatArray:
 
     Args:
         probs: `T x N x C` probabilities.
+        known: `K x K`, the gains of the first `K` networks, which are not measured again; None for none.
 
     Examples:
         >>> pair_gains(np.array([[[0.9, 0.1]], [[0.5, 0.5]]])).round(3)
@@ -116,8 +118,10 @@ def pair_gains(probs: NDArray[np.floating]) -> FloatArray:
                [0.112, 0.   ]])
     """
     roots = np.sqrt(np.asarray(probs, dtype=np.float32))
-    gains = np.zeros((len(roots), len(roots)))
-    for index in range(1, len(roots)):
+    gains, first = np.zeros((len(roots), len(roots))), 0 if known is None else len(known)
+    if known is not None:
+        gains[:first, :first] = np.tril(known)
+    for index in range(max(first, 1), len(roots)):
         overlap = np.einsum("tnc,nc->tn", roots[:index], roots[index])
         gains[index, :index] = -np.log(np.clip(overlap, PROBABILITY_FLOOR, 1.0)).mean(axis=1)
     symmetric: FloatArray = gains + gains.T

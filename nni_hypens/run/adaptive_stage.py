@@ -47,6 +47,7 @@ class AdaptiveStage:
     ) -> None:
         self.plan, self.folder, self.candidates = plan, folder, candidates
         self.concurrency, self.trial = concurrency, trial
+        self._predictions: dict[str, np.ndarray] = {}
 
     @property
     def left(self) -> int:
@@ -73,7 +74,10 @@ class AdaptiveStage:
         ended, pending = self.candidates[: self._needed], self.candidates[self._needed :]
         trained = [candidate for candidate in ended if self.folder.status(candidate.id) == "trained"]
         failed = [candidate for candidate in ended if candidate not in trained]
-        probs = [self.folder.predictions(candidate.id, "val")[0] for candidate in trained]
+        for candidate in trained:
+            if candidate.id not in self._predictions:  # every later decision needs them as well
+                (self._predictions[candidate.id],) = self.folder.predictions(candidate.id, "val")
+        probs = [self._predictions[candidate.id] for candidate in trained]
         proposal = self._rule.propose(
             _architectures(trained),
             np.stack(probs) if probs else np.empty((0, 0, 0)),

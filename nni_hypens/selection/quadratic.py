@@ -92,7 +92,8 @@ class BrierScorer(CountScorer):
         total = np.zeros((self.pool if indices is None else len(indices), self.pool))
         for block in self._blocks():
             total += (block if indices is None else block[indices]) @ block.T
-        return total / self.p.shape[1]
+        products: FloatArray = total / self.p.shape[1]
+        return products
 
     def options(self, state: NDArray[Any], size: int, indices: IntArray) -> FloatArray:
         truth = state @ self.truth + self.truth[indices]

@@ -4,8 +4,9 @@
 
 Each point is measured in a process of its own with one thread: first the input is made, then the step is repeated up to
 three times, and the lowest time counts. The memory is the peak during the step above what the process held before it.
-A step that takes longer than `LIMIT_S` is ended, and larger points of it are not tried. Results are written after each
-point, so a run that was interrupted continues where it was.
+A step that takes longer than `LIMIT_S` is ended, and one that would take longer, judged by the two points before, is
+not tried, nor is anything larger. Results are written after each point, so a run that was interrupted
+continues where it was.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -28,7 +30,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 from tests.benchmarks.scaling_steps import BATCH, IMAGES, MEMBERS, STEPS_OF_A_RUN, VALUES, Point
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
-LIMIT_S, LIMIT_GB, REPEATS, ENOUGH_S = 60, 10, 3, 40
+LIMIT_S, LIMIT_GB, REPEATS, ENOUGH_S = 30, 10, 3, 2
 """Most CPU seconds and gigabytes of a point; repetitions of it, and CPU seconds after which it is not repeated."""
 
 
@@ -93,10 +95,11 @@ def measure(step: str, point: Point) -> dict[str, Any]:
 
 def points(steps: list[str]) -> Iterator[tuple[str, str, int]]:
     """Step, what grows, and its value; small ones first."""
-    for step in steps:
-        for axis in STEPS_OF_A_RUN[step].must:
-            for value in VALUES[axis]:
-                yield step, axis, value
+    for place in range(max(map(len, VALUES.values()))):
+        for step in steps:
+            for axis in STEPS_OF_A_RUN[step].must:
+                if place < len(VALUES[axis]):
+                    yield step, axis, VALUES[axis][place]
 
 
 def run(results: dict[str, Any], steps: list[str], most: dict[str, int], out: Path) -> None:
@@ -106,12 +109,25 @@ def run(results: dict[str, Any], steps: list[str], most: dict[str, int], out: Pa
         name = key(step, axis, value)
         if name in found or value > most.get(axis, value):
             continue
-        smaller = [found.get(key(step, axis, other), {}) for other in VALUES[axis] if other < value]
-        if any("cut" in one for one in smaller):
+        smaller = {other: found.get(key(step, axis, other), {}) for other in VALUES[axis] if other < value}
+        if any("cut" in one for one in smaller.values()):
             continue
-        found[name] = measure(step, Point(**{axis: value}))
+        foreseen = forecast({other: min(one["seconds"]) for other, one in smaller.items() if one}, value)
+        if foreseen > LIMIT_S:
+            found[name] = {"cut": f"about {foreseen:.0f} CPU seconds, by the points before"}
+        else:
+            found[name] = measure(step, Point(**{axis: value}))
         print(name, _said(found[name]), flush=True)
         out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def forecast(seconds: dict[int, float], value: int) -> float:
+    """CPU seconds at a larger value, on the line through the last two points in logarithms; 0 for fewer points."""
+    if len(seconds) < 2:
+        return 0.0
+    (low, before), (high, last) = list(seconds.items())[-2:]
+    slope = math.log(last / before) / math.log(high / low)
+    return float(last * (value / high) ** slope)
 
 
 def _said(found: dict[str, Any]) -> str:

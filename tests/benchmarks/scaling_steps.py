@@ -24,7 +24,7 @@ VALUES = {
     CLASSES: (2, 10, 100, 1_000),
 }
 """What grows, and how far."""
-IMAGES, MEMBERS, BATCH, STEPS = 200, 5, 16, 3
+IMAGES, MEMBERS, BATCH, STEPS = 200, 5, 8, 2
 """Validation images, and as many test images; members of the ensemble; images of a training step; steps of an epoch."""
 
 

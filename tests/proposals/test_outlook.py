@@ -194,3 +194,11 @@ def test_spreads_of_architectures_of_which_nothing_is_known_are_those_of_the_out
     nll = 0.5 + 0.05 * rng.standard_normal(5)[owner] + 0.02 * rng.standard_normal(12)
     found = fitted(owner.tolist(), nll, np.zeros((5, 1)))
     assert spreads(owner, nll) == pytest.approx((found.between_architectures, found.between_seeds), rel=1e-9)
+
+
+def test_gains_that_are_known_are_not_measured_again() -> None:
+    probs = probabilities(6)
+    whole = pair_gains(probs)
+    assert np.array_equal(pair_gains(probs, whole[:4, :4]), whole)
+    assert np.array_equal(pair_gains(probs, whole), whole)
+    assert pair_gains(probs, np.full((2, 2), 9.0))[1, 0] == 9.0  # taken as they are

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from nni_hypens.errors import InputError
-from nni_hypens.report.content import read_run
+from nni_hypens.report import architectures, content, intervals, members as members_section
+from nni_hypens.report.architectures import Architectures
+from nni_hypens.report.content import RunContent, read_run
+from nni_hypens.report.html import Figures, Heading
 from tests.support.report_fixture import make_minimal_folder
-from tests.support.report_page import edit
+from tests.support.report_page import edit, parse
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "candidates.json", "results.json"])
@@ -82,3 +86,21 @@ def test_stopped_candidates_are_neither_trained_nor_failed(copy: Path) -> None:
     ))  # fmt: skip
     run = read_run(copy)
     assert [row["id"] for row in run.stopped] == ["c001"] and "c001" not in [row["id"] for row in run.trained]
+
+
+def test_of_many_members_the_heaviest_are_shown_one_by_one(run: RunContent, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run.shown_members == list(run.members) and run.shown_note() == ""
+    weights = dict(zip([member["id"] for member in run.members], (0.3, 0.2, 0.5), strict=True))
+    members = [{**member, "weight": weights[member["id"]]} for member in run.members]
+    monkeypatch.setattr(content, "MOST_SHOWN", 2)
+    many = dataclasses.replace(run, members=members)
+    assert many.shown_members == [members[0], members[2]] and many.shown_note()
+    left, shown = members[1]["id"], [one["id"] for one in many.shown_members]
+    cells = next(block for block in architectures.section(many).blocks if isinstance(block, Architectures))
+    assert [article.title.partition(":")[0] for article in cells.articles] == shown
+    reasons = members_section.section(many)
+    assert [block.text for block in reasons.blocks if isinstance(block, Heading)] == shown
+    assert left in parse(reasons).text  # in the table
+    models = intervals.section(many)
+    figures = next(block for block in models.blocks if isinstance(block, Figures)).figures
+    assert all(f"member {left}" not in figure.svg for figure in figures) and f"member {left}" in parse(models).text

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from nni_hypens.report import dial
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.dial import (
     AccuracyByEdges,
@@ -14,6 +15,7 @@ from nni_hypens.report.dial import (
     DialPoint,
     accuracy_data,
     dial_data,
+    dial_of,
     draw_accuracy,
     draw_dial,
     section,
@@ -70,3 +72,13 @@ def test_section_counts_candidates_without_lam(run: RunContent) -> None:
 def test_a_run_without_numbers_has_no_section(run: RunContent) -> None:
     bare = [{"id": row["id"]} for row in run.candidates]
     assert section(dataclasses.replace(run, candidates=bare, trained=[])) is None
+
+
+def test_of_many_candidates_some_are_points_and_all_members(run: RunContent, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dial_of(run)
+    monkeypatch.setattr(dial, "MOST_POINTS", 4)
+    some = dial._thinned(data.points, lambda point: point.role == "member")
+    assert len(some) < len(data.points) and set(some) < set(data.points)
+    assert [point for point in some if point.role == "member"] == [one for one in data.points if one.role == "member"]
+    assert sum(point.role != "member" for point in some) <= 4
+    assert "a part is shown" in parse(section(run)).text

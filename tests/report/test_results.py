@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
+from nni_hypens.report import results
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.results import section
 from tests.support.report_page import parse, with_results
@@ -75,3 +78,13 @@ def test_a_trained_base_has_one_row(run: RunContent) -> None:
     assert page.row("c000 (base architecture)")[0].endswith("(50.00% to 75.00%)")
     without = dataclasses.replace(changed, trained=[row for row in run.trained if row["id"] != "c000"])
     assert "Baseline: base architecture alone" in [row[0] for row in parse(section(without)).rows]
+
+
+def test_a_table_of_many_candidates_ends_and_says_so(run: RunContent, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = parse(section(run))
+    monkeypatch.setattr(results, "MOST_ROWS", 4)
+    page = parse(section(run))
+    names = [row[0].partition(" (")[0] for row in page.rows if row[0].startswith("c0")]
+    assert names == [row[0].partition(" (")[0] for row in whole.rows if row[0].startswith("c0")][:4]
+    assert {member["id"] for member in run.members} < set(names)
+    assert "the first 4 of 7" in page.text and "the first" not in whole.text

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nni_hypens.errors import InputError
 from nni_hypens.ensemble import calibration
+from nni_hypens.errors import InputError
 from nni_hypens.run import evaluate_stage as stage
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder

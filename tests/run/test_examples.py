@@ -107,3 +107,17 @@ def test_a_table_has_no_pictures() -> None:
     wrong = int((members.mean(0).argmax(1) != data.labels("test")).sum())
     assert found["wrong_total"] == wrong > 0 and "no images" in found["skipped"]
     assert found["uncertain"] == found["wrong"] == found["images"] == [] and found["members"] == {"a": [], "b": []}
+
+
+def test_only_shown_members_have_images_and_predictions_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    members, labels = rng.dirichlet(np.ones(3), (4, 30)), rng.integers(0, 3, 30)
+    whole, ids = members.mean(axis=0), ["a", "b", "c", "d"]
+    every = choose_examples(members, whole, labels, ids)
+    some = choose_examples(members, whole, labels, ids, shown={"d", "b"})
+    assert some == {**every, "members": {name: every["members"][name] for name in ("b", "d")}}
+    data: Any = SimpleNamespace(labels=lambda split: labels, input_spec={"channels": 1, "height": 1, "width": 1})
+    found = collect_examples(members, whole, data, ids, {"d", "b"})
+    assert all(list(image["members"]) == ["b", "d"] for image in found["images"])
+    first = found["images"][0]
+    assert first["members"]["d"][1] == members[3, first["index"]].max()

@@ -194,8 +194,8 @@ def make_run_folder(
     stack = np.stack([predictions[row["id"]]["test"] for row in chosen]).astype(float)
     mean, truth = stack.mean(0), labels["test"]
     sharp = mean**1.2 / (mean**1.2).sum(1, keepdims=True)
-    pairwise = differing_answers(stack.argmax(2)).tolist()
-    off = [pairwise[i][j] for i in range(len(stack)) for j in range(i)]
+    pairwise = differing_answers(stack.argmax(2)).tolist() if len(stack) <= 100 else []
+    off = [pairwise[i][j] for i in range(len(pairwise)) for j in range(i)]
     ids = [row["id"] for row in chosen]
     models = {"ensemble": sharp, "ensemble before temperature": mean, f"best member ({ids[0]})": stack[0]}
     models |= {f"member {name}": probs for name, probs in zip(ids[1:], stack[1:], strict=True)}

@@ -10,6 +10,7 @@ import pytest
 
 from nni_hypens.cli.parser import Parser
 from nni_hypens.cli.settings import add_settings, settings_of
+from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import write_json
 from tests.benchmarks import full_size
 
@@ -52,6 +53,6 @@ def test_the_run_takes_its_settings() -> None:
     parser = Parser()
     add_settings(parser)
     flags = full_size.command(Path("DIR"))[4:-2]
-    settings = settings_of(parser.parse_args(flags))
+    settings = Settings.from_mapping(settings_of(parser.parse_args(flags)))
     settings.check()
     assert settings.space_args == {"channels": 16} and settings.candidates == 8 and settings.members == 5

@@ -25,7 +25,7 @@ from nni_hypens.utils.disks import check_writable
 from nni_hypens.utils.processes import OWNER, ProcessName, kill_family
 
 # isort: split
-from nni.experiment import rest
+from nni.experiment import launcher, rest
 from nni.tools.nnictl.constants import NNI_HOME_DIR
 
 HOME_FOLDER = Path(NNI_HOME_DIR)
@@ -123,16 +123,19 @@ def check_home() -> None:
 
 
 MANAGER_ATTEMPTS = 4
+MANAGER_SECONDS = 30.0
+"""How long a manager that runs may take until it answers."""
 STOP_SECONDS = 15.0
 LISTENER_SECONDS = 0.5
 
 
 class PatientManager:
-    """Mixin of an NNI experiment that starts the manager again if it does not answer in time.
+    """Mixin of an NNI experiment that waits for its manager, and starts it again if it ends or does not answer.
 
-    nni 3.0 waits four seconds for a manager, too short on a busy machine, and treats an incomplete answer (not JSON) as
-    a failure. At the end it waits for a manager without limit, and logs a traceback if the manager is gone. Can go when
-    ``nni.experiment.launcher._check_rest_server`` waits longer and ``_stop_nni_manager`` expects both.
+    nni 3.0 gives a manager three seconds, too few on a busy machine, and treats an incomplete answer (not JSON) as a
+    failure. At the end it waits for a manager without limit, and logs a traceback if the manager is gone. Private:
+    ``nni.experiment.launcher._check_rest_server``. Can go when that waits longer and ``_stop_nni_manager`` expects
+    both.
     """
 
     _proc: subprocess.Popen[bytes] | None
@@ -143,7 +146,8 @@ class PatientManager:
     def _start_nni_manager(self, port: int, *arguments: Any, **options: Any) -> None:
         for attempt in range(1, MANAGER_ATTEMPTS + 1):
             try:
-                super()._start_nni_manager(port, *arguments, **options)  # type: ignore[misc]
+                with _patience(self._wait_for_manager):
+                    super()._start_nni_manager(port, *arguments, **options)  # type: ignore[misc]
                 return
             except (OSError, ValueError):  # errors of the requests package; NNI has already killed the manager
                 if attempt == MANAGER_ATTEMPTS:
@@ -151,10 +155,35 @@ class PatientManager:
                 logging.getLogger("nni").warning("NNI's manager did not answer in time; starting it again")
                 _wait_until_free(port)
             except KeyboardInterrupt:  # NNI does not know the manager yet
-                for child in psutil.Process().children():
-                    if self.id in child.cmdline():
-                        kill_family(child)
+                for child in self._managers():
+                    kill_family(child)
                 raise
+
+    def _managers(self) -> list[psutil.Process]:
+        """Managers of this experiment that run."""
+        found = []
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):  # it has ended
+                if self.id in child.cmdline():
+                    found.append(child)
+        return found
+
+    def _wait_for_manager(self, port: int, retry: int = 0, url_prefix: str | None = None) -> None:
+        """In the place of NNI's function, and with its arguments: wait until the manager answers.
+
+        Raises:
+            OSError: It has ended, or does not answer in time.
+            ValueError: It answers, but incompletely.
+        """
+        end = time.monotonic() + MANAGER_SECONDS
+        while True:
+            try:
+                rest.get(port, "/check-status", url_prefix)
+                return
+            except (OSError, ValueError):
+                if time.monotonic() > end or not self._managers():
+                    raise
+            time.sleep(0.2)
 
     def execution_engine_factory(self, config: Any) -> Any:
         """NNI's engine; its thread that listens to the manager raises unseen, as the strategy notices that itself."""
@@ -183,6 +212,17 @@ class PatientManager:
                 process.wait()
         super()._stop_nni_manager()  # type: ignore[misc]
         _leave_listener(getattr(self, "_engine", None))
+
+
+@contextmanager
+def _patience(wait: Callable[..., None]) -> Iterator[None]:
+    """Let NNI wait for a manager with this function."""
+    own = launcher._check_rest_server
+    launcher._check_rest_server = wait
+    try:
+        yield
+    finally:
+        launcher._check_rest_server = own
 
 
 def _leave_listener(engine: Any) -> None:
@@ -227,7 +267,7 @@ def viewing_manager(folder: Path, experiment: str, port: int, seconds: int = 60)
     Raises:
         RuntimeError: It has not started.
     """
-    from nni.experiment import RunMode, launcher
+    from nni.experiment import RunMode
 
     (folder / experiment / "log").mkdir(parents=True, exist_ok=True)
     platform = SimpleNamespace(platform="local")

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+from nni.experiment import launcher
 
 from nni_hypens import _manager
 from nni_hypens._manager import MANAGER_ATTEMPTS, PatientManager, check_home, check_node, manager_environment
@@ -70,6 +71,42 @@ def test_a_manager_that_just_starts_is_ended_by_ctrl_c() -> None:
         assert [process.poll() is None for process in started] == [False, True]
     finally:
         started[1].kill()
+
+
+def test_a_manager_that_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine it takes longer than NNI waits; one that has ended is not waited for."""
+    asked: list[int] = []
+    name = "slow1234"
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)", "--experiment-id", name])
+
+    def get(port: int, path: str, url_prefix: str | None) -> None:
+        asked.append(port)
+        if len(asked) < 8:
+            raise ConnectionError("refused")
+
+    class Starts:
+        def _start_nni_manager(self, port: int) -> None:
+            launcher._check_rest_server(port, url_prefix=None)
+
+    class Started(PatientManager, Starts):
+        id = name
+
+    monkeypatch.setattr(_manager.rest, "get", get)
+    monkeypatch.setattr(_manager.time, "sleep", lambda seconds: None)
+    nnis = launcher._check_rest_server
+    try:
+        Started()._start_nni_manager(1)
+        assert asked == [1] * 8 and launcher._check_rest_server is nnis
+        for limit in (0.0, 30.0):  # first it takes too long, then it has ended
+            asked.clear()
+            monkeypatch.setattr(_manager, "MANAGER_SECONDS", limit)
+            with pytest.raises(ConnectionError):
+                Started()._start_nni_manager(1)
+            assert len(asked) == MANAGER_ATTEMPTS
+            sleeper.kill()
+            sleeper.wait()
+    finally:
+        sleeper.kill()
 
 
 class Stopping(PatientManager):

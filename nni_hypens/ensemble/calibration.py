@@ -117,7 +117,9 @@ def _fit(p: NDArray[np.float64], y: NDArray[np.int64], prior_scale: float | None
 
 def _log(probs: NDArray[np.float64]) -> NDArray[np.float64]:
     # averages of probabilities may be a rounding error above 1
-    return np.log(np.clip(probs, PROBABILITY_FLOOR, 1.0))
+    clipped = np.clip(probs, PROBABILITY_FLOOR, 1.0)
+    logs: NDArray[np.float64] = np.log(clipped, out=clipped)
+    return logs
 
 
 def check_temperature(temperature: float) -> None:
@@ -189,9 +191,12 @@ def calibrated_alone(probs: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]
         InputError: If an argument is not of that form.
     """
     p = np.array(probs, dtype=np.float64)
-    usable = np.flatnonzero(np.isfinite(p).reshape(len(p), -1).all(axis=1))
-    if len(usable):
-        p[usable] = _tempered(p[usable], own_temperatures(p[usable], labels))
+    if p.ndim != 3:
+        check_probabilities(p, ndim=3)  # says what is wrong
+    for member in p:  # in place, one after the other: of many networks, each copy takes much memory
+        if np.isfinite(member).all():
+            temperature = _fit(*check_predictions(member, labels))
+            member[:] = member if temperature == 1 else _apply(member, temperature)
     return p
 
 
@@ -247,5 +252,7 @@ def temper_members(probs: ArrayLike, temperatures: Sequence[float]) -> NDArray[n
 
 def _tempered(p: NDArray[np.float64], temperatures: Sequence[float]) -> NDArray[np.float64]:
     # A temperature of 1 is skipped: the logarithm with its floor would change the last digits.
+    if all(t == 1 for t in temperatures):
+        return p
     pairs = zip(p, temperatures, strict=True)
     return np.stack([member if t == 1 else _apply(member, t) for member, t in pairs])

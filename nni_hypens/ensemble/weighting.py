@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
-from nni_hypens.ensemble.calibration import calibrate
+from nni_hypens.ensemble.calibration import fit_temperature
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_predictions
 
@@ -47,10 +47,11 @@ def fit_weights(probs: ArrayLike, labels: ArrayLike, scale: float = SCALE) -> ND
     if not scale > 0:
         raise InputError("scale", scale, "a number above 0")
     members, examples = len(p), len(y)
-    log_p = np.log(np.clip(p, PROBABILITY_FLOOR, 1.0))
+    log_p = np.clip(p, PROBABILITY_FLOOR, 1.0, out=p)
+    np.log(log_p, out=log_p)  # in place: of many members, each copy takes much memory
     true = log_p[:, np.arange(examples), y].mean(axis=1)
     equal = np.full(members, 1 / members)
-    step = 1 / (members * calibrate("ensemble", p, equal, y).temperature)
+    step = 1 / (members * fit_temperature(softmax(np.tensordot(equal, log_p, axes=1), axis=1), y))
 
     def loss(relative: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logits = np.tensordot(step * relative, log_p, axes=1)

@@ -43,9 +43,9 @@ def check_probabilities(probs: ArrayLike, name: str = "probs", ndim: int = 2) ->
     """
     array = np.asarray(probs)
     _check_form(array, name, ndim, _LAYOUTS[ndim])
-    array = array.astype(np.float64)
+    array = array.astype(np.float64)  # a copy, which may be changed: these arrays can be large
     _check_values(array, name)
-    capped: FloatArray = np.minimum(array, 1.0)
+    capped: FloatArray = np.minimum(array, 1.0, out=array)
     return capped
 
 
@@ -104,8 +104,9 @@ def check_pool(probs: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], IntAr
     broken = tuple(index for index, candidate in enumerate(p) if np.isnan(candidate).any())
     if len(broken) == len(p):
         raise InputError("probs", "NaN in every candidate", "at least one candidate without NaN")
+    lost = set(broken)
     for index, candidate in enumerate(p):
-        if index not in broken:
+        if index not in lost:
             _check_values(candidate, f"probs[{index}]")
     return p, check_labels(labels, *p.shape[1:]), broken
 

@@ -53,8 +53,9 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
         sizes = other_sizes(pool, selection.get("sizes", []), combination.pooling)
     settings = plan.settings
     alone = candidates_alone(pool, labels[0], settings.calibration)
-    about = (weights, combination, candidates, trials)
-    results = evaluate_pool(pool, *labels, *about, settings.calibration, settings.seed, sizes, alone)
+    results = evaluate_pool(
+        pool, *labels, weights, combination, candidates, trials, settings.calibration, settings.seed, sizes, alone
+    )
     ensemble = Ensemble.load(folder.ensemble, type(plan.train_space))  # fail on damage before a bar or a file appears
     _write_examples(plan, folder, weights, pool, combination)
     start = time.perf_counter()

@@ -244,9 +244,17 @@ class EnsembleResult:
 
     @property
     def disagreement(self) -> pd.DataFrame:
-        """Share of test examples on which two members predict different classes; members by members."""
+        """Share of test examples on which two members predict different classes; members by members.
+
+        Raises:
+            InputError: There are so many members that a run does not measure all pairs.
+        """
         ids = [row["id"] for row in self.results["members"]]
-        return pd.DataFrame(self.results["diversity"]["pairwise"], index=ids, columns=ids)
+        pairwise = self.results["diversity"].get("pairwise")
+        if pairwise is None:
+            wanted = "a run of at most 100 members; `members` has the mean disagreement of each"
+            raise InputError("disagreement", f"{len(ids)} members", wanted)
+        return pd.DataFrame(pairwise, index=ids, columns=ids)
 
     @property
     def calibration(self) -> pd.DataFrame:

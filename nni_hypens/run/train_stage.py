@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import takewhile
 from typing import Any
 
 from nni_hypens.run.adaptive_stage import AdaptiveStage
@@ -16,7 +16,7 @@ from nni_hypens.run.plan import Plan
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.sample_stage import write_initial_weights
 from nni_hypens.selection.costs import cheapest, check_affordable
-from nni_hypens.space.architecture import EdgeStructure
+from nni_hypens.space.architecture import EdgeKey, EdgeStructure
 from nni_hypens.space.build import fresh
 from nni_hypens.trials import halving
 from nni_hypens.trials.evaluators import gpus_of
@@ -36,6 +36,28 @@ from nni_hypens.utils.progress import Progress
 ATTEMPTS = 2
 """Experiments per candidate. When a trial dies before it asks for its parameters, NNI gives them to the next trial, so
 the last candidate is left without a trial; the second experiment trains it."""
+
+
+class _Replicas:
+    """How many candidates before each have its architecture; each architecture is looked at once.
+
+    Args:
+        structure: Edges of the space.
+        candidates: All candidates; may grow.
+    """
+
+    def __init__(self, structure: EdgeStructure, candidates: list[Candidate]) -> None:
+        self.structure, self.candidates = structure, candidates
+        self._found: dict[str, tuple[EdgeKey, int]] = {}
+        self._counts: Counter[EdgeKey] = Counter()
+
+    def of(self, candidate: Candidate) -> tuple[EdgeKey, int]:
+        """Key of its architecture, and how many candidates before it have the same."""
+        for one in self.candidates[len(self._found) :]:
+            key = self.structure.key(one.architecture)
+            self._found[one.id] = key, self._counts[key]
+            self._counts[key] += 1
+        return self._found[candidate.id]
 
 
 class TrainStage:
@@ -60,6 +82,7 @@ class TrainStage:
         self.plan, self.folder, self.runtime = plan, folder, runtime
         self.progress, self.service = progress, service
         self.candidates: list[Candidate] = []
+        self._replicas: _Replicas | None = None
 
     def run(self, candidates: Sequence[Candidate]) -> None:
         """Train candidates. Each then has a ``metrics.json``, whose status is trained, stopped or failed.
@@ -238,10 +261,9 @@ class TrainStage:
 
     def _seed(self, candidate: Candidate) -> int:
         """Seed of a candidate's network; candidates before it with the same architecture are its earlier replicas."""
-        key = self._structure.key(candidate.architecture)
-        before = takewhile(lambda other: other.id != candidate.id, self.candidates)
-        replica = sum(self._structure.key(other.architecture) == key for other in before)
-        return network_seed(self.plan.settings.seed, key, replica)
+        if self._replicas is None or self._replicas.candidates is not self.candidates:
+            self._replicas = _Replicas(self._structure, self.candidates)
+        return network_seed(self.plan.settings.seed, *self._replicas.of(candidate))
 
     @cached_property
     def _structure(self) -> EdgeStructure:

@@ -145,7 +145,8 @@ def choose(method: str, objective: str, size: int, point: Point) -> Call:
     from nni_hypens.selection.dispatch import select
 
     probs, labels = predictions(point.candidates, point.classes)
-    return lambda: void(select(method, probs.astype(np.float64), labels, size, objective))
+    calibrated = probs.astype(np.float64)  # as a run gives them
+    return lambda: void(select(method, calibrated, labels, size, objective))
 
 
 def weigh(point: Point) -> Call:
@@ -234,9 +235,6 @@ STEPS_OF_A_RUN: dict[str, Step] = {
     "search_step": Step("search step of EdgeNES", search_step, _LOSS),
     "training_step": Step("training step of a network", training_step, _LOSS),
     "draw_spread": Step("draw the pool, `spread`", partial(draw, "spread"), {CANDIDATES: (1.0, "one draw for each")}),
-    "draw_promising": Step(
-        "draw the pool, `promising`", partial(draw, "promising"), {CANDIDATES: (1.0, "each network is measured")}
-    ),
     **{
         f"select_{method}": Step(f"select, `{method}`", partial(choose, method, "nll", MEMBERS), _LINEAR)
         for method in ("greedy", "greedy_with_replacement", "beam", "top_k", "diversity_weighted")
@@ -255,5 +253,8 @@ STEPS_OF_A_RUN: dict[str, Step] = {
     "fronts": Step("fronts of NLL and cost", front, _LINEAR),
     "report": Step("report", partial(report, False), _LINEAR),
     "report_all": Step("report, all are members", partial(report, True), _LINEAR),
+    "draw_promising": Step(
+        "draw the pool, `promising`", partial(draw, "promising"), {CANDIDATES: (1.0, "each network is measured")}
+    ),
 }
 """The measured steps, by the key of their results."""

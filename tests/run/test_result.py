@@ -56,6 +56,12 @@ def test_what_was_not_measured_is_empty(result: EnsembleResult) -> None:
     assert EnsembleResult(result.out, older).top_k.empty and EnsembleResult(result.out, older).prediction_sets.empty
 
 
+def test_pairs_of_too_many_members_are_refused(result: EnsembleResult) -> None:
+    many = {**result.results, "diversity": {"disagreement": 0.1}}
+    with pytest.raises(InputError, match="^disagreement: got 3 members; expected"):
+        EnsembleResult(result.out, many).disagreement  # noqa: B018
+
+
 def test_a_result_is_read_from_its_folder(result: EnsembleResult, tmp_path: Path) -> None:
     assert EnsembleResult.load(str(result.out)) == result
     with pytest.raises(InputError, match="^folder: .*run folder"):

@@ -171,11 +171,14 @@ def test_a_seed_belongs_to_an_architecture_and_its_replica(tmp_path: Path) -> No
     """Not to a place: the same network has the same seed in another order, and in a comparison."""
     stage = Played(tmp_path, SCORES)
     stage.plan.settings = replace(stage.plan.settings, seed=3)
-    stage.__dict__["_structure"] = SimpleNamespace(key=str)
+    looked: list[Any] = []
+    stage.__dict__["_structure"] = SimpleNamespace(key=lambda sample: looked.append(sample) or str(sample))
     first, second = names(0, 1, 2, 3), names(2, 1, 0, 3)  # 0 and 3 have the same architecture
     seeds = []
     for stage.candidates in (first, second):
+        looked.clear()
         seeds.append({one.id: stage._trial(one).seed for one in stage.candidates})
+        assert len(looked) == 4  # not each with all before it
     assert seeds[0] == seeds[1] and len(set(seeds[0].values())) == 4
     assert seeds[0]["c00"] == network_seed(3, str({"a": 0}), 0)
     assert seeds[0]["c03"] == network_seed(3, str({"a": 0}), 1)

@@ -21,8 +21,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from nni.nas.evaluator.pytorch import Lightning
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from nni_hypens import metrics
 from nni_hypens.compare.packed import EveryMember, by_member
@@ -86,15 +87,32 @@ class Clock:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Add the seconds that the block takes."""
-        gpu = torch.cuda.is_available()
-        now = time.perf_counter if gpu else time.process_time
-        start = now()
+        start = self.now()
         try:
             yield
         finally:
-            if gpu:
-                torch.cuda.synchronize()
-            self.seconds += now() - start
+            self.seconds += self.now() - start
+
+    @staticmethod
+    def now() -> float:
+        """Seconds since any moment, once a GPU has done what it was given."""
+        if not torch.cuda.is_available():
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+class _StepTimes(Callback):
+    """Notes when an epoch begins, and when each of its steps ends."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.times.append(Clock.now())
+
+    def on_train_batch_end(self, *rest: Any) -> None:
+        self.times.append(Clock.now())
 
 
 class Workbench:
@@ -263,29 +281,23 @@ class Workbench:
         return results
 
     def training_seconds(self, build: Callable[[], nn.Module]) -> float:
-        """Seconds that the training of a network would take, by a few steps: forward, backward, and AdamW.
+        """Seconds that the training of a network would take, by its first steps.
 
         Args:
             build: Makes the network, with new weights.
         """
-        evaluator, loader = rebuilt(self.plan.evaluator), cast(ImageData, self.plan.data).train_dataloader()
-        images, labels = next(iter(loader))
-        seconds = []
+        evaluator = rebuilt(self.plan.evaluator)
+        epochs = int(evaluator.trainer.max_epochs)
+        evaluator.trainer.trace_kwargs.update(max_epochs=1, limit_train_batches=TIMED_STEPS, limit_val_batches=1)
+        evaluator, steps, data = rebuilt(evaluator), _StepTimes(), cast(ImageData, self.plan.data)
+        evaluator.datamodule = data
+        evaluator.trainer.callbacks.append(steps)
         with torch_threads(self.plan.settings.threads):
             seed_everything(self.seed)
-            model = build().to(evaluator.trainer.strategy.root_device).train()
-            images, labels = (one.to(next(model.parameters()).device) for one in (images, labels))
-            optimizer = torch.optim.AdamW(model.parameters())
-            for _ in range(TIMED_STEPS):
-                clock = Clock()
-                with clock.running():
-                    logits = model(images)
-                    loss = cross_entropy(logits, labels.repeat(len(logits) // len(labels)))
-                    optimizer.zero_grad()
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                seconds.append(clock.seconds)
-        return float(np.median(seconds)) * len(loader) * int(evaluator.trainer.max_epochs)
+            evaluator.evaluate(build())
+        # a validation batch takes the forward third of a step
+        batches = len(data.train_dataloader()) + len(data.val_dataloader()) / 3
+        return float(np.median(np.diff(steps.times))) * batches * epochs
 
     @contextmanager
     def charged(self, name: str, clock: Clock) -> Iterator[None]:

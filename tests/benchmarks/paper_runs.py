@@ -162,19 +162,19 @@ def run(study: Study, arguments: argparse.Namespace) -> None:
         make_plan(replace(settings, data=data))
     kept = {name: value for name, value in settings.to_mapping().items() if name not in ("seed", "data")}
     claim(out, {**kept, **options})
+    command = " ".join([f"python -m tests.benchmarks.{study.name}", *sys.argv[1:]])
+    results = {"command": command, "versions": versions(), "settings": {**kept, **options}, "skipped": skipped}
+    path = arguments.results or out / f"{study.name}.json"
     rows: dict[str, list[Row]] = {}
-    for data in wanted:
-        for seed in seeds:
+    for place, seed in enumerate(seeds, start=1):
+        for data in wanted:
             own = replace(settings, data=data, seed=seed)
             folder = out / data.rsplit(":", 1)[-1] / f"seed-{seed}"
             for name, found in study.rows(own, folder, options).items():
                 about = {"data": data.rsplit(":", 1)[-1], "seed": seed}
                 rows.setdefault(name, []).extend({**about, **row} for row in found)
             print(f"{study.name}: {data}, seed {seed} done", file=sys.stderr, flush=True)
-    command = " ".join([f"python -m tests.benchmarks.{study.name}", *sys.argv[1:]])
-    results = {"command": command, "versions": versions(), "seeds": list(seeds), "settings": {**kept, **options}}
-    path = arguments.results or out / f"{study.name}.json"
-    write_json(path, {**results, "skipped": skipped, "rows": rows})
+        write_json(path, {**results, "seeds": list(seeds[:place]), "rows": rows})  # what is done is not lost
     print(f"{study.name}: results in {path}", file=sys.stderr)
 
 

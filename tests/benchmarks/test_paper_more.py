@@ -171,6 +171,8 @@ def test_a_script_keeps_each_seed_and_refuses_other_settings(tmp_path: Path, mon
 
     def rows(settings: Settings, folder: Path, options: dict[str, Any]) -> dict[str, list[Any]]:
         asked.append((settings.data, settings.seed, folder.relative_to(tmp_path).as_posix()))
+        if settings.seed == 9:
+            raise KeyboardInterrupt
         return {"table": [{"value": options["steps"]}]}
 
     data_sets = ("digits", paper_runs.CIFAR)
@@ -183,7 +185,10 @@ def test_a_script_keeps_each_seed_and_refuses_other_settings(tmp_path: Path, mon
     results = paper_runs.read_json(tmp_path / "paper_x.json")
     assert results["rows"]["table"] == [{"data": "digits", "seed": seed, "value": 4} for seed in (0, 2)]
     assert results["skipped"].keys() == {paper_runs.CIFAR} and results["settings"]["steps"] == 4
-    assert asked == [("digits", seed, f"digits/seed-{seed}") for seed in (0, 2)]
+    assert asked == [("digits", seed, f"digits/seed-{seed}") for seed in (0, 2)]  # in a folder for each
+    with pytest.raises(KeyboardInterrupt):
+        run("--seeds", "2,0,9", "--steps", "4")
+    assert paper_runs.read_json(tmp_path / "paper_x.json")["seeds"] == [2, 0]  # what is done is written
     with pytest.raises(InputError, match="^steps: got 3; expected 4"):
         run()
     with pytest.raises(InputError, match="^seeds: got"):

@@ -15,6 +15,7 @@ import pytest
 from nni_hypens import metrics
 from nni_hypens.compare import bench as workbench
 from nni_hypens.compare.bench import Clock, Workbench
+from nni_hypens.compare.residual import Residual
 from nni_hypens.ensemble.calibration import apply_temperature, fit_temperature
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.trials.training import network_seed
@@ -186,3 +187,13 @@ def test_work_that_is_charged_costs_the_same_again(tmp_path: Path) -> None:
     with bench.charged("counting", second):
         pass
     assert second.seconds - 2.0 == pytest.approx(first.seconds - 1.0)
+
+
+def test_a_training_is_timed_ahead_by_its_first_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(replace(SETTINGS, epochs=5))
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(Clock, "now", staticmethod(lambda: float(next(ticks))))  # a second from step to step
+    batches = len(plan.data.train_dataloader()) + len(plan.data.val_dataloader()) / 3
+    found = Workbench(plan, tmp_path).training_seconds(lambda: Residual(2).network(1, 10))
+    assert found == pytest.approx(5 * batches)
+    assert not list(tmp_path.iterdir())  # nothing is kept: it is no training

@@ -273,3 +273,19 @@ def test_a_training_step_does_not_wait_for_the_accelerator(digits: ImageData) ->
                 (torch.zeros(4, 1, 8, 8, device=META), torch.zeros(4, dtype=torch.int64, device=META)), 0
             ).backward()
             optimizer.step()
+
+
+def test_members_of_one_network_are_trained_with_the_mean_of_their_losses(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels, logits = torch.rand(4, 1, 8, 8), torch.tensor([1, 2, 3, 4]), torch.randn(8, 10)
+
+    class Two(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return logits  # of the first member for all images, then of the second
+
+    module = image_evaluator(digits, 10, epochs=1).module
+    module.set_model(Two())
+    monkeypatch.setattr(module, "log", lambda *rest: None)
+    each = [torch.nn.functional.cross_entropy(part, labels) for part in logits.split(4)]
+    torch.testing.assert_close(module.training_step((images, labels), 0), sum(each) / 2)

@@ -289,13 +289,3 @@ def quiet_logging(level: int = logging.WARNING) -> None:
     # detected": the error itself is raised and shown after them; "Timeout, retry...": it is waited for
     for name in ("nni.nas.strategy.base", "nni.nas.execution.sequential", "nni.experiment"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-LIVE = "NNI_HYPENS_LIVE"
-"""Environment variable that marks the trial of a live search; its value is the name of that trial."""
-
-
-def trial_name() -> str | None:
-    """Experiment and trial of this process; None outside of trials."""
-    experiment, trial = os.environ.get("NNI_EXP_ID"), os.environ.get("NNI_TRIAL_JOB_ID")
-    return f"{experiment}/{trial}" if experiment and trial and os.environ.get("NNI_PLATFORM") else None

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from nni_hypens._nni import LIVE, TrialLink, trial_name
+from nni_hypens._nni import TrialLink
 from nni_hypens.errors import raised
 from nni_hypens.search.module import EdgeNESModule
 from nni_hypens.search.schedule import BASE, HYPERNETWORK, WARMUP
 from nni_hypens.space.draws import ChoiceLayout
+from nni_hypens.utils.processes import LIVE, trial_name
 
 SHARES = (0.0, 0.5, 1.0)
 """Positions of the dial to log, as shares of n_edges: nothing shared, half of the edges, the base."""

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nni_hypens._nni import LIVE, trial_name
 from nni_hypens.utils.files import json_text
 from nni_hypens.utils.paths import drop_working_folder
-from nni_hypens.utils.processes import MANAGER, OWNER, ProcessName
+from nni_hypens.utils.processes import LIVE, MANAGER, OWNER, ProcessName, trial_name
 
 STATE = "NNI_HYPENS_STATE"
 """Variable with the file that the launcher reads. It is not an argument: the web UI shows the command in one line that

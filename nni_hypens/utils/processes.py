@@ -19,7 +19,15 @@ OWNER = "NNI_HYPENS_OWNER"
 """Environment variable with the name of the process that started NNI's manager, for the manager and its trials."""
 MANAGER = "NNI_HYPENS_MANAGER"
 """Environment variable with the name of NNI's manager, for its trials on this machine (``lifetime.js``)."""
+LIVE = "NNI_HYPENS_LIVE"
+"""Environment variable that marks the trial of a live search; its value is the name of that trial."""
 FOLLOW_SECONDS = 1.0
+
+
+def trial_name() -> str | None:
+    """NNI's experiment and trial of this process; None outside of trials."""
+    experiment, trial = os.environ.get("NNI_EXP_ID"), os.environ.get("NNI_TRIAL_JOB_ID")
+    return f"{experiment}/{trial}" if experiment and trial and os.environ.get("NNI_PLATFORM") else None
 
 
 @dataclass(frozen=True)

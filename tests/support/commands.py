@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import sys
 import tempfile
 import traceback
@@ -30,7 +31,7 @@ from nni_hypens import _nni, report  # noqa: F401 - imported here, for the child
 from nni_hypens.cli import main as cli  # noqa: F401 - imported here, for the children
 from nni_hypens.ensemble import export, predict  # noqa: F401 - imported here, for the children
 from nni_hypens.run import pipeline, train_stage  # noqa: F401 - imported here, for the children
-from tests.support.forked import Forked
+from tests.support.forked import ROOT, Forked
 
 SETTINGS = (
     "--space-args=channels=2 --search-epochs=4 --epochs=1 --candidates=3 --members=2 --train-size=200 --batch-size=64 "
@@ -57,7 +58,30 @@ class Ended:
         return [line for line in self.err.strip().splitlines() if not line.startswith(small)]
 
 
-class Child(Forked):
+class Heard(Forked):
+    """A child whose output is kept until it has ended."""
+
+    def __init__(self, work: Callable[[], int | None]) -> None:
+        self.place = tempfile.TemporaryDirectory()
+        self.files = Path(self.place.name) / "out", Path(self.place.name) / "err"
+        for file in self.files:
+            file.touch()
+        super().__init__(work, self.files)
+
+    def end(self) -> Ended:
+        """How it ends."""
+        code = self.wait()
+        out, err = (file.read_text() for file in self.files)
+        self.place.cleanup()
+        return Ended(code, out, err)
+
+    def kill(self) -> None:
+        """End it with SIGKILL; what it has said is lost."""
+        super().kill()
+        self.place.cleanup()
+
+
+class Child(Heard):
     """A command in a forked child.
 
     Args:
@@ -74,18 +98,18 @@ class Child(Forked):
         before: Callable[[], None] | None = None,
         trials: str = "forked",
     ) -> None:
-        self.place = tempfile.TemporaryDirectory()
-        self.files = Path(self.place.name) / "out", Path(self.place.name) / "err"
-        for file in self.files:
-            file.touch()
-        super().__init__(partial(_main, [str(argument) for argument in arguments], folder, before, trials), self.files)
+        super().__init__(partial(_main, [str(argument) for argument in arguments], folder, before, trials))
 
-    def end(self) -> Ended:
-        """How it ends."""
-        code = self.wait()
-        out, err = (file.read_text() for file in self.files)
-        self.place.cleanup()
-        return Ended(code, out, err)
+
+def module(name: str, *arguments: str | Path) -> Ended:
+    """What ``python -m`` does with a module, in a forked child."""
+    return Heard(partial(_run_module, name, [str(argument) for argument in arguments])).end()
+
+
+def _run_module(name: str, arguments: list[str]) -> None:
+    os.chdir(ROOT)
+    sys.argv[1:] = arguments
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _main(arguments: list[str], folder: Path | None, before: Callable[[], None] | None, trials: str) -> int:

@@ -73,12 +73,12 @@ class Forked:
         self.until(condition, seconds)
         os.kill(self.pid, number)
 
-    def until(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
-        """Wait for something that holds while the child runs."""
+    def until(self, condition: Callable[[], Any], seconds: float = PATIENCE, pause: float = 0.002) -> None:
+        """Wait for something that holds while the child runs; look again after a pause."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end and not self.ended(), "it ended before"
-            time.sleep(0.002)
+            time.sleep(pause)
 
 
 def _do(work: bytes, environment: dict[str, str], folder: str, files: tuple[Path, Path] | None) -> None:

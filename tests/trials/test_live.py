@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import socket
 import sys
@@ -19,16 +20,18 @@ from nni.nas.experiment import NasExperiment, NasExperimentConfig
 from nni.runtime import trial_command_channel
 from nni.runtime.trial_command_channel import TrialCommandChannel
 
-from nni_hypens import EdgeNES, _nni, image_evaluator, watch_search
+from nni_hypens import EdgeNES, image_evaluator, watch_search
 from nni_hypens._nni import TrialLink
 from nni_hypens.errors import InputError
 from nni_hypens.run.pipeline import Run
 from nni_hypens.search import reports as live_reports
 from nni_hypens.search.reports import LiveReports, epoch_metric, is_live
 from nni_hypens.trials import live
+from nni_hypens.utils.processes import LIVE
 from search_spaces import OneCell
+from tests.support.commands import Child, Ended
 from tests.support.loaded import free_port
-from tests.support.runs import finish, get, kill, reachable_from_outside, start, wait_for
+from tests.support.runs import get, reachable_from_outside
 
 WARM = {"epoch": 0, "phase": "warmup", "loss": 2.5, "accuracy": None, "val_loss": None, "seconds": 1.0}
 BASE = {"epoch": 1, "phase": "base", "loss": 2.0, "accuracy": 0.5, "val_loss": 1.5}
@@ -59,7 +62,7 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChannel]:
     monkeypatch.setattr(live_reports, "_reports", None)
     for name, value in (("NNI_PLATFORM", "local"), ("NNI_EXP_ID", "exp"), ("NNI_TRIAL_JOB_ID", "job")):
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv(_nni.LIVE, "exp/job")
+    monkeypatch.setenv(LIVE, "exp/job")
     yield channel
 
 
@@ -164,7 +167,7 @@ def test_edgenes_reports_by_itself_and_only_in_such_a_trial(
 
 
 def test_nothing_is_live_without_nni(trial: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NNI_PLATFORM", "NNI_EXP_ID", _nni.LIVE):
+    for name in ("NNI_PLATFORM", "NNI_EXP_ID", LIVE):
         with monkeypatch.context() as context:
             context.delenv(name)
             assert not is_live()
@@ -273,22 +276,29 @@ def at_least(port: int, n: int) -> Callable[[], Any]:
     return lambda: len(metrics(port)) >= n and metrics(port)
 
 
+def ended(child: Child, code: int = 0) -> Ended:
+    """How a command ended, which must be with this code."""
+    found = child.end()
+    assert found.code == code, found
+    return found
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("plain") / "run"
-    finish(start("search", *SETTINGS, "--out", str(folder)))
+    ended(Child(["search", *SETTINGS, "--out", folder]))
     return result(folder)
 
 
 @pytest.mark.end_to_end
 def test_a_live_search_is_seen_and_has_the_same_result(plain: dict[str, Any], tmp_path: Path) -> None:
     folder, port = tmp_path / "run", free_port()
-    process = start("search", *SETTINGS, "--out", str(folder), "--live", "--port", str(port))
-    seen = wait_for(at_least(port, 5), process)
+    search = Child(["search", *SETTINGS, "--out", folder, "--live", "--port", str(port)], trials="real")
+    search.until(at_least(port, 5), pause=0.1)
+    seen = metrics(port)
     assert not (folder / "search" / "base.json").exists() or len(metrics(port)) == 12  # seen while it runs
     jobs, outside = get(f"http://127.0.0.1:{port}/api/v1/nni/trial-jobs"), reachable_from_outside(port)
-    output, errors = finish(process)
-    assert f"http://127.0.0.1:{port}" in errors and closed(port) and outside == []
+    assert f"http://127.0.0.1:{port}" in ended(search).err and closed(port) and outside == []
     assert [metric["phase"] for metric in seen[:5]] == [0, 0, 1, 1, 1] and seen[0]["default"] == seen[0]["loss"]
     assert all({"default", "loss", "accuracy", "val_loss"} <= set(metric) for metric in seen[2:])
     assert len(jobs) == 1 and json.loads(jobs[0]["hyperParameters"][0])["parameters"]["data"] == "digits"
@@ -299,49 +309,48 @@ def test_a_live_search_is_seen_and_has_the_same_result(plain: dict[str, Any], tm
 @pytest.mark.end_to_end
 def test_a_killed_live_search_goes_on_where_it_was(plain: dict[str, Any], tmp_path: Path) -> None:
     folder, port = tmp_path / "run", free_port()
-    command = ["search", *SETTINGS, "--out", str(folder), "--live", "--port", str(port)]
-    process = start(*command)
-    wait_for(at_least(port, 4), process)
-    kill(process)
-    process = start(*command)  # at once: manager and search of the killed one are still there
+    command = ["search", *SETTINGS, "--out", folder, "--live", "--port", str(port)]
+    search = Child(command, trials="real")
+    search.until(at_least(port, 4), pause=0.1)
+    search.kill()
+    search = Child(command, trials="real")  # at once: manager and search of the killed one are still there
     manager = folder / "nni" / "manager.json"
-    wait_for(lambda: manager.exists() and json.loads(manager.read_text())["owner"] == process.pid, process)
-    seen = wait_for(at_least(port, 5), process)
-    assert [metric["epoch"] for metric in seen[:5]] == [0, 1, 2, 3, 4]
-    process.send_signal(signal.SIGINT)
-    _, errors = finish(process, code=130)
+    search.until(lambda: manager.exists() and json.loads(manager.read_text())["owner"] == search.pid, pause=0.1)
+    search.until(at_least(port, 5), pause=0.1)
+    assert [metric["epoch"] for metric in metrics(port)[:5]] == [0, 1, 2, 3, 4]
+    os.kill(search.pid, signal.SIGINT)
+    errors = ended(search, 130).err
     assert f"nni-hypens run --out {folder} --resume" in errors and "Traceback" not in errors
     assert closed(port) and not leftovers(folder)
-    finish(start("search", "--out", str(folder), "--resume"))  # with or without a view, it is the same search
+    ended(Child(["search", "--out", folder, "--resume"]))  # with or without a view, it is the same search
     assert result(folder) == plain
+
+
+def watched(folder: Path, port: int, *arguments: str) -> Child:
+    """A script that is watched, once it has told of an epoch."""
+    script = folder / "my_search.py"
+    script.write_text(SCRIPT)
+    options = ["--port", str(port), "--directory", folder / "nni"]
+    child = Child(["watch", *options, "--", sys.executable, script, *arguments], trials="real")
+    child.until(at_least(port, 1), pause=0.1)
+    return child
 
 
 @pytest.mark.end_to_end
 def test_a_script_is_watched_and_its_failure_is_its_own(tmp_path: Path) -> None:
-    script, port = tmp_path / "my_search.py", free_port()
-    script.write_text(SCRIPT)
-    command = ["watch", "--port", str(port), "--directory", str(tmp_path / "nni"), "--", sys.executable, str(script)]
-    process = start(*command, "4", "fail")
-    wait_for(at_least(port, 1), process)
-    output, errors = finish(process, code=1)
-    assert "4 epochs" in output and errors.rstrip().endswith("ValueError: as asked") and closed(port)
-    process = start(*command, "500")
-    wait_for(at_least(port, 1), process)
-    process.send_signal(signal.SIGINT)
-    finish(process, code=130)
+    port = free_port()
+    found = ended(watched(tmp_path, port, "4", "fail"), 1)
+    assert "4 epochs" in found.out and found.err.rstrip().endswith("ValueError: as asked") and closed(port)
+    search = watched(tmp_path, port, "500")
+    os.kill(search.pid, signal.SIGINT)
+    ended(search, 130)
     assert closed(port) and not leftovers(tmp_path)
 
 
 @pytest.mark.end_to_end
 def test_nothing_waits_for_a_manager_that_is_gone(tmp_path: Path) -> None:
-    script, port = tmp_path / "my_search.py", free_port()
-    script.write_text(SCRIPT)
-    process = start(
-        "watch", "--port", str(port), "--directory", str(tmp_path / "nni"), "--", sys.executable, str(script), "500"
-    )
-    wait_for(at_least(port, 1), process)
-    for child in psutil.Process(process.pid).children():
+    search = watched(tmp_path, free_port(), "500")
+    for child in psutil.Process(search.pid).children():
         if "--experiment-id" in child.cmdline():
             child.kill()
-    _, errors = finish(process, code=1)
-    assert "NNI's manager has ended" in errors and not leftovers(tmp_path)
+    assert "NNI's manager has ended" in ended(search, 1).err and not leftovers(tmp_path)

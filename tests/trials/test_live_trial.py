@@ -45,6 +45,13 @@ def test_the_trial_passes_on_output_exit_code_and_its_name(tmp_path: Path) -> No
     assert "No such file" in process.communicate(timeout=PATIENCE)[1] and process.returncode == 127
 
 
+def test_the_trial_loads_neither_torch_nor_nni() -> None:
+    """It waits beside the search, which has loaded them."""
+    code = f"import sys, {live_trial.__name__}; sys.exit(str({{'torch', 'nni', 'numpy'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+    assert found.stderr.strip() == "set()"
+
+
 SLEEPER = """
 import pathlib, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"])

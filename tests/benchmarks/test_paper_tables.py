@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,7 @@ from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.draws import random_architectures
 from search_spaces import OneCell
 from tests.benchmarks import paper_figures, paper_guide, paper_more, paper_tables
-from tests.support.loaded import PATIENCE
+from tests.support.commands import module
 
 ROOT = Path(__file__).parents[2]
 PAPER = json.loads((ROOT / "tests" / "benchmarks" / "results" / "paper.json").read_text(encoding="utf-8"))
@@ -115,16 +113,11 @@ def test_a_folder_refuses_other_settings(tmp_path: Path) -> None:
         paper_tables.claim(tmp_path, {"epochs": 9, "data": "digits"})
 
 
-def run_script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.benchmarks.paper_tables", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-
-
 @pytest.mark.examples
 def test_the_script_makes_every_table_and_figure(tmp_path: Path) -> None:
     """Every table and figure is made; a second run reads what the first has trained; other settings are refused."""
     out = tmp_path / "run"
-    printed = run_script("--quick", "--out", out).stdout
+    printed = module("tests.benchmarks.paper_tables", "--quick", "--out", out).out
     results = json.loads((out / "paper.json").read_text())
     rows = results["rows"]
     assert {row["method"] for row in rows["methods"]} >= {"darts", "random", "darts_ensemble", "edgenes"}
@@ -140,11 +133,11 @@ def test_the_script_makes_every_table_and_figure(tmp_path: Path) -> None:
     assert all((out / f"{name}.png").stat().st_size > 5000 for name in ("dial", "accuracy", "lengths", "limits"))
 
     networks = {path: path.stat().st_mtime_ns for path in out.glob("seed-0/networks/*")}
-    assert run_script("--quick", "--out", out).returncode == 0
+    assert module("tests.benchmarks.paper_tables", "--quick", "--out", out).code == 0
     assert json.loads((out / "paper.json").read_text()) == results
     assert {path: path.stat().st_mtime_ns for path in out.glob("seed-0/networks/*")} == networks
-    refused = run_script("--quick", "--out", out, "--epochs", "2")
-    assert refused.returncode == 2 and "epochs: got 2" in refused.stderr and "Traceback" not in refused.stderr
+    refused = module("tests.benchmarks.paper_tables", "--quick", "--out", out, "--epochs", "2")
+    assert refused.code == 2 and "epochs: got 2" in refused.err and "Traceback" not in refused.err
 
 
 # ---- tables and figures -------------------------------------------------------------------------------------------

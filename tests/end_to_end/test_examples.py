@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from nni_hypens import Ensemble, export_ensemble
+from tests.support.commands import command, module
 from tests.support.deployed import random_ensemble
 from tests.support.loaded import PATIENCE
 from tests.support.ssh_server import ssh_server
@@ -28,12 +29,11 @@ WITHOUT = "import sys; sys.modules.update(dict.fromkeys(['nni', 'nni_hypens', 't
 """Makes an import of any of the three an error."""
 
 
-def example(name: str, *arguments: str | Path, seconds: float = PATIENCE) -> str:
+def example(name: str, *arguments: str | Path) -> str:
     """What an example prints; it must end with exit code 0."""
-    command = [sys.executable, "-m", f"examples.{name}", *map(str, arguments)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
-    assert run.returncode == 0, run.stdout[-1000:] + run.stderr[-3000:]
-    return run.stdout
+    ended = module(f"examples.{name}", *arguments)
+    assert ended.code == 0, ended.out[-1000:] + ended.err[-3000:]
+    return ended.out
 
 
 # ---- serve --------------------------------------------------------------------------------------------------------
@@ -193,20 +193,17 @@ def test_table(tmp_path: Path) -> None:
     table.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
     found = []
     for model in ("run", "run/ensemble/model.onnx"):
-        words = ["-m", "nni_hypens", "predict", str(tmp_path / model), str(table), "--json"]
-        asked = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-        assert asked.returncode == 0, asked.stderr
-        found.append([list(row["probabilities"].values()) for row in json.loads(asked.stdout)])
+        asked = command("predict", tmp_path / model, table, "--json")
+        assert asked.code == 0, asked.err
+        found.append([list(row["probabilities"].values()) for row in json.loads(asked.out)])
         if model == "run":
-            export = [sys.executable, "-m", "nni_hypens", "export", str(tmp_path / "run")]
-            assert subprocess.run(export, cwd=ROOT, capture_output=True, timeout=PATIENCE).returncode == 0
+            assert command("export", tmp_path / "run").code == 0
     assert np.shape(found) == (2, 3, 3) and np.allclose(found[0], found[1], atol=1e-4)
 
 
 def test_own_data_says_what_is_missing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "examples.own_data", "folder", str(tmp_path)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    assert run.returncode == 2 and "DIR/train/CLASS/*" in run.stderr
+    ended = module("examples.own_data", "folder", tmp_path)
+    assert ended.code == 2 and "DIR/train/CLASS/*" in ended.err
 
 
 @pytest.mark.examples
@@ -238,7 +235,7 @@ def test_two_machines(tmp_path: Path) -> None:
     with ssh_server(tmp_path / "a") as first, ssh_server(tmp_path / "b", first.key) as second:
         machines = [f"{server.user}@127.0.0.1:{server.port}" for server in (first, second)]
         where = ["--key", first.key, "--python", Path(sys.executable).parent, "--out", tmp_path / "run"]
-        printed = example("two_machines", *machines, *where, "--quick", seconds=PATIENCE)
+        printed = example("two_machines", *machines, *where, "--quick")
         there = [len(list(server.home.glob("nni-experiments/**/c0?/metrics.json"))) for server in (first, second)]
     assert sum(there) == 4 and min(there) >= 1
     assert len(re.findall(r"^ *c\d\d ", printed, re.MULTILINE)) == 4

@@ -5,8 +5,8 @@ Covered elsewhere:
 
 ====================================================  =================================================================
 kill -9 at ten moments of the search                  test_search_processes.py::test_kill_at_ten_random_moments...
-kill -9 under NNI's manager, whose port stays taken   test_end_to_end.py::test_kill_9_at_every_stage_changes_nothing
-Ctrl-C in search and in training                      test_end_to_end.py::test_ctrl_c_and_resume
+kill -9 under NNI's manager, whose port stays taken   test_run.py::test_kills_and_ctrl_c_at_every_stage_change...
+SIGTERM in the search, Ctrl-C in training             the same
 managers and trials that outlive a killed run         test_experiments.py::test_only_the_orphan_of_this_run_is_ended
 a manager that dies in a live search                  test_live.py
 trials that end in silence, packs of candidates       test_training.py::test_packs_lose_only_what_failed_in_them

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,7 @@ import search_spaces
 from nni_hypens.cli import main as cli
 from nni_hypens.compare.results import compared
 from tests.benchmarks import export, hub_spaces, prediction_sets, selection
-from tests.support.loaded import PATIENCE
+from tests.support.commands import Heard
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
@@ -42,13 +45,22 @@ PYTHON = [
 
 @pytest.mark.parametrize("code", PYTHON)
 def test_python_runs(code: str, tmp_path: Path) -> None:
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
-    assert run.returncode == 0, run.stderr[-3000:]
+    """Each in a process of its own, which has loaded NNI and torch (support/forked.py)."""
+    ended = Heard(partial(as_main, code, tmp_path)).end()
+    assert ended.code == 0, ended.err[-3000:]
     said = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)  # what it prints, and perhaps more words
     prints = len(re.findall(r"^ *print\(", code, re.MULTILINE))
-    printed = run.stdout.splitlines()
+    printed = ended.out.splitlines()
     if len(said) == prints == len(printed):
         assert all(words.startswith(line) for line, words in zip(printed, said, strict=True)), (printed, said)
+
+
+def as_main(code: str, folder: Path) -> None:
+    """As ``python -c`` does it."""
+    os.chdir(folder)
+    sys.path.insert(0, "")
+    sys.modules["__main__"] = main = ModuleType("__main__")
+    exec(compile(code, "<string>", "exec"), vars(main))
 
 
 def test_reading_a_run_folder(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
-"""Real runs, as a user starts them: NNI's manager, trials, the web UI in a browser, kill -9, Ctrl-C, and what is left
-in the folder."""
+"""Real runs: NNI's manager, trials, the web UI in a browser, kill -9, Ctrl-C, and what is left in the folder.
+
+One is started as a user does it; the others, which are compared with it, are forked children (support/commands.py).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from nni_hypens import metrics
 from nni_hypens.data.module import ImageData
 from nni_hypens.ensemble.calibration import apply_temperature
 from nni_hypens.ensemble.module import Ensemble
-from tests.support.commands import outcome
+from tests.support.commands import Child, Ended, outcome
 from tests.support.loaded import PATIENCE, free_port
-from tests.support.runs import finish, get, kill, reachable_from_outside, start, wait_for
+from tests.support.runs import finish, get, reachable_from_outside, start, wait_for
 
 pytestmark = pytest.mark.end_to_end
 
@@ -77,6 +78,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, An
     }
     seen["output"], seen["errors"] = finish(process)
     yield seen
+
+
+def done(*arguments: str | Path, code: int = 0, trials: str = "forked") -> Ended:
+    """A command in a forked child, which ends with this code; ``trials="real"`` are those of NNI or of workers."""
+    ended = Child(arguments, trials=trials).end()
+    assert ended.code == code, ended
+    return ended
 
 
 def browse(url: str) -> str | None:
@@ -185,35 +193,48 @@ def test_web_ui_shows_the_trials_and_is_local(reference: dict[str, Any]) -> None
 def test_a_finished_folder_is_left_alone(reference: dict[str, Any]) -> None:
     folder: Path = reference["folder"]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
-    _, errors = finish(start("run", *SETTINGS, "--out", str(folder)))
-    assert "finished" in errors
+    assert "finished" in done("run", *SETTINGS, "--out", folder).err
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
     assert before == after
 
 
 def test_another_run_is_refused_in_that_folder(reference: dict[str, Any]) -> None:
-    _, errors = finish(start("run", *SETTINGS, "--seed", "1", "--out", str(reference["folder"])), code=2)
-    lines = [line for line in errors.splitlines() if not line.startswith("loading ")]
-    assert len(lines) == 1 and "seed: 0 there, 1 here" in lines[0]
+    refused = done("run", *SETTINGS, "--seed", "1", "--out", reference["folder"], code=2)
+    assert len(refused.said) == 1 and "seed: 0 there, 1 here" in refused.said[0]
 
 
-def test_kill_9_at_every_stage_changes_nothing(reference: dict[str, Any], tmp_path: Path) -> None:
+def test_kills_and_ctrl_c_at_every_stage_change_nothing(reference: dict[str, Any], tmp_path: Path) -> None:
+    """SIGTERM and kill -9 in the search, kill -9 and Ctrl-C in training; each command goes on where it ended."""
     folder = tmp_path / "run"
-    command = ["run", *SETTINGS, "--out", str(folder), "--port", str(free_port())]
-    process = start(*command)
-    wait_for(lambda: (folder / "search" / "checkpoint" / "last.ckpt").exists(), process)
-    time.sleep(0.3)
-    kill(process)
-    assert not (folder / "search" / "base.json").exists()
-    process = start(*command)
-    wait_for(lambda: (folder / "candidates" / "c00" / "metrics.json").exists(), process)
-    kill(process)
-    process = start(*command)  # at once: the manager of the killed run may still hold the port
-    wait_for(lambda: (folder / "candidates" / "c01" / "metrics.json").exists(), process)
-    kill(process)
-    finished = (folder / "candidates" / "c00" / "weights.safetensors").stat().st_mtime_ns
-    finish(start("run", "--out", str(folder), "--resume"))
-    assert (folder / "candidates" / "c00" / "weights.safetensors").stat().st_mtime_ns == finished
+    command = ["run", *SETTINGS, "--out", folder, "--port", str(free_port()), "--concurrency", "1"]
+    checkpoint, base = folder / "search" / "checkpoint" / "last.ckpt", folder / "search" / "base.json"
+    first, second = (folder / "candidates" / name for name in ("c00", "c01"))
+
+    run = Child(command, trials="real")
+    run.when(checkpoint.exists, signal.SIGTERM)  # of Slurm, docker, systemd
+    ended = run.end()
+    assert ended.code == 143 and not base.exists(), ended
+    assert f"ended by SIGTERM; go on with: nni-hypens run --out {folder} --resume" in ended.err
+    before = checkpoint.stat().st_mtime_ns
+
+    run = Child(command, trials="real")
+    run.until(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns > before)
+    run.kill()
+    assert not base.exists()
+
+    run = Child(command, trials="real")
+    run.until((first / "metrics.json").exists)
+    run.kill()
+    trained = (first / "weights.safetensors").stat().st_mtime_ns
+
+    run = Child(command, trials="real")  # at once: the manager of the killed run may still hold the port
+    run.when((second / "metrics.json").exists, signal.SIGINT)
+    ended = run.end()
+    assert ended.code == 130 and "Traceback" not in ended.err, ended
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(folder / "nni") in " ".join(p.info["cmdline"] or [])]
+
+    done("run", "--out", folder, "--resume", trials="real")
+    assert (first / "weights.safetensors").stat().st_mtime_ns == trained
     assert outcome(folder) == outcome(reference["folder"])
 
 
@@ -221,13 +242,15 @@ def test_halving_is_exact_and_resumes_between_rungs(tmp_path: Path) -> None:
     """Killed when the first rung is decided or nearly; survivors have the metrics of a run that stops nobody."""
     settings = [*SETTINGS, "--epochs", "6", "--candidates", "6", "--adaptive", "0", "--per-trial", "6", "--out"]
     whole, folder = tmp_path / "whole", tmp_path / "run"
-    finish(start("run", *settings, str(whole), "--runner", "local", "--per-trial", "1"))
-    process = start("run", *settings, str(folder), "--halving")
-    wait_for(lambda: list(folder.glob("candidates/c*/metrics.json")), process)
-    kill(process)
+    done("search", *settings, whole)
+    done("sample", "--out", whole)
+    done("train", "--out", whole, "--per-trial", "1")
+    run = Child(["run", *settings, folder, "--halving"], trials="real")
+    run.until(lambda: list(folder.glob("candidates/c*/metrics.json")))
+    run.kill()
     waiting = {path: path.read_bytes() for path in folder.glob("candidates/c*/rung.json")}
     assert waiting and all(json.loads(content)["epoch"] == 3 for content in waiting.values())
-    finish(start("run", "--out", str(folder), "--resume", "--per-trial", "6"))
+    done("run", "--out", folder, "--resume", "--per-trial", "6", trials="real")
     found = {}
     for path in sorted(folder.glob("candidates/c*/metrics.json")):
         record = json.loads(path.read_text())
@@ -247,40 +270,22 @@ def test_halving_is_exact_and_resumes_between_rungs(tmp_path: Path) -> None:
     assert results["cost"]["training_s"] == pytest.approx(sum(record["seconds"] for record in found.values()))
 
 
-def test_ctrl_c_and_resume(reference: dict[str, Any], tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    process = start("run", *SETTINGS, "--out", str(folder))
-    wait_for(lambda: (folder / "search" / "checkpoint" / "last.ckpt").exists(), process)
-    process.send_signal(signal.SIGTERM)  # of Slurm, docker, systemd: the same
-    _, errors = finish(process, code=143)
-    assert f"ended by SIGTERM; go on with: nni-hypens run --out {folder} --resume" in errors
-    process = start("run", *SETTINGS, "--out", str(folder))
-    wait_for(lambda: (folder / "candidates" / "c00" / "metrics.json").exists(), process)
-    process.send_signal(signal.SIGINT)
-    _, errors = finish(process, code=130)
-    assert "Traceback" not in errors
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(folder / "nni") in " ".join(p.info["cmdline"] or [])]
-    finish(start("run", "--out", str(folder), "--resume"))
-    assert outcome(folder) == outcome(reference["folder"])
-
-
 def test_stages_are_commands_and_local_workers_train_the_same(reference: dict[str, Any], tmp_path: Path) -> None:
     """Killed in training, too: no worker is left, and the weights are those of NNI's trials to the last bit."""
     folder = tmp_path / "run"
-    finish(start("search", *SETTINGS, "--out", str(folder)))
+    done("search", *SETTINGS, "--out", folder)
     assert not (folder / "candidates.json").exists()
-    _, errors = finish(start("select", "--out", str(folder)), code=2)
-    assert "nni-hypens sample" in errors
-    finish(start("sample", "--out", str(folder)))
-    train = ("train", "--out", str(folder), "--runner", "local", "--concurrency", "1")
-    process = start(*train)
-    wait_for(lambda: (folder / "candidates" / "c00" / "metrics.json").exists(), process)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    kill(process)
+    assert "nni-hypens sample" in done("select", "--out", folder, code=2).err
+    done("sample", "--out", folder)
+    train = ["train", "--out", folder, "--runner", "local", "--concurrency", "1"]
+    run = Child(train, trials="real")
+    run.until((folder / "candidates" / "c00" / "metrics.json").exists)
+    workers = psutil.Process(run.pid).children(recursive=True)
+    run.kill()
     assert workers and not psutil.wait_procs(workers, timeout=PATIENCE)[1]
-    finish(start(*train))
+    done(*train, trials="real")
     for stage in ("select", "evaluate", "report"):
-        finish(start(stage, "--out", str(folder)))
+        done(stage, "--out", folder)
     assert outcome(folder) == outcome(reference["folder"])
     for weights in folder.glob("candidates/*/weights.safetensors"):
         same = reference["folder"] / "candidates" / weights.parent.name / weights.name
@@ -297,9 +302,9 @@ def test_candidates_are_added_to_a_finished_run(reference: dict[str, Any], tmp_p
     shutil.copytree(reference["folder"], folder)
     before = json.loads((folder / "candidates.json").read_text())
     trained = {path: path.read_bytes() for path in folder.glob("candidates/c*/*")}
-    finish(start("sample", "--out", str(folder), "--more", "2"))
+    done("sample", "--out", folder, "--more", "2")
     assert not (folder / "ensemble").exists() and not (folder / "report.html").exists()
-    finish(start("run", "--out", str(folder), "--resume", "--per-trial", "2"))
+    done("run", "--out", folder, "--resume", "--per-trial", "2")
     after = json.loads((folder / "candidates.json").read_text())
     assert after[: len(before)] == before and len(after) == len(before) + 2
     assert len({json.dumps(record["architecture"], sort_keys=True) for record in after}) == len(after)
@@ -308,5 +313,4 @@ def test_candidates_are_added_to_a_finished_run(reference: dict[str, Any], tmp_p
     assert len(results["candidates"]) == len(after) and (folder / "report.html").exists()
     for record in after[len(before) :]:
         assert json.loads((folder / "candidates" / record["id"] / "metrics.json").read_text())["status"] == "trained"
-    _, errors = finish(start("sample", "--out", str(folder), "--more", "-1"), code=2)
-    assert "more: got -1" in errors
+    assert "more: got -1" in done("sample", "--out", folder, "--more", "-1", code=2).err

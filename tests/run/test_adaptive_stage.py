@@ -20,10 +20,10 @@ from nni_hypens.run.settings import Settings
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import random_architectures
-from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.files import write_json
 from nni_hypens.utils.npz import write_arrays
 from nni_hypens.utils.seeds import Purpose, derive_seed
-from tests.support.commands import SETTINGS, command, outcome
+from tests.support.commands import SETTINGS, command
 
 OPTIONS = [*SETTINGS, "--adaptive=5", "--candidates=8", "--quiet"]
 
@@ -37,12 +37,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def run(searched: Path, out: Path, *more: str, **options: Any) -> Path:
-    if not out.exists():
-        shutil.copytree(searched, out)
-    ended = command("run", *OPTIONS, "--out", out, *more, **options)
-    assert ended.code == 0, ended.err
-    return out
+def trained(out: Path) -> tuple[str, dict[str, bytes]]:
+    """The candidates and their predictions, to the last bit."""
+    predictions = {path.parent.name: path.read_bytes() for path in out.glob("candidates/c*/predictions.npz")}
+    return (out / "candidates.json").read_text(), predictions
 
 
 GAIN = "expected_gain"
@@ -60,15 +58,15 @@ def records(out: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_decisions_repeat_and_an_interruption_changes_nothing(searched: Path, tmp_path: Path, concurrency: int) -> None:
-    flag = f"--concurrency={concurrency}"
-    whole = run(searched, tmp_path / "whole", flag)
+    whole, cut = (Path(shutil.copytree(searched, tmp_path / name)) for name in ("whole", "cut"))
+    options = ["--quiet", f"--concurrency={concurrency}"]
+    assert command("train", "--out", whole, *options).code == 0
     found = records(whole)
     assert [GAIN in record for record in found] == [False] * 3 + [True] * 5
     assert [record["id"] for record in found] == [f"c0{place}" for place in range(8)]
     assert all(record["source"] in ("pool", "random", "neighbour", "replica") for record in found[3:])
     assert all(record[GAIN] is not None for record in found[3:])
-    assert len(read_json(whole / "results.json")["candidates"]) == 8
-    cut = shutil.copytree(searched, tmp_path / "cut")
+    assert len(trained(whole)[1]) == 8
 
     def die_in_the_seventh() -> None:
         replace = os.replace
@@ -81,9 +79,10 @@ def test_decisions_repeat_and_an_interruption_changes_nothing(searched: Path, tm
 
         os.replace = killer  # type: ignore[assignment]
 
-    ended = command("run", *OPTIONS, flag, "--out", cut, before=die_in_the_seventh)
+    ended = command("train", "--out", cut, *options, before=die_in_the_seventh)
     assert ended.code == -signal.SIGKILL and len(records(cut)) == 7
-    assert outcome(run(searched, cut, flag)) == outcome(whole)
+    assert command("train", "--out", cut, *options).code == 0
+    assert trained(cut) == trained(whole)
 
 
 def plan(adaptive: int = 5, **more: Any) -> Plan:

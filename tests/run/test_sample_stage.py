@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from nni.nas.hub.pytorch import MobileNetV3Space, NasBench201
 from safetensors.torch import load_file
 from scipy.stats import rankdata
 
@@ -27,7 +26,9 @@ from nni_hypens.space.known_results import KnownResults
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.seeds import Purpose, derive_seed
 from search_spaces import DartsSpace, OneCell
+from tests.support.comparison_fixture import remember_sizes
 from tests.support.made_up_search import save_made_up_search
+from tests.support.space_checks import HUB
 
 
 def plan_for(space: Any, data: ImageData, folder: Path) -> Plan:
@@ -83,8 +84,11 @@ def test_the_ranking_is_the_one_asked_for(digits: ImageData, tmp_path: Path) -> 
         assert record.flops == count_flops(network.eval(), torch.zeros(1, 1, 8, 8))
 
 
-def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageData, tmp_path: Path) -> None:
+def test_promising_candidates_are_the_best_by_supernet_and_size(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Large random architectures join those of the hypernetwork; it is what adaptive training begins with."""
+    remember_sizes(monkeypatch)
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
     plan, structure = replace(plan, ranking="promising"), EdgeStructure.from_space(plan.space)
     size = NetworkSize(plan.space, plan.input_shape)
@@ -106,7 +110,10 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(digits: ImageDat
     assert len({structure.key(record.architecture) for record in records + more}) == 7
 
 
-def test_without_a_ranking_the_base_and_a_large_network_come_first(digits: ImageData, tmp_path: Path) -> None:
+def test_without_a_ranking_the_base_and_a_large_network_come_first(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember_sizes(monkeypatch)
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
     plan, structure = replace(plan, ranking="none"), EdgeStructure.from_space(plan.space)
     size = NetworkSize(plan.space, plan.input_shape)
@@ -126,7 +133,10 @@ def test_without_a_ranking_the_base_and_a_large_network_come_first(digits: Image
 
 
 @pytest.mark.parametrize("ranking", ["none", "promising"])
-def test_candidates_keep_the_budget(digits: ImageData, tmp_path: Path, ranking: str) -> None:
+def test_candidates_keep_the_budget(
+    digits: ImageData, tmp_path: Path, ranking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember_sizes(monkeypatch)
     plan = plan_for(OneCell(channels=2, nodes=3, in_channels=1), digits, tmp_path)
     plan, size = replace(plan, ranking=ranking), NetworkSize(plan.space, plan.input_shape)
     free = [size(record.architecture)[0] for record in draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))]
@@ -140,8 +150,8 @@ def test_candidates_keep_the_budget(digits: ImageData, tmp_path: Path, ranking: 
     [
         lambda: OneCell(channels=2, n_chosen=2, layers=2, in_channels=1),
         lambda: DartsSpace(width=2, num_cells=3, in_channels=1),
-        lambda: NasBench201(stem_out_channels=4, num_modules_per_stack=1),
-        lambda: MobileNetV3Space(num_labels=10),
+        HUB["NasBench201"],
+        HUB["MobileNetV3Space"],
     ],
 )
 def test_initial_weights_fit_the_network_of_a_trial(space: Any, digits: ImageData, tmp_path: Path) -> None:
@@ -153,13 +163,13 @@ def test_initial_weights_fit_the_network_of_a_trial(space: Any, digits: ImageDat
     sampler = ArchitectureSampler.load(search, structure)
     records = [Candidate.from_draw(structure, i, draw, 0.5) for i, draw in enumerate(sampler.pool(3))]
     write_initial_weights(plan, folder, records)
+    strategy = trained_strategy(plan.space, search)
     for record in records:
         network = fixed_network(plan.space, record.architecture)
         weights = load_file(folder.candidate(record.id).initial_weights)
         network.load_state_dict(weights)
         shape = (2, 1, 16, 16) if "in_channels" in plan.space.trace_kwargs else (2, 3, 64, 64)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        strategy = trained_strategy(plan.space, search)
         with torch.no_grad():
             frozen = strategy.inherited(record.architecture).eval()(images)
             assert torch.allclose(network.eval()(images), frozen, atol=1e-6)

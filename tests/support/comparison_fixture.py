@@ -119,10 +119,11 @@ _measure = NetworkSize._measure
 
 
 def remember_sizes(patch: pytest.MonkeyPatch) -> None:
-    """Measure each network of `SETTINGS` once for all tests of a process: measuring takes most of their time."""
+    """Measure each network once for all tests of a process: measuring takes most of their time."""
 
     def measure(self: NetworkSize, sample: Sample) -> Cost:
-        key = repr((self.input_shape, sorted(sample.items())))
+        space = type(self.space).__name__, self.space.trace_args, self.space.trace_kwargs
+        key = repr((*space, self.input_shape, sorted(sample.items())))
         if key not in _sizes:
             _sizes[key] = _measure(self, sample)
         return _sizes[key]

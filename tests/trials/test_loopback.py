@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from nni.experiment import Experiment
 
+from nni_hypens import _manager
 from nni_hypens._manager import PatientManager, manager_environment
 from tests.support.loaded import PATIENCE, free_port
 
@@ -63,7 +64,9 @@ def manager(folder: Path, script: str | None) -> Iterator[int]:
         yield port
     finally:
         try:
-            experiment.stop()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(_manager, "STOP_SECONDS", 2.0)  # after an attack it may not end by itself
+                experiment.stop()
         except Exception:  # an attack may have ended it
             if experiment._proc is not None:
                 experiment._proc.kill()

@@ -38,16 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LONG = (
     "end_to_end/test_demo", "end_to_end/test_faults", "end_to_end/test_run", "end_to_end/test_trial_faults",
-    "trials/test_live", "run/test_adaptive_stage", "end_to_end/test_search_processes", "end_to_end/test_readme",
-    "compare/test_searches", "end_to_end/test_remote", "end_to_end/test_bad_inputs", "end_to_end/test_packaging",
-    "compare/test_comparison", "compare/test_methods", "compare/test_bench", "search/test_strategy",
-    "trials/test_live_trial", "cli/test_loading",
+    "trials/test_live", "end_to_end/test_readme", "ensemble/test_export", "trials/test_loopback",
+    "end_to_end/test_search_processes", "end_to_end/test_remote", "end_to_end/test_bad_inputs", "compare/test_methods",
+    "compare/test_comparison", "run/test_adaptive_stage", "compare/test_searches", "compare/test_same_method",
+    "search/test_strategy", "run/test_sample_stage", "end_to_end/test_packaging", "compare/test_bench",
 )  # fmt: skip
 """Files that take longest, with the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files begin first: one that began last would leave the other process idle until it ends."""
+    """Long files begin first: one that began last would leave the other processes idle until it ends."""
     places = {name: place for place, name in enumerate(LONG)}
     folder = Path(__file__).parent
 

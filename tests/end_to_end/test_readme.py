@@ -87,7 +87,8 @@ def examples_of_the_help() -> list[str]:
 def test_commands_parse() -> None:
     parser = cli.build_parser()
     bash = [body for _, kind, body in BLOCKS if kind == "bash"]
-    lines = [line for body in bash for line in body.splitlines() if line.startswith("nni-hypens")]
+    whole = [body.replace("\\\n", " ") for body in bash]  # a command may go on in the next line
+    lines = [line for body in whole for line in body.splitlines() if line.startswith("nni-hypens")]
     assert len(lines) >= 4 and len(examples_of_the_help()) >= 25
     for line in [*lines, *(re.split(r"  +|>", line)[0] for line in examples_of_the_help())]:
         words = shlex.split(line.partition(" > ")[0], comments=True)[1:]

@@ -8,7 +8,8 @@ to find than in the one cell of the pool (`tests.benchmarks.pool`). Each way to 
 - random: drawn uniformly;
 - dial: drawn from the hypernetwork, with lam over the range of a run, and not ranked; the base is the first;
 - ranked: four times as many, ranked on the supernet within parts of the dial, as a run with `--ranking spread`;
-- promising: the best by supernet and size together, the start of adaptive training;
+- promising: the best by supernet and size together (`--ranking promising`);
+- start: the base, the largest, and draws over the dial, with which adaptive training begins (`--ranking none`);
 - large: the largest of sixty random ones, for comparison with what needs no search.
 
 All are trained for as many epochs as bring the training loss near zero, and calibrated each alone. Everything is kept
@@ -81,6 +82,7 @@ WAYS: dict[str, Callable[[Workbench, HypernetworkSearch], list[Sample]]] = {
     "dial": dial,
     "ranked": lambda bench, search: ranked(bench, search, "spread"),
     "promising": lambda bench, search: ranked(bench, search, "promising"),
+    "start": lambda bench, search: ranked(bench, search, "none"),
     "large": lambda bench, _: by_size(random_samples(bench, MANY), bench.traits())[:COUNT],
 }
 

@@ -267,14 +267,14 @@ def parts(results: Results) -> dict[str, str]:
     """Name of each generated part of the guide about these experiments -> its text."""
     found = {}
     for name, (needed, make) in PARTS.items():
-        made = make(results) if ran(results, needed) else NOT_RUN
+        made = make(results) if ran(results, needed) else ""  # the part with its settings says that it was not run
         found[name] = as_markdown(made).strip() if isinstance(made, pd.DataFrame) else made
     for study in STUDIES:
         found[f"{study}_command"] = own_command(results, study)
         found[f"{study}_setting"] = say_setting(results, study)
     shown = labels(results)
     for name in FIGURES:
-        found[f"figure_{name}"] = f"![{shown[name]}](../paper/{name}.png)" if name in shown else NOT_RUN
+        found[f"figure_{name}"] = f"![{shown[name]}](../paper/{name}.png)" if name in shown else ""
     return found
 
 

@@ -44,10 +44,7 @@ def rows_of(settings: Settings, folder: Path, options: Row) -> dict[str, list[Ro
         edges = bench.structure.n_edges
         lams = [edges * share / 4 for share in (1, 2, 3)]
         far = [found.architecture for lam in lams for found in search.sampler.sample(lam, 1, seed=bench.seed)]
-        trainers = {
-            "small": bench,
-            "wide": Workbench(bench_of(wide(own), folder).plan, folder / f"chosen-{n_chosen}" / "wide"),
-        }
+        trainers = {"small": bench, "wide": bench_of(wide(own), folder / f"chosen-{n_chosen}" / "wide")}
         for size, trainer in trainers.items():
             row = {"n_chosen": n_chosen, "edges": edges, "trained": size, "search_s": search.clock.seconds}
             rows.append(row | ensembles(trainer, search.sampler.base, far, own.ensemble_size))

@@ -27,6 +27,7 @@ from tests.benchmarks import (
     paper_runs,
     paper_wide,
 )
+from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch, remember_sizes
 
 ROOT = Path(__file__).parents[2]
 STUDIES = {module.STUDY.name: module.STUDY for module in (
@@ -207,3 +208,75 @@ def test_the_command_for_their_setting_is_one_of_nni_hypens() -> None:
     assert settings.space_args == {"channels": 10, "n_chosen": 1} and settings.auxiliary_weight == 0.4
     small, wide = PaperCell(**settings.space_args), PaperCell(**{**settings.space_args, **settings.train_space_args})
     assert small.simplify().keys() == wide.simplify().keys()
+
+
+# ---- the experiments, with searches and trainings that are simulated ----------------------------------------------
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benches whose networks and searches are simulated."""
+    for module in (paper_annealing, paper_divergence, paper_wide, paper_iterations):
+        monkeypatch.setattr(module, "bench_of", lambda settings, folder: SimulatedBench(folder, settings.seed))
+    for module in (paper_annealing, paper_divergence, paper_wide):
+        monkeypatch.setattr(module, "hypernetwork_search", lambda bench, name="", **changes: SimulatedSearch(bench))
+    fixed = lambda bench, search, lam: (search.sampler.mode(lam).architecture, 2.0)  # noqa: E731
+    monkeypatch.setattr(paper_divergence, "fixed_lam_search", fixed)
+    remember_sizes(monkeypatch)
+
+
+@pytest.mark.usefixtures("simulated")
+def test_rows_of_the_first_paper(tmp_path: Path) -> None:
+    found = paper_divergence.rows_of(Settings(), tmp_path, {"steps": 2, "ensembles": 3})
+    rows = found["divergence"]
+    assert len(rows) == 2 * 3 * 3 and {row["weight"] for row in rows} == {0, 20, 40}
+    assert all(row["shared"] == 4 and row["matching"] == 1 for row in rows if row["weight"] == 0)
+    for form in ("linear", "target"):  # random deviations share as many edges as the hypernetwork's
+        by = {row["source"]: row["shared"] for row in rows if row["form"] == form and row["weight"] == 40}
+        assert by["random"] == by["hypernetwork"]
+    assert [row["limit"] for row in found["divergence_limits"]] == [40.0] * 6  # of fewer there is no ensemble of three
+
+
+@pytest.mark.usefixtures("simulated")
+def test_rows_of_their_setting(tmp_path: Path) -> None:
+    settings = Settings.from_mapping({**paper_runs.TINY, **paper_wide.STUDY.quick})
+    rows = paper_wide.rows_of(settings, tmp_path, {})["wide"]
+    assert [(row["n_chosen"], row["trained"]) for row in rows] == [
+        (chosen, trained) for chosen in (1, 2) for trained in ("small", "wide")
+    ]
+    assert all(0 <= row[name] <= 100 for row in rows for name in paper_more.WIDE_COLUMNS)
+    assert {row["network_s"] for row in rows} == {1.0} and {row["search_s"] for row in rows} == {5.0}
+
+
+@pytest.mark.usefixtures("simulated")
+def test_rows_of_annealing(tmp_path: Path) -> None:
+    rows = paper_annealing.rows_of(Settings(), tmp_path, {"per_lam": 2})["annealing"]
+    assert len(rows) == 4 * 3 * 2 and {row["shared"] for row in rows} == {1, 2, 3}
+
+
+@pytest.mark.usefixtures("simulated")
+def test_rows_of_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    structure = EdgeStructure.from_space(OneCell(channels=2))
+    samples = random_architectures(structure, 6, 0)
+    pools = {epoch: samples[:4] for epoch in range(7, 19)}
+    asked: list[int] = []
+    monkeypatch.setattr(paper_iterations, "edgenes_by_epoch", lambda bench: (pools, 18.0))
+
+    def darts(bench: Any, settings: Settings, epochs: int, index: int) -> tuple[list[Any], float]:
+        asked.append(epochs)
+        return samples, 60.0
+
+    monkeypatch.setattr(paper_iterations, "darts_by_epoch", darts)
+    settings = Settings.from_mapping(paper_iterations.STUDY.small)
+    rows = paper_iterations.rows_of(settings, tmp_path, {})["iterations"]
+    assert asked == [6, 6, 6]
+    assert [row["epochs"] for row in rows if row["method"] == "edgenes"] == [9, 12, 15, 18]
+    assert [row["search_s"] for row in rows if row["method"] == "darts_ensemble"] == [90.0, 120.0, 150.0, 180.0]
+
+
+def test_what_darts_would_export_is_noted_after_each_epoch() -> None:
+    notes, epoch = paper_iterations.EpochArchitectures(), iter("ab")
+    module: Any = SimpleNamespace(export=lambda: {"op": next(epoch)})
+    for _ in range(2):
+        notes.on_train_epoch_end(SimpleNamespace(), module)  # type: ignore[arg-type]
+    assert notes.found == [{"op": "a"}, {"op": "b"}]

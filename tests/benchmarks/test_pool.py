@@ -15,7 +15,7 @@ import torch
 from nni_hypens.compare.pool import EARLY_SCALE, Pool, decode, encode
 from nni_hypens.compare.residual import Residual
 from nni_hypens.space.architecture import Sample
-from tests.benchmarks import pool, pool_peers, pool_training
+from tests.benchmarks import pool, pool_peers, pool_progress, pool_training
 from tests.benchmarks.pool_costs import step_seconds
 from tests.benchmarks.pool_training import CELLS, Cell, Images, Part
 
@@ -62,7 +62,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Networks in the order in which they were trained, without training."""
     order, train_network = recorded()
 
-    monkeypatch.setattr(pool, "CELLS", (TINY, replace(TINY, regime="short", architectures=11)))
+    monkeypatch.setattr(pool_training, "CELLS", (TINY, replace(TINY, regime="short", architectures=11)))
     monkeypatch.setattr(pool_training, "load_images", fake_images)
     monkeypatch.setattr(pool_training, "train_network", train_network)
     monkeypatch.setattr(pool, "BLOCK", 5)
@@ -93,7 +93,7 @@ def with_peers(monkeypatch: pytest.MonkeyPatch) -> Trained:
 
     for peer in (train_residual, train_snapshots, search_darts, train_chosen):
         monkeypatch.setattr(pool_peers, peer.__name__, peer)
-    monkeypatch.setattr(pool, "CELLS", (replace(TINY, architectures=3, best=1, others=0, more_seeds=1),))
+    monkeypatch.setattr(pool_training, "CELLS", (replace(TINY, architectures=3, best=1, others=0, more_seeds=1),))
     monkeypatch.setattr(pool_training, "load_images", fake_images)
     monkeypatch.setattr(pool_training, "train_network", train_network)
     monkeypatch.setattr(pool_peers, "residual_sizes", lambda *_: Residual(5))
@@ -127,12 +127,12 @@ def test_the_best_of_all_architectures_get_further_seeds_last(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = replace(TINY, first=6, best_of_all=4)
-    monkeypatch.setattr(pool, "CELLS", (cell,))
+    monkeypatch.setattr(pool_training, "CELLS", (cell,))
     pool.train(tmp_path / "work", tmp_path / "packed", tmp_path / "none")
     scores = {n: fake_result(TINY, n, 0)["calibrated_nll"][0, -1] for n in range(12)}
     best = sorted(scores, key=scores.__getitem__)[:4]
     again = [number for _, number, replica in trained if replica == 1]
-    chosen = pool.Progress(cell, tmp_path / "work", tmp_path / "packed").chosen()
+    chosen = pool_progress.Progress(cell, tmp_path / "work", tmp_path / "packed").chosen()
     assert again == chosen and set(best) <= set(chosen) and chosen[3:] == [n for n in best if n not in chosen[:3]]
     assert [replica for _, _, replica in trained][:12] == [0] * 6 + [1] * 3 + [2] * 3  # the others only then
     assert len(set(trained)) == len(trained) == 12 + 2 * len(chosen)
@@ -147,7 +147,7 @@ def test_packed_results_come_back(trained: Trained, tmp_path: Path) -> None:
     assert len(read) == 12 + 3 * 2
     assert read.networks[:12] == [(n, 0) for n in range(12)]
     assert read.architectures[:400] == pool_training.architectures()
-    assert read.settings == json.loads(json.dumps(pool.settings_of(TINY)))
+    assert read.settings == json.loads(json.dumps(pool_progress.settings_of(TINY)))
     early = read.early_probabilities(50)
     for row, network in enumerate(read.networks):
         result = fake_result(TINY, *network)
@@ -189,7 +189,7 @@ def test_training_goes_on_from_the_packed_file(
     packed, none = tmp_path / "packed", tmp_path / "none"
     for stop in (7, 30):
         work = tmp_path / f"work_{stop}"
-        cells = [pool.Progress(cell, work, packed) for cell in pool.CELLS]
+        cells = [pool_progress.Progress(cell, work, packed) for cell in pool_training.CELLS]
         while len(trained) < stop:
             pool.train_next(cells, none)
         pool.costs(work, packed, none)
@@ -208,7 +208,7 @@ def test_training_goes_on_from_the_packed_file(
 
 def test_peers_come_last_and_are_listed_after_the_random_architectures(with_peers: Trained, tmp_path: Path) -> None:
     work, packed, none = tmp_path / "work", tmp_path / "packed", tmp_path / "none"
-    cells = [pool.Progress(cell, work, packed) for cell in pool.CELLS]
+    cells = [pool_progress.Progress(cell, work, packed) for cell in pool_training.CELLS]
     while len(with_peers) < 28:  # amid the searches
         pool.train_next(cells, none)
     pool.costs(work, packed, none)
@@ -220,7 +220,7 @@ def test_peers_come_last_and_are_listed_after_the_random_architectures(with_peer
         0,
         1,
         2,
-        pool.Progress(pool.CELLS[0], work, packed).chosen()[0],
+        pool_progress.Progress(pool_training.CELLS[0], work, packed).chosen()[0],
     ]
     jobs = [400] * 7 + [401] * 5 + [402] * 5 + [403] * 5 + [404, 405, 406] + [404] * 6 + [405] * 6
     assert [number for _, number, _ in with_peers[4:]] == jobs
@@ -235,13 +235,15 @@ def test_peers_come_last_and_are_listed_after_the_random_architectures(with_peer
     first, second = pool_training.architectures()[1], pool_training.architectures()[0]
     for search, (sample, networks) in enumerate([(first, 404), (second, 405), (first, 404)]):
         assert others[3 + search] == {**found, "search": search, "sample": sample, "networks": networks}
-    again = pool.Progress(pool.CELLS[0], tmp_path / "other", packed)  # nothing but the packed file is needed
+    again = pool_progress.Progress(
+        pool_training.CELLS[0], tmp_path / "other", packed
+    )  # nothing but the packed file is needed
     assert again.listed() == read.architectures and all(again.is_done(job) for _, job in pool.peer_jobs([again]))
 
 
 def test_a_training_of_snapshots_that_was_killed_begins_anew(with_peers: Trained, tmp_path: Path) -> None:
     pool.train(tmp_path, tmp_path, tmp_path)
-    progress, number = pool.Progress(pool.CELLS[0], tmp_path, tmp_path), pool_peers.SNAPSHOTS[1]
+    progress, number = pool_progress.Progress(pool_training.CELLS[0], tmp_path, tmp_path), pool_peers.SNAPSHOTS[1]
     for cycle in (3, 4):
         progress.file((number, cycle)).unlink()
     with_peers.clear()
@@ -257,7 +259,7 @@ def test_the_residual_network_is_as_large_as_the_median() -> None:
 
 
 def test_a_network_that_another_process_is_at_is_left_alone(trained: Trained, tmp_path: Path) -> None:
-    cells = [pool.Progress(TINY, tmp_path, tmp_path)]
+    cells = [pool_progress.Progress(TINY, tmp_path, tmp_path)]
     with pool.claimed(cells[0].file((0, 0))) as mine:
         assert mine
         pool.train_next(cells, tmp_path)
@@ -268,14 +270,14 @@ def test_a_network_that_another_process_is_at_is_left_alone(trained: Trained, tm
 def test_results_of_other_settings_are_refused(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = [pool.Progress(TINY, tmp_path / "work", tmp_path)]
+    cells = [pool_progress.Progress(TINY, tmp_path / "work", tmp_path)]
     pool.train_next(cells, tmp_path)
     pool.costs(tmp_path / "work", tmp_path, tmp_path / "none")
     pool.pack(tmp_path / "work", tmp_path, tmp_path / "none")
-    pool.Progress(replace(TINY, architectures=50), tmp_path / "work", tmp_path)
+    pool_progress.Progress(replace(TINY, architectures=50), tmp_path / "work", tmp_path)
     for work, packed in ((tmp_path / "other", tmp_path), (tmp_path / "work", tmp_path / "other")):
         with pytest.raises(ValueError, match="settings"):
-            pool.Progress(replace(TINY, epochs=5), work, packed)
+            pool_progress.Progress(replace(TINY, epochs=5), work, packed)
 
 
 def test_seeds_are_distinct() -> None:

@@ -20,6 +20,8 @@ ALPHA, GAMMA = 2, 1
 """Width factor and groups within a member, as in the authors' configuration for ResNet-18 on CIFAR-10."""
 PROBES, NEAR = 6, 0.9
 """Widths tried at most, and the share of the budget that is close enough to it."""
+RESERVED = 0.15
+"""Share of the budget that is left for timing these widths."""
 
 
 def has_torch_uncertainty() -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 
 from nni_hypens.compare.bench import Clock, Network, Workbench
 from nni_hypens.compare.method import MAX_NETWORKS, Trained, random_samples, train_until_spent
-from nni_hypens.compare.packed import PackedNetwork, fitting_width, width_step
+from nni_hypens.compare.packed import RESERVED, PackedNetwork, fitting_width, width_step
 from nni_hypens.compare.pool_bench import PoolBench
 from nni_hypens.compare.pool_peers import DARTS, RESIDUAL, SNAPSHOTS
 from nni_hypens.compare.residual import Residual, residual_of_size
@@ -93,7 +93,10 @@ def packed_ensemble(bench: Workbench, members: int, budget: float) -> Trained:
         clock = Clock()
         with clock.running():
             width = fitting_width(
-                lambda width: bench.training_seconds(builder(width)), budget - seconds, sizes.width, width_step(members)
+                lambda width: bench.training_seconds(builder(width)),
+                (1 - RESERVED) * (budget - seconds),
+                sizes.width,
+                width_step(members),
             )
         write_json(path, {"sizes": asdict(replace(sizes, width=width)), "cost": clock.seconds})
     record = read_object(path)

@@ -36,7 +36,9 @@ def with_more(results: Results, folder: Path = RESULTS) -> Results:
         path = folder / f"{name}.json"
         if path.exists():
             more[name] = read_json(path)
-            rows |= more[name].pop("rows")
+            own = more[name].pop("rows")
+            more[name]["data"] = list(dict.fromkeys(row["data"] for part in own.values() for row in part))
+            rows |= own
     return {**results, "rows": rows, "more": more}
 
 
@@ -60,7 +62,8 @@ def say_setting(results: Results, study: str) -> str:
         return NOT_RUN
     own, seeds = about["settings"], len(about["seeds"])
     said = (
-        f"{seeds} {'seeds' if seeds > 1 else 'seed'}, {own['train_size']:,} training images, batches of "
+        f"{', '.join(about['data'])}: {seeds} {'seeds' if seeds > 1 else 'seed'}, {own['train_size']:,} training "
+        f"images, batches of "
         f"{own['batch_size']}, {own['search_epochs']} epochs of search and {own['epochs']} of training, "
         f"{own['space']} with channels={own['space_args']['channels']}."
     )

@@ -98,12 +98,14 @@ def test_results_of_an_experiment_are_added_to_those_of_the_tables(tmp_path: Pat
     about = {"command": "python -m x", "seeds": [0], "skipped": {"a:b": "it is away"}}
     settings = {"train_size": 1000, "batch_size": 8, "search_epochs": 2, "epochs": 3, "space": "paper_cell"}
     settings["space_args"] = {"channels": 4}
-    paper_runs.write_json(tmp_path / "paper_wide.json", {**about, "settings": settings, "rows": {"wide": [1]}})
+    paper_runs.write_json(
+        tmp_path / "paper_wide.json", {**about, "settings": settings, "rows": {"wide": [{"data": "x"}]}}
+    )
     found = paper_more.with_more({"rows": {"methods": [2]}, "seeds": [5]}, tmp_path)
-    assert found["rows"] == {"methods": [2], "wide": [1]} and found["seeds"] == [5]
+    assert found["rows"] == {"methods": [2], "wide": [{"data": "x"}]} and found["seeds"] == [5]
     assert "python -m x" in paper_more.own_command(found, "paper_wide")
     said = paper_more.say_setting(found, "paper_wide")
-    assert "1 seed, 1,000 training images" in said and "b was left out: it is away" in said
+    assert "x: 1 seed, 1,000 training images" in said and "b was left out: it is away" in said
     assert paper_more.say_setting(found, "paper_iterations") == paper_more.NOT_RUN
 
 

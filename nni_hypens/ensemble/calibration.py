@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from nni_hypens.ensemble.names import CALIBRATIONS, LINEAR, LOG, POOLINGS
 from nni_hypens.errors import InputError
@@ -94,13 +94,17 @@ def fit_temperature(probs: ArrayLike, labels: ArrayLike, prior_scale: float | No
 
 def _fit(p: NDArray[np.float64], y: NDArray[np.int64], prior_scale: float | None = 0.5) -> float:
     log_p, rows = _log(p), np.arange(len(y))
+    # written anew at each step: with many classes, making new arrays would take longer than the arithmetic
+    z, log_q, q = (np.empty_like(log_p) for _ in range(3))
     precision = 0.0 if prior_scale is None else 1 / (prior_scale**2 * len(y))
 
     def loss(log_temperature: float) -> tuple[float, float]:
         """Mean loss and its derivative by ln T: with z = ln p / T, d z / d ln T = -z."""
-        z = log_p / math.exp(log_temperature)
-        log_q = log_softmax(z, axis=1)
-        slope = z[rows, y].mean() - (np.exp(log_q) * z).sum(axis=1).mean() + precision * log_temperature
+        np.divide(log_p, math.exp(log_temperature), out=z)
+        np.subtract(z, z.max(axis=1, keepdims=True), out=log_q)
+        np.subtract(log_q, np.log(np.exp(log_q, out=q).sum(axis=1, keepdims=True)), out=log_q)
+        np.multiply(np.exp(log_q, out=q), z, out=q)
+        slope = z[rows, y].mean() - q.sum(axis=1).mean() + precision * log_temperature
         return float(-log_q[rows, y].mean() + precision * log_temperature**2 / 2), float(slope)
 
     low, high = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)

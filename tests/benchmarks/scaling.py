@@ -31,7 +31,7 @@ import psutil
 from tests.benchmarks.scaling_steps import BATCH, IMAGES, MEMBERS, STEPS_OF_A_RUN, VALUES, Point
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
-LIMIT_S, LIMIT_GB, REPEATS, ENOUGH_S = 30, 10, 3, 2
+LIMIT_S, LIMIT_GB, REPEATS, ENOUGH_S = 60, 10, 3, 2
 """Most CPU seconds and gigabytes of a point; repetitions of it, and CPU seconds after which it is not repeated."""
 
 

@@ -152,28 +152,29 @@ def drawing(results: dict[str, Any]) -> Drawing:
     }
 
     def draw(figure: Figure, paint: Paint) -> None:
-        for axes, (title, found) in zip(figure.subplots(len(shown), 1), shown.items(), strict=True):
+        for part, (title, found) in zip(figure.subfigures(len(shown), 1), shown.items(), strict=True):
+            axes = part.add_subplot(xscale="log", yscale="log", ylabel="CPU seconds")
             axes.set_title(title, loc="left", fontsize=9)
-            axes.set(xscale="log", yscale="log", ylabel="CPU seconds")
             for one, (colour, style) in zip(found, _LOOKS, strict=False):
-                label = STEPS_OF_A_RUN[one.step].title.replace("`", "")
-                look: dict[str, Any] = {"marker": "o", "markersize": 2.5, "linewidth": 1.2, "label": label}
+                look: dict[str, Any] = {"marker": "o", "markersize": 2.5, "linewidth": 1.2, "label": _label(one.step)}
                 axes.plot(one.values, one.seconds, color=paint(colour), linestyle=style, **look)
             ticks = VALUES[_PANELS[title][0]]
             axes.set_xticks(ticks, [f"{value:,}" for value in ticks], fontsize=7)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.minorticks_off()
             axes.tick_params(axis="y", labelsize=7)
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=2, fontsize=6.5, handlelength=2.6)
+            part.legend(loc="outside lower center", ncols=2, fontsize=7, handlelength=2.6)
 
     said = [
         f"{title}: "
-        + ", ".join(
-            f"{STEPS_OF_A_RUN[one.step].title.replace('`', '')} {seconds_text(one.seconds[-1])} s at {one.values[-1]:,}"
-            for one in found
-        )
+        + ", ".join(f"{_label(one.step)} {seconds_text(one.seconds[-1])} s at {one.values[-1]:,}" for one in found)
         for title, found in shown.items()
     ]
     return Drawing(13.5, draw, f"CPU seconds of the steps of a run in logarithmic scales. {'. '.join(said)}.")
+
+
+def _label(step: str) -> str:
+    return STEPS_OF_A_RUN[step].title.replace("`", "").removeprefix("select, ")
 
 
 def parts(results: dict[str, Any]) -> dict[str, str]:

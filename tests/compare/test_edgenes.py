@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nni_hypens.compare import edgenes, searches
@@ -53,28 +52,19 @@ def test_adaptive_training_may_repeat_an_architecture(tmp_path: Path) -> None:
     assert found.count(found[1]) == 1  # what diverged is not trained again
 
 
-def test_adaptive_edgenes_begins_with_what_is_best_by_supernet_and_size_together(tmp_path: Path) -> None:
+def test_adaptive_edgenes_begins_with_the_base_the_largest_and_the_middle_of_the_dial(tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path)
-    search, size, labels = SimulatedSearch(bench), bench.traits(), bench.plan.data.labels("validation")
+    search, size = SimulatedSearch(bench), bench.traits()
     seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
-    pool = [one.architecture for one in search.sampler.pool(16, search.plan.lam_range, seed, at_least=1)]
-    volume = {}
-    for sample in random_architectures(bench.structure, 60, seed):
-        volume[bench.structure.key(sample)] = size(sample)[0] * size(sample)[1], sample
-    pool += [sample for _, sample in sorted(volume.values(), key=lambda pair: -pair[0])[:8]]
-    known = {bench.structure.key(sample): sample for sample in pool}
-    probs = search.predict(list(known.values()))[:, np.arange(len(labels)), labels]
-    by_nll = [key for _, key in sorted(zip(-np.log(probs).mean(axis=1), known, strict=True), key=lambda pair: pair[0])]
-    sizes = {key: size(sample)[0] * size(sample)[1] for key, sample in known.items()}
-
-    def rank(key: object) -> float:  # places of those of one size are shared
-        larger, same = (sum(test(other) for other in sizes.values())
-                        for test in (sizes[key].__lt__, sizes[key].__eq__))  # fmt: skip
-        return by_nll.index(key) + larger + (same - 1) / 2
-
+    base, *draws = search.sampler.pool(16, search.plan.lam_range, seed, at_least=1)
+    random = random_architectures(bench.structure, 60, seed)
+    samples = [*random, *(one.architecture for one in (base, *draws))]
+    largest = max(samples, key=lambda sample: size(sample)[0] * size(sample)[1])
     trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
     found = keys(bench, trained.networks)
-    assert [rank(key) for key in found[:3]] == sorted(rank(key) for key in known)[:3]
+    assert found[:2] == [bench.structure.key(base.architecture), bench.structure.key(largest)]
+    left = sorted((one for one in draws if bench.structure.key(one.architecture) != found[1]), key=lambda one: one.lam)
+    assert found[2] == bench.structure.key(left[len(left) // 2].architecture)
     assert len(set(found[3:]) - set(found[:3])) > 0  # then networks that are expected to help
 
 

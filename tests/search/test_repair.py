@@ -9,7 +9,8 @@ from tests.support.samplers import sampler
 def test_repair_reaches_any_number_it_can() -> None:
     source = sampler()
     generator = torch.Generator().manual_seed(0)
-    drawn = source._draw(torch.zeros(source.layout.n_labels, source.layout.n_options), 40, generator)
+    rows = source._draw(torch.zeros(source.layout.n_labels, source.layout.n_options), 40, generator)
+    drawn = [source.structure.table.to_sample(row) for row in rows]
     for one, other in zip(drawn[::2], drawn[1::2], strict=True):
         before = dict(one)
         for wanted in range(5):

@@ -156,7 +156,7 @@ def _left(networks: list[Network], members: int, budget: float) -> int:
 
 
 def _used_up(bench: Bench, networks: list[Network]) -> list[Sample]:
-    """Architectures that were trained and of which the bench has no more networks."""
+    """Trained architectures of which the bench has no further network."""
     counts: Counter[object] = Counter()
     samples: dict[object, Sample] = {}
     for network in networks:

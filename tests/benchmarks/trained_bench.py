@@ -123,7 +123,7 @@ class Costs:
         return float(np.clip(fitted.predict(features[-1:])[0], self.seconds.min(), self.seconds.max()))
 
     def of_flops(self, flops: float) -> float:
-        """Of a network that is none of the space: as an architecture of as many FLOPs."""
+        """Of a network from outside the space: that of an architecture with as many FLOPs."""
         slope, level = np.polyfit(self.flops, self.seconds, 1)
         return float(np.clip(level + slope * flops, self.seconds.min(), self.seconds.max()))
 

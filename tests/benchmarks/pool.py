@@ -14,9 +14,9 @@ files, with these costs for every network, old or new.
 
 Order: ten architectures of each cell in turn, with replica 0, until every cell has its first ones. Among these, some
 are chosen to be trained with further seeds: the best by calibrated NLL on validation data, and others at random among
-the rest. Then the other architectures are trained, with replica 0. The peers follow, which are no architectures drawn
-at random from the space: see `pool_peers.py`. Last, the best of all architectures get further seeds too, so that what a
-method finds best can be trained again.
+the rest. The peers follow, which are no architectures drawn at random from the space: see `pool_peers.py`. Then the
+other architectures are trained, with replica 0. Last, the best of all architectures get further seeds too, so that what
+a method finds best can be trained again.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
     """Networks in the order in which they are trained, done or not."""
     yield from _once_each(cells, max(progress.cell.first for progress in cells))
     yield from _again(cells)
-    yield from _once_each(cells, max(progress.cell.architectures for progress in cells))
     yield from peer_jobs([progress for progress in cells if progress.chosen()])
+    yield from _once_each(cells, max(progress.cell.architectures for progress in cells))
     yield from _again(cells)  # now the best of all architectures are among them
 
 

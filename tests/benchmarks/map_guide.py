@@ -5,9 +5,10 @@
     python -m tests.benchmarks.map_guide [runs/map]
 
 This copies what the comparison wrote into `tests/benchmarks/results/map`, where `tests.benchmarks.map_trained` puts
-the rows of what was trained for the map alone. It then writes the guide from `tests/benchmarks/map_page.md`, with a
-text for each `<!-- map: NAME -->`, puts the headline into the README, and draws the figure. Every sentence that
-contains a number is generated here. `--quick` only checks that the pages match.
+the rows of what was trained for the map alone; the section about these is left out as long as there are none. It then
+writes the guide from `tests/benchmarks/map_page.md`, with a text for each `<!-- map: NAME -->`, puts the headline into
+the README, and draws the figure. Every sentence that contains a number is generated here. `--quick` only checks that
+the pages match.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ from tests.benchmarks.map_trained_text import (
     corruption_table,
     members_text,
     percent_text,
+    say_trained,
     severity_table,
     table,
 )
 from tests.benchmarks.paper_guide import pattern, replaced
 
 RESULTS = Path("tests/benchmarks/results/map")
-PAGE = Path("tests/benchmarks/map_page.md")
-"""The guide without its generated parts."""
+PAGE, TRAINED_PAGE = Path("tests/benchmarks/map_page.md"), Path("tests/benchmarks/map_trained_page.md")
+"""The guide without its generated parts, and its section on what was trained for the map alone."""
 GUIDE, README, FIGURE = Path("docs/guides/map.md"), Path("README.md"), Path("docs/map.png")
 OURS, ORACLE, RANDOM = "adaptive_random", "best_architecture", "random_pool"
 CELLS = {
@@ -184,7 +186,22 @@ def figure(blocks: Sequence[Block], members: int = 5) -> Drawing:
     return Drawing(2.2 + 1.5 * -(-len(wanted) // 2), draw, f"Our test NLL against other methods. {said}.")
 
 
-def parts(results: pd.DataFrame, about: dict[str, Any], pools: dict[str, Any], trained: pd.DataFrame) -> dict[str, str]:
+def trained_section(trained: pd.DataFrame | None) -> str:
+    """The section on what was trained for the map alone; empty if there is nothing yet."""
+    if trained is None:
+        return ""
+    made = {
+        "trained_setup": say_trained(trained, CELLS),
+        "trained": clean_table(trained, CELLS, OURS),
+        "severities": severity_table(trained, CELLS, OURS),
+        "corruptions": corruption_table(trained, CELLS, OURS, ORACLE),
+    }
+    return replaced(TRAINED_PAGE.read_text(encoding="utf-8"), "map", made).strip()
+
+
+def parts(
+    results: pd.DataFrame, about: dict[str, Any], pools: dict[str, Any], trained: pd.DataFrame | None
+) -> dict[str, str]:
     """Name of each generated part of the guide and the README -> its text."""
     blocks = blocks_of(results)
     return {
@@ -194,9 +211,7 @@ def parts(results: pd.DataFrame, about: dict[str, Any], pools: dict[str, Any], t
         "bars": say_bars(blocks),
         "readme": readme_table(blocks),
         "command": f"```bash\n{about['command']}\n```",
-        "trained": clean_table(trained, CELLS, OURS),
-        "severities": severity_table(trained, CELLS, OURS),
-        "corruptions": corruption_table(trained, CELLS, OURS, ORACLE),
+        "trained_section": trained_section(trained),
         "figure": "![Our test NLL against other methods, five members](../map.png)",
     }
 
@@ -210,14 +225,15 @@ def collect(folder: Path) -> None:
     write_json(RESULTS / "comparison.json", about)
 
 
-def measured() -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], pd.DataFrame]:
-    """The copied results: rows, what was compared, what the pools hold, and the rows of the trained part."""
+def measured() -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], pd.DataFrame | None]:
+    """The copied results: rows, what was compared, what the pools hold, and the rows of the trained part, if any."""
     results = read_results(RESULTS / "results.csv")
+    trained = RESULTS / "trained.csv"
     return (
         results.astype({"nll": np.float64}),
         read_json(RESULTS / "comparison.json"),
         read_json(RESULTS / "pools.json"),
-        pd.read_csv(RESULTS / "trained.csv"),
+        pd.read_csv(trained) if trained.exists() else None,
     )
 
 

@@ -4,8 +4,9 @@
     python -m tests.benchmarks.map_trained collect --work DIR [--cifar FILE]
 
 `run` can be started several times at once, one process per core; each takes the next cell and seed that nobody is at.
-It can be killed at any time and goes on where it stopped. `collect` writes what is finished to
-`tests/benchmarks/results/map/trained.csv`: a row for each cell, seed, number of members, method and set of test images.
+It can be killed at any time and goes on where it stopped; what the committed table has is not trained again. `collect`
+adds what is finished to that table, `tests/benchmarks/results/map/trained.csv`: a row for each cell, seed, number of
+members, method and set of test images.
 The bench is `tests.benchmarks.trained_bench`.
 """
 
@@ -33,12 +34,14 @@ from nni_hypens.selection.names import EVERY
 from nni_hypens.utils.files import read_json, write_json, write_text
 from tests.benchmarks.pool import PACKED, claimed
 from tests.benchmarks.pool_training import CELLS, CIFAR_FILE, Cell
-from tests.benchmarks.trained_bench import CLEAN, TrainedBench
+from tests.benchmarks.trained_bench import CLEAN, TrainedBench, test_parts
 
 RESULTS = Path(__file__).parent / "results" / "map" / "trained.csv"
 METHODS = (
     "adaptive_random", "random_pool", "best_architecture", "residual_ensemble", "snapshots", "darts_deep_ensemble",
 )  # fmt: skip
+FIRST = 3
+"""So many of the methods are trained for all cells and seeds before the others."""
 HEADLINE = ("fashion_data", "cifar_data", "fashion_capacity", "cifar_capacity")
 SIZES, CORRUPTED_SIZE, SEEDS = (3, 5, EVERY), 5, 5
 KEPT = (
@@ -69,27 +72,40 @@ def rows_of(bench: TrainedBench, method: str) -> list[dict[str, Any]]:
 
 
 def run(cells: Sequence[Cell], seeds: int, work: Path, cifar_file: Path) -> None:
-    """Train what is missing: each method of each cell and seed in turn."""
-    for method in METHODS:
+    """Train what is missing: each cell and seed in turn, first with the methods of the headline."""
+    known = known_rows()
+    done = set(zip(known["data"], known["seed"], known["method"], strict=True))
+    for methods in (METHODS[:FIRST], METHODS[FIRST:]):
         for seed in range(seeds):
             for cell in cells:
                 folder = work / cell.name / str(seed)
-                path = folder / f"{method}.json"
+                missing = [method for method in methods if (cell.name, seed, method) not in done]
                 with claimed(folder / "cell") as mine:
-                    if mine and not path.exists():
-                        pool = Pool.load(PACKED / f"{cell.name}.npz")
-                        bench = TrainedBench(cell, pool, folder, seed, cifar_file)
-                        write_json(path, rows_of(bench, method))
-                        print(f"{time.strftime('%H:%M:%S')} {cell.name}, seed {seed}: {method}", flush=True)
+                    for method in missing if mine else []:
+                        path = folder / f"{method}.json"
+                        if not path.exists():
+                            pool = Pool.load(PACKED / f"{cell.name}.npz")
+                            bench = TrainedBench(cell, pool, folder, seed, cifar_file)
+                            write_json(path, rows_of(bench, method))
+                            print(f"{time.strftime('%H:%M:%S')} {cell.name}, seed {seed}: {method}", flush=True)
+
+
+def known_rows() -> pd.DataFrame:
+    """The table as it is; without rows if there is none."""
+    return pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=["data", "seed", "method"])
 
 
 def collect(work: Path) -> None:
-    """Write the table of all finished methods."""
+    """Add all finished methods to the table."""
     rows: list[dict[str, Any]] = []
     for path in sorted(work.glob("*/*/*.json")):
         if path.stem in METHODS:
             rows += read_json(path)
-    table = pd.DataFrame(rows).sort_values(["data", "seed", "members", "method"], kind="stable")
+    order = ["data", "seed", "members", "method", "part"]
+    table = pd.concat([known_rows(), pd.DataFrame(rows)]).drop_duplicates(order, keep="last")
+    parts = list(test_parts(0))
+    table = table.sort_values(order, kind="stable", key=lambda one: one.map(parts.index) if one.name == "part" else one)
+    RESULTS.parent.mkdir(exist_ok=True)
     write_text(RESULTS, table.to_csv(index=False, float_format="%.5g"))
     print(f"{len(table)} rows")
 

@@ -50,6 +50,12 @@ def others(rows: pd.DataFrame, ours: str) -> list[str]:
     return [str(name) for name in rows["method"].unique() if name != ours]
 
 
+def say_trained(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """How many seeds of each cell are trained."""
+    seeds = rows.groupby("data")["seed"].nunique()
+    return "Seeds: " + ", ".join(f"{names[cell]}: {seeds[cell]}" for cell in names if cell in seeds.index) + "."
+
+
 def clean_table(rows: pd.DataFrame, names: Mapping[str, str], ours: str) -> str:
     """Clean test images: ours against every other method for each cell and size."""
     clean, methods = rows[rows["part"] == CLEAN], others(rows, ours)

@@ -12,8 +12,8 @@ Peers have numbers after those of the random architectures, and entries in the p
   (theirs was SGD); it is not started anew.
 - darts, `{"peer": "darts", "search": ..., "sample": ..., "search_cpu_seconds": ..., "epochs": ..., "networks": ...}`:
   NNI's DARTS, with the settings of `nni-hypens compare`: it learns weights on the training images and the architecture
-  on the validation images, and searches for a third of the epochs of a network, as in `results/equal_cost` (3 epochs
-  for a network, 1 for a search). Only the validation images come in batches of 64, not 256, which makes it cheaper.
+  on the validation images, and searches for a third of the epochs of a network. Only the validation images come in
+  batches of 64, not 256, which makes it cheaper.
   `networks` is the number under which the networks of its architecture are: that of the first search that chose it.
 """
 

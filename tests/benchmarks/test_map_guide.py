@@ -89,4 +89,7 @@ def test_every_marker_of_the_page_has_a_text(monkeypatch: pytest.MonkeyPatch) ->
     assert names <= set(made) and all(made[name].strip() for name in names)
     text = guide.written(made)[guide.GUIDE]
     assert all(made[name] in text for name in names)
+    assert "## Trained anew" in text and "Fashion-MNIST, few images: 3" in text
+    without = guide.parts(compared_on_pools(), {"command": "nni-hypens compare"}, pools, None)
+    assert "Trained anew" not in guide.written(without)[guide.GUIDE]
     assert guide.figure(guide.blocks_of(compared_on_pools())).height > 2

@@ -75,6 +75,28 @@ def test_ours_runs_on_it(bench: TrainedBench) -> None:
     assert len(trained.networks) >= 4 and spent <= budget * 1.5
 
 
+def test_what_is_in_the_table_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_trained, "RESULTS", tmp_path / "map" / "trained.csv")
+    asked: list[tuple[int, str]] = []
+
+    def rows_of(bench: TrainedBench, method: str) -> list[dict[str, object]]:
+        asked.append((bench.seed, method))
+        about = {"data": TINY.name, "seed": bench.seed, "members": 5, "method": method}
+        return [{**about, "part": part, "nll": 1.0} for part in ("clean", next(reversed(trained_bench.test_parts(0))))]
+
+    monkeypatch.setattr(map_trained, "rows_of", rows_of)
+    monkeypatch.setattr(trained_bench, "load_images", tiny_images)
+    map_trained.run([TINY], 1, tmp_path / "first", tmp_path / "none")
+    first = map_trained.METHODS[: map_trained.FIRST]
+    assert asked == [(0, method) for method in map_trained.METHODS] and asked[: len(first)] == [(0, m) for m in first]
+    map_trained.collect(tmp_path / "first")
+    map_trained.run([TINY], 2, tmp_path / "second", tmp_path / "none")  # on another machine
+    assert asked[len(map_trained.METHODS) :] == [(1, method) for method in map_trained.METHODS]
+    map_trained.collect(tmp_path / "second")
+    table = map_trained.known_rows()
+    assert len(table) == 2 * 2 * len(map_trained.METHODS) and set(table["seed"]) == {0, 1}
+
+
 def test_splits_differ_between_seeds_and_test_images_do_not() -> None:
     labels = np.repeat(np.arange(10), 500)
     first, second = (pool_training.split(labels, 100, seed) for seed in (0, 1))

@@ -18,10 +18,11 @@ import pandas as pd
 from nni_hypens.compare.figures import as_png
 from nni_hypens.ensemble.weighting import SCALE
 from nni_hypens.utils.files import read_json, write_bytes, write_text
+from tests.benchmarks.map_trained_text import percent_text
 from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.paper_guide import replaced
 from tests.benchmarks.pool_drawings import calibration_figure, gains_figure
-from tests.benchmarks.pool_text import KINDS, KNOWN_TITLES, RULE_TITLES, TITLES, WAY_TITLES
+from tests.benchmarks.pool_text import HALVING_TITLES, KINDS, KNOWN_TITLES, RULE_TITLES, TITLES, WAY_TITLES
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE, RESULTS = Path(__file__).parent / "pool_page.md", Path(__file__).parent / "results" / "pool_figures.json"
@@ -179,6 +180,23 @@ def gains_table(results: Results) -> str:
     ])  # fmt: skip
 
 
+def halving_table(results: Results) -> str:
+    """Stopping early against adaptive training (table G)."""
+
+    def text(row: Row) -> str:
+        return f"{percent_text(row['difference'], row['low'], row['high'])}, cost {row['cost']:.2f}"
+
+    def own(row: Row) -> str:
+        return f"{row['nll']:.3f}, cost {row['cost']:.2f}"
+
+    def line(name: str, show: Callable[[Row], str] = text) -> Callable[[Results], str]:
+        return lambda cell: found_or_none(one(cell["halving"], method=name), show)
+
+    lines = [("adaptive training", line("adaptive_random", own))]
+    lines += [(title, line(name)) for name, title in HALVING_TITLES.items()]
+    return by_cell(results, "", lines)
+
+
 def spread_table(results: Results) -> str:
     """Standard deviations between networks, architectures and seeds."""
     names = {"networks": "networks, one of each architecture", "architectures": "architectures", "seeds": "seeds"}
@@ -270,6 +288,19 @@ def say_forecast(results: Results) -> str:
     return "\n".join(lines)
 
 
+def say_halving(results: Results) -> str:
+    """Whether halving is better than adaptive training anywhere."""
+    count, lines = len(results["cells"]), []
+    for name in ("halving", "known end"):
+        rows = [row for cell in results["cells"].values() if (row := one(cell["halving"], method=name))]
+        better, worse = sum(row["high"] < 0 for row in rows), sum(row["low"] > 0 for row in rows)
+        lines.append(
+            f"- {HALVING_TITLES[name].capitalize()}: clearly better than adaptive training in {better} and clearly "
+            f"worse in {worse} of {count} columns."
+        )
+    return "\n".join(lines)
+
+
 def say_gains(results: Results) -> str:
     """Seeds against architectures."""
     ratios = [cell["gains"]["ratio"] for cell in results["cells"].values() if cell["gains"]["ratio"]]
@@ -302,7 +333,7 @@ def parts(results: Results) -> dict[str, str]:
         "sizes_1000": sizes_table(results, 1000), "say_sizes": say_sizes(results),
         "known": table(results, "known", "score", KNOWN_TITLES, known_text), "forecast": forecast_table(results),
         "say_forecast": say_forecast(results), "gains": gains_table(results), "say_gains": say_gains(results),
-        "spread": spread_table(results),
+        "spread": spread_table(results), "halving": halving_table(results), "say_halving": say_halving(results),
     }  # fmt: skip
 
 

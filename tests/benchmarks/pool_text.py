@@ -30,3 +30,6 @@ KNOWN_TITLES = {
     **{f"{name} at {mark}%": f"{name} at {mark}%" for mark in (25, 50, 70) for name in ("NLL", "accuracy")},
     "training loss": "training loss at the end",
 }  # fmt: skip
+HALVING_TITLES = {
+    "random_pool": "12 random ones, to the end", "halving": "halving", "known end": "halving that knows the end",
+}  # fmt: skip

@@ -25,6 +25,7 @@ from tests.benchmarks import (
     pool_forecasts,
     pool_gains,
     pool_guide,
+    pool_halving,
     pool_pooling,
     pool_proxies,
     pool_selection,
@@ -36,6 +37,7 @@ from tests.benchmarks.pool_file import empty_pool, merged
 VALIDATION, TEST, FIRST, SEVERAL = 60, 90, 20, (2, 5, 7)
 SETTINGS = {
     "channels": 4, "train_images": 100, "epochs": 4, "shift": 0, "flip": True, "marks": [0.25, 0.5, 0.7, 1.0],
+    "space": "search_spaces:OneCell",
 }  # fmt: skip
 
 
@@ -317,6 +319,24 @@ def test_the_page_is_made_of_the_results(
     assert f"| log, none | {100 * row['difference']:+.1f} ± {100 * row['se']:.1f} |" in made["pooling_5"]
     for draw in (pool_guide.calibration_figure, pool_guide.gains_figure):
         assert as_png(draw(results)).startswith(b"\x89PNG")
+
+
+def test_halving_keeps_the_better_half_twice() -> None:
+    rng = np.random.default_rng(0)
+    looks, costs = rng.random((24, 2)), rng.random(24) + 1
+    kept, spent = pool_halving.halved(looks, costs)
+    half = [one for one in range(24) if (looks[:, 0] < looks[one, 0]).sum() < 12]
+    left = [one for one in half if (looks[half, 1] < looks[one, 1]).sum() < 6]
+    assert sorted(kept) == left
+    epochs = [1.0 if one in left else 0.5 if one in half else 0.25 for one in range(24)]
+    assert spent == pytest.approx(float((costs * epochs).sum()))
+
+
+def test_halving_is_compared_at_about_equal_cost(pool: Pool) -> None:
+    found = {row["method"]: row for row in pool_halving.halving_rows("cifar_data", pool, range(2))}
+    assert list(found) == ["adaptive_random", "random_pool", "halving", "known end"]
+    assert "difference" not in found["adaptive_random"] and all(row["seeds"] == 2 for row in found.values())
+    assert all(0.5 < row["cost"] < 1.5 for row in found.values())
 
 
 def test_too_few_architectures_are_refused(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

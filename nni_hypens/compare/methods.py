@@ -7,6 +7,7 @@ ForwardSelect instead. All ensembles are calibrated in the same way.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.deep_ensembles import (
@@ -33,6 +34,9 @@ from nni_hypens.compare.pools import evolution, random_deviations, random_pool, 
 from nni_hypens.errors import InputError
 from nni_hypens.search.jensen_shannon import JensenShannon
 
+_adaptive_random_once = lru_cache(maxsize=1)(adaptive_random)
+"""On a pool, deciding takes most of the time, and `best_architecture` begins with the same decisions."""
+
 METHODS: dict[str, Method] = {
     "adaptive": Method(
         "EdgeNES, adaptive", adaptive, "hypernetwork search, then each training chosen to help the ensemble most"
@@ -48,13 +52,13 @@ METHODS: dict[str, Method] = {
         "adaptive, no search",
         adaptive_random,
         "adaptive training that starts with random architectures",
-        on_pool=adaptive_random,
+        on_pool=_adaptive_random_once,
     ),
     "best_architecture": Method(
         "DeepEns of our best",
         best_architecture_of(adaptive),
         "seeds of the best architecture of adaptive EdgeNES",
-        on_pool=best_architecture_of(adaptive_random),
+        on_pool=best_architecture_of(_adaptive_random_once),
     ),
     "base_ensemble": Method("DeepEns of the base", base_ensemble, "seeds of the base of EdgeNES"),
     "darts": Method("DARTS, single", single("darts"), "one network of NNI's DARTS", fills=False),

@@ -68,19 +68,18 @@ def _again(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
 
 
 def peer_jobs(cells: list[Progress]) -> Iterator[tuple[Progress, Network]]:
-    """Peers in the order in which they are trained; a training of snapshots stands under its last cycle."""
-    for networks in (
-        [(RESIDUAL, replica) for replica in range(RESIDUAL_SEEDS)],
-        [(number, CYCLES - 1) for number in SNAPSHOTS],
-        [(number, SEARCH) for number in DARTS],
-    ):
+    """Peers in the order in which they are trained; a training of snapshots stands under its last cycle.
+
+    The first search and the first snapshots of every cell come before the others, so that methods can soon be compared.
+    """
+    for run, (snapshots, search) in enumerate(zip(SNAPSHOTS, DARTS, strict=True)):
         for progress in cells:
-            for network in networks:
-                yield progress, network
-    for progress in cells:
-        for number in sorted(set(progress.first_searches().values())):
-            for replica in range(DARTS_SEEDS):
-                yield progress, (number, replica)
+            yield from ((progress, (RESIDUAL, replica)) for replica in range(RESIDUAL_SEEDS if run == 0 else 0))
+            yield progress, (snapshots, CYCLES - 1)
+            yield progress, (search, SEARCH)
+        for progress in cells:
+            if number := progress.first_searches().get(search):
+                yield from ((progress, (number, replica)) for replica in range(DARTS_SEEDS))
 
 
 def _once_each(cells: list[Progress], last: int) -> Iterator[tuple[Progress, Network]]:

@@ -96,16 +96,6 @@ def restart_epoch_data(trainer: pl.Trainer) -> None:
         iter(loop._data_fetcher)
 
 
-def draw_epoch_data_anew(trainer: pl.Trainer) -> None:
-    """Make Lightning create the iterator of a resumed run's first epoch at the same point as in an uninterrupted run.
-
-    That point is after all ``on_train_epoch_start`` hooks, so that they use the random generators before the data does,
-    as in later epochs. Only for checkpoints saved between two epochs. Private: ``fit_loop._resuming_from_checkpoint``.
-    Can go when ``tests/trials/test_halving.py::test_who_goes_on_ends_as_if_nothing_had_stopped`` passes without it.
-    """
-    trainer.fit_loop._resuming_from_checkpoint = False
-
-
 def end_process() -> NoReturn:
     """End this process with exit code 0 after its exit handlers, without tearing down modules.
 

@@ -66,7 +66,6 @@ class RunContent:
         base: The base architecture, if the run has searched one.
         trained: Candidates that were trained, with all that the files say about each.
         failed: Candidates whose training failed.
-        stopped: Candidates whose training was stopped early.
         members: Members of the ensemble, each with an id.
         n_test: Number of test images, if known.
         examples: examples.json: test images to show.
@@ -82,7 +81,6 @@ class RunContent:
     base: Mapping[str, Any] | None
     trained: Sequence[dict[str, Any]]
     failed: Sequence[Mapping[str, Any]]
-    stopped: Sequence[Mapping[str, Any]]
     members: Sequence[Mapping[str, Any]]
     n_test: int | None
     examples: Mapping[str, Any]
@@ -175,7 +173,7 @@ def _read_content(run_dir: Path, config: Mapping[str, Any]) -> RunContent:
     results = _read_results(run_dir)
     for item in candidates:
         _check_edges(item)
-    trained, failed, stopped = _outcomes(run_dir, candidates, results)
+    trained, failed = _outcomes(run_dir, candidates, results)
     return RunContent(
         name=run_dir.resolve().name,
         config=config,
@@ -185,7 +183,6 @@ def _read_content(run_dir: Path, config: Mapping[str, Any]) -> RunContent:
         base=_read_json(run_dir, BASE, dict) if os.path.lexists(run_dir / BASE) else None,
         trained=trained,
         failed=failed,
-        stopped=stopped,
         members=[_with_id(f"{RESULTS}: members", item) for item in results.get("members") or ()],
         n_test=_test_size(run_dir, results, trained),
         examples=_read_json(run_dir, EXAMPLES, dict) if os.path.lexists(run_dir / EXAMPLES) else {},
@@ -268,22 +265,20 @@ def _candidate_file(run_dir: Path, candidate: str, name: str) -> str | None:
 
 def _outcomes(
     run_dir: Path, candidates: Sequence[Mapping[str, Any]], results: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Join what candidates.json, metrics.json and results.json say about each candidate: (trained, failed, stopped)."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Join what candidates.json, metrics.json and results.json say about each candidate: (trained, failed)."""
     drawn = {item["id"]: item for item in candidates}
     final = {row["id"]: row for row in (_with_id(f"{RESULTS}: candidates", r) for r in results.get("candidates") or ())}
-    trained, failed, stopped = [], [], []
+    trained, failed = [], []
     for name in dict.fromkeys([*drawn, *final]):
         path = _candidate_file(run_dir, name, METRICS)
         metrics: Mapping[str, Any] = _read_json(run_dir, path, dict) if path else {}
         row = {**drawn.get(name, {}), **metrics, **final.get(name, {}), "id": name}
         if row.get("status") == "failed":
             failed.append(row)
-        elif row.get("status") == "stopped":
-            stopped.append(row)
         elif name in final or metrics:
             trained.append(row)
-    return trained, failed, stopped
+    return trained, failed
 
 
 def _test_size(run_dir: Path, results: Mapping[str, Any], trained: Iterable[Mapping[str, Any]]) -> int | None:

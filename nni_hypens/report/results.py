@@ -22,8 +22,6 @@ def section(run: RunContent) -> Section | None:
         "Accuracy: higher is better. NLL (nats), ECE, Brier (0 to 2) and AURC: lower is better. Members come first, "
         "then the other candidates by NLL"
     )
-    if run.stopped:
-        caption += ", then those that were stopped early on validation data and have no test metrics"
     if run.rows("intervals"):
         caption += f". In brackets: {interval_name(run.part('intervals'))} over the choice of test {run.noun}s"
     columns = ("model", *METRIC_COLUMNS, "lam", "shared edges", "weight")
@@ -32,7 +30,7 @@ def section(run: RunContent) -> Section | None:
     if len(candidates) > MOST_ROWS:
         caption += f" (the first {MOST_ROWS} of {len(candidates)} are shown; results.json has all)"
         candidates = candidates[:MOST_ROWS]
-    rows = [*_ensemble_rows(run, measured), *candidates, *_stopped_rows(run), *_baseline_rows(run, measured)]
+    rows = [*_ensemble_rows(run, measured), *candidates, *_baseline_rows(run, measured)]
     return make_section("Results on test data", Table(f"{caption}.", columns, rows, look="results"))
 
 
@@ -95,17 +93,6 @@ def _candidate_rows(run: RunContent, measured: _Measured) -> list[Row]:
         look = "member" if name in weights else ""
         rows.append(Row(title, [*cells, *_place(row), fixed(weights.get(name), 3)], look))
     return rows
-
-
-def _stopped_rows(run: RunContent) -> list[Row]:
-    return [
-        Row(
-            f"{row['id']}, stopped after epoch {row.get('epoch')}: "
-            f"validation NLL {fixed((row.get('validation') or {}).get('nll'))}",
-            [*metric_cells(None), *_place(row), MISSING],
-        )
-        for row in run.stopped
-    ]
 
 
 def _baseline_rows(run: RunContent, measured: _Measured) -> list[Row]:

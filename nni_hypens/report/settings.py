@@ -41,7 +41,6 @@ def _outcome(run: RunContent) -> dict[str, Any]:
     diversity, ranking = run.part("diversity"), run.part("ranking")
     rank = number(ranking.get("spearman"))
     outcome = {
-        "candidates stopped early": len(run.stopped) or None,
         "candidates failed": len(run.failed),
         "edges of an architecture": run.results.get("n_edges"),
         "selection": _selection(run),

@@ -132,15 +132,14 @@ class Candidate:
             fields["known"] = fields["known"] or {}
         return cls(**fields, adaptive="expected_gain" in fields)
 
-    def trial(self, seed: int, warm_start: bool = False, until: int | None = None) -> TrialSpec:
+    def trial(self, seed: int, warm_start: bool = False) -> TrialSpec:
         """What a trial needs to train it.
 
         Args:
             seed: Seed of its training.
             warm_start: Whether its initial weights are those of its path in the supernet.
-            until: Epoch at which it waits to be compared; None for its end.
         """
-        return TrialSpec(self.id, self.architecture, self.lam, self.shared_edges, seed, self.text, warm_start, until)
+        return TrialSpec(self.id, self.architecture, self.lam, self.shared_edges, seed, self.text, warm_start)
 
     @property
     def costs(self) -> dict[str, Any]:

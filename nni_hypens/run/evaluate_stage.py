@@ -71,7 +71,6 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     results["cost"] = {
         **{name: summary[name] for name in ("base_search_s", "search_s")},
         "ranking_s": read_fields(folder.search.ranking, seconds=NUMBER)["seconds"],
-        # candidates that were stopped cost as well
         "training_s": sum((trial or {}).get("seconds", 0.0) for trial in trials.values()),
         "training_wall_s": _training_wall(folder),
         "selection_s": selection["seconds"],

@@ -273,12 +273,10 @@ def _uncertainty(
 def _candidate(
     candidate: Candidate, trial: dict[str, Any] | None, pool: Predictions, members: Set[str], labels: np.ndarray
 ) -> dict[str, Any]:
-    """Row of one candidate: trained, stopped before its end, or failed."""
+    """Row of one candidate: trained or failed."""
     record = candidate.to_json()
     shown = ("id", "lam", "shared_edges", "source", "supernet_nll", "known")
     row = {key: record[key] for key in shown if key in record}
-    if trial is not None and trial.get("status") == "stopped":
-        return {**row, **{key: trial[key] for key in ("status", "epoch", "validation", "seconds", "parameters")}}
     if candidate.id not in pool or trial is None:
         return {**row, "status": "failed", "error": (trial or {}).get("error", "not trained")}
     return {

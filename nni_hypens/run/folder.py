@@ -28,7 +28,7 @@ import yaml
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import check_probabilities
-from nni_hypens.run.begun import begun_with
+from nni_hypens.run.begun import REMOVED, begun_with
 from nni_hypens.utils.checks import NUMBER, one_of, require
 from nni_hypens.utils.files import check_place, read_json, read_object, read_yaml, write_json, write_text
 from nni_hypens.utils.locks import held_folder
@@ -93,7 +93,8 @@ class RunFolder(RunFiles):
         if not self.config.exists():
             return None
         theirs = begun_with(self.config)
-        for name, value in identity.items():
+        gone = {name: None for name in REMOVED if name in theirs}
+        for name, value in {**identity, **gone}.items():
             if theirs.get(name) != value:
                 return f"{name}: {theirs.get(name)!r:.200} there, {value!r:.200} here"
         return None
@@ -224,7 +225,7 @@ class RunFolder(RunFiles):
         return read_metrics(path) if path.exists() else None
 
     def status(self, name: str) -> str | None:
-        """``trained``, ``stopped`` or ``failed``; None while a candidate waits."""
+        """``trained`` or ``failed``; None while a candidate waits."""
         metrics = self.metrics(name)
         return None if metrics is None else metrics["status"]
 
@@ -266,7 +267,7 @@ def read_fields(path: Path, **kinds: Any) -> dict[str, Any]:
     return record
 
 
-STATUSES = ("trained", "stopped", "failed")
+STATUSES = ("trained", "failed")
 MEASURED = {"validation": dict, "seconds": NUMBER}
 """What ``metrics.json`` holds for a candidate that did not fail."""
 _COSTS = dict.fromkeys(("parameters", "flops", "latency_ms"), NUMBER)

@@ -133,8 +133,6 @@ class Run:
             return
         if self.plan.settings.warm_start:
             raise InputError("warm_start", "true with trials on remote machines", "false, or the local service")
-        if self.plan.settings.halving:  # what is needed to go on from a rung would have to travel
-            raise InputError("halving", "true with trials on remote machines", "false, or the local service")
         known = self.folder.known_hosts
         with tempfile.TemporaryDirectory() as empty:  # the folder is not claimed yet, and may be another's
             Machines(self.service, known if known.exists() else Path(empty, known.name)).check(versions())

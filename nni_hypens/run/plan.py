@@ -34,7 +34,6 @@ from nni_hypens.space.choices import load_sample
 from nni_hypens.space.cost import Budget, budget_for
 from nni_hypens.space.known_results import KnownResults
 from nni_hypens.trials.evaluators import image_evaluator
-from nni_hypens.trials.halving import epochs_of
 from nni_hypens.utils.checks import check_class_names
 from nni_hypens.utils.inputs import input_shape, is_image
 from nni_hypens.utils.seeds import SEED_SCHEME
@@ -158,8 +157,6 @@ def make_plan(
     options = objects.selection_options
     options = dict(settings.selection_options() if options is None else options)
     check_options(settings.selection, options)
-    if settings.halving:
-        epochs_of(objects.evaluator, settings.ensemble_size, settings.candidates)
     check_ood(settings.ood, getattr(objects.data, "source", None))
     structure = EdgeStructure.from_space(objects.space)
     if hasattr(objects.data, "check"):

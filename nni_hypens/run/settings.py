@@ -112,7 +112,7 @@ class Settings:
         None,
         "candidates to choose during training instead of before it: each is a new architecture or a new seed of a good "
         f"one, whichever is expected to give the better ensemble at the end of the run (all but {DEFAULT_DRAWN}; 0 "
-        "with halving, warm-start, a limit on the ensemble, a range of lam, or the ranking spread or ensemble)",
+        "with warm-start, a limit on the ensemble, a range of lam, or the ranking spread or ensemble)",
         at_least=0,
     )
     ranking: str = setting(
@@ -195,9 +195,6 @@ class Settings:
         False, "compile each candidate with torch.compile before its training (takes a while)", carried_by="evaluator"
     )
     warm_start: bool = setting(False, "candidates begin with the weights of their path in the supernet")
-    halving: bool = setting(
-        False, "compare candidates at a quarter and at half of their epochs, and train only the better half further"
-    )
     selection: str = setting(
         "exhaustive",
         f"how members are chosen on validation data: {', '.join(METHODS)}",
@@ -306,9 +303,8 @@ class Settings:
         if self.adaptive is not None and self.adaptive > most:
             raise InputError("adaptive", self.adaptive, f"0 to {most} of {self.candidates} candidates")
         self._check_training()
-        for name in ("halving", "warm_start"):
-            if self.adaptive and getattr(self, name):
-                raise InputError("adaptive", self.adaptive, f"0 with {name}, which needs all candidates at the start")
+        if self.adaptive and self.warm_start:
+            raise InputError("adaptive", self.adaptive, "0 with warm_start, which needs all candidates at the start")
         if self.lam_low is not None and self.lam_high is not None and self.lam_low > self.lam_high:
             raise InputError("lam_low", f"{self.lam_low:g}, above lam_high={self.lam_high:g}", "at most lam_high")
         if self.selection == "exhaustive" and self.members != ALL:
@@ -328,10 +324,6 @@ class Settings:
             raise InputError(name, f"{getattr(self, name):g} with members=all", "a number of members, or no limit")
 
     def _check_training(self) -> None:
-        if self.halving and self.members == ALL:
-            raise InputError("halving", "true with members=all", "false: it stops candidates before their end")
-        if self.halving and self.early_stopping is not None:
-            raise InputError("early_stopping", f"{self.early_stopping} with halving", "one of the two")
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             raise InputError("precision", "16-mixed with accelerator=cpu", "bf16-mixed or 32-true on a processor")
         if not self.train_space_args:
@@ -373,7 +365,7 @@ class Settings:
         if self.adaptive is not None:
             return self.adaptive
         fixed = self.ranking not in ("auto", *WITH_LARGE) or self.lam_low is not None or self.lam_high is not None
-        if fixed or self.halving or self.warm_start or self.total_limits:
+        if fixed or self.warm_start or self.total_limits:
             return 0
         return max(self.candidates - DEFAULT_DRAWN, 0)
 

@@ -1,4 +1,4 @@
-"""Candidates trained by NNI trials or local workers: each to its end, or by rungs at which the worse half stops."""
+"""Candidates trained by NNI trials or local workers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
 
 from nni_hypens.run.adaptive_stage import AdaptiveStage
 from nni_hypens.run.candidate import Candidate
@@ -15,18 +14,16 @@ from nni_hypens.run.folder import RunFolder, read_fields
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.sample_stage import write_initial_weights
-from nni_hypens.selection.costs import cheapest, check_affordable
+from nni_hypens.selection.costs import check_affordable
 from nni_hypens.space.architecture import EdgeKey, EdgeStructure
 from nni_hypens.space.build import fresh
-from nni_hypens.trials import halving
 from nni_hypens.trials.evaluators import gpus_of
 from nni_hypens.trials.experiment import run_trials
 from nni_hypens.trials.local import LocalTraining
-from nni_hypens.trials.pausing import forget_rung, read_rung
 from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.trials.strategy import CandidateTraining
-from nni_hypens.trials.training import TrialSpec, network_seed, reached
+from nni_hypens.trials.training import TrialSpec, network_seed
 from nni_hypens.utils.checks import NUMBER
 from nni_hypens.utils.devices import chosen_gpus
 from nni_hypens.utils.files import write_json
@@ -85,7 +82,7 @@ class TrainStage:
         self._replicas: _Replicas | None = None
 
     def run(self, candidates: Sequence[Candidate]) -> None:
-        """Train candidates. Each then has a ``metrics.json``, whose status is trained, stopped or failed.
+        """Train candidates. Each then has a ``metrics.json``, whose status is trained or failed.
 
         Args:
             candidates: The content of ``candidates.json``; the seed of each follows from its architecture and from how
@@ -99,12 +96,10 @@ class TrainStage:
         # with replacement a single member may be chosen again and again
         least = 1 if self.plan.settings.selection == "greedy_with_replacement" else self.plan.settings.least_trained
         check_affordable([candidate.costs for candidate in candidates], self.plan.limits, least)
-        waiting = [candidate for candidate in candidates if not self._settled(candidate)]
-        more = AdaptiveStage(self.plan, self.folder, self.candidates, self.runtime.concurrency, self._trial)
-        failed = self._by_rungs(waiting) if self.plan.settings.halving else self._round(waiting, None, more)
+        failed = self._train()
         for name, error in failed.items():
             write_json(self.folder.candidate(name).metrics, {"id": name, "status": "failed", "error": error})
-        trained = [one for one in self.candidates if self.folder.status(one.id) == "trained"]
+        trained = [one for one in self.candidates if self._is_trained(one.id)]
         if len(trained) < self.plan.settings.least_trained:
             cause = next(iter(failed.values()), "unknown")
             raise RuntimeError(
@@ -114,88 +109,37 @@ class TrainStage:
         for name, error in failed.items():
             self.progress.warn(f"candidate {name} failed twice and is left out: {error}")
 
-    # ---- successive halving -----------------------------------------------------------------------------------------
-
-    def _by_rungs(self, waiting: Sequence[Candidate]) -> dict[str, str]:
-        """Train from rung to rung; id -> error of those that failed."""
-        epochs = halving.epochs_of(self.plan.evaluator, self.plan.settings.ensemble_size, len(self.candidates))
-        failed: dict[str, str] = {}
-        for until in halving.rungs(epochs):
-            going = [one for one in waiting if one.id not in failed and not self._settled(one)]
-            failed |= self._round(going, until)
-            if until < epochs:
-                self._stop(until)
-        for candidate in self.candidates:
-            if self._settled(candidate):  # a kill may have left its checkpoint
-                forget_rung(self.folder.candidate(candidate.id).folder)
-        return failed
-
-    def _stop(self, until: int) -> None:
-        """Stop candidates that wait at a rung and are not in the better half of all that ever reached it.
-
-        The choice depends only on files, so after a kill the next run completes it. Candidates added later
-        (``sample --more``) are compared with all earlier ones; stopped candidates stay stopped. With a limit on
-        parameters or FLOPs the cheapest continue too, because otherwise no ensemble might meet it.
-        """
-        scores = halving.scores_at([found for one in self.candidates if (found := self._known(one))], until)
-        kept = halving.survivors(scores, self.plan.settings.ensemble_size + halving.MARGIN)
-        there = [one for one in self.candidates if one.id in scores]
-        kept += cheapest([one.costs for one in there], self.plan.limits, self.plan.settings.ensemble_size)
-        for candidate in there:
-            files = self.folder.candidate(candidate.id)
-            rung = read_rung(files.folder)
-            if candidate.id in kept or self._settled(candidate) or rung is None or rung["epoch"] != until:
-                continue
-            write_json(files.metrics, {**rung, "status": "stopped"})
-            forget_rung(files.folder)
-
-    def _known(self, candidate: Candidate) -> dict[str, Any] | None:
-        """Metrics of a candidate, at its end or at the rung where it waits."""
-        if self._settled(candidate):
-            return self.folder.metrics(candidate.id)
-        return read_rung(self.folder.candidate(candidate.id).folder)
-
     # ---- experiments ------------------------------------------------------------------------------------------------
 
-    def _settled(self, candidate: Candidate) -> bool:
-        """Whether a candidate is trained or stopped. The next run tries failed ones again."""
-        return self.folder.status(candidate.id) in ("trained", "stopped")
+    def _is_trained(self, name: str) -> bool:
+        """Whether a candidate is trained. The next run tries failed ones again."""
+        return self.folder.status(name) == "trained"
 
-    def _reached(self, name: str, until: int | None) -> bool:
-        return reached(self.folder.candidate(name).folder, until) is not None
-
-    def _round(
-        self, candidates: Sequence[Candidate], until: int | None, more: AdaptiveStage | None = None
-    ) -> dict[str, str]:
-        """Train candidates to a rung or to their end, and those that ``more`` proposes meanwhile; id -> error of those
-        that failed at every attempt."""
+    def _train(self) -> dict[str, str]:
+        """Train the candidates that are not trained yet, and those that adaptive training proposes meanwhile; id ->
+        error of those that failed at every attempt."""
         failed: dict[str, str] = {}
-        wanted = list(candidates)
+        more = AdaptiveStage(self.plan, self.folder, self.candidates, self.runtime.concurrency, self._trial)
+        wanted = [one for one in self.candidates if not self._is_trained(one.id)]
         for attempt in range(ATTEMPTS):
-            missing = [one for one in wanted if not self._reached(one.id, until)]
-            left, before = (more.left if more else 0), len(self.candidates)
+            missing = [one for one in wanted if not self._is_trained(one.id)]
+            left, before = more.left, len(self.candidates)
             if missing or left:  # a candidate that kills its trial must not take others with it again
                 per_trial = self.runtime.per_trial if attempt == 0 else 1
-                failed = self._experiment(missing, until, len(wanted) + left, per_trial, more if left else None)
+                failed = self._experiment(missing, len(wanted) + left, per_trial, more if left else None)
             wanted += self.candidates[before:]
         return failed
 
     def _experiment(
-        self,
-        candidates: Sequence[Candidate],
-        until: int | None,
-        of: int,
-        per_trial: int,
-        more: AdaptiveStage | None = None,
+        self, candidates: Sequence[Candidate], of: int, per_trial: int, more: AdaptiveStage | None
     ) -> dict[str, str]:
         """One NNI experiment, or one use of local workers; id -> error of those that failed in it."""
         plan = self.plan
-        specs = [self._trial(candidate, until) for candidate in candidates]
+        specs = [self._trial(candidate) for candidate in candidates]
         if plan.settings.warm_start:
-            new = [one for one in candidates if read_rung(self.folder.candidate(one.id).folder) is None]
-            write_initial_weights(plan, self.folder, new)
+            write_initial_weights(plan, self.folder, candidates)
         extra = more.left if more else 0
-        what = f"training {len(specs) + extra} candidates{'' if until is None else f' to epoch {until}'}"
+        what = f"training {len(specs) + extra} candidates"
         done = of - len(specs) - extra
         start = time.perf_counter()
         local = self.runtime.runner == "local"
@@ -204,7 +148,7 @@ class TrainStage:
         before = read_fields(wall, seconds=NUMBER)["seconds"] if wall.exists() else 0.0
         write_json(wall, {"seconds": before + time.perf_counter() - start})
         for spec in training.candidates:
-            if spec.id not in training.failed and not self._reached(spec.id, until):
+            if spec.id not in training.failed and not self._is_trained(spec.id):
                 out, platform = self.folder.out.resolve(), self.service.platform
                 where = f"not in {out}: trials of {platform} must see it at that path"
                 training.failed[spec.id] = f"its trial ended, and its files are {where}"
@@ -256,8 +200,8 @@ class TrainStage:
         finally:
             self.progress.stop()
 
-    def _trial(self, candidate: Candidate, until: int | None = None) -> TrialSpec:
-        return candidate.trial(self._seed(candidate), self.plan.settings.warm_start, until)
+    def _trial(self, candidate: Candidate) -> TrialSpec:
+        return candidate.trial(self._seed(candidate), self.plan.settings.warm_start)
 
     def _seed(self, candidate: Candidate) -> int:
         """Seed of a candidate's network; candidates before it with the same architecture are its earlier replicas."""

@@ -44,19 +44,6 @@ def check_affordable(records: Sequence[Trial], limits: Mapping[str, float], memb
         raise _named(error) from None
 
 
-def cheapest(records: Sequence[Trial], limits: Mapping[str, float], members: int) -> set[str]:
-    """Ids of the ``members`` cheapest candidates by each limited cost that is known before training.
-
-    Any pool that contains them has an ensemble that keeps each of these limits.
-    """
-    ids: set[str] = set()
-    for name in limits:
-        if LIMITS[name] in COUNTED:
-            order = sorted(records, key=lambda record: (record[LIMITS[name]], record["id"]))
-            ids |= {record["id"] for record in order[:members]}
-    return ids
-
-
 def choose(
     method: str,
     probabilities: np.ndarray,

@@ -73,7 +73,7 @@ class Expected:
             raise ValueError("metrics.json holds no object")
         require(record, METRICS, "metrics.json")
         require(record["validation"], dict.fromkeys(MEASURES, NUMBER), "metrics.json.validation")
-        about = {name: value for name, value in self.spec.items() if name not in ("architecture", "until")}
+        about = {name: value for name, value in self.spec.items() if name != "architecture"}
         for name in ("id", "seed", "text", "status"):
             if record.get(name) != {**about, "status": "trained"}[name]:
                 raise ValueError(f"metrics.json of another candidate: {name} is {record.get(name)!r:.80}")

@@ -17,7 +17,7 @@ from nni.nas.strategy.base import Strategy
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.trials.parts import check_trial_parts
-from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, reached
+from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, trained_record
 from nni_hypens.utils.disks import check_writable
 from nni_hypens.utils.files import write_json
 from nni_hypens.utils.run_files import CandidateFiles
@@ -92,7 +92,6 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
         self.threads, self.on_progress, self.proposals = threads, on_progress, proposals
         self.results: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
-        self._until = {spec.id: spec.until for spec in self.candidates}
         self._models: dict[str, ExecutableModelSpace] = {}  # strong references; the engine keeps only weak ones
         self._claimed: set[str] = set()
         self._ended: set[str] = set()
@@ -134,7 +133,6 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
 
     def _added(self, spec: TrialSpec) -> TrialSpec:
         self.candidates.append(spec)
-        self._until[spec.id] = spec.until
         return spec
 
     def _submit(self, specs: Sequence[TrialSpec]) -> None:
@@ -177,7 +175,7 @@ class CandidateTraining(Strategy):  # type: ignore[misc]
     def _settle_silent(self) -> None:
         """Settle trials that ended without a report by their files: a report can be lost, a file cannot."""
         for candidate in self._running() & self._ended:
-            record = reached(self.directory / candidate, self._until[candidate])
+            record = trained_record(self.directory / candidate)
             if record is not None:
                 self.results[candidate] = record
             else:

@@ -30,7 +30,6 @@ from nni_hypens.space.architecture import EdgeKey, Sample
 from nni_hypens.space.cost import count_flops, measure_latency
 from nni_hypens.trials.evaluators import keeps_best
 from nni_hypens.trials.parts import rebuilt
-from nni_hypens.trials.pausing import forget_rung, read_rung, train_until, write_rung
 from nni_hypens.utils.files import read_object, write_json
 from nni_hypens.utils.npz import write_arrays
 from nni_hypens.utils.run_files import CandidateFiles
@@ -50,7 +49,6 @@ class TrialSpec:
         seed: Seed of its initial weights and of all draws in its training.
         text: The architecture in one line, for NNI's web UI.
         warm_start: Whether its initial weights are those in ``initial.safetensors`` in its folder.
-        until: Epoch of its schedule at which it pauses to be compared (``trials/halving.py``); None for no pause.
     """
 
     id: str
@@ -60,7 +58,6 @@ class TrialSpec:
     seed: int
     text: str = ""
     warm_start: bool = False
-    until: int | None = None
 
 
 class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
@@ -158,55 +155,37 @@ def train_candidate(
     directory: Path,
     more: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Train, predict and write one candidate; returns its report, with ``more``. ``metrics.json`` is written last, or
-    ``rung.json`` if its training will continue later."""
-    about = {name: value for name, value in spec.items() if name not in ("architecture", "until")}
-    until = spec["until"]
-    before = (None if until is None else read_rung(directory)) or {}
-    if until is not None and before.get("epoch", 0) >= until:  # by a trial that ended before it could report
-        return _report(about, before, more)
+    """Train, predict and write one candidate; returns its report, with ``more``. ``metrics.json`` is written last."""
+    about = {name: value for name, value in spec.items() if name != "architecture"}
     files = CandidateFiles(directory)
-    if about["warm_start"] and not before:
+    if about["warm_start"]:
         model.load_state_dict(read_tensors(files.initial_weights))
-    start, cpu, goes_on = time.perf_counter(), time.process_time(), False
+    start, cpu = time.perf_counter(), time.process_time()
     with TrialReports(about["id"], more) as reports:
-        if until is None:
-            evaluator.evaluate(model)
-        else:
-            epochs = evaluator.trainer.max_epochs
-            pause, save = train_until(evaluator, model, directory, until)
-            goes_on = pause.own_end and until < epochs
+        evaluator.evaluate(model)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     validation, labels = predict(model, data.val_dataloader())
     if not np.isfinite(validation).all():
         raise RuntimeError(f"candidate {about['id']} diverged: its validation probabilities are not finite")
     summary = metrics.summary(validation, labels)
-    history = [*(row["accuracy"] for row in before.get("history", ())), *reports.intermediate]
     record = {
         **about,
         "status": "trained",
         # the evaluator's last report is of the last epoch, whose weights may not be those that were kept
         "default": summary["accuracy"] if reports.final is None or keeps_best(evaluator) else reports.final,
         "validation": summary,
-        "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(history)],
+        "history": [{"epoch": epoch, "accuracy": value} for epoch, value in enumerate(reports.intermediate)],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "seconds": before.get("seconds", 0.0) + seconds,
-        "cpu_seconds": before.get("cpu_seconds", 0.0) + cpu_seconds,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
     }
-    if until is not None:
-        record["rungs"] = [*before.get("rungs", ()), {"epoch": until, "nll": summary["nll"]}]
-    if goes_on:
-        save()
-        write_rung(directory, {**record, "status": "waiting", "epoch": until})
-    else:
-        test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not used here
-        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-        write_tensors(files.weights, weights)
-        write_arrays(files.predictions, {"val": validation, "test": test})
-        image = next(iter(data.val_dataloader()))[0][:1].to(next(model.parameters()).device)
-        record |= {"flops": count_flops(model, image), "latency_ms": measure_latency(model, image)}
-        write_json(files.metrics, record)
-        forget_rung(directory)
+    test, _ = predict(model, data.test_dataloader())  # kept for the report; its labels are not used here
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_tensors(files.weights, weights)
+    write_arrays(files.predictions, {"val": validation, "test": test})
+    image = next(iter(data.val_dataloader()))[0][:1].to(next(model.parameters()).device)
+    record |= {"flops": count_flops(model, image), "latency_ms": measure_latency(model, image)}
+    write_json(files.metrics, record)
     files.initial_weights.unlink(missing_ok=True)
     return _report(about, record, more)
 
@@ -241,14 +220,11 @@ def network_seed(seed: int, architecture: EdgeKey, replica: int) -> int:
     return derive_seed(seed, Purpose.NETWORK, str(architecture), replica)
 
 
-def reached(directory: Path, until: int | None) -> dict[str, Any] | None:
-    """The record of a candidate that is trained, at least to epoch ``until``; None if it is not."""
+def trained_record(directory: Path) -> dict[str, Any] | None:
+    """The record of a candidate that is trained; None if it is not."""
     path = CandidateFiles(directory).metrics
     record = read_object(path) if path.exists() else {}
-    if record.get("status") == "trained":
-        return record
-    rung = None if until is None else read_rung(directory)
-    return rung if rung is not None and rung["epoch"] >= until else None
+    return record if record.get("status") == "trained" else None
 
 
 @torch.no_grad()

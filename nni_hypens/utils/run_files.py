@@ -51,7 +51,7 @@ class CandidateFiles:
 
     @property
     def metrics(self) -> Path:
-        """Written last: a candidate that has it is trained, stopped or failed."""
+        """Written last: a candidate that has it is trained or failed."""
         return self.folder / "metrics.json"
 
     @property

@@ -23,9 +23,9 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
 
 def test_a_flag_undoes_what_a_file_says(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
-    path.write_text("warm_start: true\nhalving: true\n")
+    path.write_text("warm_start: true\ncompile: true\n")
     arguments = cli.build_parser().parse_args(["run", str(path), "--no-warm-start"])
-    assert settings_of(arguments) == {"warm_start": False, "halving": True}
+    assert settings_of(arguments) == {"warm_start": False, "compile": True}
 
 
 def test_printed_settings_are_a_file_of_them(tmp_path: Path, capsys) -> None:

@@ -154,13 +154,6 @@ def test_warm_start() -> None:
         assert " | ".join(f"{figure:.4f}" for figure in figures) + f" | {row['accuracy']:.2%} |" in README
 
 
-def test_halving() -> None:
-    means = saved("halving")["mean"].values()
-    seconds = [f"{row[name]:.1f} s" for row in means for name in ("training_cpu_s", "training_s")]
-    losses = [f"{row[name]:.4f}" for row in means for name in ("ensemble", "validation_nll")]
-    assert_stated(*seconds, *losses, *(f"{row['training_wall_s']:.0f} s" for row in means))
-
-
 def test_ranking() -> None:
     ranking = saved("ranking")
     assert_stated(*(f"{ranking['mean'][name]['ensemble']:.4f}" for name in ("ensemble", "spread")))

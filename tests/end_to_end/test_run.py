@@ -238,38 +238,6 @@ def test_kills_and_ctrl_c_at_every_stage_change_nothing(reference: dict[str, Any
     assert outcome(folder) == outcome(reference["folder"])
 
 
-def test_halving_is_exact_and_resumes_between_rungs(tmp_path: Path) -> None:
-    """Killed when the first rung is decided or nearly; survivors have the metrics of a run that stops nobody."""
-    settings = [*SETTINGS, "--epochs", "6", "--candidates", "6", "--adaptive", "0", "--per-trial", "6", "--out"]
-    whole, folder = tmp_path / "whole", tmp_path / "run"
-    done("search", *settings, whole)
-    done("sample", "--out", whole)
-    done("train", "--out", whole, "--per-trial", "1")
-    run = Child(["run", *settings, folder, "--halving"], trials="real")
-    run.until(lambda: list(folder.glob("candidates/c*/metrics.json")))
-    run.kill()
-    waiting = {path: path.read_bytes() for path in folder.glob("candidates/c*/rung.json")}
-    assert waiting and all(json.loads(content)["epoch"] == 3 for content in waiting.values())
-    done("run", "--out", folder, "--resume", "--per-trial", "6", trials="real")
-    found = {}
-    for path in sorted(folder.glob("candidates/c*/metrics.json")):
-        record = json.loads(path.read_text())
-        found[record["id"]] = record
-        alone = json.loads((whole / "candidates" / record["id"] / "metrics.json").read_text())
-        if record["status"] == "trained":
-            assert record["validation"] == alone["validation"] and record["history"] == alone["history"]
-        else:
-            assert record["epoch"] == 3 and record["history"] == alone["history"][:3]
-            assert not (path.parent / "predictions.npz").exists()
-    first = {name: record["rungs"][0]["nll"] for name, record in found.items()}
-    kept = [name for name, record in found.items() if record["status"] == "trained"]
-    assert sorted(kept) == sorted(sorted(first, key=first.get)[:3]) and len(found) == 6
-    assert not list(folder.glob("candidates/c*/*.ckpt")) and not list(folder.glob("candidates/c*/rung.json"))
-    results = json.loads((folder / "results.json").read_text())
-    assert {member["id"] for member in results["members"]} <= set(kept)
-    assert results["cost"]["training_s"] == pytest.approx(sum(record["seconds"] for record in found.values()))
-
-
 def test_stages_are_commands_and_local_workers_train_the_same(reference: dict[str, Any], tmp_path: Path) -> None:
     """Killed in training, too: no worker is left, and the weights are those of NNI's trials to the last bit."""
     folder = tmp_path / "run"

@@ -80,14 +80,6 @@ def test_ids_do_not_lead_out_of_the_folder(copy: Path) -> None:
         assert "was read" not in [row.get("error") for row in read_run(copy).failed]
 
 
-def test_stopped_candidates_are_neither_trained_nor_failed(copy: Path) -> None:
-    edit(copy / "results.json", lambda value: value.update(
-        candidates=[{**row, "status": "stopped"} if row["id"] == "c001" else row for row in value["candidates"]]
-    ))  # fmt: skip
-    run = read_run(copy)
-    assert [row["id"] for row in run.stopped] == ["c001"] and "c001" not in [row["id"] for row in run.trained]
-
-
 def test_of_many_members_the_heaviest_are_shown_one_by_one(run: RunContent, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.shown_members == list(run.members) and run.shown_note() == ""
     weights = dict(zip([member["id"] for member in run.members], (0.3, 0.2, 0.5), strict=True))

@@ -51,13 +51,6 @@ def test_intervals_stand_beside_their_values(run: RunContent) -> None:
     assert "95% interval" in page.text
 
 
-def test_stopped_candidates_have_no_test_metrics(run: RunContent) -> None:
-    stopped = {"id": "c001", "status": "stopped", "epoch": 5, "validation": {"nll": 0.4321, "accuracy": 0.9}}
-    page = parse(section(dataclasses.replace(run, stopped=[stopped])))
-    (row,) = [row for row in page.rows if row[0].startswith("c001, stopped after epoch 5")]
-    assert "0.4321" in row[0] and row[1:6] == ["–"] * 5 and row[-1] == "–"
-
-
 def test_best_member_is_looked_up_among_the_candidates(run: RunContent) -> None:
     unknown = {"accuracy": 0.5, "nll": 1.25}
     page = parse(section(with_results(run, best_member=unknown, ensemble_uncalibrated=None)))

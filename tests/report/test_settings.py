@@ -19,7 +19,7 @@ def test_settings_data_and_outcome(run: RunContent) -> None:
     assert page.row("candidates") == ["8"] and page.row("candidates failed") == ["1"]
     assert "greedy" in page.row("selection")[0]
     heads = [row[0] for row in page.rows]
-    assert heads.count("epochs") == 1 and not {"versions", "command", "candidates stopped early"} & {*heads}
+    assert heads.count("epochs") == 1 and not {"versions", "command"} & {*heads}
     assert run.base and {*run.base} <= {*heads}
 
 
@@ -32,7 +32,7 @@ def test_ranking_is_named(run: RunContent, method: str | None) -> None:
 
 
 def test_what_is_unknown_is_left_out(run: RunContent) -> None:
-    bare = dataclasses.replace(run, results={}, config={}, base=None, stopped=[{"id": "c001"}])
+    bare = dataclasses.replace(run, results={}, config={}, base=None)
     page = parse(section(bare))
-    assert not page.named("details") and page.row("candidates stopped early") == ["1"]
+    assert not page.named("details")
     assert not {"selection", "temperature", "data"} & {row[0] for row in page.rows}

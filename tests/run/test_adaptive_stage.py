@@ -178,7 +178,6 @@ def test_large_architectures_stay_among_the_options(searched: Path, tmp_path: Pa
         ({"ranking": "promising"}, 5, "promising"),
         ({"ranking": "spread"}, 0, "spread"),
         ({"ranking": "ensemble"}, 0, "ensemble"),
-        ({"halving": True}, 0, "spread"),
         ({"warm_start": True}, 0, "spread"),
         ({"max_total_params": 1e6}, 0, "spread"),
         ({"lam_low": 2.0}, 0, "spread"),

@@ -64,9 +64,9 @@ def test_a_draw_becomes_a_candidate() -> None:
 
 def test_a_trial_is_told_what_it_needs() -> None:
     candidate = Candidate.from_json(RECORD)
-    spec = candidate.trial(5, warm_start=True, until=3)
+    spec = candidate.trial(5, warm_start=True)
     assert (spec.id, spec.lam, spec.shared_edges, spec.text) == ("c03", 2.5, 3, RECORD["text"])
-    assert (spec.architecture, spec.seed, spec.warm_start, spec.until) == (RECORD["architecture"], 5, True, 3)
+    assert (spec.architecture, spec.seed, spec.warm_start) == (RECORD["architecture"], 5, True)
 
 
 def test_costs_are_counted_where_they_are_limited() -> None:

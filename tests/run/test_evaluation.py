@@ -140,16 +140,6 @@ def test_prediction_sets_are_fitted_on_validation_data_and_measured_on_test_data
     assert [row["threshold"] for row in other["rows"]] != [row["threshold"] for row in wanted]
 
 
-def test_a_stopped_candidate_is_said_to_be_one() -> None:
-    pool, validation, test, records, trials = make()
-    name = records[-1].id
-    stopped = {"status": "stopped", "epoch": 5, "validation": {"nll": 0.5}, "seconds": 2.0, "parameters": 7}
-    results = evaluate_pool(pool, validation, test, [("c01", 1.0)], ONE, records, {**trials, name: stopped})
-    row = results["candidates"][-1]
-    assert row["id"] == name and (row["status"], row["epoch"], row["seconds"]) == ("stopped", 5, 2.0)
-    assert row["validation"] == {"nll": 0.5} and "test" not in row and "error" not in row
-
-
 def test_ranking_of_the_supernet() -> None:
     """Spearman against scipy, over trained candidates alone."""
     pool, validation, test, records, trials = make()

@@ -146,7 +146,7 @@ def test_candidates_are_written_and_read(tmp_path: Path) -> None:
     folder.write_candidates(found)
     assert folder.read_candidates() == found
     assert folder.trained() == [] and folder.status("c00") is None and folder.metrics("c00") is None
-    for name, status in (("c00", "failed"), ("c01", "trained"), ("c02", "stopped")):
+    for name, status in (("c00", "failed"), ("c01", "trained")):
         write_json(folder.candidate(name).metrics, {**MEASURED, "status": status})
         assert folder.status(name) == status
     assert folder.trained() == ["c01"]
@@ -203,6 +203,17 @@ def test_a_setting_that_is_newer_than_the_folder_has_its_default(tmp_path: Path)
     folder.claim({name: value for name, value in settings.items() if name != "mixup"}, "")
     assert folder.difference(settings) is None
     assert folder.difference({**settings, "mixup": 0.2}) == "mixup: 0.0 there, 0.2 here"
+
+
+def test_a_removed_setting_matters_only_where_it_was_on(tmp_path: Path) -> None:
+    settings = Settings().to_mapping()
+    off, on = RunFolder(tmp_path / "off"), RunFolder(tmp_path / "on")
+    off.claim({**settings, "halving": False}, "")
+    on.claim({**settings, "halving": True}, "")
+    assert Settings.from_mapping(folder_settings(off.out)) == Settings() and off.difference(settings) is None
+    with pytest.raises(InputError, match="^config: halving: got True; expected a known setting"):
+        Settings.from_mapping(folder_settings(on.out))
+    assert on.difference(settings) == "halving: True there, None here"
 
 
 def test_a_folder_without_pooling_was_begun_with_linear_pooling(tmp_path: Path) -> None:

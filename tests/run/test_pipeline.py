@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -176,11 +175,10 @@ def test_what_is_damaged_is_trained_anew_while_it_is_needed(run: Run, monkeypatc
 
 
 def test_remote_trials_are_refused_before_the_folder_is_claimed(run: Run) -> None:
-    for name in ("warm_start", "halving"):
-        run.plan.settings = replace(Settings(), **{name: True})  # type: ignore[misc]
-        run.service = SimpleNamespace(fetches=True, ports=())  # type: ignore[assignment]
-        with pytest.raises(InputError, match=f"^{name}"):
-            run.prepare()
+    run.plan.settings = Settings(warm_start=True)  # type: ignore[misc]
+    run.service = SimpleNamespace(fetches=True, ports=())  # type: ignore[assignment]
+    with pytest.raises(InputError, match="^warm_start"):
+        run.prepare()
     assert not run.folder.config.exists()
 
 

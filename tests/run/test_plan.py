@@ -124,7 +124,6 @@ def test_what_does_not_fit_is_named(data: ImageData) -> None:
         (lambda: plan(data, OneCell(channels=2, in_channels=1, num_classes=4)), r"^space: got outputs of shape \(4,\)"),
         (lambda: plan(data, members=4, candidates=3), "^members"),
         (lambda: plan(data, ranking="best"), "^ranking"),
-        (lambda: plan(data, halving=True), "^halving: got 2 epochs"),
         (lambda: plan(data, max_total_params=-1), "^max_total_params"),
         (lambda: plan(data, lam_low=0.0, lam_high=5.0), "^lam_high"),
         (lambda: plan(data, base={"a": 1}), "^base: label"),

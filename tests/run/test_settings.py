@@ -30,7 +30,6 @@ def test_defaults_are_consistent() -> None:
         ({"members": "ALL"}, "^members: got 'ALL'; expected a whole number.* all"),
         ({"members": "some"}, "^members: got 'some'; expected a whole number.* all"),
         ({"members": "all", "pooling": "linear"}, "^pooling: got linear with members=all; expected log"),
-        ({"members": "all", "halving": True}, "^halving: got true with members=all"),
         ({"members": "all", "max_latency_ms": 2}, "^max_latency_ms: got 2 with members=all"),
         ({"pooling": "geometric"}, "^pooling: got 'geometric'; expected one of log, linear"),
         ({"candidates": "all"}, "^candidates: got 'all'; expected a whole number"),
@@ -58,7 +57,6 @@ def test_defaults_are_consistent() -> None:
         ({"adaptive": -1, "candidates": 5}, "^adaptive: got -1"),
         ({"adaptive": 4, "candidates": 5}, "^adaptive: got 4; expected 0 to 3 of 5"),
         ({"adaptive": 1, "candidates": 1, "members": 1}, "^adaptive: got 1; expected 0 to 0 of 1"),
-        ({"adaptive": 2, "halving": True}, "^adaptive: got 2; expected 0 with halving"),
         ({"adaptive": 2, "warm_start": True}, "^adaptive: got 2; expected 0 with warm_start"),
     ],
 )
@@ -142,7 +140,6 @@ def test_lam_range() -> None:
         ({}, 5, "none"),
         ({"candidates": 2, "members": 2}, 0, "spread"),
         ({"adaptive": 0}, 0, "spread"),
-        ({"halving": True}, 0, "spread"),
         ({"warm_start": True}, 0, "spread"),
         ({"max_total_params": 1e6}, 0, "spread"),
         ({"adaptive": 2, "max_total_params": 1e6}, 2, "spread"),

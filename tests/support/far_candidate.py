@@ -16,7 +16,7 @@ SPEC = {
 
 
 def metrics(**changes: Any) -> dict[str, Any]:
-    about = {name: value for name, value in SPEC.items() if name not in ("architecture", "until")}
+    about = {name: value for name, value in SPEC.items() if name != "architecture"}
     costs = {"seconds": 1.5, "cpu_seconds": 1.0, "flops": 12, "latency_ms": 0.2}
     validation = {"accuracy": 0.5, "nll": 1.0, "ece": 0.1, "brier": 0.2, "aurc": 0.0}
     record = {"default": 0.5, "validation": validation, "history": [{"epoch": 0, "accuracy": 0.5}], **costs}

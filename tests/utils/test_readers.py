@@ -26,7 +26,6 @@ CHECKED = {
     "ensemble/reading.py": {"io.TextIOWrapper"},
     "run/search_stage.py": {"torch.load"},
     "space/known_results.py": {"io.TextIOWrapper"},
-    "trials/pausing.py": {"torch.load"},
     "trials/received.py": {"zipfile.ZipFile", "archive.open"},
     "utils/files.py": {"os.open"},
     "utils/npz.py": {"np.load", "zipfile.ZipFile", "archive.open", "archive.zip.open"},

@@ -154,21 +154,6 @@ def test_warm_start() -> None:
         assert " | ".join(f"{figure:.4f}" for figure in figures) + f" | {row['accuracy']:.2%} |" in README
 
 
-def test_ranking() -> None:
-    ranking = saved("ranking")
-    assert_stated(*(f"{ranking['mean'][name]['ensemble']:.4f}" for name in ("ensemble", "spread")))
-    differences = [round(row["ensemble"]["ensemble"] - row["spread"]["ensemble"], 4) for row in ranking["seeds"]]
-    assert sorted(np.sign(differences)) == [-1, 0, 1, 1, 1]  # as the text says
-
-
-def test_adaptive_training() -> None:
-    adaptive = saved("adaptive")
-    names = ("adaptive", "drawn", "promising")
-    means = {name: np.mean([row[name]["nll"] for row in adaptive["rows"]]) for name in names}
-    assert_stated(*(f"{mean:.4f}" for mean in means.values()))
-    assert means == pytest.approx(adaptive["mean"]) and len(adaptive["rows"]) == 5
-
-
 def test_cost_of_a_search_step() -> None:
     for row in saved("search_step").values():
         ratios = [row[name] for name in ("warmup_vs_random", "search_vs_random_same_batches")]

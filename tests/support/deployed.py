@@ -21,7 +21,13 @@ SPACES: dict[str, tuple[type[ModelSpace], dict[str, Any], tuple[int, int]]] = {
     "darts": (DartsSpace, {"width": 4, "num_cells": 3, "num_classes": 7}, (32, 3)),
     "mobilenet": (
         MobileNetV3Space,
-        {"num_labels": 5, "base_widths": (8,) * 9, "width_multipliers": (1.0, 2.0), "expand_ratios": (1.0, 2.0)},
+        {
+            "num_labels": 5,
+            "base_widths": (8,) * 9,
+            "width_multipliers": (1.0, 2.0),
+            "expand_ratios": (1.0, 2.0),
+            "depth_range": (1, 2),
+        },
         (32, 3),
     ),
 }

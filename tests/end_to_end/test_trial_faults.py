@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.commands import ENVIRONMENT, SETTINGS, Ended, command, outcome
+from tests.support.commands import ENVIRONMENT, SETTINGS, Child, Ended, command, outcome
 from tests.support.faulty_cell import SEED
-from tests.support.loaded import PATIENCE
 
 FAULTY = [*SETTINGS, "--space=tests.support.faulty_cell:FaultyCell", f"--seed={SEED}", "--quiet"]
 
@@ -23,17 +21,27 @@ def faults(folder: Path, text: str) -> dict[str, str]:
     return {"FAULTS": text, "TRIED": str(folder / "tried")}
 
 
-def run(out: Path, text: str, *more: str) -> Ended:
-    """The run, with some candidates that fail."""
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run before training, the same for all: faults begin there."""
+    out = tmp_path_factory.mktemp("sampled") / "run"
+    for stage, *more in (["search", *FAULTY], ["sample", "--quiet"]):
+        assert command(stage, *more, "--out", out).code == 0
+    return out
+
+
+def run(sampled: Path, out: Path, text: str, *more: str) -> Ended:
+    """The run from there on, with some candidates that fail."""
+    shutil.copytree(sampled, out)
     before: Callable[[], Any] = lambda: os.environ.update(faults(out.parent, text))  # noqa: E731
     return command("run", *FAULTY, "--out", out, *more, before=before)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(sampled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which nothing fails."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert run(out, "").code == 0
+    assert run(sampled, out, "").code == 0
     return out
 
 
@@ -65,8 +73,8 @@ FAULTS = {
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("per_trial", ["1", "3"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_one_candidate_fails(fault: str, per_trial: str, whole: Path, tmp_path: Path) -> None:
-    ended = run(tmp_path / "run", f"1={fault}", "--per-trial", per_trial)
+def test_one_candidate_fails(fault: str, per_trial: str, sampled: Path, whole: Path, tmp_path: Path) -> None:
+    ended = run(sampled, tmp_path / "run", f"1={fault}", "--per-trial", per_trial)
     lines = ended.said
     assert ended.code == 0 and len(lines) == 1 and lines[0].startswith("warning: candidate c01 failed twice"), ended
     assert FAULTS[fault] in lines[0]
@@ -75,10 +83,10 @@ def test_one_candidate_fails(fault: str, per_trial: str, whole: Path, tmp_path: 
         assert (tmp_path / "tried").read_text().split() == [fault] * 2
 
 
-def test_all_candidates_fail(whole: Path, tmp_path: Path) -> None:
+def test_all_candidates_fail(sampled: Path, whole: Path, tmp_path: Path) -> None:
     """The first cause in one line; once it is mended the run goes on, to the same result."""
     out = tmp_path / "run"
-    ended = run(out, "0=raise,1=nan,2=kill")
+    ended = run(sampled, out, "0=raise,1=nan,2=kill")
     assert ended.code == 1 and len(ended.said) == 1, ended
     assert "only 0 of 3 candidates could be trained" in ended.err and "ValueError: too hot" in ended.err
     assert not (out / "ensemble").exists() and not (out / "results.json").exists()
@@ -88,24 +96,16 @@ def test_all_candidates_fail(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.end_to_end
-def test_failures_under_the_manager_of_nni(whole: Path, tmp_path: Path) -> None:
-    """One is killed, one runs out of memory; two are left for the ensemble."""
-    out, text = tmp_path / "run", "1=kill,2=memory"
-    options = [*FAULTY, "--candidates=4", "--adaptive=0", "--out", str(out)]
-    command_line = [sys.executable, "-m", "nni_hypens", "run", *options]
-    environment = {**os.environ, **ENVIRONMENT, **faults(tmp_path, text)}
-    cwd = Path(__file__).parents[1] / "support"
-    with (tmp_path / "out").open("w+") as output, (tmp_path / "err").open("w+") as errors:
-        code = subprocess.run(
-            command_line,
-            cwd=cwd,
-            env=environment,
-            stdout=output,
-            stderr=errors,
-            timeout=PATIENCE,
-        ).returncode
-    said = (tmp_path / "err").read_text()
-    assert code == 0 and said.count("failed twice and is left out") == 2 and "Traceback" not in said, said
+def test_failures_under_the_manager_of_nni(tmp_path: Path) -> None:
+    """One is killed, one runs out of memory; two are left for the ensemble. From the search on."""
+    out = tmp_path / "run"
+    options = [*FAULTY, "--candidates=4", "--adaptive=0", "--out", out]
+    environment = {**ENVIRONMENT, **faults(tmp_path, "1=kill,2=memory")}
+    before: Callable[[], Any] = lambda: os.environ.update(environment)  # noqa: E731
+    folder = Path(__file__).parents[1] / "support"
+    ended = Child(["run", *options], folder=folder, before=before, trials="real").end()
+    assert ended.code == 0 and ended.err.count("failed twice and is left out") == 2, ended
+    assert "Traceback" not in ended.err, ended
     rows = {row["id"]: row for row in json.loads((out / "results.json").read_text())["candidates"]}
     reasons = {"c01": "it was killed", "c02": "MemoryError"}
     for name, reason in reasons.items():

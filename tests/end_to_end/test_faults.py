@@ -347,10 +347,12 @@ def test_two_runs_on_one_folder(second: str, runs: Runs, tmp_path: Path) -> None
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("name", ["candidates/c00/metrics.json", "ensemble/selection.json"])
-def test_ctrl_c(name: str, runs: Runs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "stage"), [("candidates/c00/metrics.json", "sample"), ("ensemble/selection.json", "train")]
+)
+def test_ctrl_c(name: str, stage: str, runs: Runs, tmp_path: Path) -> None:
     """Exit code 130, and the command that goes on; in any stage, without NNI's manager."""
-    out = tmp_path / "run"
+    out = runs.copy(stage, tmp_path / "run")
     child = Child(["run", *SETTINGS, "--out", out, "--quiet"])
     child.when((out / name).exists, signal.SIGINT)
     ended = child.end()

@@ -20,16 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import nni
+import sklearn.datasets  # noqa: F401 - imported here, for the children
 import torch
+import torchvision.transforms.v2  # noqa: F401 - imported here, for the children
 from nni.nas.execution.engine import ExecutionEngine
 from nni.nas.execution.event import FinalMetricEvent, IntermediateMetricEvent, TrainingEndEvent
 from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.space import ModelStatus, SimplifiedModelSpace
 from nni.runtime.trial_command_channel import set_default_trial_command_channel
 
-from nni_hypens import _nni, report  # noqa: F401 - imported here, for the children
+import search_spaces  # noqa: F401 - imported here, for the children
+from nni_hypens import _nni
 from nni_hypens.cli import main as cli  # noqa: F401 - imported here, for the children
 from nni_hypens.ensemble import export, predict  # noqa: F401 - imported here, for the children
+from nni_hypens.report import page  # noqa: F401 - imported here, for the children
 from nni_hypens.run import pipeline, train_stage  # noqa: F401 - imported here, for the children
 from tests.support.forked import ROOT, Forked
 

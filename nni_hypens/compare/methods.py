@@ -103,7 +103,7 @@ METHODS: dict[str, Method] = {
         peer=RESIDUAL,
     ),
     "snapshots": Method(
-        "Snapshots of a ResNet",
+        "Snapshots",
         snapshots,
         "snapshots of one cyclic training of that residual network",
         fills=False,

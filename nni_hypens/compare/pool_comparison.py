@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from nni_hypens.compare.comparison import check_folder, write_table
 from nni_hypens.compare.method import AT_LEAST
@@ -102,7 +103,8 @@ def run_pool_comparison(
     check_folder(comparison, folder, command)
     progress.start("compare", len(pools) * len(comparison.seeds), "cell")
     rows = []
-    with held_folder(folder):
+    # its matrices are so small that a second thread makes it slower
+    with held_folder(folder), threadpool_limits(1, "blas"):
         for name, pooled in pools.items():
             for seed in comparison.seeds:
                 rows += pool_rows(comparison, pooled, name, seed)

@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import NullLocator
 
-from nni_hypens.compare.blocks import Block, MethodDifference, comparison_blocks
+from nni_hypens.compare.blocks import Block, MethodCost, MethodDifference, comparison_blocks
 from nni_hypens.compare.figures import Drawing, as_png
 from nni_hypens.compare.page import read_results
 from nni_hypens.report.svg import FIRST, MUTED
@@ -41,10 +42,11 @@ from tests.benchmarks.map_trained_text import (
 from tests.benchmarks.paper_guide import pattern, replaced
 
 RESULTS = Path("tests/benchmarks/results/map")
+POOLS = "tests/benchmarks/results/pool"
 PAGE, TRAINED_PAGE = Path("tests/benchmarks/map_page.md"), Path("tests/benchmarks/map_trained_page.md")
 """The guide without its generated parts, and its section on what was trained for the map alone."""
 GUIDE, README, FIGURE = Path("docs/guides/map.md"), Path("README.md"), Path("docs/map.png")
-OURS, ORACLE, RANDOM = "adaptive_random", "best_architecture", "random_pool"
+OURS, ORACLE, RANDOM, SNAPSHOTS = "adaptive_random", "best_architecture", "random_pool", "snapshots"
 CELLS = {
     "fashion_data": "Fashion-MNIST, few images",
     "cifar_data": "CIFAR-10, few images",
@@ -58,6 +60,10 @@ BARS = {"data": (-0.015, ORACLE, 0.0, RANDOM), "other": (-0.03, RANDOM, 0.005, O
 """Where data is the limit, at five members: at least so much below the first method, and not above the second by more.
 Elsewhere the same with the methods exchanged."""
 PART = pattern("map")
+REPEAT = (
+    "Nothing is trained in these runs: all networks come from a [pool](docs/guides/pool.md) that was trained once. "
+    "On one core this takes some minutes:"
+)
 
 
 def percent(one: MethodDifference | None) -> str:
@@ -110,6 +116,23 @@ def measures_table(blocks: Sequence[Block], members: int = 5) -> str:
     return table(["accuracy / ECE, %", *titles.values()], rows)
 
 
+def costs_table(blocks: Sequence[Block], members: int = 5) -> str:
+    """Networks that every method trains at one size, and its cost as a share of the budget."""
+    wanted = [block for block in blocks if block.members == members]
+    titles = {cost.method: cost.title for block in wanted for cost in block.costs}
+    rows = []
+    for block in wanted:
+        by_method = {cost.method: cost for cost in block.costs}
+        cells = [_cost_text(by_method[name]) if name in by_method else "-" for name in titles]
+        rows.append([CELLS[block.data], *cells])
+    return table(["networks / cost", *titles.values()], rows)
+
+
+def _cost_text(cost: MethodCost) -> str:
+    share = (cost.search_s + cost.training_s) / cost.budget_s if cost.budget_s else float("nan")
+    return f"{cost.networks:.1f} / {share:.2f}"
+
+
 def readme_table(blocks: Sequence[Block], members: int = 5) -> str:
     """The headline: five rows."""
     names = {name: title for name, title in others(blocks).items() if name != ORACLE}
@@ -140,6 +163,43 @@ def say_bars(blocks: Sequence[Block]) -> str:
     return "\n".join(lines)
 
 
+def _range(values: Sequence[float], sign: str = "+") -> str:
+    """``-0.3 to +0.5%``."""
+    return f"{100 * min(values):{sign}.1f} to {100 * max(values):{sign}.1f}%"
+
+
+def say_choice(blocks: Sequence[Block], members: int = 5) -> str:
+    """When something else is the better choice."""
+    wanted = {block.data: block for block in blocks if block.members == members}
+
+    def differences(cells: Sequence[str], other: str) -> list[float]:
+        found = [against(wanted[cell], other) for cell in cells if cell in wanted]
+        return [one.difference for one in found if one is not None]
+
+    texts = []
+    if seeds := differences([cell for cell in CELLS if cell not in DATA_LIMITED], ORACLE):
+        texts.append(
+            "A deep ensemble is the better choice if you know a good architecture already and its networks are small "
+            f"for the task or train briefly: ours is as good ({_range(seeds)} against seeds of its best), but seeds "
+            "need no decisions."
+        )
+    if snapshots := differences([cell for cell in CELLS if cell.endswith("short")], SNAPSHOTS):
+        if min(snapshots) > 0:
+            found = f"{_range(snapshots, '')} worse than snapshots of a longer one"
+            verdict = f"{found}: train longer before you train more."
+        else:
+            verdict = f"{_range(snapshots)} against snapshots of a longer one."
+        texts.append(f"After short trainings ours is {verdict}")
+    return " ".join(texts)
+
+
+def say_reached(blocks: Sequence[Block]) -> str:
+    """How many targets are reached."""
+    lines = say_bars(blocks).splitlines()
+    reached = sum(not line.endswith("**missed**.") for line in lines)
+    return f"Of the {len(lines)} targets that we set before, {reached} are reached ([the map](docs/guides/map.md))."
+
+
 def say_setup(pools: dict[str, Any], results: pd.DataFrame) -> str:
     """What was compared."""
     rows = []
@@ -160,25 +220,28 @@ def say_setup(pools: dict[str, Any], results: pd.DataFrame) -> str:
 
 
 def figure(blocks: Sequence[Block], members: int = 5) -> Drawing:
-    """Ours against each other method in each cell: differences with their intervals."""
+    """Ours against each other method in each cell: differences with their intervals, small ones magnified."""
     wanted = [block for block in blocks if block.members == members]
     names = others(wanted)
 
     def draw(canvas: Any, paint: Callable[[str], str]) -> None:
-        grid = canvas.subplots(-(-len(wanted) // 2), 2, sharex=True, squeeze=False)
+        grid = canvas.subplots(-(-len(wanted) // 2), 2, sharex=True, sharey=True, squeeze=False)
         for axes, block in zip(grid.flat, wanted, strict=False):
             axes.axvline(0, color=paint(MUTED), linewidth=1)
             for place, name in enumerate(names):
                 one = against(block, name)
                 if one is not None:
                     low, high = one.interval or (one.difference, one.difference)
-                    axes.plot([100 * low, 100 * high], [place, place], color=paint(FIRST), linewidth=3, alpha=0.5)
-                    axes.plot([100 * one.difference], [place], "o", color=paint(FIRST), markersize=5)
-            axes.set_yticks(range(len(names)), list(names.values()))
+                    axes.plot([100 * low, 100 * high], [place, place], color=paint(FIRST), linewidth=4, alpha=0.4)
+                    axes.plot([100 * one.difference], [place], "o", color=paint(FIRST), markersize=4)
+            axes.set_xscale("symlog", linthresh=2, linscale=1.5)
+            axes.set_xlim(-25, 25)
+            axes.set_xticks([-20, -3, -1, 0, 1, 3, 20], ["-20", "-3", "-1", "0", "1", "3", "20"], fontsize=8)
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_yticks(range(len(names)), list(names.values()), fontsize=8)
             axes.set_ylim(len(names) - 0.5, -0.5)
-            axes.set_title(CELLS[block.data], fontsize=10)
-        for axes in grid[-1]:
-            axes.set_xlabel("our NLL against it, %")
+            axes.set_title(CELLS[block.data].replace(", ", "\n"), fontsize=9)
+        canvas.supxlabel("our NLL against it, % (below 0 ours is better)", fontsize=9)
 
     said = "; ".join(
         f"{CELLS[b.data]}: " + ", ".join(f"{one.title} {percent(one)}" for one in b.differences) for b in wanted
@@ -208,8 +271,17 @@ def parts(
         "setup": say_setup(pools, results),
         "table": main_table(blocks),
         "measures": measures_table(blocks),
+        "costs": costs_table(blocks),
+        "choice": say_choice(blocks),
         "bars": say_bars(blocks),
-        "readme": readme_table(blocks),
+        "readme": "\n\n".join(
+            [
+                readme_table(blocks),
+                f"{say_choice(blocks)} {say_reached(blocks)}",
+                REPEAT,
+                f"```bash\n{about['command']}\n```",
+            ]
+        ),
         "command": f"```bash\n{about['command']}\n```",
         "trained_section": trained_section(trained),
         "figure": "![Our test NLL against other methods, five members](../map.png)",
@@ -221,7 +293,9 @@ def collect(folder: Path) -> None:
     for name in ("results.csv", "pools.json"):
         write_text(RESULTS / name, (folder / name).read_text(encoding="utf-8"))
     about = read_json(folder / "comparison.json")
-    about["command"] = re.sub(r"--out \S+", "--out runs/map", about["command"])  # not the local path
+    command = re.sub(r"--out \S+", "--out runs/map", about["command"]).removesuffix(" --quiet")  # not the local path
+    files = " ".join(f"{POOLS}/{cell}.npz" for cell in sorted(CELLS))
+    about["command"] = command.replace(files, f"{POOLS}/*.npz")
     write_json(RESULTS / "comparison.json", about)
 
 

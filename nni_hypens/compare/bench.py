@@ -34,6 +34,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network, fresh
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import neighbours, random_architectures
+from nni_hypens.space.flow import SynapticFlow
 from nni_hypens.trials.parts import rebuilt
 from nni_hypens.trials.training import network_seed, predict
 from nni_hypens.utils.files import read_json, read_object, write_json
@@ -175,6 +176,10 @@ class Workbench:
     def traits(self) -> NetworkSize:
         """Measures networks of the space."""
         return NetworkSize(self.plan.train_space, self.plan.input_shape)
+
+    def flow(self) -> SynapticFlow:
+        """Measures the synaptic flow of untrained networks of the space."""
+        return SynapticFlow(self.plan.train_space, self.plan.input_shape)
 
     def offers(self, sample: Sample, replica: int) -> bool:
         """Whether `network` can return this network: always."""

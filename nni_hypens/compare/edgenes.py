@@ -105,6 +105,7 @@ def adaptive_random(bench: Bench, members: int, budget: float) -> Trained:
             bench.seed,
             traits=size,
             closed=bench.architectures is not None,
+            flow=bench.flow(),
         )
     networks = train_proposals(bench, rule, members, budget - clock.seconds)
     return Trained(networks, clock.seconds)

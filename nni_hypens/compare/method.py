@@ -72,6 +72,9 @@ class Bench(Protocol):
     def traits(self) -> Callable[[Sample], tuple[float, float]]:
         """A function of an architecture: its parameters and FLOPs, each plus one."""
 
+    def flow(self) -> Callable[[Sample], float] | None:
+        """A function of an architecture: the synaptic flow of its untrained network; None if it is not known."""
+
     def offers(self, sample: Sample, replica: int) -> bool:
         """Whether `network` can return this network."""
 

@@ -38,7 +38,9 @@ PER_NETWORK = (
     "calibrated_nll", "accuracy",
 )  # fmt: skip
 """Names of the arrays with a row per network."""
-_DIMENSIONS = dict(zip(PER_NETWORK, (1, 1, 2, 2, 2, 1, 1, 2, 3, 3), strict=True))
+FLOW = "flow"
+"""Name of an array with a row per network that a file may lack."""
+_DIMENSIONS = dict(zip((*PER_NETWORK, FLOW), (1, 1, 2, 2, 2, 1, 1, 2, 3, 3, 1), strict=True))
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 4, "lp": 0, "pb": 0}]
 
 
@@ -78,7 +80,7 @@ class Pool:
             whole numbers; `train_loss`, `validation_nll`, `cpu_seconds` (of all steps so far) `K x E`; `temperature`
             `K x 4`, fitted on the validation images at the four marks; `calibrated_nll` and `accuracy` `K x 2 x 4`:
             validation and test images, marks. A network whose training diverged has a `validation_nll` that is not
-            finite.
+            finite. There may be a `flow`, `K`: the synaptic flow of each untrained network, not a number for peers.
 
     Examples:
         >>> from nni_hypens.compare import Pool
@@ -162,7 +164,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     names: list[str] = []
 
     def known(found: list[str]) -> list[str]:
-        names.extend(name for name in found if name in ("meta", *PER_NETWORK) or name.startswith((*PARTS, "early_")))
+        names.extend(
+            name for name in found if name in ("meta", *PER_NETWORK, FLOW) or name.startswith((*PARTS, "early_"))
+        )
         return names
 
     arrays = read_archive(path, known, links=True, at_most=MAX_ARRAY_BYTES)
@@ -184,7 +188,7 @@ def _unpacked(arrays: Mapping[str, np.ndarray]) -> Pool:
         codes=codes,
         early={mark: _unpack(arrays, f"early_{mark}", _expected(ends, centre, mark)) for mark in marks},
         early_rows=early_rows,
-        columns={key: arrays[key] for key in PER_NETWORK},
+        columns={key: arrays[key] for key in (*PER_NETWORK, *({FLOW} & arrays.keys()))},
     )
 
 

@@ -13,7 +13,7 @@ import torch
 
 from nni_hypens import metrics
 from nni_hypens.compare.bench import Clock, Network
-from nni_hypens.compare.pool import PARTS, Pool
+from nni_hypens.compare.pool import FLOW, PARTS, Pool
 from nni_hypens.compare.pool_peers import PEER, Peer, read_peers
 from nni_hypens.ensemble.calibration import calibrated_alone
 from nni_hypens.ensemble.folder import trusted_class
@@ -60,6 +60,7 @@ class PooledNetworks:
         costs = pool.columns["cpu_seconds"][:, -1].tolist()
         replicas = pool.columns["replica"].tolist()
         params, flops = pool.columns["params"], pool.columns["flops"]
+        flows = pool.columns.get(FLOW, np.full(len(pool), np.nan))
 
         def networks(rows: list[int], sample: Sample, peer: str = "") -> list[Network]:
             parts = ((replicas[row], probs["validation"][row], probs["test"][row], row) for row in rows)
@@ -71,6 +72,7 @@ class PooledNetworks:
         self.samples: list[Sample] = []
         self.networks: list[list[Network]] = []
         self._sizes: list[tuple[float, float]] = []
+        self._flows: list[float] = []
         self._index: dict[EdgeKey, int] = {}
         for number, rows in by_number.items():
             sample = self.structure.table.validate(pool.architectures[number], f"{name}: architecture {number}")
@@ -79,6 +81,7 @@ class PooledNetworks:
             self.samples.append(sample)
             self.networks.append(networks(rows, sample))
             self._sizes.append((1.0 + float(params[rows[0]]), 1.0 + float(flops[rows[0]])))
+            self._flows.append(float(flows[rows[0]]))
         self.average_cost = float(np.mean([of_one[0].cost for of_one in self.networks]))
         self.peers: dict[str, list[Peer]] = {}
         for entry in read_peers(pool, self.structure, name):
@@ -92,6 +95,10 @@ class PooledNetworks:
     def size(self, sample: Sample) -> tuple[float, float]:
         """Parameters and FLOPs of an architecture in the pool, each plus one."""
         return self._sizes[self._index[self.structure.key(sample)]]
+
+    def flow(self, sample: Sample) -> float:
+        """Synaptic flow of an architecture in the pool, which must have recorded it."""
+        return self._flows[self._index[self.structure.key(sample)]]
 
     def usable_peers(self, name: str, members: int) -> list[Peer]:
         """Trainings or searches of another method that have networks for so many members.
@@ -181,6 +188,10 @@ class PoolBench:
     def traits(self) -> Callable[[Sample], tuple[float, float]]:
         """Recorded parameters and FLOPs, each plus one."""
         return self.pooled.size
+
+    def flow(self) -> Callable[[Sample], float] | None:
+        """Recorded synaptic flow; None if the pool has none."""
+        return self.pooled.flow if FLOW in self.pooled.pool.columns else None
 
     def offers(self, sample: Sample, replica: int) -> bool:
         """Whether the pool has so many networks of an architecture."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import own_temperatures, temper_members
 from nni_hypens.metrics.inputs import FloatArray
-from nni_hypens.proposals.features import architecture_features, log_sizes
+from nni_hypens.proposals.features import architecture_features, log_sizes, standardised
 from nni_hypens.proposals.outlook import Outlook, outlook, pair_gains
 from nni_hypens.proposals.planning import Plays, spread_over
 from nni_hypens.proposals.pool import draw_pool
@@ -32,6 +32,7 @@ from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import neighbours, random_architectures
+from nni_hypens.space.flow import SynapticFlow
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
 PARENTS = 2
@@ -79,6 +80,8 @@ class AdaptiveTraining:
         accepts: Whether an architecture may be trained (a budget); None for all. Called for few architectures.
         traits: Numbers above 0 that are known about an architecture before it is trained and grow with its network, for
             example parameters and FLOPs (`nni_hypens.space.cost.NetworkSize`). Called for few.
+        flow: Synaptic flow of an architecture's untrained network (`nni_hypens.space.flow.SynapticFlow`). Called for
+            the same few; what is not finite is not used.
         closed: Whether `start` and `pool` hold all that can be trained: nothing is drawn from the space, and nothing is
             changed by one choice.
     """
@@ -94,6 +97,7 @@ class AdaptiveTraining:
         accepts: Callable[[Sample], bool] | None = None,
         traits: Callable[[Sample], Sequence[float]] | None = None,
         closed: bool = False,
+        flow: Callable[[Sample], float] | None = None,
     ) -> None:
         self.structure, self.labels, self.accepts = structure, labels, accepts
         self.members, self.seed = min(members, MOST_MEMBERS), seed
@@ -113,6 +117,7 @@ class AdaptiveTraining:
         self._n_fixed = len(self.options)
         measured = np.linspace(0, len(self.options) - 1, min(MEASURED, len(self.options))).round().astype(int)
         self._traits = {} if traits is None else {index: traits(self.options[index]) for index in measured.tolist()}
+        self._flows = {} if flow is None else {index: flow(self.options[index]) for index in measured.tolist()}
 
     def propose(
         self,
@@ -226,7 +231,7 @@ class AdaptiveTraining:
     ) -> Outlook:
         features, _ = architecture_features(self.structure, self.options)
         size = log_sizes(features, self._traits) if self._traits else None
-        return outlook(features, size, owner, probs, nll, temperatures, gains)
+        return outlook(features, size, owner, probs, nll, temperatures, gains, standardised(features, self._flows))
 
     def _accepted(self, index: int) -> bool:
         if self.accepts is None:
@@ -275,4 +280,5 @@ def begin_adaptive_training(
     unlimited.accepts = None
     pool = draw_pool(unlimited, size, ranking, candidates, lam_range, seed)
     options = [candidate.architecture for candidate in pool]
-    return AdaptiveTraining(sampler.structure, start, options, labels, members, seed, accepts, traits=size)
+    flow = None if size.input_shape is None else SynapticFlow(size.space, size.input_shape)
+    return AdaptiveTraining(sampler.structure, start, options, labels, members, seed, accepts, traits=size, flow=flow)

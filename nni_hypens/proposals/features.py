@@ -1,4 +1,4 @@
-"""Describe architectures by numbers: edges and operations, and the size of their networks."""
+"""Describe architectures by numbers: edges and operations, size and flow of their networks."""
 
 from __future__ import annotations
 
@@ -50,6 +50,26 @@ def log_sizes(features: FloatArray, measured: Mapping[int, Sequence[float]]) -> 
     mean = ((logs - known.mean(axis=0)) / np.maximum(known.std(axis=0), 1e-12)).mean(axis=1)
     sizes: FloatArray = (mean - mean[rows].mean()) / max(float(mean[rows].std()), 1e-12)
     return sizes
+
+
+def standardised(features: FloatArray, measured: Mapping[int, float]) -> FloatArray | None:
+    """Extend a number that some networks have to all architectures.
+
+    Args:
+        features: `P x F`, from `architecture_features`.
+        measured: Row -> number, such as the synaptic flow; what is not finite is left out.
+
+    Returns:
+        `P` values, of mean 0 and standard deviation 1 over those that were measured; None if fewer than two were.
+    """
+    finite = {row: value for row, value in measured.items() if np.isfinite(value)}
+    if len(finite) < 2:
+        return None
+    rows, values = list(finite), np.array(list(finite.values()))
+    predicted: FloatArray = Ridge(alpha=1e-2).fit(features[rows], values).predict(features)
+    predicted[rows] = values
+    scaled: FloatArray = (predicted - values.mean()) / max(float(values.std()), 1e-12)
+    return scaled
 
 
 def _as_set(items: Iterable[object]) -> list[tuple[str, int]]:

@@ -2,9 +2,9 @@
 
 The validation NLL of a network, calibrated alone, is taken as `level + a + e`: `a` depends on its architecture, `e` on
 its seed. Both are normal. `a` is a Gaussian process over architectures: a part that is each architecture's own, a part
-that follows from edges and operations in common, and a part that follows from the size of the network. The spreads and
-shares are fitted to the run's own networks (empirical Bayes), with priors from pools of networks that were trained for
-this (`tests/benchmarks/pool.py`).
+that follows from edges and operations in common, and a part that follows from traits of the untrained network, its size
+and its synaptic flow. The spreads and shares are fitted to the run's own networks (empirical Bayes), with priors from
+pools of networks that were trained for this (`tests/benchmarks/pool.py`).
 
 Sizes: `P` architectures, `T` trained networks, `N` examples, `C` classes, `F` features.
 """
@@ -31,12 +31,15 @@ SAME, SAME_WEIGHT = 0.87, 3.0
 SLOPE = 0.6
 """How much lower the NLL of a network is for each standard deviation of its log size, in standard deviations between
 architectures, where capacity is the limit."""
+FLOW_SLOPE = 0.3
+"""The same for the synaptic flow, but higher: of two networks of one size the one with less flow, the shallower one, is
+better, whatever the limit. In the pools it is 0.5 to 1.1; less than that is stated, because other spaces may differ."""
 FITS_ALL, FITS_PART = 2.0, 1.1
 """Temperatures of networks. One that has learnt its training images by heart is overconfident, so it needs a high
 temperature, and then size tells nothing: in the pool it misleads at 3, and still helps at 1.3. Below the second,
 capacity is the limit."""
 SHARES = (0.0, 0.3, 0.6)
-"""Shares of the variance between architectures that edges and operations may explain, and that size may."""
+"""Shares of the variance between architectures that edges and operations may explain, and that size and flow may."""
 _SPREADS = np.exp(np.linspace(-1.5, 1.5, 25))
 _RATIOS = np.exp(np.linspace(-1.2, 1.2, 7))
 
@@ -66,7 +69,7 @@ class Outlook:
 
 def outlook(
     features: FloatArray, size: FloatArray | None, owner: Sequence[int], probs: NDArray[np.floating], nll: FloatArray,
-    temperatures: Sequence[float], gains: FloatArray | None = None,
+    temperatures: Sequence[float], gains: FloatArray | None = None, flow: FloatArray | None = None,
 ) -> Outlook:  # fmt: skip
     """Fit the model to the trained networks.
 
@@ -79,14 +82,16 @@ def outlook(
         nll: `T` values, their NLL.
         temperatures: `T` values, their temperatures.
         gains: `T x T`, from `pair_gains`; None to measure them.
+        flow: `P` values, synaptic flow of the networks, standardised as `size`; None if it is not known.
     """
     rows = np.asarray(owner)
+    known_traits = [trait for trait in (size, flow) if trait is not None]
+    traits = np.column_stack(known_traits) if known_traits else np.zeros((len(features), 0))
     gains = pair_gains(probs) if gains is None else gains
     same, different = expected_gains(gains, rows)
-    slope = 0.0 if size is None else SLOPE * _capacity_is_the_limit(temperatures)
-    prior = np.zeros(len(features)) if size is None else -slope * size
-    spread, ratio, share, size_share = _fitted(features, size, rows, nll, prior)
-    kernel = _Kernel(features, size, share, size_share)
+    prior = _expected(len(features), size, flow, temperatures)
+    spread, ratio, share, trait_share = _fitted(features, traits, rows, nll, prior)
+    kernel = _Kernel(features, traits, share, trait_share)
     shape = kernel(rows, rows) + ratio**2 * np.eye(len(rows))
     factor = cho_factor(shape, lower=True)
     ones = np.ones(len(rows))
@@ -150,24 +155,37 @@ def _capacity_is_the_limit(temperatures: Sequence[float]) -> float:
     return float(np.clip((FITS_ALL - typical) / (FITS_ALL - FITS_PART), 0.0, 1.0))
 
 
-class _Kernel:
-    """Correlation of architectures: their own part, edges and operations, and size."""
+def _expected(
+    count: int, size: FloatArray | None, flow: FloatArray | None, temperatures: Sequence[float]
+) -> FloatArray:
+    """What is expected of `count` architectures before they are trained, in standard deviations between them."""
+    expected = np.zeros(count)
+    if size is not None:
+        expected -= SLOPE * _capacity_is_the_limit(temperatures) * size
+    if size is not None and flow is not None:
+        expected += FLOW_SLOPE * flow
+    return expected
 
-    def __init__(self, features: FloatArray, size: FloatArray | None, share: float, size_share: float) -> None:
-        self.features, self.size = features, np.zeros(len(features)) if size is None else size
+
+class _Kernel:
+    """Correlation of architectures: their own part, edges and operations, and traits."""
+
+    def __init__(self, features: FloatArray, traits: FloatArray, share: float, trait_share: float) -> None:
+        self.features, self.traits = features, traits
         self.scale = float((features**2).sum(axis=1).mean()) or 1.0
-        self.share, self.size_share = share, size_share
+        self.share, self.trait_share = share, trait_share
+        self.each = trait_share / max(traits.shape[1], 1)
 
     def __call__(self, first: IntArray, second: IntArray) -> FloatArray:
-        own = (1 - self.share - self.size_share) * np.equal.outer(first, second)
+        own = (1 - self.share - self.trait_share) * np.equal.outer(first, second)
         common = self.share / self.scale * (self.features[first] @ self.features[second].T)
-        total: FloatArray = own + common + self.size_share * np.outer(self.size[first], self.size[second])
+        total: FloatArray = own + common + self.each * (self.traits[first] @ self.traits[second].T)
         return total
 
     def diagonal(self) -> FloatArray:
         """Variance of each architecture."""
         common = self.share / self.scale * (self.features**2).sum(axis=1)
-        total: FloatArray = 1 - self.share - self.size_share + common + self.size_share * self.size**2
+        total: FloatArray = 1 - self.share - self.trait_share + common + self.each * (self.traits**2).sum(axis=1)
         return total
 
 
@@ -204,20 +222,20 @@ def spreads(owner: IntArray, nll: FloatArray) -> tuple[float, float]:
 
 
 def _fitted(
-    features: FloatArray, size: FloatArray | None, owner: IntArray, nll: FloatArray, prior: FloatArray
+    features: FloatArray, traits: FloatArray, owner: IntArray, nll: FloatArray, prior: FloatArray
 ) -> tuple[float, float, float, float]:
-    """Spread between architectures, ratio of that between seeds, and shares of features and of size."""
+    """Spread between architectures, ratio of that between seeds, and shares of features and of traits."""
     count = len(owner)
     ones = np.ones(count)
 
-    def products(share: float, size_share: float, ratio: float) -> _Products:
-        correlation = _Kernel(features, size, share, size_share)(owner, owner)
+    def products(share: float, trait_share: float, ratio: float) -> _Products:
+        correlation = _Kernel(features, traits, share, trait_share)(owner, owner)
         lower = np.linalg.cholesky(correlation + ratio**2 * np.eye(count))
         one, y, m = solve_triangular(lower, np.column_stack([ones, nll, prior[owner]]), lower=True).T
         y, m = y - one * (one @ y) / (one @ one), m - one * (one @ m) / (one @ one)
         return _Products(one @ one, y @ y, y @ m, m @ m, np.log(np.diag(lower)).sum())
 
-    return _posterior(nll, (0.0,) if size is None else SHARES, products)
+    return _posterior(nll, SHARES if traits.shape[1] else (0.0,), products)
 
 
 class _Products(NamedTuple):
@@ -234,7 +252,7 @@ class _Products(NamedTuple):
 
 
 def _posterior(
-    nll: FloatArray, size_shares: Sequence[float], products: Callable[[float, float, float], _Products]
+    nll: FloatArray, trait_shares: Sequence[float], products: Callable[[float, float, float], _Products]
 ) -> tuple[float, float, float, float]:
     """Means of spread, ratio, and shares over the posterior on a grid, geometric ones of the first two.
 
@@ -243,26 +261,26 @@ def _posterior(
 
     Args:
         nll: `T` values.
-        size_shares: Shares that size may explain.
-        products: From share, share of size and ratio.
+        trait_shares: Shares that traits may explain.
+        products: From share, share of traits and ratio.
     """
     level, count = max(float(nll.mean()), PROBABILITY_FLOOR), len(nll)  # 0 if all are right and sure of it
     grid = SPREAD * level * _SPREADS
     points, scores = [], []
-    for share, size_share in product(SHARES, size_shares):
-        if share + size_share > 1:
+    for share, trait_share in product(SHARES, trait_shares):
+        if share + trait_share > 1:
             continue
         for ratio in RATIO * _RATIOS:
-            one_one, y_y, y_m, m_m, half_log_determinant = products(share, size_share, ratio)
+            one_one, y_y, y_m, m_m, half_log_determinant = products(share, trait_share, ratio)
             squares = y_y - 2 * grid * y_m + grid**2 * m_m
             fit = -squares / (2 * grid**2) - (count - 1) * np.log(grid)
             fit -= half_log_determinant + np.log(one_one) / 2
             fit -= (np.log(grid / (SPREAD * level)) / SPREAD_SD) ** 2 / 2
             scores.append(fit - (np.log(ratio / RATIO) / RATIO_SD) ** 2 / 2)
-            points.append((np.log(ratio), share, size_share))
+            points.append((np.log(ratio), share, trait_share))
     table = np.array(scores)
     weights = np.exp(table - table.max())
     weights /= weights.sum()
-    log_ratio, share, size_share = weights.sum(axis=1) @ np.array(points)
+    log_ratio, share, trait_share = weights.sum(axis=1) @ np.array(points)
     spread = float(np.exp(weights.sum(axis=0) @ np.log(grid)))
-    return spread, float(np.exp(log_ratio)), float(share), float(size_share)
+    return spread, float(np.exp(log_ratio)), float(share), float(trait_share)

@@ -35,6 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
+from nni_hypens.compare.pool import FLOW
 from nni_hypens.utils.files import write_json
 from tests.benchmarks import pool_training
 from tests.benchmarks.pool_costs import step_seconds
@@ -161,6 +162,7 @@ def pack(work: Path, packed: Path, cifar_file: Path) -> None:
             frame = empty_pool(settings_of(cell), progress.listed(), labels, cell.epochs, marks, progress.chosen())
             pool = merged(progress.pool, frame, found)
             pool.columns["cpu_seconds"] = progress.cpu_seconds(pool.networks)
+            pool.columns[FLOW] = progress.flows(pool.networks)
             pool.save(progress.packed_file)
         n_packed = len(progress.packed) + len(found)
         size = progress.packed_file.stat().st_size if n_packed else 0

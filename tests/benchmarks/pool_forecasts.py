@@ -11,15 +11,16 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
+from nni_hypens.compare.pool import FLOW
 from nni_hypens.ensemble.calibration import calibrated_alone
-from nni_hypens.proposals.features import architecture_features, log_sizes
+from nni_hypens.proposals.features import architecture_features, log_sizes, standardised
 from nni_hypens.proposals.outlook import outlook
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from search_spaces import OneCell
 from tests.benchmarks.pool_cells import RESAMPLES, Networks, mean_and_error
 
 KNOWN, DRAWS, FEWEST_OTHERS = (3, 6, 12, 24), 20, 6
-FORECASTS = ("outlook", "without sizes", "ridge", "parameters")
+FORECASTS = ("outlook", "without flow", "without sizes", "ridge", "parameters")
 
 
 @lru_cache(maxsize=1)
@@ -80,6 +81,7 @@ def forecast_rows(networks: Networks, draws: int = DRAWS) -> list[dict[str, Any]
     features, _ = architecture_features(structure(), samples)
     params, flops = networks.column("params").astype(float), networks.column("flops").astype(float)
     size = log_sizes(features, dict(enumerate(zip(params, flops, strict=True))))
+    flow = standardised(features, dict(enumerate(networks.column(FLOW)))) if FLOW in networks.pool.columns else None
     counts = operation_counts(samples)
     # what pairs gain is not asked here, and the ranks do not depend on it
     one_image = calibrated_alone(networks.validation[:, :1], networks.labels("validation")[:1])
@@ -96,7 +98,8 @@ def forecast_rows(networks: Networks, draws: int = DRAWS) -> list[dict[str, Any]
             owner, others = order[:known], order[known:]
             told = owner.tolist(), one_image[owner], nll[owner], temperatures[owner].tolist()
             expected = {
-                "outlook": outlook(features, size, *told).mean,
+                "outlook": outlook(features, size, *told, flow=flow).mean,
+                "without flow": outlook(features, size, *told).mean,
                 "without sizes": outlook(features, None, *told).mean,
                 "ridge": Ridge(alpha=1.0).fit(counts[owner], nll[owner]).predict(counts),
                 "parameters": -params,

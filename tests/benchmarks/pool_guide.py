@@ -143,6 +143,7 @@ def forecast_table(results: Results) -> str:
     """A line for each forecast and number of trained networks."""
     titles = {
         "outlook": "forecast",
+        "without flow": "without flow",
         "without sizes": "without sizes",
         "ridge": "ridge",
         "parameters": "parameters alone",

@@ -16,6 +16,7 @@ from nni_hypens.compare.pool import Pool
 from nni_hypens.compare.residual import Residual
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network
+from nni_hypens.space.flow import SynapticFlow
 from nni_hypens.utils.files import read_object, replacing, write_json
 from search_spaces import OneCell
 from tests.benchmarks import pool_peers, pool_training
@@ -163,6 +164,13 @@ class Progress:
             raise ValueError(f"{self.step_seconds_file} has no times of {missing[:5]}: run the command `costs` first")
         steps = np.arange(1, self.cell.epochs + 1) * (self.cell.train_images // pool_training.BATCH)
         return np.array([known[str(number)] * steps for number, _ in networks], dtype=np.float32)
+
+    def flows(self, networks: Sequence[Network]) -> np.ndarray:
+        """Synaptic flow of untrained networks, `K`; not a number for peers."""
+        measure = SynapticFlow(pool_training.space_of(self.cell), self.cell.image_shape)
+        numbers = {number for number, _ in networks if number < ARCHITECTURES}
+        known = {number: measure(pool_training.architectures()[number]) for number in numbers}
+        return np.array([known.get(number, np.nan) for number, _ in networks], dtype=np.float32)
 
     def train(self, network: Network, images: Images) -> str:
         """Train a network, or run a search, and keep the result; what to tell of it."""

@@ -5,13 +5,13 @@ Computed once for the architectures of the pool, on their initial weights and th
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from nni_hypens.space.build import fixed_network
+from nni_hypens.space.flow import synaptic_flow
 from tests.benchmarks import pool_training
 from tests.benchmarks.pool_training import Cell
 
@@ -61,19 +61,6 @@ def jacobian_score(network: torch.nn.Module, images: torch.Tensor) -> float:
     return float(-np.sum(np.log(values + _SMALL) + 1 / (values + _SMALL)))
 
 
-def synaptic_flow(network: torch.nn.Module, shape: tuple[int, ...]) -> float:
-    """SynFlow (Tanaka et al. 2020): log of the sum over weights of |w dR/dw|, R the output on ones with |weights|."""
-    positive = copy.deepcopy(network).double().eval()
-    with torch.no_grad():
-        for value in positive.state_dict().values():
-            if value.is_floating_point():
-                value.abs_()
-    positive.zero_grad()
-    positive(torch.ones(1, *shape, dtype=torch.float64)).sum().backward()
-    flows = [(p * p.grad).abs().sum() for p in positive.parameters() if p.grad is not None]
-    return float(torch.stack(flows).sum().log())
-
-
 def proxy_scores(cell: Cell, cifar_file: Path) -> dict[str, list[float | None]]:
     """Name -> score of each architecture of the cell, on the weights with which replica 0 starts.
 
@@ -86,7 +73,8 @@ def proxy_scores(cell: Cell, cifar_file: Path) -> dict[str, list[float | None]]:
         torch.manual_seed(pool_training.training_seed(cell, number, 0))
         network = fixed_network(space, sample)
         nwot, relus = relu_scores(network, images)
-        flow = synaptic_flow(network, cell.image_shape)
-        for name, value in zip(PROXIES, (nwot, jacobian_score(network, images), flow, relus), strict=True):
+        jacov = jacobian_score(network, images)
+        flow = synaptic_flow(network, cell.image_shape)  # the last: it changes the weights
+        for name, value in zip(PROXIES, (nwot, jacov, flow, relus), strict=True):
             found[name].append(value if np.isfinite(value) else None)
     return found

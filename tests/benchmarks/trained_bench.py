@@ -34,6 +34,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Cost, NetworkSize
 from nni_hypens.space.draws import neighbours, random_architectures
+from nni_hypens.space.flow import SynapticFlow
 from nni_hypens.trials.training import network_seed
 from nni_hypens.utils.files import read_object, write_json
 from nni_hypens.utils.npz import read_arrays, write_arrays
@@ -174,6 +175,10 @@ class TrainedBench:
     def traits(self) -> NetworkSize:
         """Measures networks of the space."""
         return self._sizes
+
+    def flow(self) -> SynapticFlow:
+        """Measures untrained networks of the space."""
+        return SynapticFlow(self.space, self.cell.image_shape)
 
     def offers(self, sample: Sample, replica: int) -> bool:
         """Always."""

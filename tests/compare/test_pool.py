@@ -13,7 +13,8 @@ import pytest
 
 from nni_hypens import InputError
 from nni_hypens.compare import Pool
-from nni_hypens.compare.pool import FORMAT
+from nni_hypens.compare.pool import FLOW, FORMAT
+from nni_hypens.compare.pool_bench import PoolBench, PooledNetworks
 from tests.support.pools import made_up
 
 Arrays = dict[str, Any]
@@ -34,6 +35,19 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.early[50], pool.early[50])
     for name, values in pool.columns.items():
         np.testing.assert_array_equal(read.columns[name], values)
+
+
+def test_the_flow_may_be_there(tmp_path: Path) -> None:
+    pool = made_up((3, 1, 2))
+    assert PoolBench(PooledNetworks(pool, "made up"), 0).flow() is None
+    flows = np.array([5, 5, 5, 7, np.nan, np.nan], dtype=np.float32)
+    replace(pool, columns={**pool.columns, FLOW: flows}).save(tmp_path / "pool.npz")
+    read = Pool.load(tmp_path / "pool.npz")
+    np.testing.assert_array_equal(read.columns[FLOW], flows)
+    pooled = PooledNetworks(read, "made up")
+    flow = PoolBench(pooled, 0).flow()
+    assert flow is not None
+    np.testing.assert_array_equal([flow(sample) for sample in pooled.samples], [5, 7, np.nan])
 
 
 def _meta(**changes: Any) -> Callable[[Arrays], None]:

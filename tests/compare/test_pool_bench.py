@@ -239,6 +239,9 @@ class AsInThePool(Workbench):
     def neighbours(self, sample: Sample, trained: Sequence[Sample]) -> list[Sample]:
         return self.simulated.neighbours(sample, trained)
 
+    def flow(self) -> Any:
+        return self.simulated.flow()
+
     def offers(self, sample: Sample, replica: int) -> bool:
         return self.simulated.offers(sample, replica)
 

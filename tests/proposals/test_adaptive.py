@@ -147,6 +147,24 @@ def test_a_rule_asks_for_the_traits_of_few(structure: EdgeStructure) -> None:
     assert with_traits.gain != without.gain
 
 
+def test_the_flow_of_few_decides_where_nothing_else_is_known(structure: EdgeStructure) -> None:
+    samples = random_architectures(structure, 60, 0)
+    asked: list[Sample] = []
+    low = samples[30]
+
+    def flow(sample: Sample) -> float:
+        asked.append(sample)
+        return 0.0 if structure.key(sample) == structure.key(low) else 9.0
+
+    _, probs = pool(structure, 2)
+    told = {"traits": lambda _: (1.0, 1.0), "closed": True}
+    rule = rule_of(structure, samples[:2], samples[2:40], flow=flow, **told)
+    assert rule.propose(samples[:2], probs, 4).sample == low and len(asked) == MEASURED
+    unknown = rule_of(structure, samples[:2], samples[2:40], flow=lambda _: float("nan"), **told)
+    without = rule_of(structure, samples[:2], samples[2:40], **told)
+    assert unknown.propose(samples[:2], probs, 4) == without.propose(samples[:2], probs, 4)
+
+
 def test_networks_are_judged_with_their_own_temperature(structure: EdgeStructure) -> None:
     samples, probs = pool(structure, 6)
     sharper = probs**3 / (probs**3).sum(axis=-1, keepdims=True)

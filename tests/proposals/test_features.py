@@ -9,7 +9,7 @@ import pytest
 from nni.nas.nn.pytorch import ModelSpace
 from scipy.stats import spearmanr
 
-from nni_hypens.proposals.features import architecture_features, log_sizes
+from nni_hypens.proposals.features import architecture_features, log_sizes, standardised
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import random_architectures
@@ -51,3 +51,17 @@ def test_sizes_are_carried_to_all_from_those_that_were_measured(structure: EdgeS
 
 def test_networks_of_one_size_have_size_zero() -> None:
     np.testing.assert_array_equal(log_sizes(np.eye(3), dict.fromkeys(range(3), (5.0, 7.0))), 0.0)
+
+
+def test_a_number_is_carried_to_all_from_those_that_have_it(structure: EdgeStructure) -> None:
+    samples = random_architectures(structure, 40, 0)
+    features, _ = architecture_features(structure, samples)
+    true = features @ np.random.default_rng(0).normal(size=features.shape[1])  # a sum over edges and operations
+    measured = dict(enumerate(true[:30]))
+    found = standardised(features, measured)
+    assert found is not None
+    assert found[:30].mean() == pytest.approx(0, abs=1e-9) and found[:30].std() == pytest.approx(1)
+    assert np.corrcoef(found[30:], true[30:])[0, 1] > 0.8
+    with_gap = standardised(features, {**measured, 30: np.nan})
+    np.testing.assert_array_equal(found, with_gap)
+    assert standardised(features, {}) is None and standardised(features, {0: 1.0, 1: np.inf}) is None

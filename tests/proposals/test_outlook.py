@@ -32,13 +32,18 @@ def probabilities(networks: int, images: int = 7, classes: int = 5, seed: int = 
 
 
 def fitted(
-    owner: list[int], nll: Any, features: np.ndarray | None = None, size: Any = None, temperature: float = HOT
+    owner: list[int],
+    nll: Any,
+    features: np.ndarray | None = None,
+    size: Any = None,
+    temperature: float = HOT,
+    flow: np.ndarray | None = None,
 ) -> Outlook:
     """The outlook of ten architectures without anything in common, unless `features` says otherwise."""
     features = np.eye(10) if features is None else features
     size = None if size is None else np.asarray(size, dtype=float)
     probs = probabilities(len(owner))
-    return outlook(features, size, owner, probs, np.asarray(nll, dtype=float), [temperature] * len(owner))
+    return outlook(features, size, owner, probs, np.asarray(nll, dtype=float), [temperature] * len(owner), flow=flow)
 
 
 def test_a_pair_gains_what_the_average_of_logarithms_gains_whatever_the_labels() -> None:
@@ -76,29 +81,40 @@ def test_gains_of_seeds_move_from_the_prior_to_what_is_measured() -> None:
 
 
 def posterior(
-    features: np.ndarray, size: np.ndarray, owner: list[int], nll: np.ndarray, slope: float, found: tuple[float, ...]
+    features: np.ndarray,
+    traits: list[np.ndarray],
+    owner: list[int],
+    nll: np.ndarray,
+    expected: np.ndarray,
+    found: tuple[float, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation by conditioning one large normal distribution, with a very wide level."""
-    spread, ratio, share, size_share = found
+    spread, ratio, share, trait_share = found
     scale = (features**2).sum(axis=1).mean()
-    everyone = (1 - share - size_share) * np.eye(len(features)) + share / scale * features @ features.T
-    everyone = spread**2 * (everyone + size_share * np.outer(size, size)) + 1e4  # of the level
+    everyone = (1 - share - trait_share) * np.eye(len(features)) + share / scale * features @ features.T
+    everyone += trait_share * np.mean([np.outer(trait, trait) for trait in traits], axis=0)
+    everyone = spread**2 * everyone + 1e4  # of the level
     seen = everyone[np.ix_(owner, owner)] + spread**2 * ratio**2 * np.eye(len(owner))
     gain = np.linalg.solve(seen, everyone[owner]).T
-    prior = -slope * spread * size
+    prior = spread * expected
     mean = prior + gain @ (nll - prior[owner])
     return mean, np.sqrt(np.diag(everyone - gain @ everyone[owner]))
 
 
 @pytest.mark.parametrize(("temperature", "slope"), [(HOT, 0.0), (COLD, module.SLOPE)])
-def test_the_posterior_is_that_of_a_gaussian_process(temperature: float, slope: float) -> None:
+@pytest.mark.parametrize("with_flow", [False, True])
+def test_the_posterior_is_that_of_a_gaussian_process(temperature: float, slope: float, with_flow: bool) -> None:
     random = np.random.default_rng(1)
     features, size = random.normal(size=(9, 6)), random.normal(size=9)
     owner, nll = [0, 1, 1, 2, 3, 3], 1 + 0.1 * random.normal(size=6)
-    found = fitted(owner, nll, features, size, temperature)
-    own = module._fitted(features, size, np.array(owner), nll, -slope * size)
+    traits, expected, flow = [size], -slope * size, None
+    if with_flow:
+        flow = random.normal(size=9)
+        traits, expected = [size, flow], module.FLOW_SLOPE * flow - slope * size
+    found = fitted(owner, nll, features, size, temperature, flow)
+    own = module._fitted(features, np.column_stack(traits), np.array(owner), nll, expected)
     assert (found.between_architectures, found.between_seeds) == pytest.approx((own[0], own[0] * own[1]))
-    mean, std = posterior(features, size, owner, nll, slope, own)
+    mean, std = posterior(features, traits, owner, nll, expected, own)
     np.testing.assert_allclose(found.mean, mean, atol=1e-5)
     np.testing.assert_allclose(found.std, std, atol=1e-5)
 
@@ -123,7 +139,9 @@ def test_the_fit_is_the_mean_of_the_posterior_on_its_grid() -> None:
     weights = np.exp(np.array(logs) - max(logs))
     spread, ratio, share = weights / weights.sum() @ np.array(values)
     expected = np.exp(spread), np.exp(ratio), share, 0.0
-    assert module._fitted(features, None, np.array(owner), nll, np.zeros(5)) == pytest.approx(expected, rel=5e-3)
+    assert module._fitted(features, np.zeros((5, 0)), np.array(owner), nll, np.zeros(5)) == pytest.approx(
+        expected, rel=5e-3
+    )
 
 
 def test_without_replicas_the_ratio_is_the_prior_and_with_many_it_is_measured() -> None:

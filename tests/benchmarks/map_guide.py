@@ -180,8 +180,8 @@ def say_choice(blocks: Sequence[Block], members: int = 5) -> str:
     if seeds := differences([cell for cell in CELLS if cell not in DATA_LIMITED], ORACLE):
         texts.append(
             "A deep ensemble is the better choice if you know a good architecture already and its networks are small "
-            f"for the task or train briefly: ours is about as good ({_range(seeds)} against seeds of its best), but seeds "
-            "need no decisions."
+            f"for the task or train briefly: ours is about as good ({_range(seeds)} against seeds of its best), but "
+            "seeds need no decisions."
         )
     if snapshots := differences([cell for cell in CELLS if cell.endswith("short")], SNAPSHOTS):
         if min(snapshots) > 0:

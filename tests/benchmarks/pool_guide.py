@@ -27,6 +27,7 @@ from tests.benchmarks.pool_text import HALVING_TITLES, KINDS, KNOWN_TITLES, RULE
 ROOT = Path(__file__).parents[2]
 TEMPLATE, RESULTS = Path(__file__).parent / "pool_page.md", Path(__file__).parent / "results" / "pool_figures.json"
 GUIDE, FIGURES = ROOT / "docs" / "guides" / "pool.md", ROOT / "docs" / "pool"
+MARKS, LOOKS = Path(__file__).parent / "results" / "marks.json", ("25%", "50%", "70%")
 CLEAR = 2.0
 """Standard errors from which a difference is called one."""
 Results = dict[str, Any]
@@ -198,6 +199,26 @@ def halving_table(results: Results) -> str:
     return by_cell(results, "", lines)
 
 
+def marks_table(marks: Results) -> str:
+    """Rank correlation of early looks with the end, by schedule (`tests.benchmarks.marks`)."""
+
+    def value(schedule: str, look: str) -> Callable[[Results], str]:
+        return lambda cell: f"{cell[schedule][look]['nll']:.2f}"
+
+    def end(schedule: str) -> Callable[[Results], str]:
+        return lambda cell: f"{cell[schedule]['test_nll']:.3f}"
+
+    kinds = {"plain": "as they are", "averaged": "averaged", "decayed": "after a short decay"}
+    lines = [(f"cosine, {mark}", value("cosine, the same networks", f"{mark} plain")) for mark in LOOKS]
+    for kind, title in kinds.items():
+        lines += [(f"constant rate, {title}, {mark}", value("can be cut", f"{mark} {kind}")) for mark in LOOKS]
+    lines += [
+        ("NLL at the end, cosine", end("cosine, the same networks")),
+        ("NLL at the end, constant rate", end("can be cut")),
+    ]
+    return by_cell(marks, "", lines)
+
+
 def spread_table(results: Results) -> str:
     """Standard deviations between networks, architectures and seeds."""
     names = {"networks": "networks, one of each architecture", "architectures": "architectures", "seeds": "seeds"}
@@ -302,6 +323,21 @@ def say_halving(results: Results) -> str:
     return "\n".join(lines)
 
 
+def say_marks(marks: Results) -> str:
+    """How early looks rank, by schedule."""
+    texts = []
+    for title, schedule, kind in (
+        ("cosine", "cosine, the same networks", "plain"),
+        ("constant rate, averaged", "can be cut", "averaged"),
+        ("constant rate, after a short decay", "can be cut", "decayed"),
+    ):
+        values = [[cell[schedule][f"{mark} {kind}"]["nll"] for cell in marks["cells"].values()] for mark in LOOKS]
+        means = ", ".join(f"{float(np.mean(one)):.2f} at {mark}" for one, mark in zip(values, LOOKS, strict=True))
+        texts.append(f"- Mean over the columns, {title}: {means}.")
+    networks = {cell["can be cut"]["networks"] for cell in marks["cells"].values()}
+    return "\n".join(texts) + f"\n\n{min(networks)} networks a column."
+
+
 def say_gains(results: Results) -> str:
     """Seeds against architectures."""
     ratios = [cell["gains"]["ratio"] for cell in results["cells"].values() if cell["gains"]["ratio"]]
@@ -318,7 +354,7 @@ def say_gains(results: Results) -> str:
 # ---- the page -----------------------------------------------------------------------------------------------------
 
 
-def parts(results: Results) -> dict[str, str]:
+def parts(results: Results, marks: Results) -> dict[str, str]:
     """Name of each generated part of the guide -> its text."""
     rest = {name: title for name, title in WAY_TITLES.items() if name != "linear, ensemble"}
     rules = {name: title for name, title in RULE_TITLES.items() if name != "calibrated"}
@@ -335,12 +371,13 @@ def parts(results: Results) -> dict[str, str]:
         "known": table(results, "known", "score", KNOWN_TITLES, known_text), "forecast": forecast_table(results),
         "say_forecast": say_forecast(results), "gains": gains_table(results), "say_gains": say_gains(results),
         "spread": spread_table(results), "halving": halving_table(results), "say_halving": say_halving(results),
+        "marks": marks_table(marks), "say_marks": say_marks(marks),
     }  # fmt: skip
 
 
-def written(results: Results) -> str:
+def written(results: Results, marks: Results) -> str:
     """The guide."""
-    return replaced(TEMPLATE.read_text(encoding="utf-8"), "pool", parts(results))
+    return replaced(TEMPLATE.read_text(encoding="utf-8"), "pool", parts(results, marks))
 
 
 def main() -> None:
@@ -348,7 +385,7 @@ def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     write_bytes(FIGURES / "calibration.png", as_png(calibration_figure(results)))
     write_bytes(FIGURES / "pair_gains.png", as_png(gains_figure(results)))
-    write_text(GUIDE, written(results))
+    write_text(GUIDE, written(results, read_json(MARKS)))
 
 
 if __name__ == "__main__":

@@ -301,6 +301,17 @@ def made_up_results(pool: Pool, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return results
 
 
+def made_up_marks() -> dict[str, Any]:
+    """What `tests.benchmarks.marks` writes, for one cell."""
+    looks = {"25%": 0.3, "50%": 0.6, "70%": 0.9}
+    kinds = {"cosine, the same networks": ["plain"], "can be cut": ["plain", "averaged", "decayed"]}
+    cell: dict[str, Any] = {}
+    for schedule, names in kinds.items():
+        found = {f"{mark} {kind}": {"nll": value} for mark, value in looks.items() for kind in names}
+        cell[schedule] = {"networks": 20, "test_nll": 0.5, **found}
+    return {"cells": {"cifar_data": cell}}
+
+
 def test_the_page_is_made_of_the_results(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None
 ) -> None:
@@ -309,9 +320,11 @@ def test_the_page_is_made_of_the_results(
     assert results["proxies"] == {"cifar_data": {"nwot": list(range(FIRST))}}
     assert cell["about"]["networks"] == FIRST + 5 and cell["about"]["diverged"] == 1
     names = re.findall(r"<!-- pool: (\w+) -->", pool_guide.TEMPLATE.read_text(encoding="utf-8"))
-    made = pool_guide.parts(results)
+    marks = made_up_marks()
+    made = pool_guide.parts(results, marks)
     assert sorted(names) == sorted(made)
-    page = pool_guide.written(results)
+    page = pool_guide.written(results, marks)
+    assert "| constant rate, averaged, 50% | 0.60 |" in made["marks"] and "cosine: 0.30 at 25%" in made["say_marks"]
     assert "nan" not in page and all(text in page for text in made.values())
     row = pool_guide.one(cell["pooling"], way="log, none", members=5, images=1000)
     assert row is not None
@@ -361,7 +374,8 @@ COMMITTED = pytest.mark.skipif(not pool_guide.RESULTS.exists(), reason="no measu
 @COMMITTED
 def test_the_committed_page_matches_the_results() -> None:
     results = json.loads(pool_guide.RESULTS.read_text())
-    assert pool_guide.written(results) == pool_guide.GUIDE.read_text(encoding="utf-8")
+    marks = json.loads(pool_guide.MARKS.read_text())
+    assert pool_guide.written(results, marks) == pool_guide.GUIDE.read_text(encoding="utf-8")
     assert all((pool_guide.FIGURES / name).is_file() for name in ("calibration.png", "pair_gains.png"))
 
 

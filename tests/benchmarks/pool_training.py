@@ -6,10 +6,10 @@ finds it again, on six architectures):
 - data: the training loss at the end, as a median over architectures, is below 0.2. In the pool, over 40 architectures:
   Fashion-MNIST 0.17, CIFAR-10 0.15.
 - capacity: the training loss is far from zero, and twice the epochs change the calibrated test NLL by less than 2%.
-  Over six architectures: Fashion-MNIST loss 0.44, twice the epochs +0.7% (-4 to +7% for each). CIFAR-10 loss 1.22, twice
-  the epochs -2.7% (-5 to 0%), so these networks are not quite at the end of what they can learn. It is a flat place
-  between too few epochs and too many rather than the end of all learning: with twice the epochs the training loss still
-  falls by an eighth to a quarter, and the temperature rises.
+  Over six architectures: Fashion-MNIST loss 0.44, twice the epochs +0.7% (-4 to +7% for each). CIFAR-10 loss 1.22,
+  twice the epochs -2.7% (-5 to 0%), so these networks are not quite at the end of what they can learn. It is a flat
+  place between too few epochs and too many rather than the end of all learning: with twice the epochs the training loss
+  still falls by an eighth to a quarter, and the temperature rises.
 - short: the capacity regime with a tenth of its epochs (4 of 28 for CIFAR-10, so that the four marks differ).
 """
 

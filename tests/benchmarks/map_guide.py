@@ -101,31 +101,19 @@ def main_table(blocks: Sequence[Block]) -> str:
     return table(["networks", "members", "NLL", *(f"against {title}" for title in names.values())], rows)
 
 
-def measures_table(blocks: Sequence[Block], members: int = 5) -> str:
-    """Accuracy and ECE of every method at one size."""
+def by_method_table(blocks: Sequence[Block], head: str, text: Callable[[MethodCost], str], members: int = 5) -> str:
+    """A text for every method and cell at one size."""
     wanted = [block for block in blocks if block.members == members]
     titles = {cost.method: cost.title for block in wanted for cost in block.costs}
     rows = []
     for block in wanted:
         by_method = {cost.method: cost for cost in block.costs}
-        cells = [
-            f"{100 * by_method[name].accuracy:.1f} / {100 * by_method[name].ece:.1f}" if name in by_method else "-"
-            for name in titles
-        ]
-        rows.append([CELLS[block.data], *cells])
-    return table(["accuracy / ECE, %", *titles.values()], rows)
+        rows.append([CELLS[block.data], *(text(by_method[name]) if name in by_method else "-" for name in titles)])
+    return table([head, *titles.values()], rows)
 
 
-def costs_table(blocks: Sequence[Block], members: int = 5) -> str:
-    """Networks that every method trains at one size, and its cost as a share of the budget."""
-    wanted = [block for block in blocks if block.members == members]
-    titles = {cost.method: cost.title for block in wanted for cost in block.costs}
-    rows = []
-    for block in wanted:
-        by_method = {cost.method: cost for cost in block.costs}
-        cells = [_cost_text(by_method[name]) if name in by_method else "-" for name in titles]
-        rows.append([CELLS[block.data], *cells])
-    return table(["networks / cost", *titles.values()], rows)
+def _measures_text(cost: MethodCost) -> str:
+    return f"{100 * cost.accuracy:.1f} / {100 * cost.ece:.1f}"
 
 
 def _cost_text(cost: MethodCost) -> str:
@@ -270,8 +258,8 @@ def parts(
     return {
         "setup": say_setup(pools, results),
         "table": main_table(blocks),
-        "measures": measures_table(blocks),
-        "costs": costs_table(blocks),
+        "measures": by_method_table(blocks, "accuracy / ECE, %", _measures_text),
+        "costs": by_method_table(blocks, "networks / cost", _cost_text),
         "choice": say_choice(blocks),
         "bars": say_bars(blocks),
         "readme": "\n\n".join(

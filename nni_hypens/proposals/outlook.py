@@ -159,12 +159,10 @@ def _expected(
     count: int, size: FloatArray | None, flow: FloatArray | None, temperatures: Sequence[float]
 ) -> FloatArray:
     """What is expected of `count` architectures before they are trained, in standard deviations between them."""
-    expected = np.zeros(count)
-    if size is not None:
-        expected -= SLOPE * _capacity_is_the_limit(temperatures) * size
-    if size is not None and flow is not None:
-        expected += FLOW_SLOPE * flow
-    return expected
+    if size is None:
+        return np.zeros(count)
+    expected: FloatArray = -SLOPE * _capacity_is_the_limit(temperatures) * size
+    return expected if flow is None else expected + FLOW_SLOPE * flow
 
 
 class _Kernel:

@@ -37,7 +37,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # nni 3.0: keep this order of imports. In the other order, nni.nas.strategy imports nni.nas.oneshot before it is
     # complete, and defines placeholders instead of DARTS and the other one-shot strategies. Can go when `python -c
-    # "import nni.nas.oneshot.pytorch as o; from nni.nas.strategy import DARTS; DARTS()"` passes.
+    # "import nni.nas.oneshot.pytorch as o; from nni.nas.strategy import DARTS; DARTS(arc_learning_rate=1)"` passes.
     import nni.nas.nn.pytorch  # noqa: F401
     import nni.nas.strategy  # noqa: F401
     import nni.trial

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import nni.nas.strategy  # noqa: F401  # before nni.nas.oneshot: see nni_hypens/_nni.py
 import torch
 from nni.nas.nn.pytorch import Cell, InputChoice, ModelSpace, MutableModule
 from nni.nas.oneshot.pytorch.strategy import no_default_hook

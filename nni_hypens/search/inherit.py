@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, cast
 
+import nni.nas.strategy  # noqa: F401  # before nni.nas.oneshot: see nni_hypens/_nni.py
 import torch
 from nni.nas.evaluator import Evaluator
 from nni.nas.nn.pytorch import Cell, LayerChoice, ModelSpace, MutableModule, Repeat

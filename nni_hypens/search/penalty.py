@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import nni.nas.strategy  # noqa: F401  # before nni.nas.oneshot: see nni_hypens/_nni.py
 import torch
 from nni.mutable import Categorical, MutableExpression
 from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty

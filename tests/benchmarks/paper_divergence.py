@@ -107,7 +107,7 @@ STUDY = Study(
         "batch_size": 32,
         "space_args": {"channels": 3, "n_chosen": 2},
         "search_epochs": 12,
-        "epochs": 6,
+        "epochs": 40,
     },
     {"space": "paper_cell", "space_args": {"channels": 1, "n_chosen": 2}, "search_epochs": 4},
     rows_of,

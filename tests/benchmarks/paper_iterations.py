@@ -125,7 +125,7 @@ STUDY = Study(
         "search_epochs": 18,
         "warmup_epochs": 3,
         "base_epochs": 3,
-        "epochs": 8,
+        "epochs": 40,
     },
     {"candidates": 3, "search_epochs": 6, "warmup_epochs": 1, "base_epochs": 1},
     rows_of,

@@ -81,7 +81,7 @@ STUDY = Study(
         "batch_size": 32,
         "space_args": {"channels": 4},
         "search_epochs": 16,
-        "epochs": 8,
+        "epochs": 40,
     },
     SETTINGS | {"search_epochs": 4},
     rows_of,

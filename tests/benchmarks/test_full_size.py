@@ -55,4 +55,4 @@ def test_the_run_takes_its_settings() -> None:
     flags = full_size.command(Path("DIR"))[4:-2]
     settings = Settings.from_mapping(settings_of(parser.parse_args(flags)))
     settings.check()
-    assert settings.space_args == {"channels": 16} and settings.candidates == 8 and settings.members == 5
+    assert settings.space_args == {"channels": 12} and settings.candidates == 7 and settings.members == 5

@@ -181,3 +181,22 @@ def test_chance_level_is_said_of_every_better_ensemble(run: RunContent) -> None:
 def test_the_standard_error_is_said_only_without_an_interval(run: RunContent) -> None:
     assert "standard error" not in " ".join(verdict_block(run).notes)
     assert "standard error" in " ".join(verdict_block(with_results(run, intervals=None)).notes)
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "config", "warns"),
+    [
+        ((0.5, 0.7, 1.2), {}, True),
+        ((0.5, 0.9, 1.2), {}, False),
+        ((0.5, 0.7, 1.2), {"label_smoothing": 0.1}, False),
+        ((0.5, 0.7, 1.2), {"mixup": 0.2}, False),
+        ((), {}, False),
+    ],
+)
+def test_a_brief_training_is_named(
+    run: RunContent, temperatures: tuple[float, ...], config: dict[str, float], warns: bool
+) -> None:
+    members = [{**run.members[0], "own_temperature": value} for value in temperatures]
+    members = members or [{key: value for key, value in run.members[0].items() if key != "own_temperature"}]
+    block = verdict_block(dataclasses.replace(run, members=members, config={**run.config, **config}))
+    assert any("0.50 to 1.20" in note and "more epochs" in note for note in block.notes) == warns

@@ -191,7 +191,8 @@ def hypernetwork_search(bench: Workbench, name: str = "edgenes", **changes: Any)
 def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -> tuple[Sample, float]:
     """Search at one lam, without a hypernetwork.
 
-    Base and first weights are those of a finished search; it is as long as that search's hypernetwork phase.
+    Base, regulariser and first weights are those of a finished search; it is as long as that search's hypernetwork
+    phase.
 
     Args:
         bench: The workbench.
@@ -211,6 +212,7 @@ def fixed_lam_search(bench: Workbench, search: HypernetworkSearch, lam: float) -
         bench,
         f"{search.name}-lam-{lam:g}",
         base=search.sampler.base,
+        diversity=plan.diversity,
         strategy={**plan.strategy, "warmup_epochs": 0, "supernet": weights, "lam": lam},
         search_evaluator=evaluator,
     )

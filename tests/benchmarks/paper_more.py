@@ -201,11 +201,11 @@ def say_divergence(results: Results) -> str:
     """Whether the weight is a dial, and what it costs."""
     rows = frame(results, "divergence")
     lines = []
-    for form, title in FORMS.items():
+    for form, phrase in (("linear", "the paper's form"), ("target", "our form")):
         own = rows[(rows["form"] == form) & (rows["source"] == "hypernetwork") & (rows["weight"] > 0)]
         means = own.groupby("weight")["shared"].mean()
         lines.append(
-            f"- With {title} form, the hypernetwork's architectures share {means.iloc[0]:.1f} edges with the base at "
+            f"- With {phrase}, the hypernetwork's architectures share {means.iloc[0]:.1f} edges with the base at "
             f"weight {means.index[0]:.0f} and {means.iloc[-1]:.1f} at {means.index[-1]:.0f}, on average over data sets."
         )
         for data, part in rows[(rows["form"] == form) & (rows["weight"] > 0)].groupby("data"):
@@ -214,7 +214,7 @@ def say_divergence(results: Results) -> str:
                 f"against {SOURCE_TITLES[other]} {verdict(by['hypernetwork'], by[other])}"
                 for other in ("fixed", "random")
             ]
-            lines.append(f"- {data}, {title} form, hypernetwork, all weights, paired by seed: {'; '.join(pairs)}.")
+            lines.append(f"- {data}, {phrase}, hypernetwork, all weights, paired by seed: {'; '.join(pairs)}.")
     return "\n".join(lines)
 
 
@@ -241,7 +241,7 @@ def draw_divergence(figure: Figure, results: Results) -> str:
                     said.append(f"{data}, {label} {marks}")
             line[place].set(xlabel="largest weight" if x == "limit" else "weight", ylabel=label)
         line[0].set_title(data, loc="left", fontsize=8)
-    figure.legend(loc="outside upper center", ncols=3)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=7, handlelength=1.4, columnspacing=1.2)
     return (
         "Accuracy of networks, share of choices equal to the base's, and accuracy of ensembles, against the weight of "
         f"the Jensen-Shannon divergence, means over seeds. Hypernetwork: {'; '.join(said)}."

@@ -13,6 +13,7 @@ from nni_hypens import InputError
 from nni_hypens.compare import searches as one_shot
 from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.searches import fixed_lam_search, hypernetwork_search, nni_search, supernet_truth
+from nni_hypens.search import JensenShannon
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.utils.files import read_json
@@ -99,6 +100,16 @@ def test_a_search_at_one_lam_goes_on_from_base_and_supernet(tmp_path: Path) -> N
     assert fixed_lam_search(bench, search, 2.0) == (sample, seconds)
     assert bench.plan.search_evaluator.trainer.max_epochs == 3  # the plan is as it was
     assert "lam" not in bench.plan.strategy
+
+
+def test_a_search_at_one_lam_has_the_regulariser_of_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Workbench(make_plan(replace(SETTINGS, search_epochs=3)), tmp_path)
+    other, seen = JensenShannon(), []
+    search = hypernetwork_search(bench, diversity=other)
+    stage = one_shot.search_stage
+    monkeypatch.setattr(one_shot, "search_stage", lambda plan, *args: seen.append(plan.diversity) or stage(plan, *args))
+    fixed_lam_search(bench, search, 2.0)
+    assert seen == [other]
 
 
 class ToldSearch(SimulatedSearch):

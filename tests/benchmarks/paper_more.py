@@ -239,7 +239,7 @@ def draw_divergence(figure: Figure, results: Results) -> str:
                 if source == "hypernetwork":
                     marks = ", ".join(f"{at:.0f}: {value:.{2 if y == 'matching' else 1}f}" for at, value in own.items())
                     said.append(f"{data}, {label} {marks}")
-            line[place].set(xlabel="largest weight" if x == "limit" else "weight", ylabel=label)
+            line[place].set(xlabel="weight up to" if x == "limit" else "weight", ylabel=label)
         line[0].set_title(data, loc="left", fontsize=8)
     figure.legend(loc="outside upper center", ncols=3, fontsize=7, handlelength=1.4, columnspacing=1.2)
     return (

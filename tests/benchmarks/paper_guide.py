@@ -84,7 +84,8 @@ def say_methods(results: Results) -> str:
     theirs = published.SEARCH_HOURS["edgenes"] / published.SEARCH_HOURS["darts_ensemble"]
     lines.append(f"- The search of EdgeNES costs {cost:.2f} times that of DartsEns (paper: {theirs:.2f}).")
     if len(ours) > 1:
-        lines.append(f"- Intervals that exclude 0: {apart} of {len(told)} differences from EdgeNES.")
+        have = "has an interval" if apart == 1 else "have intervals"
+        lines.append(f"- Of the {len(told)} differences in the table, {apart} {have} without 0.")
     return "\n".join(lines)
 
 

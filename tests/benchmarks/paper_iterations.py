@@ -3,7 +3,7 @@
     python -m tests.benchmarks.paper_iterations --out runs/paper_iterations
 
 As in the authors' code, architectures are saved after each epoch of a search (`--save-each-epoch`), and networks are
-trained from those of some epochs. An epoch of DartsEns is one of each of its searches, so its searches have a third of
+trained from those of some epochs. Epochs of DartsEns are those of its searches added up: each has a third of
 the epochs of EdgeNES. The areas under both curves are compared by Student's t-test, as the authors do.
 """
 

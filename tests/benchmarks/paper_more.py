@@ -244,7 +244,7 @@ def draw_divergence(figure: Figure, results: Results) -> str:
     figure.legend(loc="outside upper center", ncols=3, fontsize=7, handlelength=1.4, columnspacing=1.2)
     return (
         "Accuracy of networks, share of choices equal to the base's, and accuracy of ensembles, against the weight of "
-        f"the Jensen-Shannon divergence, means over seeds. Hypernetwork: {'; '.join(said)}."
+        f"the Jensen-Shannon divergence in the paper's form, means over seeds. Hypernetwork: {'; '.join(said)}."
     )
 
 

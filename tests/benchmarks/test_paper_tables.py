@@ -203,7 +203,7 @@ def test_the_guide_is_rewritten_from_other_results() -> None:
         row["accuracy"] += row["seed"]
     filled = paper_guide.fill(GUIDE, three)
     assert "against DartsEns: +9.0 (+9.0 to +9.0) points, higher (paper: -0.1)" in filled
-    assert "6 of 6 differences" in filled and "3 seeds" in filled
+    assert "Of the 6 differences in the table, 6 have" in filled and "3 seeds" in filled
 
 
 def test_figures_of_the_guide_match_the_results(tmp_path: Path) -> None:

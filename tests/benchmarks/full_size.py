@@ -124,10 +124,10 @@ MEASURES = ("accuracy", "nll", "ece", "brier")
 
 
 def name_of(row: dict[str, Any]) -> str:
-    """`1 member`, `3 members`, `all 7, weighted`."""
+    """`1 member`, `3 members`, `all, weighted: 7`."""
     count = len(row["members"])
     if row["method"] == ALL:
-        return f"all {count}, weighted"
+        return f"all, weighted: {count}"
     return f"{count} member{'s' * (count > 1)}"
 
 
@@ -152,9 +152,10 @@ def parts(found: dict[str, Any]) -> dict[str, str]:
         "command": f"```bash\n{found['command']}\n```",
         "say_cost": (
             f"All processes together needed {machine['peak_mb'] / 1024:.1f} GB of memory at most and "
-            f"{machine['cpu_s'] / 3600:.1f} hours of CPU time: {searched:.2f} for the search and "
-            f"{hours['training_s']:.2f} for {found['candidates']} candidates. Before its temperature the ensemble had "
-            f"an NLL of {raw['nll']:.4f}."
+            f"{machine['cpu_s'] / 3600:.1f} hours of CPU time. By the clock, on cores that other programs used as "
+            f"well, the search took {searched:.2f} hours, and the trainings of {found['candidates']} candidates "
+            f"{hours['training_s']:.2f} hours, two at a time. Before its temperature the ensemble had an NLL of "
+            f"{raw['nll']:.4f}."
         ),
     }
 

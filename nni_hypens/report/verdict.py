@@ -155,8 +155,8 @@ def _brief_note(run: RunContent) -> list[str]:
     if smoothed or not own or median(own) >= BRIEF:
         return []
     return [
-        f"The members are less sure of their answers than they are right (their temperatures are {min(own):.2f} to "
-        f"{max(own):.2f}, below 1), as networks are that were trained briefly. Then more epochs are likely to help "
+        "The members are less sure of their answers than they are right (the median of their temperatures is "
+        f"{median(own):.2f}, below 1), as networks are that were trained briefly. Then more epochs are likely to help "
         "more than more candidates: compare a run with more epochs and fewer candidates (--epochs, --candidates)."
     ]
 

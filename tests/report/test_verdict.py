@@ -199,4 +199,4 @@ def test_a_brief_training_is_named(
     members = [{**run.members[0], "own_temperature": value} for value in temperatures]
     members = members or [{key: value for key, value in run.members[0].items() if key != "own_temperature"}]
     block = verdict_block(dataclasses.replace(run, members=members, config={**run.config, **config}))
-    assert any("0.50 to 1.20" in note and "more epochs" in note for note in block.notes) == warns
+    assert any("temperatures is 0.70, below 1" in note and "more epochs" in note for note in block.notes) == warns

@@ -147,7 +147,7 @@ def _caveats(run: RunContent) -> list[str]:
 def _brief_note(run: RunContent) -> list[str]:
     """That longer training is likely to help more than more networks, where the members look unfinished.
 
-    Smoothed labels and mixup make networks unsure as well, so nothing is said with them.
+    Label smoothing and mixup also make networks less sure, however long they train: with them the note is left out.
     """
     found = [number(row.get("own_temperature")) for row in run.members]
     own = [value for value in found if value is not None]

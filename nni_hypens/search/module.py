@@ -242,9 +242,8 @@ class EdgeNESModule(BaseOneShotLightningModule):  # type: ignore[misc]
         """
         if self.settings.lam is not None:
             return torch.full((n,), float(self.settings.lam))
-        return self.hypernetwork.low + (self.hypernetwork.high - self.hypernetwork.low) * torch.rand(
-            n, generator=generator
-        )
+        low, high = self.hypernetwork.low, self.hypernetwork.high
+        return low + (high - low) * torch.rand(n, generator=generator)
 
     def _architecture_step(
         self, batch: Any, batch_idx: int, phase: str, progress: float, known: torch.Tensor | None = None

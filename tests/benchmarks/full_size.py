@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pandas as pd
 import psutil
 
+from nni_hypens.report.text import plural
 from nni_hypens.selection.names import ALL
 from nni_hypens.utils.files import read_json, read_object, write_json, write_text
 from nni_hypens.utils.runtime import versions
@@ -128,7 +129,7 @@ def name_of(row: dict[str, Any]) -> str:
     count = len(row["members"])
     if row["method"] == ALL:
         return f"all, weighted: {count}"
-    return f"{count} member{'s' * (count > 1)}"
+    return plural(count, "member")
 
 
 def parts(found: dict[str, Any]) -> dict[str, str]:

@@ -26,7 +26,7 @@ STUDIES = ("paper_wide", "paper_iterations", "paper_divergence", "paper_annealin
 NOT_RUN = "**This has not been run here yet.**"
 SOURCES = {"hypernetwork": FIRST, "fixed": SECOND, "random": INK}
 SOURCE_TITLES = {"hypernetwork": "hypernetwork", "fixed": "one search each", "random": "random deviation"}
-FORMS = {"linear": "the paper's", "target": "ours"}
+FORMS = {"linear": "the paper's form", "target": "our form"}
 
 
 def with_more(results: Results, folder: Path = RESULTS) -> Results:
@@ -201,11 +201,11 @@ def say_divergence(results: Results) -> str:
     """Whether the weight is a dial, and what it costs."""
     rows = frame(results, "divergence")
     lines = []
-    for form, phrase in (("linear", "the paper's form"), ("target", "our form")):
+    for form, title in FORMS.items():
         own = rows[(rows["form"] == form) & (rows["source"] == "hypernetwork") & (rows["weight"] > 0)]
         means = own.groupby("weight")["shared"].mean()
         lines.append(
-            f"- With {phrase}, the hypernetwork's architectures share {means.iloc[0]:.1f} edges with the base at "
+            f"- With {title}, the hypernetwork's architectures share {means.iloc[0]:.1f} edges with the base at "
             f"weight {means.index[0]:.0f} and {means.iloc[-1]:.1f} at {means.index[-1]:.0f}, on average over data sets."
         )
         for data, part in rows[(rows["form"] == form) & (rows["weight"] > 0)].groupby("data"):
@@ -214,7 +214,7 @@ def say_divergence(results: Results) -> str:
                 f"against {SOURCE_TITLES[other]} {verdict(by['hypernetwork'], by[other])}"
                 for other in ("fixed", "random")
             ]
-            lines.append(f"- {data}, {phrase}, hypernetwork, all weights, paired by seed: {'; '.join(pairs)}.")
+            lines.append(f"- {data}, {title}, hypernetwork, all weights, paired by seed: {'; '.join(pairs)}.")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Adaptive training in a run folder: candidates that are decided on while others are trained.
 
-The candidate at place i is decided on when all up to place i - concurrency are trained or have failed, and so have all
-that were drawn. The decision uses those results only, even if others have finished by then. So the same seed and
+The candidate at place i is decided on when all up to place i - concurrency are trained or have failed, and so have at
+least the first two. The decision uses those results only, even if others have finished by then. So the same seed and
 concurrency give the same candidates, and an interrupted run continues with the decisions in `candidates.json`.
 """
 
@@ -24,6 +24,9 @@ from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.trials.training import TrialSpec
+
+FEWEST_RESULTS = 2
+"""Results that a decision needs. More would leave a trial's place empty while the last drawn candidate is trained."""
 
 
 class AdaptiveStage:
@@ -57,8 +60,8 @@ class AdaptiveStage:
     @property
     def _needed(self) -> int:
         """How many of the first candidates must have results for the next decision."""
-        least = sum(not candidate.adaptive for candidate in self.candidates)
-        return max(len(self.candidates) - self.concurrency + 1, least)
+        drawn = sum(not candidate.adaptive for candidate in self.candidates)
+        return max(len(self.candidates) - self.concurrency + 1, min(drawn, FEWEST_RESULTS))
 
     def ready(self, done: Set[str]) -> bool:
         """Whether the results that the next decision needs are there.

@@ -59,6 +59,7 @@ DATA_LIMITED = ("fashion_data", "cifar_data")
 BARS = {"data": (-0.015, ORACLE, 0.0, RANDOM), "other": (-0.03, RANDOM, 0.005, ORACLE)}
 """Where data is the limit, at five members: at least so much below the first method, and not above the second by more.
 Elsewhere the same with the methods exchanged."""
+_OTHER_TITLES = [title for name, title in CELLS.items() if name not in DATA_LIMITED]
 PART = pattern("map")
 REPEAT = (
     "Nothing is trained in these runs: all networks come from a [pool](docs/guides/pool.md) that was trained once. "
@@ -149,6 +150,26 @@ def say_bars(blocks: Sequence[Block]) -> str:
             f"{'reached' if reached else '**missed**'}."
         )
     return "\n".join(lines)
+
+
+def say_bounds(bounds: dict[str, Any] | None) -> str:
+    """How much any choice could gain, and where that is less than a target; empty if it was not measured."""
+    if bounds is None:
+        return ""
+    found = [(CELLS[name], bounds["cells"][name]) for name in CELLS if name in bounds["cells"]]
+    gains = "; ".join(f"{title}: {percent_text(one['difference'], one['low'], one['high'])}" for title, one in found)
+    networks, costs = ([one[key] for _, one in found] for key in ("networks", "cost"))
+    text = (
+        f"How much can be gained at all? Suppose that a run had every network that it can see "
+        f"({min(networks):.0f} to {max(networks):.0f} on average, {min(costs):.1f} to {max(costs):.1f} times the "
+        f"budget) and chose its {bounds['members']} members among them on validation images. Against Random-NES at the "
+        f"budget that gives {gains}."
+    )
+    target = BARS["other"][0]
+    short = [title for title, one in found if title in _OTHER_TITLES and one["difference"] > target]
+    if short:
+        text += f" So a target of {100 * target:+.0f}% is out of reach for any choice of twelve in: {'; '.join(short)}."
+    return text
 
 
 def _range(values: Sequence[float], sign: str = "+") -> str:
@@ -270,7 +291,11 @@ def trained_section(trained: pd.DataFrame | None) -> str:
 
 
 def parts(
-    results: pd.DataFrame, about: dict[str, Any], pools: dict[str, Any], trained: pd.DataFrame | None
+    results: pd.DataFrame,
+    about: dict[str, Any],
+    pools: dict[str, Any],
+    trained: pd.DataFrame | None,
+    bounds: dict[str, Any] | None,
 ) -> dict[str, str]:
     """Name of each generated part of the guide and the README -> its text."""
     blocks = blocks_of(results)
@@ -282,6 +307,7 @@ def parts(
         "costs": by_method_table(blocks, "networks / cost", _cost_text),
         "choice": say_choice(blocks),
         "bars": say_bars(blocks),
+        "bounds": say_bounds(bounds),
         "readme": "\n\n".join(
             [
                 readme_table(blocks),
@@ -307,15 +333,21 @@ def collect(folder: Path) -> None:
     write_json(RESULTS / "comparison.json", about)
 
 
-def measured() -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], pd.DataFrame | None]:
-    """The copied results: rows, what was compared, what the pools hold, and the rows of the trained part, if any."""
+def measured() -> tuple[
+    pd.DataFrame, dict[str, Any], dict[str, Any], pd.DataFrame | None, dict[str, Any] | None
+]:  # fmt: skip
+    """The copied results: rows, what was compared, what the pools hold, the rows of the trained part, and the bounds.
+
+    The last two are None as long as they were not measured.
+    """
     results = read_results(RESULTS / "results.csv")
-    trained = RESULTS / "trained.csv"
+    trained, bounds = RESULTS / "trained.csv", RESULTS / "bounds.json"
     return (
         results.astype({"nll": np.float64}),
         read_json(RESULTS / "comparison.json"),
         read_json(RESULTS / "pools.json"),
         pd.read_csv(trained) if trained.exists() else None,
+        read_json(bounds) if bounds.exists() else None,
     )
 
 

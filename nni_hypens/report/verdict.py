@@ -196,8 +196,8 @@ def _smaller_note(run: RunContent) -> list[str]:
             f"A smaller ensemble is as good, as far as these test {run.noun}s show: {row.get('name')}, chosen on "
             f"validation data. The larger one's accuracy differs by {100 * accuracy.value:+.2f} points ({name} "
             f"{range_text((accuracy.low, accuracy.high), 'accuracy')}) and its NLL by {nll.value:+.4f} ({name} "
-            f"{range_text((nll.low, nll.high), 'nll')}). `nni-hypens select {run.name} --members {size}` makes it the "
-            "ensemble of this run, without training."
+            f"{range_text((nll.low, nll.high), 'nll')}). The command nni-hypens select makes it the ensemble of this "
+            f"run, without training (--members {size})."
         ]
     return []
 

@@ -1,6 +1,6 @@
 """Can a supernet rank architectures? Ways to train one, against the networks of the pool trained to the end.
 
-    python -m tests.benchmarks.supernet_recipes --work DIR [--cifar FILE] [--cells CELL ...] [--seeds N] [--out FILE]
+    python -m tests.benchmarks.supernet_recipes [--cifar FILE] [--cells CELL ...] [--seeds N] [--out FILE]
 
 A supernet is trained by uniform sampling on the training images of a cell of the pool (`tests.benchmarks.pool`), with
 the cell's batch size and augmentation. Then it predicts the validation images by each architecture of the pool, with
@@ -15,13 +15,12 @@ Recipes: each adds to the one before it.
   for each operation (the two ideas of "Subnet-aware dynamic supernet training", CVPR 2025).
 
 For comparison: parameters and FLOPs alone, and the sum of the ranks by parameters and by calibrated NLL. It can be
-killed at any time and goes on where it stopped.
+killed at any time and goes on where it stopped: what the results have of a pool with so many architectures is kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ from nni_hypens.compare.pool import Pool
 from nni_hypens.ensemble.calibration import calibrated_alone
 from nni_hypens.search.supernet import Supernet
 from nni_hypens.space.architecture import Sample
-from nni_hypens.utils.files import write_json
+from nni_hypens.utils.files import read_object, write_json
 from nni_hypens.utils.runtime import versions
 from tests.benchmarks import pool_training as pool
 from tests.benchmarks.pool import PACKED
@@ -46,6 +45,7 @@ from tests.benchmarks.pool import PACKED
 RESULTS = Path(__file__).parent / "results" / "supernet_recipes.json"
 CELLS = ("fashion_data", "cifar_data", "fashion_capacity", "cifar_capacity")
 TRAININGS = {"short": 1, "long": 3, "fair": 3, "dynamic": 3}
+COMMAND = "python -m tests.benchmarks.supernet_recipes"
 MOMENTUM, SGD_RATE = 0.9, 0.05
 
 
@@ -159,7 +159,6 @@ def ranked(cell: pool.Cell, images: pool.Images, recipe: str, seed: int, packed:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--cifar", type=Path, default=pool.CIFAR_FILE)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
     parser.add_argument("--recipes", nargs="+", choices=list(TRAININGS), default=list(TRAININGS))
@@ -168,20 +167,21 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    rows = []
+    rows: dict[tuple[int, str, str], dict[str, Any]] = {}
+    if given.out.exists():
+        rows = {(row["seed"], row["cell"], row["recipe"]): row for row in read_object(given.out)["rows"]}
     for seed in range(given.seeds):
         for cell in (cell for cell in pool.CELLS if cell.name in given.cells):
             images = pool.load_images(cell.data, cell.train_images, given.cifar)
             packed = Pool.load(PACKED / f"{cell.name}.npz")
             for recipe in given.recipes:
-                path = given.work / f"{cell.name}-{recipe}-{seed}.json"
-                if not path.exists():
+                key = seed, cell.name, recipe
+                if key not in rows or rows[key]["architectures"] != len(packed.rows()):
                     found = ranked(cell, images, recipe, seed, packed)
-                    write_json(path, {"cell": cell.name, "recipe": recipe, "seed": seed, **found})
-                rows.append(json.loads(path.read_text(encoding="utf-8")))
-                print({key: round(v, 3) if isinstance(v, float) else v for key, v in rows[-1].items()}, flush=True)
-    write_json(given.out, {"command": "python -m tests.benchmarks.supernet_recipes --work DIR", "versions": versions(),
-                           "rows": rows})  # fmt: skip
+                    rows[key] = {"cell": cell.name, "recipe": recipe, "seed": seed, **found}
+                    write_json(given.out, {"command": COMMAND, "versions": versions(), "rows": list(rows.values())})
+                told = {key: round(value, 3) if isinstance(value, float) else value for key, value in rows[key].items()}
+                print(told, flush=True)
 
 
 if __name__ == "__main__":

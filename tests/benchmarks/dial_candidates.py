@@ -8,12 +8,10 @@ to find than in the one cell of the pool (`tests.benchmarks.pool`). Each way to 
 - random: drawn uniformly;
 - dial: drawn from the hypernetwork, with lam over the range of a run, and not ranked; the base is the first;
 - ranked: four times as many, ranked on the supernet within parts of the dial, as a run with `--ranking spread`;
-- promising: the best by supernet and size together (`--ranking promising`);
-- start: the base, the largest, and draws over the dial, with which adaptive training begins (`--ranking none`);
 - large: the largest of sixty random ones, for comparison with what needs no search.
 
-All are trained for as many epochs as bring the training loss near zero, and calibrated each alone. Everything is kept
-below DIR, so the script can be killed and started again.
+All are trained for as many epochs as bring the training loss near zero, and calibrated each alone. Networks and
+searches are kept below DIR, so the script can be killed and started again; what the results have is not trained again.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ from nni_hypens.run.plan import make_plan
 from nni_hypens.run.settings import Settings
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.draws import by_size
-from nni_hypens.utils.files import read_json, write_json
+from nni_hypens.utils.files import read_object, write_json
 from nni_hypens.utils.runtime import versions
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
@@ -56,16 +54,16 @@ SETTINGS: dict[str, Any] = {
     "test_size": 2_000,
     "batch_size": 64,
     "search_epochs": 40,
-    "epochs": 40,
+    "epochs": 25,
 }
 DATA = ("examples.small_data:fashion_mnist_14", "examples.small_data:cifar10_16")
 
 
-def ranked(bench: Workbench, search: HypernetworkSearch, ranking: str) -> list[Sample]:
-    """As a run draws and ranks its first candidates."""
+def ranked(bench: Workbench, search: HypernetworkSearch) -> list[Sample]:
+    """As a run that ranks on the supernet draws and ranks its candidates."""
     size = bench.traits()
-    pool = draw_pool(search.sampler, size, ranking, COUNT, search.plan.lam_range, bench.seed)
-    found = rank_pool(pool, search.predict, bench.validation_labels, ranking, COUNT, size)
+    pool = draw_pool(search.sampler, size, "spread", COUNT, search.plan.lam_range, bench.seed)
+    found = rank_pool(pool, search.predict, bench.validation_labels, "spread", COUNT, size)
     return [candidate.architecture for candidate in found.candidates]
 
 
@@ -80,9 +78,7 @@ def dial(bench: Workbench, search: HypernetworkSearch) -> list[Sample]:
 WAYS: dict[str, Callable[[Workbench, HypernetworkSearch], list[Sample]]] = {
     "random": lambda bench, _: random_samples(bench, COUNT),
     "dial": dial,
-    "ranked": lambda bench, search: ranked(bench, search, "spread"),
-    "promising": lambda bench, search: ranked(bench, search, "promising"),
-    "start": lambda bench, search: ranked(bench, search, "none"),
+    "ranked": ranked,
     "large": lambda bench, _: by_size(random_samples(bench, MANY), bench.traits())[:COUNT],
 }
 
@@ -158,23 +154,32 @@ def main() -> None:
     given = parser.parse_args()
     quiet_training()
     quiet_logging()
-    rows: list[dict[str, Any]] = []
+    rows: dict[tuple[str, int, str], dict[str, Any]] = {}
+    if given.out.exists():
+        rows = {(row["data"], row["seed"], row["way"]): row for row in read_object(given.out)["rows"]}
     for seed in given.seeds:
         for data in given.data:
             name = data.partition(":")[2]
+            missing = [way for way in WAYS if (name, seed, way) not in rows]
+            if not missing:
+                continue
             settings = Settings.from_mapping({**SETTINGS, "data": data, "seed": seed})
             bench = Workbench(make_plan(settings, split_seed=seed), given.work / name / str(seed))
             search = hypernetwork_search(bench)
-            for way in WAYS:
-                path = bench.folder / "ways" / f"{way}.json"
-                if not path.exists():
-                    write_json(path, {"data": name, "seed": seed, **row_of(bench, search, way)})
-                rows.append(read_json(path))
-                print(name, seed, way, np.round(rows[-1]["nll"], 3).tolist(), flush=True)
-    tables = {name: summary([row for row in rows if row["data"] == name]) for name in {row["data"] for row in rows}}
+            for way in missing:
+                row = rows[name, seed, way] = {"data": name, "seed": seed, **row_of(bench, search, way)}
+                print(name, seed, way, np.round(row["nll"], 3).tolist(), flush=True)
+            write_json(given.out, results(list(rows.values())))
+
+
+def results(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the file holds: how it was made, a summary of each data set, and all rows."""
+    names = sorted({row["data"] for row in rows})
+    summaries = {name: summary([row for row in rows if row["data"] == name]) for name in names}
     command = "CIFAR10_NPZ=FILE python -m tests.benchmarks.dial_candidates --work DIR"
-    about = {"command": command, "versions": versions(), "settings": SETTINGS}
-    write_json(given.out, {**about, "summary": dict(sorted(tables.items())), "rows": rows})
+    return {
+        "command": command, "versions": versions(), "settings": SETTINGS, "summary": summaries, "rows": rows,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

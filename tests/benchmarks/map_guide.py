@@ -152,23 +152,23 @@ def say_bars(blocks: Sequence[Block]) -> str:
     return "\n".join(lines)
 
 
-def say_bounds(bounds: dict[str, Any] | None) -> str:
-    """How much any choice could gain, and where that is less than a target; empty if it was not measured."""
-    if bounds is None:
+def say_all_networks(found: dict[str, Any] | None) -> str:
+    """What several times the training would give, and where not even that reaches a target; empty if not measured."""
+    if found is None:
         return ""
-    found = [(CELLS[name], bounds["cells"][name]) for name in CELLS if name in bounds["cells"]]
-    gains = "; ".join(f"{title}: {percent_text(one['difference'], one['low'], one['high'])}" for title, one in found)
-    networks, costs = ([one[key] for _, one in found] for key in ("networks", "cost"))
+    cells = [(CELLS[name], found["cells"][name]) for name in CELLS if name in found["cells"]]
+    gains = "; ".join(f"{title}: {percent_text(one['difference'], one['low'], one['high'])}" for title, one in cells)
+    networks, costs = ([one[key] for _, one in cells] for key in ("networks", "cost"))
     text = (
-        f"How much can be gained at all? Suppose that a run had every network that it can see "
-        f"({min(networks):.0f} to {max(networks):.0f} on average, {min(costs):.1f} to {max(costs):.1f} times the "
-        f"budget) and chose its {bounds['members']} members among them on validation images. Against Random-NES at the "
-        f"budget that gives {gains}."
+        f"How much can more training give? Suppose that a run had every network that it can see ({min(networks):.0f} "
+        f"to {max(networks):.0f} on average, {min(costs):.1f} to {max(costs):.1f} times the budget) and chose its "
+        f"{found['members']} members among them as everywhere, on validation images. Against Random-NES at the budget "
+        f"that gives {gains}."
     )
     target = BARS["other"][0]
-    short = [title for title, one in found if title in _OTHER_TITLES and one["difference"] > target]
+    short = [title for title, one in cells if title in _OTHER_TITLES and one["difference"] > target]
     if short:
-        text += f" So a target of {100 * target:+.0f}% is out of reach for any choice of twelve in: {'; '.join(short)}."
+        text += f" Not even that reaches the target of {100 * target:+.0f}% here: {'; '.join(short)}."
     return text
 
 
@@ -206,7 +206,8 @@ def say_reached(blocks: Sequence[Block]) -> str:
     """How many targets are reached."""
     lines = say_bars(blocks).splitlines()
     reached = sum(not line.endswith("**missed**.") for line in lines)
-    return f"Of the {len(lines)} targets that we set before, {reached} are reached ([the map](docs/guides/map.md))."
+    verb = "is" if reached == 1 else "are"
+    return f"Of the {len(lines)} targets that we set before, {reached} {verb} reached ([the map](docs/guides/map.md))."
 
 
 def say_setup(pools: dict[str, Any], results: pd.DataFrame) -> str:
@@ -295,7 +296,7 @@ def parts(
     about: dict[str, Any],
     pools: dict[str, Any],
     trained: pd.DataFrame | None,
-    bounds: dict[str, Any] | None,
+    all_networks: dict[str, Any] | None,
 ) -> dict[str, str]:
     """Name of each generated part of the guide and the README -> its text."""
     blocks = blocks_of(results)
@@ -307,7 +308,7 @@ def parts(
         "costs": by_method_table(blocks, "networks / cost", _cost_text),
         "choice": say_choice(blocks),
         "bars": say_bars(blocks),
-        "bounds": say_bounds(bounds),
+        "all_networks": say_all_networks(all_networks),
         "readme": "\n\n".join(
             [
                 readme_table(blocks),
@@ -336,18 +337,18 @@ def collect(folder: Path) -> None:
 def measured() -> tuple[
     pd.DataFrame, dict[str, Any], dict[str, Any], pd.DataFrame | None, dict[str, Any] | None
 ]:  # fmt: skip
-    """The copied results: rows, what was compared, what the pools hold, the rows of the trained part, and the bounds.
+    """The copied results: rows, what was compared, what the pools hold, what was trained anew, what all networks give.
 
     The last two are None as long as they were not measured.
     """
     results = read_results(RESULTS / "results.csv")
-    trained, bounds = RESULTS / "trained.csv", RESULTS / "bounds.json"
+    trained, all_networks = RESULTS / "trained.csv", RESULTS / "all_networks.json"
     return (
         results.astype({"nll": np.float64}),
         read_json(RESULTS / "comparison.json"),
         read_json(RESULTS / "pools.json"),
         pd.read_csv(trained) if trained.exists() else None,
-        read_json(bounds) if bounds.exists() else None,
+        read_json(all_networks) if all_networks.exists() else None,
     )
 
 

@@ -14,7 +14,7 @@ from nni_hypens.compare.pool import Pool
 from nni_hypens.compare.pool_bench import PoolBench, PooledNetworks
 from nni_hypens.selection.names import EVERY
 from tests.benchmarks import map_guide as guide
-from tests.benchmarks.map_bounds import bound
+from tests.benchmarks.map_all_networks import with_all_networks
 from tests.benchmarks.map_trained_text import clean_table, corruption_table, percent_text, severity_table
 from tests.benchmarks.trained_bench import test_parts as parts_of
 from tests.support.comparison_results import results
@@ -78,23 +78,23 @@ def test_an_interval_that_is_not_known_is_left_out() -> None:
     assert percent_text(0.01, np.nan, np.nan) == "+1.0%"
 
 
-def bounds(difference: float) -> dict[str, Any]:
+def all_networks(difference: float) -> dict[str, Any]:
     one = {"difference": difference, "low": difference - 0.001, "high": difference + 0.001, "networks": 57, "cost": 4.6}
     return {"members": 5, "seeds": 2, "cells": {"fashion_data": one, "cifar_short": one}}
 
 
-def test_targets_that_no_choice_can_reach_are_named() -> None:
-    text = guide.say_bounds(bounds(-0.02))
+def test_targets_that_more_training_does_not_reach_are_named() -> None:
+    text = guide.say_all_networks(all_networks(-0.02))
     assert "57 to 57 on average, 4.6 to 4.6 times the budget" in text
     assert "CIFAR-10, short trainings: -2.0% [-2.1, -1.9]" in text
-    assert text.endswith("in: CIFAR-10, short trainings.")  # with few images the target is another
-    assert "out of reach" not in guide.say_bounds(bounds(-0.04))
+    assert text.endswith("here: CIFAR-10, short trainings.")  # with few images the target is another
+    assert "Not even" not in guide.say_all_networks(all_networks(-0.04))
 
 
-def test_all_that_a_run_can_see_is_the_bound() -> None:
+def test_a_run_with_all_networks_has_those_of_its_half() -> None:
     file = ROOT / "tests" / "benchmarks" / "results" / "pool" / "fashion_short.npz"
     pooled = PooledNetworks(Pool.load(file), file.name)
-    found = bound(pooled, seeds=2)
+    found = with_all_networks(pooled, seeds=2)
     seen = [[pooled.index(sample) for sample in PoolBench(pooled, seed).architectures] for seed in (0, 1)]
     assert found["networks"] == sum(len(pooled.networks[index]) for indices in seen for index in indices) / 2  # type: ignore[index]
     assert found["cost"] > 1 and found["difference"] < 0
@@ -110,11 +110,12 @@ def test_every_marker_of_the_page_has_a_text(monkeypatch: pytest.MonkeyPatch) ->
             "networks": 7,
         }
     }
-    made = guide.parts(compared_on_pools(), {"command": "nni-hypens compare"}, pools, trained_rows(), bounds(-0.02))
+    about = {"command": "nni-hypens compare"}
+    made = guide.parts(compared_on_pools(), about, pools, trained_rows(), all_networks(-0.02))
     assert names <= set(made) and all(made[name].strip() for name in names)
     text = guide.written(made)[guide.GUIDE]
     assert all(made[name] in text for name in names)
     assert "## Trained anew" in text and "Fashion-MNIST, few images: 3" in text
-    without = guide.parts(compared_on_pools(), {"command": "nni-hypens compare"}, pools, None, None)
+    without = guide.parts(compared_on_pools(), about, pools, None, None)
     assert "Trained anew" not in guide.written(without)[guide.GUIDE]
     assert guide.figure(guide.blocks_of(compared_on_pools())).height > 2

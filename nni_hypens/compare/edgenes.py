@@ -28,14 +28,12 @@ from nni_hypens.compare.method import (
 from nni_hypens.proposals.adaptive import AdaptiveTraining, begin_adaptive_training
 from nni_hypens.proposals.pool import OVERSAMPLE, draw_pool
 from nni_hypens.proposals.ranking import rank_pool
+from nni_hypens.proposals.start import first_by_traits
 from nni_hypens.run.settings import DEFAULT_DRAWN
 from nni_hypens.space.architecture import Sample
-from nni_hypens.space.draws import diverse_start
 
 RANDOM_START_POOL = 60
-"""Random architectures from which adaptive training without a search takes the largest for its start."""
-LARGE, RANDOM = 1, 2
-"""Large and random architectures that adaptive training without a search starts with."""
+"""Random architectures from which adaptive training without a search takes its start."""
 
 
 def edgenes(name: str, **changes: Any) -> Recipe:
@@ -92,9 +90,11 @@ def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
 def adaptive_random(bench: Bench, members: int, budget: float) -> Trained:
     """Adaptive training alone, which starts with random architectures and without any search."""
     clock, size = Clock(), bench.traits()
-    with bench.charged(f"start-{LARGE}-{RANDOM}", clock):
+    with bench.charged(f"start-{DEFAULT_DRAWN}", clock):
         samples = random_samples(bench, RANDOM_START_POOL)
-        start = diverse_start(samples, size, LARGE, RANDOM)
+        first = first_by_traits(samples, size, bench.flow())
+        order = dict.fromkeys([*first, *range(len(samples))])
+        start = [samples[index] for index in order][:DEFAULT_DRAWN]
     with bench.charged(f"sizes-{len(start)}-0", clock):
         rule = AdaptiveTraining(
             bench.structure,

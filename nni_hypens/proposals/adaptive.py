@@ -32,7 +32,7 @@ from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import neighbours, random_architectures
-from nni_hypens.space.flow import SynapticFlow
+from nni_hypens.space.flow import flow_of
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
 PARENTS = 2
@@ -280,5 +280,5 @@ def begin_adaptive_training(
     unlimited.accepts = None
     pool = draw_pool(unlimited, size, ranking, candidates, lam_range, seed)
     options = [candidate.architecture for candidate in pool]
-    flow = None if size.input_shape is None else SynapticFlow(size.space, size.input_shape)
+    flow = flow_of(size)
     return AdaptiveTraining(sampler.structure, start, options, labels, members, seed, accepts, traits=size, flow=flow)

@@ -89,7 +89,7 @@ def outlook(
     traits = np.column_stack(known_traits) if known_traits else np.zeros((len(features), 0))
     gains = pair_gains(probs) if gains is None else gains
     same, different = expected_gains(gains, rows)
-    prior = _expected(len(features), size, flow, temperatures)
+    prior = _expected(len(features), size, flow, _capacity_is_the_limit(temperatures))
     spread, ratio, share, trait_share = _fitted(features, traits, rows, nll, prior)
     kernel = _Kernel(features, traits, share, trait_share)
     shape = kernel(rows, rows) + ratio**2 * np.eye(len(rows))
@@ -155,13 +155,22 @@ def _capacity_is_the_limit(temperatures: Sequence[float]) -> float:
     return float(np.clip((FITS_ALL - typical) / (FITS_ALL - FITS_PART), 0.0, 1.0))
 
 
-def _expected(
-    count: int, size: FloatArray | None, flow: FloatArray | None, temperatures: Sequence[float]
-) -> FloatArray:
+def expected_untrained(size: FloatArray, flow: FloatArray | None = None) -> FloatArray:
+    """NLL that is expected of architectures while nothing is trained, in standard deviations between them.
+
+    Whether capacity is the limit is not known yet, so half the slope for size is taken.
+
+    Args:
+        size, flow: `P` values each, as for `outlook`.
+    """
+    return _expected(len(size), size, flow, 0.5)
+
+
+def _expected(count: int, size: FloatArray | None, flow: FloatArray | None, capacity_limits: float) -> FloatArray:
     """What is expected of `count` architectures before they are trained, in standard deviations between them."""
     if size is None:
         return np.zeros(count)
-    expected: FloatArray = -SLOPE * _capacity_is_the_limit(temperatures) * size
+    expected: FloatArray = -SLOPE * capacity_limits * size
     return expected if flow is None else expected + FLOW_SLOPE * flow
 
 

@@ -1,4 +1,4 @@
-"""Choose candidates before any is trained: by size and the dial, or by their rank on the supernet."""
+"""Choose candidates before any is trained: by traits and the dial, or by their rank on the supernet."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from scipy.stats import rankdata
 
 from nni_hypens import metrics
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR
+from nni_hypens.proposals.start import first_by_traits
 from nni_hypens.search.sampler import Candidate
 from nni_hypens.selection.methods import greedy
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.cost import NetworkSize
+from nni_hypens.space.flow import flow_of
 
 Predict = Callable[[Sequence[Sample]], np.ndarray]
 """`P` architectures -> `P x N x C` probabilities of validation images, with the supernet's weights."""
@@ -62,7 +64,8 @@ def rank_pool(
             taken into account, but is not among the chosen.
     """
     if ranking == "none":
-        pool = [pool[index] for index in choose_start(pool, [size.volume(one.architecture) for one in pool], n)]
+        first = first_by_traits([candidate.architecture for candidate in pool], size, flow_of(size))
+        pool = [pool[index] for index in choose_start(pool, first, n)]
         nll = metrics.nll_of_each(predict([candidate.architecture for candidate in pool]), labels)
         return RankedPool(pool, nll.tolist(), list(range(len(pool))))
     probabilities = predict([candidate.architecture for candidate in pool])
@@ -76,28 +79,24 @@ def rank_pool(
     return RankedPool(pool, nll.tolist(), chosen)
 
 
-def choose_start(pool: Sequence[Candidate], volumes: Sequence[float], n: int) -> list[int]:
-    """Choose the base, the largest, and draws spread evenly over the dial; the supernet does not decide.
+def choose_start(pool: Sequence[Candidate], first: Sequence[int], n: int) -> list[int]:
+    """Choose the base, those that traits of untrained networks put first, and draws spread evenly over the dial.
 
-    Large networks are often good, and together these show how much size and the distance from the base matter. On pools
-    of networks that were trained to the end, one large network and two others were a start of adaptive training as good
-    as any that was tried. On Fashion-MNIST, supernets ranked such networks no better on average than their numbers of
-    parameters did (a first look: 40 architectures, two seeds).
+    The supernet does not decide. On Fashion-MNIST, supernets ranked networks that were trained to the end no better on
+    average than their numbers of parameters did (a first look: 40 architectures, two seeds).
 
     Args:
         pool: `P` candidates.
-        volumes: `P` values, parameters times FLOPs.
+        first: Indices into the pool, from `nni_hypens.proposals.start.first_by_traits`.
         n: How many to choose, at most P.
 
     Returns:
         Indices into the pool, in the order of training.
     """
-    chosen = [index for index, candidate in enumerate(pool) if candidate.source == "base"]
+    base = [index for index, candidate in enumerate(pool) if candidate.source == "base"]
+    chosen = list(dict.fromkeys([*base, *first]))
     rest = [index for index in range(len(pool)) if index not in chosen]
-    if rest:
-        chosen.append(max(rest, key=lambda index: volumes[index]))
-    draws = [index for index in rest if index not in chosen and pool[index].lam is not None]
-    draws.sort(key=lambda index: pool[index].lam or 0.0)
+    draws = sorted((index for index in rest if pool[index].lam is not None), key=lambda index: pool[index].lam or 0.0)
     wanted = min(n - len(chosen), len(draws))
     if wanted > 0:
         chosen += [draws[int((place + 0.5) * len(draws) / wanted)] for place in range(wanted)]

@@ -44,15 +44,6 @@ def by_size(samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float
     return sorted(samples, key=lambda sample: -float(np.sum(np.log(traits(sample)))))
 
 
-def diverse_start(
-    samples: Sequence[Sample], traits: Callable[[Sample], Sequence[float]], large: int, others: int
-) -> list[Sample]:
-    """First architectures to train: the ``large`` largest of ``samples``, and the first ``others`` of the rest. Large
-    networks are often good, and together the two groups show how much size matters."""
-    chosen = by_size(samples, traits)[:large]
-    return chosen + [sample for sample in samples if sample not in chosen][:others]
-
-
 def neighbours(structure: EdgeStructure, sample: Sample) -> list[Sample]:
     """Every architecture that differs from ``sample`` in one option of one choice and is a different network.
 

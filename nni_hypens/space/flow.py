@@ -11,6 +11,7 @@ from torch import nn
 
 from nni_hypens.space.architecture import Sample
 from nni_hypens.space.build import fixed_network
+from nni_hypens.space.cost import NetworkSize
 
 
 class SynapticFlow:
@@ -40,6 +41,12 @@ class SynapticFlow:
                 return synaptic_flow(fixed_network(self.space, sample), self.input_shape)
             except Exception:  # a user's code may raise anything, and a run goes on without this number
                 return math.nan
+
+
+def flow_of(size: NetworkSize) -> SynapticFlow | None:
+    """Measures the synaptic flow of the networks whose size is measured; None where the shape of an example is not
+    known."""
+    return None if size.input_shape is None else SynapticFlow(size.space, size.input_shape)
 
 
 def synaptic_flow(network: nn.Module, input_shape: Sequence[int]) -> float:

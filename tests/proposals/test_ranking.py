@@ -9,16 +9,17 @@ from nni_hypens.proposals.ranking import choose_ensemble, choose_spread, choose_
 from nni_hypens.search.sampler import Candidate
 
 
-def test_the_start_is_the_base_the_largest_and_draws_over_the_dial() -> None:
+def test_the_start_is_the_base_what_traits_put_first_and_draws_over_the_dial() -> None:
     draws = [Candidate(lam, round(lam), "draw", {}) for lam in (4.0, 1.0, 3.0, 2.0, 0.0)]
     pool = [Candidate(None, 4, "base", {}), *draws, Candidate(None, 1, "large", {}), Candidate(None, 2, "large", {})]
-    volumes = [3.0, 1.0, 2.0, 1.0, 1.0, 1.0, 8.0, 9.0]
-    assert choose_start(pool, volumes, 1) == [0]
-    assert choose_start(pool, volumes, 2) == [0, 7]
-    assert choose_start(pool, volumes, 3) == [0, 7, 4]  # the middle of the dial
-    assert choose_start(pool, volumes, 5) == [0, 7, 5, 4, 1]  # both ends and the middle
-    assert choose_start(pool, volumes, 8) == [0, 7, 5, 2, 4, 3, 1, 6]
-    assert choose_start(pool[1:], volumes[1:], 2) == [6, 3]  # the base is a candidate already
+    assert choose_start(pool, [7, 4], 1) == [0]
+    assert choose_start(pool, [7, 4], 2) == [0, 7]
+    assert choose_start(pool, [7, 4], 3) == [0, 7, 4]
+    assert choose_start(pool, [7], 3) == [0, 7, 4]  # the middle of the dial
+    assert choose_start(pool, [0, 7], 3) == [0, 7, 4]  # the base is first by its traits too
+    assert choose_start(pool, [7], 5) == [0, 7, 5, 4, 1]  # both ends and the middle
+    assert choose_start(pool, [7], 8) == [0, 7, 5, 2, 4, 3, 1, 6]
+    assert choose_start(pool[1:], [6], 2) == [6, 3]  # the base is a candidate already
 
 
 def test_choose_spread_looks_at_all_that_is_kept() -> None:

@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.choices import ChoiceTable
-from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import (
     ChoiceLayout,
-    diverse_start,
     draw_paths,
     inclusion_probabilities,
     neighbours,
@@ -114,12 +111,3 @@ def test_neighbours_are_all_one_choice_changes(space) -> None:
             wanted.add(structure.key({**sample, label: kind}))
     if all(n == 1 for n in structure.table.n_chosen.values()):
         assert keys == wanted - {structure.key(sample)}
-
-
-def test_a_start_has_the_largest_and_some_others(structure: EdgeStructure) -> None:
-    samples = random_architectures(structure, 20, seed=0)
-    size = NetworkSize(OneCell(channels=2, nodes=4), (3, 16, 16))
-    start = diverse_start(samples, size, large=2, others=3)
-    products = [float(np.prod(size(sample))) for sample in samples]
-    assert sorted((float(np.prod(size(sample))) for sample in start[:2]), reverse=True) == sorted(products)[:-3:-1]
-    assert start[2:] == [sample for sample in samples if sample not in start[:2]][:3]

@@ -12,7 +12,7 @@ from nni_hypens.report.text import number
 _MAIN_SETTINGS = ("data", "space", "members", "candidates", "seed")
 _SHOWN_ELSEWHERE = ("seed_scheme", "data_checksum", "versions", "command")
 _RANKINGS = {
-    "none": "none: the base, a large one, and draws along the dial",
+    "none": "none: the base, two by size and depth, and draws along the dial",
     "spread": "spread: the best on the supernet in each part of the dial",
     "ensemble": "ensemble: greedily, by the NLL of the ensemble on the supernet",
     "promising": "promising: the best by supernet NLL and size together",

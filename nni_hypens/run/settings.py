@@ -117,7 +117,7 @@ class Settings:
     )
     ranking: str = setting(
         "auto",
-        "how candidates are chosen before any is trained: none (the base, the largest of many random architectures, "
+        "how candidates are chosen before any is trained: none (the base, two by size and depth of untrained networks, "
         "and draws along the dial); on the supernet spread (the best of each part of the dial), ensemble (greedily by "
         "the NLL of the ensemble) or promising (the best by supernet and size together); auto (none with adaptive, "
         "otherwise spread)",

@@ -152,10 +152,12 @@ def say_bars(blocks: Sequence[Block]) -> str:
     return "\n".join(lines)
 
 
-def say_all_networks(found: dict[str, Any] | None) -> str:
+def say_all_networks(found: dict[str, Any] | None, blocks: Sequence[Block]) -> str:
     """What several times the training would give, and where not even that reaches a target; empty if not measured."""
     if found is None:
         return ""
+    wanted = [block for block in blocks if block.members == found["members"]]
+    ours = {CELLS[block.data]: one.difference for block in wanted if (one := against(block, RANDOM))}
     cells = [(CELLS[name], found["cells"][name]) for name in CELLS if name in found["cells"]]
     gains = "; ".join(f"{title}: {percent_text(one['difference'], one['low'], one['high'])}" for title, one in cells)
     networks, costs = ([one[key] for _, one in cells] for key in ("networks", "cost"))
@@ -166,7 +168,14 @@ def say_all_networks(found: dict[str, Any] | None) -> str:
         f"that gives {gains}."
     )
     target = BARS["other"][0]
-    short = [title for title, one in cells if title in _OTHER_TITLES and one["difference"] > target]
+    lower = [title for title, one in cells if ours.get(title, np.inf) < one["difference"]]
+    if lower:
+        text += f" The choice among so many fits the validation images: ours is lower in {'; '.join(lower)}."
+    short = [
+        title
+        for title, one in cells
+        if title in _OTHER_TITLES and min(ours.get(title, np.inf), one["difference"]) > target
+    ]
     if short:
         text += f" Not even that reaches the target of {100 * target:+.0f}% here: {'; '.join(short)}."
     return text
@@ -186,11 +195,14 @@ def say_choice(blocks: Sequence[Block], members: int = 5) -> str:
         return [one.difference for one in found if one is not None]
 
     texts = []
-    if seeds := differences([cell for cell in CELLS if cell not in DATA_LIMITED], ORACLE):
+    if seeds := [(CELLS[cell], one) for cell, block in wanted.items() if (one := against(block, ORACLE))]:
+        better = [f"{title} ({percent(one)})" for title, one in seeds if (one.interval or (0, 0))[1] < 0]
+        rest = [one.difference for _, one in seeds if (one.interval or (0, 0))[1] >= 0]
         texts.append(
-            "A deep ensemble is the better choice if you know a good architecture already and its networks are small "
-            f"for the task or train briefly: ours is about as good ({_range(seeds)} against seeds of its best), but "
-            "seeds need no decisions."
+            "A deep ensemble is the better choice if you know a good architecture already. Ours is clearly better than "
+            f"seeds of its own best in {len(better)} of {len(seeds)} rows"
+            + (f": {'; '.join(better)}" if better else "")
+            + (f". Elsewhere it is about as good ({_range(rest)}), but seeds need no decisions." if rest else ".")
         )
     if snapshots := differences([cell for cell in CELLS if cell.endswith("short")], SNAPSHOTS):
         if min(snapshots) > 0:
@@ -308,7 +320,7 @@ def parts(
         "costs": by_method_table(blocks, "networks / cost", _cost_text),
         "choice": say_choice(blocks),
         "bars": say_bars(blocks),
-        "all_networks": say_all_networks(all_networks),
+        "all_networks": say_all_networks(all_networks, blocks),
         "readme": "\n\n".join(
             [
                 readme_table(blocks),

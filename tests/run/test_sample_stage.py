@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from scipy.stats import rankdata
 
 from nni_hypens import ImageData, InputError, image_evaluator, metrics
+from nni_hypens.proposals.pool import draw_pool
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan, RunObjects, make_plan
@@ -22,6 +23,7 @@ from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import NetworkSize, count_flops
 from nni_hypens.space.draws import random_architectures
+from nni_hypens.space.flow import SynapticFlow
 from nni_hypens.space.known_results import KnownResults
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.seeds import Purpose, derive_seed
@@ -110,7 +112,7 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(
     assert len({structure.key(record.architecture) for record in records + more}) == 7
 
 
-def test_without_a_ranking_the_base_and_a_large_network_come_first(
+def test_without_a_ranking_the_base_comes_first_and_then_what_its_traits_put_first(
     digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remember_sizes(monkeypatch)
@@ -118,10 +120,13 @@ def test_without_a_ranking_the_base_and_a_large_network_come_first(
     plan, structure = replace(plan, ranking="none"), EdgeStructure.from_space(plan.space)
     size = NetworkSize(plan.space, plan.input_shape)
     records = draw_candidates(plan, tmp_path, 4, [], Progress(quiet=True))
-    random = random_architectures(structure, 60, derive_seed(plan.settings.seed, Purpose.CANDIDATES, 0))
-    assert records[0].source == "base" and size.volume(records[1].architecture) >= max(map(size.volume, random))
-    low, high = (record.lam for record in records[2:])
-    assert low is not None and high is not None and low < high
+    sampler = ArchitectureSampler.load(tmp_path, structure)
+    pool = draw_pool(sampler, size, "none", 4, plan.lam_range, plan.settings.seed)
+    flow = SynapticFlow(plan.space, plan.input_shape)
+    least = min(pool, key=lambda candidate: flow(candidate.architecture))
+    assert records[0].source == "base"
+    assert structure.key(least.architecture) in {structure.key(record.architecture) for record in records[:3]}
+    assert records[3].lam is not None  # a draw of the dial
     predict = trained_strategy(plan.space, tmp_path).trained_supernet.predict
     batches, labels = list(digits.val_dataloader()), digits.labels("validation")
     for record in records:  # the report compares it with what training finds

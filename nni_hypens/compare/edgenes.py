@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
     clock, size, plan = Clock(), bench.traits(), search.plan
     with bench.charged(f"pool-{OVERSAMPLE * DEFAULT_DRAWN}", clock):
         pool = draw_pool(search.sampler, size, "none", DEFAULT_DRAWN, plan.lam_range, bench.seed)
-    ranked = rank_pool(pool, search.predict, bench.validation_labels, "none", DEFAULT_DRAWN, size)
+        predict = partial(search.predict, charged=False)  # its seconds are among these
+        ranked = rank_pool(pool, predict, bench.validation_labels, "none", DEFAULT_DRAWN, size)
     start = [candidate.architecture for candidate in ranked.candidates]
     with bench.charged(f"adaptive-{OVERSAMPLE * plan.settings.candidates}", clock):
         rule = begin_adaptive_training(

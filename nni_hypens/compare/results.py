@@ -73,7 +73,8 @@ def paired_differences(
                 continue
             mine, theirs = pairs[ours].to_numpy(), pairs[other].to_numpy()
             rows.append({"data": data, "members": members, "other": other, **compared(mine, theirs, relative, seed)})
-    return pd.DataFrame(rows).set_index(["data", "members", "other"])
+    index, columns = ["data", "members", "other"], ["difference", "low", "high", "p", "pairs", "wins"]
+    return pd.DataFrame(rows, columns=[*index, *columns]).set_index(index)  # without rows if there is no other method
 
 
 def compared(mine: np.ndarray, theirs: np.ndarray, relative: bool, seed: int) -> dict[str, float]:

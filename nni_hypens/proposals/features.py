@@ -45,11 +45,26 @@ def log_sizes(features: FloatArray, measured: Mapping[int, Sequence[float]]) -> 
     rows, values = list(measured), np.asarray(list(measured.values()), dtype=float)
     predicted = Ridge(alpha=1e-3).fit(features[rows], values).predict(features).reshape(len(features), -1)
     predicted[rows] = values
-    logs = np.log(np.clip(predicted, values.min(axis=0), 2 * values.max(axis=0)))
-    known = logs[rows]  # they alone set the scale, so that it does not depend on the other options
-    mean = ((logs - known.mean(axis=0)) / np.maximum(known.std(axis=0), 1e-12)).mean(axis=1)
-    sizes: FloatArray = (mean - mean[rows].mean()) / max(float(mean[rows].std()), 1e-12)
-    return sizes
+    return mean_log(np.clip(predicted, values.min(axis=0), 2 * values.max(axis=0)), rows)
+
+
+def mean_log(values: FloatArray, rows: Sequence[int]) -> FloatArray:
+    """Size by several measures together: the mean of their logarithms, each scaled, and scaled again.
+
+    Args:
+        values: `P x K`, above 0.
+        rows: Those that set the scale, so that it does not depend on the others.
+
+    Returns:
+        `P` values.
+    """
+    return scaled(scaled(np.log(values), rows).mean(axis=1), rows)
+
+
+def scaled(values: FloatArray, rows: Sequence[int]) -> FloatArray:
+    """Values, or columns of them, of mean 0 and standard deviation 1 over some rows; zeros where those are equal."""
+    found: FloatArray = (values - values[rows].mean(axis=0)) / np.maximum(values[rows].std(axis=0), 1e-12)
+    return found
 
 
 def standardised(features: FloatArray, measured: Mapping[int, float]) -> FloatArray | None:
@@ -68,8 +83,7 @@ def standardised(features: FloatArray, measured: Mapping[int, float]) -> FloatAr
     rows, values = list(finite), np.array(list(finite.values()))
     predicted: FloatArray = Ridge(alpha=1e-2).fit(features[rows], values).predict(features)
     predicted[rows] = values
-    scaled: FloatArray = (predicted - values.mean()) / max(float(values.std()), 1e-12)
-    return scaled
+    return scaled(predicted, rows)
 
 
 def _as_set(items: Iterable[object]) -> list[tuple[str, int]]:

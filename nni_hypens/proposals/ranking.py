@@ -59,7 +59,7 @@ def rank_pool(
         labels: `N` labels of the validation images.
         ranking: One of `nni_hypens.proposals.names.RANKINGS`, but not `auto`.
         n: How many.
-        size: Measures networks, for `none` and `promising`.
+        size: Measures networks, for `none`, which looks at their synaptic flow too, and `promising`.
         base_exists: Whether the base, first in the pool of `spread` and `ensemble`, is a candidate already: then it is
             taken into account, but is not among the chosen.
     """

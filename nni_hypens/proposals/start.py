@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nni_hypens.metrics.inputs import FloatArray
+from nni_hypens.proposals.features import mean_log, scaled
 from nni_hypens.proposals.outlook import expected_untrained
 from nni_hypens.space.architecture import Sample
 
@@ -33,18 +33,12 @@ def first_by_traits(samples: Sequence[Sample], size: Traits, flow: Flow | None =
     """
     if not samples:
         return []
-    values = np.log(np.array([size(sample) for sample in samples], dtype=float)).reshape(len(samples), -1)
-    sizes = _standardised(np.mean([_standardised(column) for column in values.T], axis=0))
+    everyone = list(range(len(samples)))
+    sizes = mean_log(np.array([size(sample) for sample in samples], dtype=float), everyone)
     flows = np.full(len(samples), np.nan) if flow is None else np.array([flow(sample) for sample in samples])
     finite = np.isfinite(flows)
     if not finite.any():
         return [int(sizes.argmax())]
-    flows = np.where(finite, flows, flows[finite].max())
-    expected = expected_untrained(sizes, _standardised(flows))
+    flows = np.where(finite, flows, flows[finite].max())  # what is not known speaks for nobody
+    expected = expected_untrained(sizes, scaled(flows, everyone))
     return list(dict.fromkeys([int(expected.argmin()), int(flows.argmin())]))
-
-
-def _standardised(values: FloatArray) -> FloatArray:
-    """Of mean 0 and standard deviation 1; zeros where all are equal."""
-    scaled: FloatArray = (values - values.mean()) / max(float(values.std()), 1e-12)
-    return scaled

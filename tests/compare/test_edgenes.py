@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from nni_hypens.compare import edgenes, searches
-from nni_hypens.compare.method import MAX_NETWORKS
+from nni_hypens.compare.method import MAX_NETWORKS, random_samples
 from nni_hypens.compare.methods import METHODS
+from nni_hypens.proposals.pool import draw_pool
+from nni_hypens.proposals.start import first_by_traits
+from nni_hypens.run.settings import DEFAULT_DRAWN
 from nni_hypens.space.draws import random_architectures
-from nni_hypens.utils.seeds import Purpose, derive_seed
+from nni_hypens.space.flow import flow_of
 from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch, keys, total
 
 pytestmark = pytest.mark.usefixtures("simulated_searches")
@@ -52,20 +55,25 @@ def test_adaptive_training_may_repeat_an_architecture(tmp_path: Path) -> None:
     assert found.count(found[1]) == 1  # what diverged is not trained again
 
 
-def test_adaptive_edgenes_begins_with_the_base_the_largest_and_the_middle_of_the_dial(tmp_path: Path) -> None:
+def test_adaptive_edgenes_begins_with_the_base_and_what_its_traits_put_first(tmp_path: Path) -> None:
     bench = SimulatedBench(tmp_path)
     search, size = SimulatedSearch(bench), bench.traits()
-    seed = derive_seed(bench.seed, Purpose.CANDIDATES, 0)
-    base, *draws = search.sampler.pool(16, search.plan.lam_range, seed, at_least=1)
-    random = random_architectures(bench.structure, 60, seed)
-    samples = [*random, *(one.architecture for one in (base, *draws))]
-    largest = max(samples, key=lambda sample: size(sample)[0] * size(sample)[1])
-    trained = METHODS["adaptive"].recipe(bench, 3, 30.0)
-    found = keys(bench, trained.networks)
-    assert found[:2] == [bench.structure.key(base.architecture), bench.structure.key(largest)]
-    left = sorted((one for one in draws if bench.structure.key(one.architecture) != found[1]), key=lambda one: one.lam)
-    assert found[2] == bench.structure.key(left[len(left) // 2].architecture)
+    pool = draw_pool(search.sampler, size, "none", DEFAULT_DRAWN, search.plan.lam_range, bench.seed)
+    samples = [candidate.architecture for candidate in pool]
+    first = [samples[0], *(samples[index] for index in first_by_traits(samples, size, flow_of(size)))]
+    found = keys(bench, METHODS["adaptive"].recipe(bench, 3, 30.0).networks)
+    assert pool[0].source == "base"
+    assert found[: len(first)] == [bench.structure.key(sample) for sample in first]
     assert len(set(found[3:]) - set(found[:3])) > 0  # then networks that are expected to help
+
+
+def test_without_a_search_the_start_is_what_traits_put_first_and_another(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    samples = random_samples(bench, edgenes.RANDOM_START_POOL)
+    first = first_by_traits(samples, bench.traits(), bench.flow())
+    other = next(index for index in range(len(samples)) if index not in first)
+    found = keys(bench, METHODS["adaptive_random"].recipe(bench, 3, 30.0).networks)
+    assert found[:3] == [bench.structure.key(samples[index]) for index in [*first, other]]
 
 
 def test_what_is_left_follows_from_what_networks_have_cost(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
+from nni_hypens.compare.blocks import comparison_blocks
 from nni_hypens.compare.comparison import COLUMNS
 from nni_hypens.compare.results import (
     method_table,
@@ -28,6 +29,14 @@ def noisy_results(seeds: int = 5, ours: float = 0.9) -> pd.DataFrame:
             nll = level * factor * generator.uniform(0.99, 1.01)
             rows.append({**row, "data": "digits", "seed": seed, "members": 3, "method": method, "nll": nll})
     return pd.DataFrame(rows)
+
+
+def test_one_method_is_compared_with_none() -> None:
+    alone = noisy_results().query("method == 'adaptive'")
+    assert paired_differences(alone).empty
+    (block,) = comparison_blocks(alone, "adaptive")
+    assert block.differences == () and [score.method for score in block.scores] == ["adaptive"]
+    assert "adaptive" in text_tables(alone, "adaptive")
 
 
 def test_means_and_deviations() -> None:

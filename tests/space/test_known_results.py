@@ -179,19 +179,19 @@ def test_a_run_on_nasbench201_looks_every_candidate_up(bench201: EdgeStructure, 
     written(tmp_path / "known.csv", rows)
     settings = (
         "run --data data.npz --space NasBench201 --space-args stem_out_channels=2 --space-args num_modules_per_stack=1 "
-        "--search-epochs 4 --epochs 1 --validation-size 60 --candidates 7 --adaptive 2 --members 2 --stress-images 0 "
+        "--search-epochs 4 --epochs 1 --validation-size 60 --candidates 9 --adaptive 2 --members 2 --stress-images 0 "
         "--ood none --known-results known.csv --out run --quiet"
     )
     ended = command(*settings.split(), folder=tmp_path)
     assert ended.code == 0, ended.err
     found = json.loads((tmp_path / "run" / "candidates.json").read_text())
-    assert len(found) == 7
+    assert len(found) == 9
     truth = dict(rows[1:])
     expected = [truth.get(nasbench201_string(record["architecture"])) for record in found]
     assert [record["known"] for record in found] == [None if v is None else {"accuracy": v} for v in expected]
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     ranking = results["known_results"]
-    assert ranking["found"] == sum(value is not None for value in expected) and ranking["candidates"] == 7
+    assert ranking["found"] == sum(value is not None for value in expected) and ranking["candidates"] == 9
     first = {record["text"]: i for i, record in reversed(list(enumerate(found)))}  # several networks of one count once
     places = [i for i in first.values() if expected[i] is not None]
     assert len(places) >= 3

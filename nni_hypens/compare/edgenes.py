@@ -68,7 +68,7 @@ def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
     clock, size, plan = Clock(), bench.traits(), search.plan
     with bench.charged(f"pool-{OVERSAMPLE * DEFAULT_DRAWN}", clock):
         pool = draw_pool(search.sampler, size, "none", DEFAULT_DRAWN, plan.lam_range, bench.seed)
-        predict = partial(search.predict, charged=False)  # its seconds are among these
+        predict = partial(search.predict, charged=False)  # this block charges its seconds
         ranked = rank_pool(pool, predict, bench.validation_labels, "none", DEFAULT_DRAWN, size)
     start = [candidate.architecture for candidate in ranked.candidates]
     with bench.charged(f"adaptive-{OVERSAMPLE * plan.settings.candidates}", clock):

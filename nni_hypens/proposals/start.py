@@ -39,6 +39,6 @@ def first_by_traits(samples: Sequence[Sample], size: Traits, flow: Flow | None =
     finite = np.isfinite(flows)
     if not finite.any():
         return [int(sizes.argmax())]
-    flows = np.where(finite, flows, flows[finite].max())  # what is not known speaks for nobody
+    flows = np.where(finite, flows, flows[finite].max())  # one whose flow is not known must not have the least
     expected = expected_untrained(sizes, scaled(flows, everyone))
     return list(dict.fromkeys([int(expected.argmin()), int(flows.argmin())]))

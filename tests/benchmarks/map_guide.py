@@ -199,8 +199,8 @@ def say_choice(blocks: Sequence[Block], members: int = 5) -> str:
         better = [f"{title} ({percent(one)})" for title, one in seeds if (one.interval or (0, 0))[1] < 0]
         rest = [one.difference for _, one in seeds if (one.interval or (0, 0))[1] >= 0]
         texts.append(
-            "A deep ensemble is the better choice if you know a good architecture already. Ours is clearly better than "
-            f"seeds of its own best in {len(better)} of {len(seeds)} rows"
+            "A deep ensemble is the better choice if you know a good architecture already. Compared with several seeds "
+            f"of the best architecture that it found, ours is clearly better in {len(better)} of {len(seeds)} rows"
             + (f": {'; '.join(better)}" if better else "")
             + (f". Elsewhere it is about as good ({_range(rest)}), but seeds need no decisions." if rest else ".")
         )

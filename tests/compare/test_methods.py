@@ -86,6 +86,6 @@ def test_methods_are_sorted_as_in_the_list_each_with_its_longer_trainings() -> N
 def test_what_was_ranked_on_the_supernet_is_paid_for(name: str, tmp_path: Path) -> None:
     trained = METHODS[name].recipe(SimulatedBench(tmp_path), 3, 30.0)
     searches = {"random_deviations": 5.0, "fixed_lam": 5.0 + 3 * 2.0, "adaptive": 5.0}
-    sizes = sum(json.loads(path.read_text()) for path in tmp_path.glob("charges/*.json"))  # adaptive: traits, and all
+    sizes = sum(json.loads(path.read_text()) for path in tmp_path.glob("charges/*.json"))  # adaptive: its ranking too
     assert trained.search_s == pytest.approx(searches.get(name, 6.0) + sizes)  # EdgeNES alone pays for a ranking
     assert (sizes > 0) == (name == "adaptive") and trained.supernet == "simulated"

@@ -34,6 +34,8 @@ from nni_hypens.compare.method import Trained, random_samples
 from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search
 from nni_hypens.ensemble.calibration import calibrate, combine
+from nni_hypens.proposals.features import mean_log, scaled
+from nni_hypens.proposals.outlook import expected_untrained
 from nni_hypens.proposals.pool import OVERSAMPLE, draw_pool
 from nni_hypens.proposals.ranking import rank_pool
 from nni_hypens.run.plan import make_plan
@@ -93,7 +95,7 @@ def test_nll(network: Network, bench: Workbench) -> float:
 
 def row_of(bench: Workbench, search: HypernetworkSearch, way: str) -> dict[str, Any]:
     """Six networks of one way, each alone, and the best three together."""
-    samples, size = WAYS[way](bench, search), bench.traits()
+    samples, size, flow = WAYS[way](bench, search), bench.traits(), bench.flow()
     networks = [bench.network(sample) for sample in samples]
     supernet = metrics.nll_of_each(search.predict(samples), bench.validation_labels)
     nll = [test_nll(network, bench) for network in networks]
@@ -104,6 +106,8 @@ def row_of(bench: Workbench, search: HypernetworkSearch, way: str) -> dict[str, 
         "accuracy": [float((network.test.argmax(1) == bench.test_labels).mean()) for network in networks],
         "ensemble_nll": found["nll"],
         "params": [size(sample)[0] for sample in samples],
+        "flops": [size(sample)[1] for sample in samples],
+        "flow": [flow(sample) for sample in samples],
         "shared": [bench.structure.shared_edges(sample, search.sampler.base) for sample in samples],
         "supernet_nll": supernet.tolist(),
         "architectures": [str(bench.structure.key(sample)) for sample in samples],
@@ -129,19 +133,23 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "against_random": [float(value) for value in means / base - 1],
             "ensemble_against_random": [float(value) for value in ensemble / against - 1],
         }
-    ranks = []
-    for seed in seeds:
-        networks = {
-            key: values
-            for way in WAYS
-            for key, *values in zip(
-                *(of[way, seed][name] for name in ("architectures", "nll", "supernet_nll", "params")), strict=True
-            )
-        }
-        nll, supernet, params = np.array(list(networks.values())).T
-        ranks.append({"supernet": spearmanr(supernet, nll)[0], "params": spearmanr(-params, nll)[0], "n": len(nll)})
-    found["spearman"] = [{key: float(value) for key, value in rank.items()} for rank in ranks]
+    found["spearman"] = [ranks([of[way, seed] for way in WAYS]) for seed in seeds]
     return found
+
+
+def ranks(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Rank correlation of what is known before training with the NLL of the networks of all ways together."""
+    names = "nll", "supernet_nll", "params", "flops", "flow"
+    networks = {
+        key: values
+        for row in rows
+        for key, *values in zip(row["architectures"], *(row[name] for name in names), strict=True)
+    }
+    nll, supernet, params, flops, flow = np.array(list(networks.values()), dtype=float).T
+    everyone = list(range(len(nll)))
+    sizes, flows = mean_log(np.column_stack([params, flops]), everyone), scaled(flow, everyone)
+    scores = {"supernet": supernet, "params": -params, "flow": flow, "size and flow": expected_untrained(sizes, flows)}
+    return {**{name: float(spearmanr(score, nll)[0]) for name, score in scores.items()}, "n": len(nll)}
 
 
 def main() -> None:

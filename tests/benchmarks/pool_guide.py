@@ -18,11 +18,13 @@ import pandas as pd
 from nni_hypens.compare.figures import as_png
 from nni_hypens.ensemble.weighting import SCALE
 from nni_hypens.utils.files import read_json, write_bytes, write_text
+from tests.benchmarks.dial_text import RESULTS as CANDIDATES, candidates_table, say_candidates
 from tests.benchmarks.map_trained_text import percent_text
 from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.paper_guide import replaced
 from tests.benchmarks.pool_drawings import calibration_figure, gains_figure
 from tests.benchmarks.pool_text import HALVING_TITLES, KINDS, KNOWN_TITLES, RULE_TITLES, TITLES, WAY_TITLES
+from tests.benchmarks.supernet_text import RESULTS as SUPERNET, say_supernet, supernet_table
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE, RESULTS = Path(__file__).parent / "pool_page.md", Path(__file__).parent / "results" / "pool_figures.json"
@@ -354,7 +356,7 @@ def say_gains(results: Results) -> str:
 # ---- the page -----------------------------------------------------------------------------------------------------
 
 
-def parts(results: Results, marks: Results) -> dict[str, str]:
+def parts(results: Results, marks: Results, supernet: Results, candidates: Results) -> dict[str, str]:
     """Name of each generated part of the guide -> its text."""
     rest = {name: title for name, title in WAY_TITLES.items() if name != "linear, ensemble"}
     rules = {name: title for name, title in RULE_TITLES.items() if name != "calibrated"}
@@ -372,12 +374,14 @@ def parts(results: Results, marks: Results) -> dict[str, str]:
         "say_forecast": say_forecast(results), "gains": gains_table(results), "say_gains": say_gains(results),
         "spread": spread_table(results), "halving": halving_table(results), "say_halving": say_halving(results),
         "marks": marks_table(marks), "say_marks": say_marks(marks),
+        "supernet": supernet_table(supernet, TITLES), "say_supernet": say_supernet(supernet),
+        "candidates": candidates_table(candidates), "say_candidates": say_candidates(candidates),
     }  # fmt: skip
 
 
-def written(results: Results, marks: Results) -> str:
-    """The guide."""
-    return replaced(TEMPLATE.read_text(encoding="utf-8"), "pool", parts(results, marks))
+def written(*measured: Results) -> str:
+    """The guide; what was measured is as for `parts`."""
+    return replaced(TEMPLATE.read_text(encoding="utf-8"), "pool", parts(*measured))
 
 
 def main() -> None:
@@ -385,7 +389,7 @@ def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     write_bytes(FIGURES / "calibration.png", as_png(calibration_figure(results)))
     write_bytes(FIGURES / "pair_gains.png", as_png(gains_figure(results)))
-    write_text(GUIDE, written(results, read_json(MARKS)))
+    write_text(GUIDE, written(results, *map(read_json, (MARKS, SUPERNET, CANDIDATES))))
 
 
 if __name__ == "__main__":

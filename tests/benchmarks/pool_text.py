@@ -26,7 +26,7 @@ KINDS = {
 }  # fmt: skip
 KNOWN_TITLES = {
     "params": "parameters", "flops": "FLOPs", "nwot": "nwot", "jacov": "jacov", "synflow": "synflow",
-    "relus": "ReLU units",
+    "relus": "ReLU units", "size and flow": "size and flow together",
     **{f"{name} at {mark}%": f"{name} at {mark}%" for mark in (25, 50, 70) for name in ("NLL", "accuracy")},
     "training loss": "training loss at the end",
 }  # fmt: skip

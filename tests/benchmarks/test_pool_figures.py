@@ -32,6 +32,8 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.pool_cells import Networks
 from tests.benchmarks.pool_file import empty_pool, merged
+from tests.benchmarks.test_dial_text import made_up_candidates
+from tests.benchmarks.test_supernet_text import made_up_supernet
 
 VALIDATION, TEST, FIRST, SEVERAL = 60, 90, 20, (2, 5, 7)
 SETTINGS = {
@@ -320,10 +322,10 @@ def test_the_page_is_made_of_the_results(
     assert results["proxies"] == {"cifar_data": {"nwot": list(range(FIRST))}}
     assert cell["about"]["networks"] == FIRST + 5 and cell["about"]["diverged"] == 1
     names = re.findall(r"<!-- pool: (\w+) -->", pool_guide.TEMPLATE.read_text(encoding="utf-8"))
-    marks = made_up_marks()
-    made = pool_guide.parts(results, marks)
+    measured = results, made_up_marks(), made_up_supernet(), made_up_candidates()
+    made = pool_guide.parts(*measured)
     assert sorted(names) == sorted(made)
-    page = pool_guide.written(results, marks)
+    page = pool_guide.written(*measured)
     assert "| constant rate, averaged, 50% | 0.60 |" in made["marks"] and "cosine: 0.30 at 25%" in made["say_marks"]
     assert "nan" not in page and all(text in page for text in made.values())
     row = pool_guide.one(cell["pooling"], way="log, none", members=5, images=1000)
@@ -373,9 +375,9 @@ COMMITTED = pytest.mark.skipif(not pool_guide.RESULTS.exists(), reason="no measu
 
 @COMMITTED
 def test_the_committed_page_matches_the_results() -> None:
-    results = json.loads(pool_guide.RESULTS.read_text())
-    marks = json.loads(pool_guide.MARKS.read_text())
-    assert pool_guide.written(results, marks) == pool_guide.GUIDE.read_text(encoding="utf-8")
+    files = pool_guide.RESULTS, pool_guide.MARKS, pool_guide.SUPERNET, pool_guide.CANDIDATES
+    measured = [json.loads(file.read_text()) for file in files]
+    assert pool_guide.written(*measured) == pool_guide.GUIDE.read_text(encoding="utf-8")
     assert all((pool_guide.FIGURES / name).is_file() for name in ("calibration.png", "pair_gains.png"))
 
 

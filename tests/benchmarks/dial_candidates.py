@@ -29,13 +29,10 @@ from scipy.stats import spearmanr
 
 from nni_hypens import metrics
 from nni_hypens._nni import quiet_logging, quiet_training
-from nni_hypens.compare.bench import Network, Workbench
+from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.method import Trained, random_samples
 from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.searches import HypernetworkSearch, hypernetwork_search
-from nni_hypens.ensemble.calibration import calibrate, combine
-from nni_hypens.proposals.features import mean_log, scaled
-from nni_hypens.proposals.outlook import expected_untrained
 from nni_hypens.proposals.pool import OVERSAMPLE, draw_pool
 from nni_hypens.proposals.ranking import rank_pool
 from nni_hypens.run.plan import make_plan
@@ -45,6 +42,7 @@ from nni_hypens.space.draws import by_size
 from nni_hypens.utils.files import read_object, write_json
 from nni_hypens.utils.runtime import versions
 from nni_hypens.utils.seeds import Purpose, derive_seed
+from tests.benchmarks.other_spaces import test_nll, trait_ranks
 
 RESULTS = Path(__file__).parent / "results" / "dial_candidates.json"
 COUNT, MEMBERS, MANY = 6, 3, 60
@@ -83,14 +81,6 @@ WAYS: dict[str, Callable[[Workbench, HypernetworkSearch], list[Sample]]] = {
     "ranked": ranked,
     "large": lambda bench, _: by_size(random_samples(bench, MANY), bench.traits())[:COUNT],
 }
-
-
-def test_nll(network: Network, bench: Workbench) -> float:
-    """NLL of the test images with the network's own temperature; infinite if its training diverged."""
-    if not network.finite:
-        return float("inf")
-    combination = calibrate("ensemble", network.validation[None], [1.0], bench.validation_labels)
-    return metrics.nll(combine(network.test[None], [1.0], combination), bench.test_labels)
 
 
 def row_of(bench: Workbench, search: HypernetworkSearch, way: str) -> dict[str, Any]:
@@ -146,10 +136,8 @@ def ranks(rows: list[dict[str, Any]]) -> dict[str, float]:
         for key, *values in zip(row["architectures"], *(row[name] for name in names), strict=True)
     }
     nll, supernet, params, flops, flow = np.array(list(networks.values()), dtype=float).T
-    everyone = list(range(len(nll)))
-    sizes, flows = mean_log(np.column_stack([params, flops]), everyone), scaled(flow, everyone)
-    scores = {"supernet": supernet, "params": -params, "flow": flow, "size and flow": expected_untrained(sizes, flows)}
-    return {**{name: float(spearmanr(score, nll)[0]) for name, score in scores.items()}, "n": len(nll)}
+    traits = trait_ranks(nll, np.column_stack([params, flops]), flow)
+    return {"supernet": float(spearmanr(supernet, nll)[0]), **traits, "n": len(nll)}
 
 
 def main() -> None:

@@ -24,17 +24,27 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from nni_hypens.compare.blocks import Block, MethodCost, MethodDifference, comparison_blocks
+from nni_hypens.compare.blocks import Block, MethodCost, comparison_blocks
 from nni_hypens.compare.figures import Drawing, as_png
 from nni_hypens.compare.page import read_results
 from nni_hypens.report.svg import FIRST, MUTED
 from nni_hypens.selection.names import EVERY
 from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
+from tests.benchmarks.map_targets import (
+    CELLS,
+    ORACLE,
+    OURS,
+    SNAPSHOTS,
+    against,
+    percent,
+    say_bars,
+    say_limits,
+    say_reached,
+)
 from tests.benchmarks.map_trained_text import (
     clean_table,
     corruption_table,
     members_text,
-    percent_text,
     say_trained,
     severity_table,
     table,
@@ -46,20 +56,6 @@ POOLS = "tests/benchmarks/results/pool"
 PAGE, TRAINED_PAGE = Path("tests/benchmarks/map_page.md"), Path("tests/benchmarks/map_trained_page.md")
 """The guide without its generated parts, and its section on what was trained for the map alone."""
 GUIDE, README, FIGURE = Path("docs/guides/map.md"), Path("README.md"), Path("docs/map.png")
-OURS, ORACLE, RANDOM, SNAPSHOTS = "adaptive_random", "best_architecture", "random_pool", "snapshots"
-CELLS = {
-    "fashion_data": "Fashion-MNIST, few images",
-    "cifar_data": "CIFAR-10, few images",
-    "fashion_capacity": "Fashion-MNIST, small networks",
-    "cifar_capacity": "CIFAR-10, small networks",
-    "fashion_short": "Fashion-MNIST, short trainings",
-    "cifar_short": "CIFAR-10, short trainings",
-}
-DATA_LIMITED = ("fashion_data", "cifar_data")
-BARS = {"data": (-0.015, ORACLE, 0.0, RANDOM), "other": (-0.03, RANDOM, 0.005, ORACLE)}
-"""Where data is the limit, at five members: at least so much below the first method, and not above the second by more.
-Elsewhere the same with the methods exchanged."""
-_OTHER_TITLES = [title for name, title in CELLS.items() if name not in DATA_LIMITED]
 PART = pattern("map")
 REPEAT = (
     "Nothing is trained in these runs: all networks come from a [pool](docs/guides/pool.md) that was trained once. "
@@ -67,23 +63,11 @@ REPEAT = (
 )
 
 
-def percent(one: MethodDifference | None) -> str:
-    """``-5.1% [-7.0, -3.2]``."""
-    if one is None:
-        return "-"
-    return percent_text(one.difference, *(one.interval or (np.nan, np.nan)))
-
-
 def blocks_of(results: pd.DataFrame) -> list[Block]:
     """Every cell and size, in the order of `CELLS`."""
     order = list(CELLS)
     found = [block for block in comparison_blocks(results, OURS) if block.data in CELLS]
     return sorted(found, key=lambda block: (order.index(block.data), block.members == EVERY, block.members))
-
-
-def against(block: Block, other: str) -> MethodDifference | None:
-    """Ours against another method."""
-    return next((one for one in block.differences if one.method == other), None)
 
 
 def others(blocks: Sequence[Block]) -> dict[str, str]:
@@ -135,52 +119,6 @@ def readme_table(blocks: Sequence[Block], members: int = 5) -> str:
     return table(["networks", "test NLL", *(f"against {title}" for title in titles)], rows)
 
 
-def say_bars(blocks: Sequence[Block]) -> str:
-    """Whether the targets are reached, for each cell at five members."""
-    lines = []
-    for block in (block for block in blocks if block.members == 5):
-        low, first, high, second = BARS["data" if block.data in DATA_LIMITED else "other"]
-        below, above = against(block, first), against(block, second)
-        if below is None or above is None:
-            continue
-        reached = below.difference <= low and (below.interval or (0, 0))[1] < 0 and above.difference <= high
-        lines.append(
-            f"- {CELLS[block.data]}: {percent(below)} against {below.title} (target {100 * low:+.1f}%), "
-            f"{percent(above)} against {above.title} (target at most {100 * high:+.1f}%): "
-            f"{'reached' if reached else '**missed**'}."
-        )
-    return "\n".join(lines)
-
-
-def say_all_networks(found: dict[str, Any] | None, blocks: Sequence[Block]) -> str:
-    """What several times the training would give, and where not even that reaches a target; empty if not measured."""
-    if found is None:
-        return ""
-    wanted = [block for block in blocks if block.members == found["members"]]
-    ours = {CELLS[block.data]: one.difference for block in wanted if (one := against(block, RANDOM))}
-    cells = [(CELLS[name], found["cells"][name]) for name in CELLS if name in found["cells"]]
-    gains = "; ".join(f"{title}: {percent_text(one['difference'], one['low'], one['high'])}" for title, one in cells)
-    networks, costs = ([one[key] for _, one in cells] for key in ("networks", "cost"))
-    text = (
-        f"How much can more training give? Suppose that a run had every network that it can see ({min(networks):.0f} "
-        f"to {max(networks):.0f} on average, {min(costs):.1f} to {max(costs):.1f} times the budget) and chose its "
-        f"{found['members']} members among them as everywhere, on validation images. Against Random-NES at the budget "
-        f"that gives {gains}."
-    )
-    target = BARS["other"][0]
-    lower = [title for title, one in cells if ours.get(title, np.inf) < one["difference"]]
-    if lower:
-        text += f" The choice among so many fits the validation images: ours is lower in {'; '.join(lower)}."
-    short = [
-        title
-        for title, one in cells
-        if title in _OTHER_TITLES and min(ours.get(title, np.inf), one["difference"]) > target
-    ]
-    if short:
-        text += f" Not even that reaches the target of {100 * target:+.0f}% here: {'; '.join(short)}."
-    return text
-
-
 def _range(values: Sequence[float], sign: str = "+") -> str:
     """``-0.3 to +0.5%``."""
     return f"{100 * min(values):{sign}.1f} to {100 * max(values):{sign}.1f}%"
@@ -212,14 +150,6 @@ def say_choice(blocks: Sequence[Block], members: int = 5) -> str:
             verdict = f"{_range(snapshots)} against snapshots of a longer one."
         texts.append(f"After short trainings ours is {verdict}")
     return " ".join(texts)
-
-
-def say_reached(blocks: Sequence[Block]) -> str:
-    """How many targets are reached."""
-    lines = say_bars(blocks).splitlines()
-    reached = sum(not line.endswith("**missed**.") for line in lines)
-    verb = "is" if reached == 1 else "are"
-    return f"Of the {len(lines)} targets that we set before, {reached} {verb} reached ([the map](docs/guides/map.md))."
 
 
 def say_setup(pools: dict[str, Any], results: pd.DataFrame) -> str:
@@ -308,7 +238,7 @@ def parts(
     about: dict[str, Any],
     pools: dict[str, Any],
     trained: pd.DataFrame | None,
-    all_networks: dict[str, Any] | None,
+    limits: dict[str, Any] | None,
 ) -> dict[str, str]:
     """Name of each generated part of the guide and the README -> its text."""
     blocks = blocks_of(results)
@@ -320,7 +250,7 @@ def parts(
         "costs": by_method_table(blocks, "networks / cost", _cost_text),
         "choice": say_choice(blocks),
         "bars": say_bars(blocks),
-        "all_networks": say_all_networks(all_networks, blocks),
+        "limits": say_limits(limits, blocks),
         "readme": "\n\n".join(
             [
                 readme_table(blocks),
@@ -349,18 +279,18 @@ def collect(folder: Path) -> None:
 def measured() -> tuple[
     pd.DataFrame, dict[str, Any], dict[str, Any], pd.DataFrame | None, dict[str, Any] | None
 ]:  # fmt: skip
-    """The copied results: rows, what was compared, what the pools hold, what was trained anew, what all networks give.
+    """The copied results: rows, what was compared, what the pools hold, what was trained anew, what limits the results.
 
     The last two are None as long as they were not measured.
     """
     results = read_results(RESULTS / "results.csv")
-    trained, all_networks = RESULTS / "trained.csv", RESULTS / "all_networks.json"
+    trained, limits = RESULTS / "trained.csv", RESULTS / "limits.json"
     return (
         results.astype({"nll": np.float64}),
         read_json(RESULTS / "comparison.json"),
         read_json(RESULTS / "pools.json"),
         pd.read_csv(trained) if trained.exists() else None,
-        read_json(all_networks) if all_networks.exists() else None,
+        read_json(limits) if limits.exists() else None,
     )
 
 

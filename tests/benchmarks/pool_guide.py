@@ -18,12 +18,12 @@ import pandas as pd
 from nni_hypens.compare.figures import as_png
 from nni_hypens.ensemble.weighting import SCALE
 from nni_hypens.utils.files import read_json, write_bytes, write_text
-from tests.benchmarks.dial_text import RESULTS as CANDIDATES, candidates_table, say_candidates
 from tests.benchmarks.map_trained_text import percent_text
 from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.paper_guide import replaced
 from tests.benchmarks.pool_drawings import calibration_figure, gains_figure
 from tests.benchmarks.pool_text import HALVING_TITLES, KINDS, KNOWN_TITLES, RULE_TITLES, TITLES, WAY_TITLES
+from tests.benchmarks.spaces_text import CANDIDATES, NASBENCH, candidates_table, say_candidates, say_nasbench
 from tests.benchmarks.supernet_text import RESULTS as SUPERNET, say_supernet, supernet_table
 
 ROOT = Path(__file__).parents[2]
@@ -356,7 +356,9 @@ def say_gains(results: Results) -> str:
 # ---- the page -----------------------------------------------------------------------------------------------------
 
 
-def parts(results: Results, marks: Results, supernet: Results, candidates: Results) -> dict[str, str]:
+def parts(
+    results: Results, marks: Results, supernet: Results, candidates: Results, nasbench: Results
+) -> dict[str, str]:  # fmt: skip
     """Name of each generated part of the guide -> its text."""
     rest = {name: title for name, title in WAY_TITLES.items() if name != "linear, ensemble"}
     rules = {name: title for name, title in RULE_TITLES.items() if name != "calibrated"}
@@ -376,6 +378,7 @@ def parts(results: Results, marks: Results, supernet: Results, candidates: Resul
         "marks": marks_table(marks), "say_marks": say_marks(marks),
         "supernet": supernet_table(supernet, TITLES), "say_supernet": say_supernet(supernet),
         "candidates": candidates_table(candidates), "say_candidates": say_candidates(candidates),
+        "say_nasbench": say_nasbench(nasbench),
     }  # fmt: skip
 
 
@@ -389,7 +392,7 @@ def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     write_bytes(FIGURES / "calibration.png", as_png(calibration_figure(results)))
     write_bytes(FIGURES / "pair_gains.png", as_png(gains_figure(results)))
-    write_text(GUIDE, written(results, *map(read_json, (MARKS, SUPERNET, CANDIDATES))))
+    write_text(GUIDE, written(results, *map(read_json, (MARKS, SUPERNET, CANDIDATES, NASBENCH))))
 
 
 if __name__ == "__main__":

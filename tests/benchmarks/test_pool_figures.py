@@ -32,7 +32,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.pool_cells import Networks
 from tests.benchmarks.pool_file import empty_pool, merged
-from tests.benchmarks.test_dial_text import made_up_candidates
+from tests.benchmarks.test_spaces_text import made_up_candidates, made_up_nasbench
 from tests.benchmarks.test_supernet_text import made_up_supernet
 
 VALIDATION, TEST, FIRST, SEVERAL = 60, 90, 20, (2, 5, 7)
@@ -322,7 +322,7 @@ def test_the_page_is_made_of_the_results(
     assert results["proxies"] == {"cifar_data": {"nwot": list(range(FIRST))}}
     assert cell["about"]["networks"] == FIRST + 5 and cell["about"]["diverged"] == 1
     names = re.findall(r"<!-- pool: (\w+) -->", pool_guide.TEMPLATE.read_text(encoding="utf-8"))
-    measured = results, made_up_marks(), made_up_supernet(), made_up_candidates()
+    measured = results, made_up_marks(), made_up_supernet(), made_up_candidates(), made_up_nasbench()
     made = pool_guide.parts(*measured)
     assert sorted(names) == sorted(made)
     page = pool_guide.written(*measured)
@@ -375,7 +375,7 @@ COMMITTED = pytest.mark.skipif(not pool_guide.RESULTS.exists(), reason="no measu
 
 @COMMITTED
 def test_the_committed_page_matches_the_results() -> None:
-    files = pool_guide.RESULTS, pool_guide.MARKS, pool_guide.SUPERNET, pool_guide.CANDIDATES
+    files = pool_guide.RESULTS, pool_guide.MARKS, pool_guide.SUPERNET, pool_guide.CANDIDATES, pool_guide.NASBENCH
     measured = [json.loads(file.read_text()) for file in files]
     assert pool_guide.written(*measured) == pool_guide.GUIDE.read_text(encoding="utf-8")
     assert all((pool_guide.FIGURES / name).is_file() for name in ("calibration.png", "pair_gains.png"))

@@ -1,13 +1,15 @@
-"""What a search proposes on a large space: the summary of the rows, and the section on it."""
+"""Other spaces than the pool's: the summary of what was measured, and the sections on it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.benchmarks.dial_candidates import ranks, results
-from tests.benchmarks.dial_text import WAYS, candidates_table, say_candidates
+from tests.benchmarks.other_spaces import trait_ranks
+from tests.benchmarks.spaces_text import WAYS, candidates_table, say_candidates, say_nasbench
 
 
 def made_up_candidates() -> dict[str, Any]:
@@ -27,6 +29,21 @@ def made_up_candidates() -> dict[str, Any]:
                     }
                 )  # fmt: skip
     return results(rows)
+
+
+def made_up_nasbench() -> dict[str, Any]:
+    """What `tests.benchmarks.other_spaces` writes, without the rows' content."""
+    ranks = {"params": 0.1, "flow": -0.2, "size and flow": 0.3}
+    return {"spearman": ranks, "place_of_first": [9], "rows": [{}] * 17}
+
+
+def test_traits_of_another_space() -> None:
+    said = say_nasbench(made_up_nasbench())
+    assert "over 17 random architectures (standard error about 0.25): parameters 0.10" in said
+    assert said.endswith("has place 10 of 17.")
+    nll, sizes = np.array([0.3, 0.1, 0.2]), np.array([[10.0, 100.0], [30.0, 300.0], [20.0, 200.0]])
+    found = trait_ranks(nll, sizes, np.array([1.0, 2.0, -np.inf]))
+    assert found["params"] == pytest.approx(1) and found["flow"] == pytest.approx(-0.866, abs=1e-3)  # two have the most
 
 
 def test_ways_are_compared_with_random_by_seed() -> None:

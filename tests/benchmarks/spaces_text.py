@@ -1,4 +1,7 @@
-"""The section on what a search proposes of the pool's page, from the results of `tests.benchmarks.dial_candidates`."""
+"""The sections on other spaces of the pool's page: what a search proposes there, and what traits say of networks.
+
+From the results of `tests.benchmarks.dial_candidates` and `tests.benchmarks.other_spaces`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ import pandas as pd
 
 from tests.benchmarks.paper_figures import as_markdown
 
-RESULTS = Path(__file__).parent / "results" / "dial_candidates.json"
+CANDIDATES, NASBENCH = (
+    Path(__file__).parent / "results" / f"{name}.json" for name in ("dial_candidates", "other_spaces")
+)
 WAYS = {
     "random": "random", "dial": "along the dial", "ranked": "along the dial, ranked on the supernet",
     "large": "the largest of 60 random ones",
@@ -56,4 +61,16 @@ def say_candidates(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + (
         f"\n- Spearman's correlation with the NLL, over the {min(sizes)} to {max(sizes)} networks of a data set and "
         f"seed, mean of {len(ranks)}: {means}."
+    )
+
+
+def say_nasbench(found: Mapping[str, Any]) -> str:
+    """What traits say of random architectures of NasBench201, and where the first ones of a run are in their order."""
+    count, ranks = len(found["rows"]), found["spearman"]
+    error = 1 / np.sqrt(count - 1)
+    means = ", ".join(f"{SCORES[name]} {ranks[name]:.2f}" for name in ("params", "flow", "size and flow"))
+    places = " and ".join(str(place + 1) for place in found["place_of_first"])
+    return (
+        f"Spearman's correlation over {count} random architectures (standard error about {error:.2f}): {means}. By "
+        f"final NLL, what size and flow put first in a run, before anything is trained, has place {places} of {count}."
     )

@@ -163,7 +163,7 @@ class AdaptiveTraining:
         if not seeds:
             return self._without_plan(new, best, owner, waiting, lost)
         generator = np.random.default_rng(derive_seed(self.seed, Purpose.PLANS, len(owner), len(waiting)))
-        plays = Plays(found, owner, nll, waiting, new, seeds, self.members, generator)
+        plays = Plays(found, owner, waiting, new, seeds, self.members, generator)
         plan = plays.best_plan(left)
         gain = plays.now() - plan.nll
         if plan.new:
@@ -231,7 +231,8 @@ class AdaptiveTraining:
     ) -> Outlook:
         features, _ = architecture_features(self.structure, self.options)
         size = log_sizes(features, self._traits) if self._traits else None
-        return outlook(features, size, owner, probs, nll, temperatures, gains, standardised(features, self._flows))
+        flow = standardised(features, self._flows)
+        return outlook(features, size, owner, probs, nll, temperatures, gains, flow, self.members)
 
     def _accepted(self, index: int) -> bool:
         if self.accepts is None:

@@ -46,7 +46,6 @@ class Plays:
     Args:
         outlook: What is expected of each architecture.
         owner: Architecture of each trained network.
-        nll: Their validation NLL.
         pending: Architectures of networks in training, one for each.
         new: Architectures without a network that may be trained, the most promising first.
         seeds: Architectures that have a trained network and can be trained again; not empty.
@@ -58,7 +57,6 @@ class Plays:
         self,
         outlook: Outlook,
         owner: Sequence[int],
-        nll: FloatArray,
         pending: Sequence[int],
         new: Sequence[int],
         seeds: Sequence[int],
@@ -66,7 +64,7 @@ class Plays:
         generator: np.random.Generator,
     ) -> None:
         self.outlook, self.members = outlook, members
-        self.owner, self.nll, self.pending = list(owner), nll, list(pending)
+        self.owner, self.nll, self.pending = list(owner), outlook.nll, list(pending)
         self.new, self.seeds = list(new), list(seeds)
         self.random = generator
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -220,3 +221,43 @@ def test_gains_that_are_known_are_not_measured_again() -> None:
     assert np.array_equal(pair_gains(probs, whole[:4, :4]), whole)
     assert np.array_equal(pair_gains(probs, whole), whole)
     assert pair_gains(probs, np.full((2, 2), 9.0))[1, 0] == 9.0  # taken as they are
+
+
+def test_what_a_network_gains_beyond_others_moves_into_its_nll(monkeypatch: pytest.MonkeyPatch) -> None:
+    random, owner = np.random.default_rng(0), np.arange(7)
+    nll, share = random.random(7), 0.1 * random.random(7)
+    gains = np.add.outer(share, share)
+    np.fill_diagonal(gains, 0.0)
+    pairs = ~np.eye(7, dtype=bool)
+    monkeypatch.setattr(module, "EXTRA_PAIRS", 0.0)
+    found, rest = module.effective(nll, gains, owner, 5)
+    np.testing.assert_allclose(found, nll - 3.2 * (share - gains[pairs].mean() / 2))
+    np.testing.assert_allclose(rest[pairs], gains[pairs].mean())  # nothing is left to tell pairs apart
+
+
+@pytest.mark.parametrize("members", [2, 3, 5])
+def test_effective_nll_and_the_rest_of_the_gains_give_the_same_ensembles(members: int) -> None:
+    random = np.random.default_rng(members)
+    owner, nll = np.array([0, 1, 1, 2, 3, 3]), random.random(6)
+    gains = np.triu(random.random((6, 6)), 1)
+    gains += gains.T
+    found, rest = module.effective(nll, gains, owner, members)
+    for chosen in combinations(range(6), members):
+        one = np.ix_(chosen, chosen)
+        before, after = (
+            (values[list(chosen)].mean() - 4 * pairs[one].sum() / 2 / members**2)
+            for values, pairs in ((nll, gains), (found, rest))
+        )
+        assert after == pytest.approx(before)
+    assert np.argmax(found - nll) == np.argmin(_mean_gain(gains, owner))
+
+
+def _mean_gain(gains: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    other = np.not_equal.outer(owner, owner)
+    return np.where(other, gains, 0.0).sum(axis=1) / other.sum(axis=1)
+
+
+def test_seeds_of_one_architecture_alone_say_nothing_of_others() -> None:
+    nll, gains = np.array([0.4, 0.5]), np.array([[0.0, 0.1], [0.1, 0.0]])
+    found, rest = module.effective(nll, gains, np.array([3, 3]), 5)
+    assert found is nll and rest is gains

@@ -26,16 +26,18 @@ def view(
     """Untrained architectures: all that is known is how much they differ and what pairs gain."""
     alike = np.equal.outer(owner, owner)
     gains = np.where(alike, same, different) * (1 - np.eye(len(owner)))
-    made = Outlook(np.full(COUNT, 1.0), np.full(COUNT, between), between, seeds, gains, same, different)
+    mean, nll = np.full(COUNT, 1.0), np.full(len(owner), 1.0)
+    made = Outlook(mean, np.full(COUNT, between), between, seeds, nll, gains, same, different)
     return replace(made, **more)
 
 
 def plays(found: Outlook, owner: list[int], nll: Any = None, seed: int = 0, **more: Any) -> Plays:
-    nll = np.full(len(owner), 1.0) if nll is None else np.asarray(nll, dtype=float)
+    if nll is not None:
+        found = replace(found, nll=np.asarray(nll, dtype=float))
     begun = {*owner, *more.get("pending", ())}
     given: dict[str, Any] = {"pending": [], "new": [i for i in range(COUNT) if i not in begun], "members": 3}
     given |= {"seeds": sorted(set(owner)), **more}
-    return Plays(found, owner, nll, generator=np.random.default_rng(seed), **given)
+    return Plays(found, owner, generator=np.random.default_rng(seed), **given)
 
 
 @pytest.mark.parametrize("left", [1, 2, 7])

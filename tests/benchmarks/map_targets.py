@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nni_hypens.compare.blocks import Block, MethodDifference, title_of
-from tests.benchmarks.map_trained_text import percent_text
+from tests.benchmarks.map_trained_text import percent_text, table
 
 OURS, ORACLE, RANDOM, SNAPSHOTS = "adaptive_random", "best_architecture", "random_pool", "snapshots"
 CELLS = {
@@ -20,6 +20,7 @@ CELLS = {
     "cifar_short": "CIFAR-10, short trainings",
 }
 DATA_LIMITED = ("fashion_data", "cifar_data")
+RUNS = {"all": "more training", "known": "a perfect forecast"}
 BARS = {"data": (-0.015, ORACLE, 0.0, RANDOM), "other": (-0.03, RANDOM, 0.005, ORACLE)}
 """Where data is the limit, at five members: at least so much below the first method, and not above the second by more.
 Elsewhere the same with the methods exchanged."""
@@ -37,19 +38,32 @@ def against(block: Block, other: str) -> MethodDifference | None:
     return next((one for one in block.differences if one.method == other), None)
 
 
+def target_of(name: str) -> tuple[float, str, float, str]:
+    """The target of a cell, one of `BARS`."""
+    return BARS["data" if name in DATA_LIMITED else "other"]
+
+
+def reaches(block: Block) -> bool:
+    """Whether ours reaches the target of its cell."""
+    low, first, high, second = target_of(block.data)
+    below, above = against(block, first), against(block, second)
+    if below is None or above is None:
+        return False
+    return below.difference <= low and (below.interval or (0, 0))[1] < 0 and above.difference <= high
+
+
 def say_bars(blocks: Sequence[Block]) -> str:
     """Whether the targets are reached, for each cell at five members."""
     lines = []
     for block in (block for block in blocks if block.members == 5):
-        low, first, high, second = BARS["data" if block.data in DATA_LIMITED else "other"]
+        low, first, high, second = target_of(block.data)
         below, above = against(block, first), against(block, second)
         if below is None or above is None:
             continue
-        reached = below.difference <= low and (below.interval or (0, 0))[1] < 0 and above.difference <= high
         lines.append(
             f"- {CELLS[block.data]}: {percent(below)} against {below.title} (target {100 * low:+.1f}%), "
             f"{percent(above)} against {above.title} (target at most {100 * high:+.1f}%): "
-            f"{'reached' if reached else '**missed**'}."
+            f"{'reached' if reaches(block) else '**missed**'}."
         )
     return "\n".join(lines)
 
@@ -62,44 +76,50 @@ def say_reached(blocks: Sequence[Block]) -> str:
     return f"Of the {len(lines)} targets that we set before, {reached} {verb} reached ([the map](docs/guides/map.md))."
 
 
+def limits_table(found: Mapping[str, Any]) -> str:
+    """What more training and a perfect forecast would give in each cell, against two methods."""
+    pairs = [(run, method) for run in RUNS for method in (RANDOM, ORACLE)]
+    lines = [
+        [CELLS[name], *(percent_text(**found["cells"][name][run][method]) for run, method in pairs)]
+        for name in CELLS
+        if name in found["cells"]
+    ]
+    return table(["networks", *(f"{RUNS[run]}, against {title_of(method)}" for run, method in pairs)], lines)
+
+
 def say_limits(found: Mapping[str, Any] | None, blocks: Sequence[Block]) -> str:
-    """What more training and a perfect forecast would give, and the targets that neither reaches; empty if not
-    measured."""
+    """What the two runs of `tests.benchmarks.map_limits` are, and whether they reach the targets that ours misses;
+    empty if they were not measured."""
     if found is None:
         return ""
     wanted = {block.data: block for block in blocks if block.members == found["members"]}
-    cells = [(name, found["cells"][name]) for name in CELLS if name in found["cells"]]
-    networks, costs = ([one["all"][key] for _, one in cells] for key in ("networks", "cost"))
+    cells = {name: found["cells"][name] for name in CELLS if name in found["cells"]}
+    networks, costs = ([one["all"][key] for one in cells.values()] for key in ("networks", "cost"))
     texts = [
-        "**More training.** Suppose that a run had every network that it can see "
-        f"({min(networks):.0f} to {max(networks):.0f} on average, {min(costs):.1f} to {max(costs):.1f} times the "
-        f"budget) and chose its {found['members']} members among them as everywhere, on validation images. "
-        + _differences(cells, "all"),
-        "**A perfect forecast.** Suppose that a run knew before training how good each architecture is on validation "
-        "images, and spent the budget on the best ones, once each. " + _differences(cells, "known"),
+        f"- *More training* has every network that a run can see ({min(networks):.0f} to {max(networks):.0f} on "
+        f"average, {min(costs):.1f} to {max(costs):.1f} times the budget), and chooses its {found['members']} members "
+        "among them as everywhere, on validation images.",
+        "- *A perfect forecast* knows before training how good each architecture is on validation images, and spends "
+        "the budget on the best ones, once each.",
+        "",
+        limits_table(found),
     ]
-    if lower := [CELLS[name] for name, one in cells if _ours(wanted, name, RANDOM) < one["all"][RANDOM]["difference"]]:
-        texts[0] += f" The choice among so many fits the validation images: ours is lower in {'; '.join(lower)}."
-    if missed := [CELLS[name] for name, one in cells if not any(_reaches(name, one[run]) for run in ("all", "known"))]:
-        texts.append(f"Neither would reach the target in {'; '.join(missed)}.")
-    return "\n\n".join(texts)
+    missed = [name for name in cells if name not in wanted or not reaches(wanted[name])]
+    for run, title in RUNS.items():
+        without = [CELLS[name] for name in missed if not _reached(name, cells[name][run])]
+        if without:
+            texts += ["", f"Of the targets that ours misses, {title} would not reach: {'; '.join(without)}."]
+    lower = []
+    for name, one in cells.items():
+        ours = against(wanted[name], RANDOM) if name in wanted else None
+        if ours is not None and ours.difference < one["all"][RANDOM]["difference"]:
+            lower.append(CELLS[name])
+    if lower:
+        said = f"The choice among so many networks fits the validation images: ours is lower in {'; '.join(lower)}."
+        texts += ["", said]
+    return "\n".join(texts)
 
 
-def _differences(cells: Sequence[tuple[str, Any]], run: str) -> str:
-    return " ".join(
-        f"Against {title_of(method)}: "
-        + "; ".join(f"{CELLS[name]} {percent_text(**one[run][method])}" for name, one in cells)
-        + "."
-        for method in (RANDOM, ORACLE)
-    )
-
-
-def _ours(blocks: Mapping[str, Block], name: str, other: str) -> float:
-    one = against(blocks[name], other) if name in blocks else None
-    return np.inf if one is None else one.difference
-
-
-def _reaches(name: str, run: Mapping[str, Any]) -> bool:
-    low, first, high, second = BARS["data" if name in DATA_LIMITED else "other"]
-    below, above = run[first], run[second]
-    return bool(below["difference"] <= low and below["high"] < 0 and above["difference"] <= high)
+def _reached(name: str, run: Mapping[str, Any]) -> bool:
+    low, first, high, second = target_of(name)
+    return bool(run[first]["difference"] <= low and run[first]["high"] < 0 and run[second]["difference"] <= high)

@@ -58,7 +58,7 @@ def gain_rows(first: Networks, every: Networks) -> dict[str, Any]:
     Returns:
         `same` and `different`, mean gains among the architectures that have further seeds, and their `ratio`; `shared`,
         of pairs of first networks by number of shared edges; `disagreement`, Spearman's correlation of gain and
-        disagreement over these pairs; `spread`; and `points`, some pairs for the figure.
+        disagreement over these pairs; `sums`, see there; `spread`; and `points`, some pairs for the figure.
     """
     generator = every.generator("gains")
     found: dict[str, Any] = same_and_different(every, generator)
@@ -80,6 +80,7 @@ def gain_rows(first: Networks, every: Networks) -> dict[str, Any]:
         return float(spearmanr(gains[upper][kept], disagreement[upper][kept]).statistic)
 
     found["disagreement"] = with_error(ranked, count, generator)
+    found["sums"] = sums(gains, first.final("test"))
     found["spread"] = spread(first, every, generator)
     some = generator.permutation(len(upper[0]))[:POINTS]
     found["points"] = [
@@ -87,6 +88,21 @@ def gain_rows(first: Networks, every: Networks) -> dict[str, Any]:
         for i, j in zip(upper[0][some], upper[1][some], strict=True)
     ]
     return found
+
+
+def sums(gains: np.ndarray, nll: np.ndarray) -> dict[str, float]:
+    """How far the gain of a pair is a sum over the two: `mean + x_i + x_j`, by least squares.
+
+    Returns:
+        `share` of the variance between pairs that is, and Spearman's correlation of `x` with the NLL.
+    """
+    first, second = np.triu_indices(len(gains), 1)
+    values = gains[first, second]
+    design = np.zeros((len(values), len(gains)))
+    design[np.arange(len(values)), first] = design[np.arange(len(values)), second] = 1.0
+    fitted, *_ = np.linalg.lstsq(design, values, rcond=None)
+    rest = values - design @ fitted
+    return {"share": float(1 - rest.var() / values.var()), "nll": float(spearmanr(fitted, nll).statistic)}
 
 
 def same_and_different(every: Networks, generator: np.random.Generator) -> dict[str, Any]:

@@ -8,7 +8,7 @@ The whole page is generated: the text is in `pool_page.md` beside this script, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.benchmarks.map_trained_text import percent_text
 from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.paper_guide import replaced
 from tests.benchmarks.pool_drawings import calibration_figure, gains_figure
+from tests.benchmarks.pool_tables import Results, Row, by_cell, found_or_none, one, percent, signed, table, with_error
 from tests.benchmarks.pool_text import HALVING_TITLES, KINDS, KNOWN_TITLES, RULE_TITLES, TITLES, WAY_TITLES
 from tests.benchmarks.spaces_text import CANDIDATES, NASBENCH, candidates_table, say_candidates, say_nasbench
 from tests.benchmarks.supernet_text import RESULTS as SUPERNET, say_supernet, supernet_table
@@ -32,42 +33,9 @@ GUIDE, FIGURES = ROOT / "docs" / "guides" / "pool.md", ROOT / "docs" / "pool"
 MARKS, LOOKS = Path(__file__).parent / "results" / "marks.json", ("25%", "50%", "70%")
 CLEAR = 2.0
 """Standard errors from which a difference is called one."""
-Results = dict[str, Any]
-Row = dict[str, Any]
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """`+1.2`, and `0.0` without a sign."""
-    text = f"{value:+.{digits}f}"
-    return text if float(text) else f"{0:.{digits}f}"
-
-
-def with_error(found: Mapping[str, float] | None, scale: float = 1.0, digits: int = 1, sign: bool = False) -> str:
-    """`1.2 ± 0.3`; `-` where there is nothing."""
-    if found is None:
-        return "-"
-    value = scale * found["mean"]
-    return f"{signed(value, digits) if sign else f'{value:.{digits}f}'} ± {scale * found['se']:.{digits}f}"
-
-
-def percent(row: Row) -> str:
-    """A relative difference and its standard error, in %."""
-    return with_error({"mean": row["difference"], "se": row["se"]}, 100, sign=True)
-
-
-def by_cell(results: Results, head: str, lines: Iterable[tuple[str, Callable[[Results], str]]]) -> str:
-    """A table with a line for each (title, text of a cell) and a column for each cell."""
-    cells = results["cells"]
-    rows = [[title, *(text(cell) for cell in cells.values())] for title, text in lines]
-    return as_markdown(pd.DataFrame(rows, columns=[head, *(TITLES[name] for name in cells)])).strip()
-
-
-def one(rows: Sequence[Row], **wanted: Any) -> Row | None:
-    """The row with these values, None if there is none."""
-    return next((row for row in rows if all(row[key] == value for key, value in wanted.items())), None)
 
 
 def about_table(results: Results) -> str:
@@ -87,23 +55,6 @@ def about_table(results: Results) -> str:
         ("temperature, median", value("temperature", ".2f")), ("NLL, best", value("best_nll", ".3f")),
         ("NLL, median", value("median_nll", ".3f")), ("accuracy %, median", value("median_accuracy", ".1f", 100)),
     ])  # fmt: skip
-
-
-def found_or_none(row: Row | None, text: Callable[[Row], str]) -> str:
-    """The text of a row; `-` where there is none."""
-    return "-" if row is None else text(row)
-
-
-def table(
-    results: Results, part: str, key: str, titles: Mapping[str, str], text: Callable[[Row], str] = percent,
-    **where: Any,
-) -> str:  # fmt: skip
-    """A line for each title: the rows of a part with these values."""
-
-    def line(name: str) -> Callable[[Results], str]:
-        return lambda cell: found_or_none(one(cell[part], **{key: name}, **where), text)
-
-    return by_cell(results, "", [(title, line(name)) for name, title in titles.items()])
 
 
 def scores_text(row: Row) -> str:
@@ -181,6 +132,8 @@ def gains_table(results: Results) -> str:
         ("ratio", value("ratio", 1, 2)), ("no common edge", shared("none")), ("one common edge", shared("one")),
         ("two or more", shared("two or more")),
         ("Spearman of gain and disagreement", value("disagreement", 1, 2)),
+        ("share of sums over the two", lambda cell: f"{cell['gains']['sums']['share']:.2f}"),
+        ("Spearman of such a part and the NLL", lambda cell: f"{cell['gains']['sums']['nll']:.2f}"),
     ])  # fmt: skip
 
 

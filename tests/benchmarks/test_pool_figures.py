@@ -28,6 +28,7 @@ from tests.benchmarks import (
     pool_pooling,
     pool_proxies,
     pool_selection,
+    pool_tables,
     pool_training,
 )
 from tests.benchmarks.pool_cells import Networks
@@ -202,6 +203,14 @@ def test_gains_of_seeds_and_architectures(first: Networks, every: Networks, quic
     assert found["shared"][0]["edges"] == "none" and found["shared"][0]["pairs"] == sum(none)
 
 
+def test_sums_explain_gains_that_are_sums() -> None:
+    parts = np.array([0.1, 0.3, 0.2, 0.4, 0.15])
+    found = pool_gains.sums(np.add.outer(parts, parts), -parts)
+    assert found == {"share": pytest.approx(1.0), "nll": pytest.approx(-1.0)}
+    distances = np.abs(np.subtract.outer(parts, parts))
+    assert pool_gains.sums(distances, parts)["share"] < 0.9
+
+
 def test_variance_components(first: Networks, every: Networks, quick: None) -> None:
     found = pool_gains.gain_rows(first, every)["spread"]
     nll = every.final("test")
@@ -328,7 +337,7 @@ def test_the_page_is_made_of_the_results(
     page = pool_guide.written(*measured)
     assert "| constant rate, averaged, 50% | 0.60 |" in made["marks"] and "cosine: 0.30 at 25%" in made["say_marks"]
     assert "nan" not in page and all(text in page for text in made.values())
-    row = pool_guide.one(cell["pooling"], way="log, none", members=5, images=1000)
+    row = pool_tables.one(cell["pooling"], way="log, none", members=5, images=1000)
     assert row is not None
     assert f"| log, none | {100 * row['difference']:+.1f} ± {100 * row['se']:.1f} |" in made["pooling_5"]
     for draw in (pool_guide.calibration_figure, pool_guide.gains_figure):
@@ -362,7 +371,7 @@ def test_too_few_architectures_are_refused(pool: Pool, monkeypatch: pytest.Monke
 def test_verdicts_count_clear_differences() -> None:
     said = pool_guide.verdict([(-0.03, 0.01), (-0.015, 0.01), (0.09, 0.01)])
     assert said == "+1.5% on average (-3.0 to +9.0), clearly lower in 1 and clearly higher in 1 of 3 columns"
-    assert pool_guide.signed(-1e-9) == "0.0" and pool_guide.signed(0.06) == "+0.1"
+    assert pool_tables.signed(-1e-9) == "0.0" and pool_tables.signed(0.06) == "+0.1"
 
 
 def test_probabilities_are_those_of_the_pool(first: Networks) -> None:

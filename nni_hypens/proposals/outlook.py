@@ -145,7 +145,7 @@ def pair_gains(probs: NDArray[np.floating], known: FloatArray | None = None) -> 
 def effective(nll: FloatArray, gains: FloatArray, owner: IntArray, members: int) -> tuple[FloatArray, FloatArray]:
     """Move into the NLL of each network what it gains beyond others.
 
-    Most of what differs between the gains of pairs is a sum over the two: in the pools 63 to 83% of their variance. A
+    Most of what differs between the gains of pairs is a sum over the two: in the pools 64 to 84% of their variance. A
     network that gains much with any other is worth more in an ensemble than its own NLL says, and often that is one
     with a higher NLL. With `gain(i, j) = mean + x_i + x_j + rest`, and the NLL of an average of n networks taken as the
     mean NLL minus `4 / n^2` times the sum of the gains of its pairs, `x_i` counts `4 (n - 1) / n` times as much as

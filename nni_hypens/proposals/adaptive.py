@@ -36,7 +36,7 @@ from nni_hypens.space.flow import flow_of
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
 PARENTS = 2
-"""Best architectures so far whose one-choice changes may be trained next."""
+"""Best architectures so far, each network alone, whose one-choice changes may be trained next."""
 RANDOM_OPTIONS = 200
 """Architectures drawn from the whole space, so that what the search has missed can be found."""
 MEASURED = 40

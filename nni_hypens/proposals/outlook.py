@@ -30,12 +30,12 @@ RATIO, RATIO_SD = 0.45, 0.5
 SAME, SAME_WEIGHT = 0.87, 3.0
 """Prior of the gain of a pair of seeds, relative to that of different architectures; it counts as so many pairs."""
 SLOPE = 0.6
-"""How much lower the NLL of a network is for each standard deviation of its log size, in standard deviations between
-architectures, where capacity is the limit."""
+"""How much lower the effective NLL of a network is for each standard deviation of its log size, in standard deviations
+between architectures, where capacity is the limit."""
 FLOW_SLOPE = 0.2
 """The same for the synaptic flow, but higher: of two networks of one size the one with less flow, the shallower one, is
-better, whatever the limit. In the pools it is 0.1 to 0.8, and 0.5 to 1.1 for the plain NLL; little of that is stated,
-because other spaces may differ."""
+better, whatever the limit. In the pools it is about 0.1 to 0.9, and 0.4 to 1.0 for the plain NLL; this is near the low
+end, because other spaces may differ."""
 EXTRA_PAIRS = 2.0
 """What a network gains beyond the average is drawn towards 0 as by so many pairs that gain the average."""
 FITS_ALL, FITS_PART = 2.0, 1.1
@@ -146,10 +146,10 @@ def effective(nll: FloatArray, gains: FloatArray, owner: IntArray, members: int)
     """Move into the NLL of each network what it gains beyond others.
 
     Most of what differs between the gains of pairs is a sum over the two: in the pools 64 to 84% of their variance. A
-    network that gains much with any other is worth more in an ensemble than its own NLL says, and often that is one
-    with a higher NLL. With `gain(i, j) = mean + x_i + x_j + rest`, and the NLL of an average of n networks taken as the
-    mean NLL minus `4 / n^2` times the sum of the gains of its pairs, `x_i` counts `4 (n - 1) / n` times as much as
-    `nll_i`.
+    network that gains much with any other is worth more in an ensemble than its own NLL says; where data are the limit,
+    that is often one with a higher NLL. With `gain(i, j) = mean + x_i + x_j + rest`, and the NLL of an average of n
+    networks taken as the mean NLL minus `4 / n^2` times the sum of the gains of its pairs, `x_i` counts `4 (n - 1) / n`
+    times as much as `nll_i`.
 
     Args:
         nll: `T` values.
@@ -194,7 +194,7 @@ def _capacity_is_the_limit(temperatures: Sequence[float]) -> float:
 
 
 def expected_untrained(size: FloatArray, flow: FloatArray | None = None) -> FloatArray:
-    """NLL that is expected of architectures while nothing is trained, in standard deviations between them.
+    """Effective NLL that is expected of architectures while nothing is trained, in standard deviations between them.
 
     Whether capacity is the limit is not known yet, so half the slope for size is taken.
 
@@ -237,8 +237,9 @@ class _Kernel:
 def spreads(owner: IntArray, nll: FloatArray) -> tuple[float, float]:
     """Standard deviations of the NLL between architectures and between seeds, where nothing is known of architectures.
 
-    They are those of `outlook` without features and size. Networks of one architecture are then alike, and no others,
-    so that sums over architectures take the place of a decomposition, whose time grows with the cube of the networks.
+    They are those of `outlook` for one member, without features and size. Networks of one architecture are then alike,
+    and no others, so that sums over architectures take the place of a decomposition, whose time grows with the cube of
+    the networks.
 
     Args:
         owner: Architecture of each of `T` trained networks.

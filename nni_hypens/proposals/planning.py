@@ -129,7 +129,8 @@ class Plays:
         """NLL of the ensemble that greedy selection makes, for each play.
 
         The NLL of an average of n is taken as the mean NLL minus `4 / n^2` times the sum of the gains of its pairs.
-        That is exact for n = 2, and for any n if the gain of a pair is a squared distance.
+        With plain NLLs that is exact for n = 2, and for any n if the gain of a pair is a squared distance; with
+        effective ones it says the same for `members` networks, and fewer are judged as parts of so many.
         """
         plays, count = nll.shape
         rows, trained = np.arange(plays), len(self.owner)

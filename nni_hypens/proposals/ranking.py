@@ -82,8 +82,8 @@ def rank_pool(
 def choose_start(pool: Sequence[Candidate], first: Sequence[int], n: int) -> list[int]:
     """Choose the base, those that traits of untrained networks put first, and draws spread evenly over the dial.
 
-    The supernet does not decide: of four recipes to train one, none ranks networks that were trained to the end as well
-    as size and flow of untrained networks do, on average (`tests/benchmarks/supernet_recipes.py`).
+    The supernet does not decide: in the one cell of the pool, none of four recipes to train one ranks networks that
+    were trained to the end as well as size and flow of untrained networks do, on average (`docs/guides/pool.md`).
 
     Args:
         pool: `P` candidates.

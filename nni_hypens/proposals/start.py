@@ -19,9 +19,9 @@ def first_by_traits(samples: Sequence[Sample], size: Traits, flow: Flow | None =
 
     The first is large for its flow. The second is the shallowest network, often the opposite in size: together they
     show how much size and depth matter here, and the forecast of adaptive training learns the rest from there. On pools
-    of networks that were trained to the end, this start was better in all of six cells than the largest architecture
-    and others at random (`tests/benchmarks/pool.py`; it was chosen on these pools, which flatters it a little, and when
-    flow counted half as much again in the forecast).
+    of networks that were trained to the end, a start by this rule, with half as much again of the flow, was better in
+    all of six cells than the largest architecture and others at random (`tests/benchmarks/pool.py`; it was chosen on
+    these pools, which flatters it a little).
 
     Args:
         samples: `P` architectures.

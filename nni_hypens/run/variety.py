@@ -20,7 +20,7 @@ MOST_PAIRED = 300
 def variety(
     pool: Predictions, labels: np.ndarray, candidates: Sequence[Candidate], own: Mapping[str, float]
 ) -> Mapping[str, Any]:
-    """The part `variety` of ``results.json``; the same model as that of adaptive training, without its features.
+    """The part `variety` of ``results.json``; the model of adaptive training, without features and with plain NLLs.
 
     Args:
         pool: The trained candidates.

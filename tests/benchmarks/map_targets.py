@@ -73,7 +73,10 @@ def say_reached(blocks: Sequence[Block]) -> str:
     lines = say_bars(blocks).splitlines()
     reached = sum(not line.endswith("**missed**.") for line in lines)
     verb = "is" if reached == 1 else "are"
-    return f"Of the {len(lines)} targets that we set before, {reached} {verb} reached ([the map](docs/guides/map.md))."
+    return (
+        f"Of the {len(lines)} targets that we set before, {reached} {verb} reached, with a rule that was tuned on "
+        "these pools ([the map](docs/guides/map.md))."
+    )
 
 
 def limits_table(found: Mapping[str, Any]) -> str:

@@ -94,7 +94,8 @@ def sums(gains: np.ndarray, nll: np.ndarray) -> dict[str, float]:
     """How far the gain of a pair is a sum over the two: `mean + x_i + x_j`, by least squares.
 
     Returns:
-        `share` of the variance between pairs that is, and Spearman's correlation of `x` with the NLL.
+        `share`, how much of the variance between pairs such sums explain, and `nll`, Spearman's correlation of `x` with
+        the NLL.
     """
     first, second = np.triu_indices(len(gains), 1)
     values = gains[first, second]

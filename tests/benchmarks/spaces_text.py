@@ -57,10 +57,10 @@ def say_candidates(found: Mapping[str, Any]) -> str:
         lines.append(f"- {WAYS[way].capitalize()} against random, mean NLL of each seed: {'; '.join(texts)}.")
     ranks = [one for summary in found["summary"].values() for one in summary["spearman"]]
     means = ", ".join(f"{title} {np.mean([one[name] for one in ranks]):.2f}" for name, title in SCORES.items())
-    sizes = [int(one["n"]) for one in ranks]
+    sizes, together = [int(one["n"]) for one in ranks], [one["size and flow"] for one in ranks]
     return "\n".join(lines) + (
         f"\n- Spearman's correlation with the NLL, over the {min(sizes)} to {max(sizes)} networks of a data set and "
-        f"seed, mean of {len(ranks)}: {means}."
+        f"seed, mean of {len(ranks)}: {means} ({min(together):.2f} to {max(together):.2f})."
     )
 
 
@@ -69,8 +69,9 @@ def say_nasbench(found: Mapping[str, Any]) -> str:
     count, ranks = len(found["rows"]), found["spearman"]
     error = 1 / np.sqrt(count - 1)
     means = ", ".join(f"{SCORES[name]} {ranks[name]:.2f}" for name in ("params", "flow", "size and flow"))
-    places = " and ".join(str(place + 1) for place in found["place_of_first"])
+    places = [str(place + 1) for place in found["place_of_first"]]
+    where = f"{'place' if len(places) == 1 else 'places'} {' and '.join(places)} of {count}"
     return (
         f"Spearman's correlation over {count} random architectures (standard error about {error:.2f}): {means}. By "
-        f"final NLL, what size and flow put first in a run, before anything is trained, has place {places} of {count}."
+        f"final NLL, what size and flow put first in a run, before anything is trained, has {where}."
     )

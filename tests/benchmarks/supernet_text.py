@@ -28,10 +28,10 @@ TARGET = 0.5
 """The mean correlation, in one regime on both data sets, from which a supernet would rank candidates."""
 
 
-def correlations(found: Mapping[str, Any], cell: str, recipe: str, score: str = "calibrated_nll") -> np.ndarray:
-    """Of each seed; none where nothing was measured."""
+def correlations(found: Mapping[str, Any], cell: str, recipe: str) -> np.ndarray:
+    """By calibrated NLL, of each seed; none where nothing was measured."""
     rows = [row for row in found["rows"] if row["cell"] == cell and row["recipe"] == recipe]
-    return np.array([row[score] for row in sorted(rows, key=lambda row: row["seed"])])
+    return np.array([row["calibrated_nll"] for row in sorted(rows, key=lambda row: row["seed"])])
 
 
 def cells_of(found: Mapping[str, Any]) -> list[str]:
@@ -92,8 +92,8 @@ def say_supernet(found: Mapping[str, Any]) -> str:
         + ".",
     ]
     share = np.mean([row["ranking_cpu_s"] / row["training_cpu_s"] for row in rows if row["recipe"] == "short"])
-    seeds, networks = len({row["seed"] for row in rows}), {row["architectures"] for row in rows}
+    seeds, counts = len({row["seed"] for row in rows}), {row["architectures"] for row in rows}
     return "\n".join(texts) + (
-        f"\n\n{seeds} seeds of each supernet; {min(networks)} architectures a column. To rank them takes "
-        f"{100 * share:.0f}% of the time of one training in addition."
+        f"\n\n{seeds} seeds of each supernet; {min(counts)} architectures a column. To rank them takes "
+        f"{100 * share:.0f}% of the time in which the short recipe trains a supernet."
     )

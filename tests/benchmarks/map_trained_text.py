@@ -13,6 +13,9 @@ from nni_hypens.selection.names import EVERY
 from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.trained_bench import CLEAN
 
+ENOUGH = 5
+"""Seeds from which the page says nothing of how few they are."""
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Markdown."""
@@ -53,7 +56,8 @@ def others(rows: pd.DataFrame, ours: str) -> list[str]:
 def say_trained(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
     """How many seeds of each cell are trained."""
     seeds = rows.groupby("data")["seed"].nunique()
-    return "Seeds: " + ", ".join(f"{names[cell]}: {seeds[cell]}" for cell in names if cell in seeds.index) + "."
+    text = "Seeds: " + ", ".join(f"{names[cell]}: {seeds[cell]}" for cell in names if cell in seeds.index) + "."
+    return text if seeds.min() >= ENOUGH else f"{text} Fewer than {ENOUGH} say little: differences may be chance."
 
 
 def clean_table(rows: pd.DataFrame, names: Mapping[str, str], ours: str) -> str:

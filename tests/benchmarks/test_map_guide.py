@@ -133,7 +133,7 @@ def test_every_marker_of_the_page_has_a_text(monkeypatch: pytest.MonkeyPatch) ->
     assert names <= set(made) and all(made[name].strip() for name in names)
     text = guide.written(made)[guide.GUIDE]
     assert all(made[name] in text for name in names)
-    assert "## Trained anew" in text and "Fashion-MNIST, few images: 3" in text
+    assert "## Trained anew" in text and "Fashion-MNIST, few images: 3. Fewer than 5 say little" in text
     without = guide.parts(compared_on_pools(), about, pools, None, None)
     assert "Trained anew" not in guide.written(without)[guide.GUIDE]
     assert guide.figure(guide.blocks_of(compared_on_pools())).height > 2

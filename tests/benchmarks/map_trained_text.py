@@ -14,7 +14,7 @@ from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.trained_bench import CLEAN
 
 ENOUGH = 5
-"""Seeds from which the page says nothing of how few they are."""
+"""Seeds from which intervals are shown: of fewer, a bootstrap says next to nothing."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -39,13 +39,15 @@ def percent_text(difference: float, low: float, high: float) -> str:
 
 
 def difference(rows: pd.DataFrame, ours: str, other: str) -> str:
-    """Ours against another method, paired by seed: mean relative difference of the NLL and its bootstrap interval."""
+    """Ours against another method, paired by seed: mean relative difference of the NLL, and its bootstrap interval if there
+    are enough seeds."""
     wide = rows.pivot_table(index="seed", columns="method", values="nll", aggfunc="mean").reindex(columns=[ours, other])
     pairs = wide.dropna()
     if pairs.empty:
         return "-"
     found = compared(pairs[ours].to_numpy(), pairs[other].to_numpy(), True, 0)
-    return percent_text(found["difference"], found["low"], found["high"])
+    known = len(pairs) >= ENOUGH
+    return percent_text(found["difference"], *(found[end] if known else np.nan for end in ("low", "high")))
 
 
 def others(rows: pd.DataFrame, ours: str) -> list[str]:
@@ -57,7 +59,7 @@ def say_trained(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
     """How many seeds of each cell are trained."""
     seeds = rows.groupby("data")["seed"].nunique()
     text = "Seeds: " + ", ".join(f"{names[cell]}: {seeds[cell]}" for cell in names if cell in seeds.index) + "."
-    return text if seeds.min() >= ENOUGH else f"{text} Fewer than {ENOUGH} say little: differences may be chance."
+    return text if seeds.min() >= ENOUGH else f"{text} Fewer than {ENOUGH} say little: differences may be chance, and have no intervals."
 
 
 def clean_table(rows: pd.DataFrame, names: Mapping[str, str], ours: str) -> str:

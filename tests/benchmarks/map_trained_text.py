@@ -39,8 +39,7 @@ def percent_text(difference: float, low: float, high: float) -> str:
 
 
 def difference(rows: pd.DataFrame, ours: str, other: str) -> str:
-    """Ours against another method, paired by seed: mean relative difference of the NLL, and its bootstrap interval if there
-    are enough seeds."""
+    """Ours against another method, paired by seed: mean relative difference of the NLL, from enough seeds an interval."""
     wide = rows.pivot_table(index="seed", columns="method", values="nll", aggfunc="mean").reindex(columns=[ours, other])
     pairs = wide.dropna()
     if pairs.empty:
@@ -59,7 +58,8 @@ def say_trained(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
     """How many seeds of each cell are trained."""
     seeds = rows.groupby("data")["seed"].nunique()
     text = "Seeds: " + ", ".join(f"{names[cell]}: {seeds[cell]}" for cell in names if cell in seeds.index) + "."
-    return text if seeds.min() >= ENOUGH else f"{text} Fewer than {ENOUGH} say little: differences may be chance, and have no intervals."
+    few = f" Fewer than {ENOUGH} say little: differences may be chance, and have no intervals."
+    return text if seeds.min() >= ENOUGH else text + few
 
 
 def clean_table(rows: pd.DataFrame, names: Mapping[str, str], ours: str) -> str:

@@ -39,7 +39,7 @@ def percent_text(difference: float, low: float, high: float) -> str:
 
 
 def difference(rows: pd.DataFrame, ours: str, other: str) -> str:
-    """Ours against another method, paired by seed: mean relative difference of the NLL, from enough seeds an interval."""
+    """Ours against another, paired by seed: mean relative difference of the NLL; with enough seeds, an interval."""
     wide = rows.pivot_table(index="seed", columns="method", values="nll", aggfunc="mean").reindex(columns=[ours, other])
     pairs = wide.dropna()
     if pairs.empty:

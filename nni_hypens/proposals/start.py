@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nni_hypens.metrics.inputs import FloatArray
 from nni_hypens.proposals.features import mean_log, scaled
 from nni_hypens.proposals.outlook import expected_untrained
 from nni_hypens.space.architecture import Sample
@@ -34,12 +35,27 @@ def first_by_traits(samples: Sequence[Sample], size: Traits, flow: Flow | None =
     """
     if not samples:
         return []
-    everyone = list(range(len(samples)))
-    sizes = mean_log(np.array([size(sample) for sample in samples], dtype=float), everyone)
+    sizes = np.array([size(sample) for sample in samples], dtype=float)
     flows = np.full(len(samples), np.nan) if flow is None else np.array([flow(sample) for sample in samples])
-    finite = np.isfinite(flows)
-    if not finite.any():
-        return [int(sizes.argmax())]
-    flows = np.where(finite, flows, flows[finite].max())  # one whose flow is not known must not have the least
-    expected = expected_untrained(sizes, scaled(flows, everyone))
+    if not np.isfinite(flows).any():
+        return [int(mean_log(sizes, range(len(samples))).argmax())]
+    flows = known_flows(flows)
+    expected = expected_by_traits(sizes, flows)
     return list(dict.fromkeys([int(expected.argmin()), int(flows.argmin())]))
+
+
+def known_flows(flows: FloatArray) -> FloatArray:
+    """`P` flows, with the most in place of those that are not finite: one that is not known must not be the least."""
+    finite = np.isfinite(flows)
+    return np.where(finite, flows, flows[finite].max())
+
+
+def expected_by_traits(sizes: FloatArray, flows: FloatArray) -> FloatArray:
+    """What is expected of untrained networks, see `nni_hypens.proposals.outlook.expected_untrained`.
+
+    Args:
+        sizes: `P x K` numbers above 0 that grow with the network.
+        flows: `P` values, finite.
+    """
+    everyone = range(len(sizes))
+    return expected_untrained(mean_log(sizes, everyone), scaled(flows, everyone))

@@ -1,4 +1,4 @@
-"""What limits the results on the pools: more training, or a better forecast of which architectures are good?
+"""How much lower the NLL on the pools would be with more training, or with a perfect forecast.
 
     python -m tests.benchmarks.map_limits [--seeds N] [--out FILE]
 

@@ -45,11 +45,17 @@ def target_of(name: str) -> tuple[float, str, float, str]:
 
 def reaches(block: Block) -> bool:
     """Whether ours reaches the target of its cell."""
-    low, first, high, second = target_of(block.data)
+    _, first, _, second = target_of(block.data)
     below, above = against(block, first), against(block, second)
     if below is None or above is None:
         return False
-    return below.difference <= low and (below.interval or (0, 0))[1] < 0 and above.difference <= high
+    return meets(block.data, below.difference, (below.interval or (0, 0))[1], above.difference)
+
+
+def meets(name: str, below: float, upper_end: float, above: float) -> bool:
+    """Whether differences from the two methods of a cell's target meet it; the first with the end of its interval."""
+    low, _, high, _ = target_of(name)
+    return below <= low and upper_end < 0 and above <= high
 
 
 def say_bars(blocks: Sequence[Block]) -> str:
@@ -124,5 +130,5 @@ def say_limits(found: Mapping[str, Any] | None, blocks: Sequence[Block]) -> str:
 
 
 def _reached(name: str, run: Mapping[str, Any]) -> bool:
-    low, first, high, second = target_of(name)
-    return bool(run[first]["difference"] <= low and run[first]["high"] < 0 and run[second]["difference"] <= high)
+    _, first, _, second = target_of(name)
+    return meets(name, run[first]["difference"], run[first]["high"], run[second]["difference"])

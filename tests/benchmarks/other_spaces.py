@@ -26,9 +26,7 @@ from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.compare.bench import Network, Workbench
 from nni_hypens.compare.method import random_samples
 from nni_hypens.ensemble.calibration import calibrate, combine
-from nni_hypens.proposals.features import mean_log, scaled
-from nni_hypens.proposals.outlook import expected_untrained
-from nni_hypens.proposals.start import first_by_traits
+from nni_hypens.proposals.start import expected_by_traits, first_by_traits, known_flows
 from nni_hypens.run.plan import make_plan
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import write_json
@@ -64,10 +62,8 @@ def trait_ranks(nll: np.ndarray, sizes: np.ndarray, flow: np.ndarray) -> dict[st
         sizes: `K x 2`, parameters and FLOPs.
         flow: `K` values; one that is not finite counts as the most.
     """
-    everyone = list(range(len(nll)))
-    known = np.where(np.isfinite(flow), flow, flow[np.isfinite(flow)].max())
-    expected = expected_untrained(mean_log(sizes, everyone), scaled(known, everyone))
-    scores = {"params": -sizes[:, 0], "flow": known, "size and flow": expected}
+    known = known_flows(flow)
+    scores = {"params": -sizes[:, 0], "flow": known, "size and flow": expected_by_traits(sizes, known)}
     return {name: float(spearmanr(score, nll)[0]) for name, score in scores.items()}
 
 

@@ -13,8 +13,9 @@ from sklearn.linear_model import Ridge
 
 from nni_hypens.compare.pool import FLOW
 from nni_hypens.ensemble.calibration import calibrated_alone
-from nni_hypens.proposals.features import architecture_features, log_sizes, mean_log, scaled, standardised
-from nni_hypens.proposals.outlook import expected_untrained, outlook
+from nni_hypens.proposals.features import architecture_features, log_sizes, standardised
+from nni_hypens.proposals.outlook import outlook
+from nni_hypens.proposals.start import expected_by_traits
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from search_spaces import OneCell
 from tests.benchmarks.pool_cells import RESAMPLES, Networks, mean_and_error
@@ -54,15 +55,9 @@ def known_scores(networks: Networks, proxies: Mapping[str, Sequence[float | None
         found[f"accuracy at {100 * mark:.0f}%"] = networks.column("accuracy")[:, 0, place].astype(float)
     found["training loss"] = -networks.column("train_loss")[:, -1].astype(float)
     if FLOW in networks.pool.columns:
-        found["size and flow"] = -expected_untrained(*traits_of(networks))
+        sizes = np.column_stack([found["params"], found["flops"]])
+        found["size and flow"] = -expected_by_traits(sizes, networks.column(FLOW).astype(float))
     return found
-
-
-def traits_of(networks: Networks) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes and synaptic flows of `K` networks, standardised as in a run."""
-    rows = list(range(len(networks)))
-    sizes = np.column_stack([networks.column("params"), networks.column("flops")]).astype(float)
-    return mean_log(sizes, rows), scaled(networks.column(FLOW).astype(float), rows)
 
 
 def known_rows(networks: Networks, proxies: Mapping[str, Sequence[float | None]] | None) -> list[dict[str, Any]]:

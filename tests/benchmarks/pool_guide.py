@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from nni_hypens.compare.figures import as_png
 from nni_hypens.ensemble.weighting import SCALE
 from nni_hypens.utils.files import read_json, write_bytes, write_text
+from tests.benchmarks import map_trained_text
 from tests.benchmarks.map_trained_text import percent_text
-from tests.benchmarks.paper_figures import as_markdown
 from tests.benchmarks.paper_guide import replaced
 from tests.benchmarks.pool_drawings import calibration_figure, gains_figure
 from tests.benchmarks.pool_tables import Results, Row, by_cell, found_or_none, one, percent, signed, table, with_error
@@ -76,7 +75,7 @@ def selection_means(results: Results) -> str:
             texts.append(f"{signed(float(np.mean(values)))} ({signed(min(values))} to {signed(max(values))})")
         rows.append([title, *texts])
     heads = [f"{members} of 12, {images:,} images" for members, images in columns]
-    return as_markdown(pd.DataFrame(rows, columns=["", *heads])).strip()
+    return map_trained_text.table(["", *heads], rows)
 
 
 def sizes_table(results: Results, images: int) -> str:

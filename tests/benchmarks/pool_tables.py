@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from tests.benchmarks.paper_figures import as_markdown
+from tests.benchmarks import map_trained_text
 from tests.benchmarks.pool_text import TITLES
 
 Results = dict[str, Any]
@@ -37,7 +35,7 @@ def by_cell(results: Results, head: str, lines: Iterable[tuple[str, Callable[[Re
     """A table with a line for each (title, text of a cell) and a column for each cell."""
     cells = results["cells"]
     rows = [[title, *(text(cell) for cell in cells.values())] for title, text in lines]
-    return as_markdown(pd.DataFrame(rows, columns=[head, *(TITLES[name] for name in cells)])).strip()
+    return map_trained_text.table([head, *(TITLES[name] for name in cells)], rows)
 
 
 def one(rows: Sequence[Row], **wanted: Any) -> Row | None:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from tests.benchmarks.paper_figures import as_markdown
+from tests.benchmarks.map_trained_text import table
 
 CANDIDATES, NASBENCH = (
     Path(__file__).parent / "results" / f"{name}.json" for name in ("dial_candidates", "other_spaces")
@@ -37,7 +36,7 @@ def candidates_table(found: Mapping[str, Any]) -> str:
             numbers = [f"{one[name]:.3f}" for name in ("nll", "best_nll", "ensemble_nll")]
             lines.append([NAMES[data], title, *numbers, f"{one['params']:,.0f}"])
     head = ["data", "six architectures", "NLL, mean", "NLL, best", "NLL of three", "parameters, median"]
-    return as_markdown(pd.DataFrame(lines, columns=head)).strip()
+    return table(head, lines)
 
 
 def percents(values: list[float]) -> str:

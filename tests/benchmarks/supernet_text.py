@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from tests.benchmarks.paper_figures import as_markdown
+from tests.benchmarks.map_trained_text import table
 
 RESULTS = Path(__file__).parent / "results" / "supernet_recipes.json"
 REGIMES, DATA = ("data", "capacity"), ("fashion", "cifar")
@@ -56,7 +55,7 @@ def supernet_table(found: Mapping[str, Any], titles: Mapping[str, str]) -> str:
             texts.append(f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})" if len(values) else "-")
         lines.append([title, *texts])
     lines.append(["parameters alone", *(f"{alone(found, cell, 'parameters'):.2f}" for cell in cells)])
-    return as_markdown(pd.DataFrame(lines, columns=["", *(titles[cell] for cell in cells)])).strip()
+    return table(["", *(titles[cell] for cell in cells)], lines)
 
 
 def reached(found: Mapping[str, Any]) -> list[str]:

@@ -36,11 +36,12 @@ from nni_hypens.space.cost import NetworkSize
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.space.flow import SynapticFlow
 from nni_hypens.trials.parts import rebuilt
-from nni_hypens.trials.training import network_seed, predict
+from nni_hypens.trials.training import further_seed, network_seed, predict
 from nni_hypens.utils.files import read_json, read_object, write_json
 from nni_hypens.utils.npz import read_arrays, write_arrays
 from nni_hypens.utils.runtime import torch_threads
 from nni_hypens.utils.seeds import Purpose, derive_seed, seed_everything
+from nni_hypens.utils.tensors import read_tensors, write_tensors
 
 Result = tuple[np.ndarray, np.ndarray, float]
 """Probabilities `N x C` of validation and test images, and the seconds of the training."""
@@ -62,6 +63,7 @@ class Network:
         alone: `N x C` probabilities of validation images with its own temperature, which selection compares; None if
             its training diverged.
         peer: What it is, if it is no network of the space; its `sample` is empty then.
+        place: Name of its files in a workbench; empty elsewhere.
     """
 
     sample: Sample
@@ -72,6 +74,7 @@ class Network:
     cost: float
     alone: np.ndarray | None = None
     peer: str = ""
+    place: str = ""
 
     @property
     def finite(self) -> bool:
@@ -204,11 +207,28 @@ class Workbench:
         """
         key = self.structure.key(sample)
         seed = network_seed(self.plan.settings.seed, key, replica)
-        text = f"{key} {seed}"
+        return self._network(f"{key} {seed}", sample, seed)
+
+    def offers_further(self, network: Network) -> bool:
+        """Whether the weights of a network are there; earlier versions did not keep them."""
+        return bool(network.place) and self._weights(network.place).exists()
+
+    def further(self, network: Network) -> Network:
+        """Return a network after one more schedule, as a run trains a candidate further; train it if that has not been
+        done yet."""
+        seed = further_seed(network.seed)
+        return self._network(f"{network.place} {seed}", network.sample, seed, self._weights(network.place))
+
+    def _network(self, text: str, sample: Sample, seed: int, begin: Path | None = None) -> Network:
+        """The network of a text, which names it; with the weights of a file to begin with, or with new ones."""
         path = self.folder / self._networks / hashlib.sha256(text.encode()).hexdigest()[:20]
         if not path.with_suffix(".json").exists():
-            self._keep(path, {"architecture": sample, "seed": seed}, self._train(sample, seed))
+            result = self._train(sample, seed, begin, self._weights(path.name))
+            self._keep(path, {"architecture": sample, "seed": seed}, result)
         return self._kept(path, sample)
+
+    def _weights(self, place: str) -> Path:
+        return self.folder / self._networks / f"{place}.safetensors"
 
     def peer(
         self, name: str, build: Callable[[], nn.Module], replica: int = 0, cycles: int = 1, members: int = 1
@@ -246,10 +266,10 @@ class Workbench:
         validation, test = read_arrays(path.with_suffix(".npz"), "validation", "test")
         seed, cost = record["seed"], record["cost"]
         if record["nll"] is None:
-            return Network(sample, seed, validation, test, math.inf, cost, peer=peer)
+            return Network(sample, seed, validation, test, math.inf, cost, peer=peer, place=path.name)
         (alone,) = calibrated_alone(validation[None], self.validation_labels)
         nll = metrics.nll(alone, self.validation_labels)
-        return Network(sample, seed, validation, test, nll, cost, alone, peer)
+        return Network(sample, seed, validation, test, nll, cost, alone, peer, path.name)
 
     def trained(self) -> Iterator[tuple[Sample, float]]:
         """Architecture and validation NLL of every network so far; the NLL is infinite if the training diverged."""
@@ -257,12 +277,21 @@ class Workbench:
             record = read_object(path)
             yield record["architecture"], float("inf") if record["nll"] is None else record["nll"]
 
-    def _train(self, sample: Sample, seed: int) -> Result:
-        return self._train_cycles(lambda: fixed_network(self.plan.train_space, sample), seed)[0]
+    def _train(self, sample: Sample, seed: int, begin: Path | None, keep: Path) -> Result:
+        """Train a network that begins with the weights of one file, or with new ones, and keep them in another."""
+
+        def build() -> nn.Module:
+            network = fixed_network(self.plan.train_space, sample)
+            if begin is not None:
+                network.load_state_dict(read_tensors(begin))
+            return network
+
+        return self._train_cycles(build, seed, keep=keep)[0]
 
     def _train_cycles(
-        self, build: Callable[[], nn.Module], seed: int, cycles: int = 1, members: int = 1
+        self, build: Callable[[], nn.Module], seed: int, cycles: int = 1, members: int = 1, keep: Path | None = None
     ) -> list[Result]:
+        """Train a network again and again; keep its weights in a file, if one is named."""
         data = self.plan.data
         results: list[Result] = []
         cast(ImageData, data).prepare()
@@ -283,6 +312,8 @@ class Workbench:
                 both = [by_member(validation), by_member(test)] if members > 1 else [[validation], [test]]
                 results.extend((*one, clock.seconds / members) for one in zip(*both, strict=True))
                 clock = Clock()
+        if keep is not None:
+            write_tensors(keep, {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
         return results
 
     def training_seconds(self, build: Callable[[], nn.Module]) -> float:

@@ -7,7 +7,7 @@ trains a number of candidates, a method of a comparison trains until its budget 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -20,13 +20,13 @@ from nni_hypens.compare.method import (
     Bench,
     Recipe,
     Trained,
-    Training,
     once_each,
     one_network_of_each,
     random_samples,
+    train_until_spent,
     train_within_budget,
 )
-from nni_hypens.proposals.adaptive import AdaptiveTraining, begin_adaptive_training
+from nni_hypens.proposals.adaptive import AdaptiveTraining, Proposal, begin_adaptive_training
 from nni_hypens.proposals.pool import OVERSAMPLE, draw_pool
 from nni_hypens.proposals.ranking import rank_pool
 from nni_hypens.proposals.start import first_by_traits
@@ -133,22 +133,47 @@ def train_proposals(bench: Bench, rule: AdaptiveTraining, members: int, budget: 
     pool is used up.
     """
     networks: list[Network] = []
+    parents: dict[int, int] = {}  # position of a network -> of the one that it goes on from
     n_architectures = None if bench.architectures is None else len(bench.architectures)
 
-    def proposals() -> Iterator[Training]:
+    def training(proposal: Proposal, parent: int | None) -> Callable[[], Network] | None:
+        if parent is not None:
+            return partial(bench.further, networks[parent])
+        if not bench.offers(proposal.sample, proposal.replica):
+            return None
+        return partial(bench.network, proposal.sample, proposal.replica)
+
+    def trainings() -> Iterator[Callable[[], Network]]:
         while len(networks) < MAX_NETWORKS:
-            trained = [network for network in networks if network.finite]
+            places = [place for place, network in enumerate(networks) if network.finite]
+            trained = [networks[place] for place in places]
             probs = np.stack([network.validation for network in trained]) if trained else np.empty((0, 0, 0))
             failed = [network.sample for network in networks if not network.finite]
-            lost = [*failed, *_used_up(bench, networks)]
-            if len({bench.structure.key(sample) for sample in lost}) == n_architectures:
+            new = [network for place, network in enumerate(networks) if place not in parents]
+            lost = [*failed, *_used_up(bench, new)]
+            ended = {bench.structure.key(sample) for sample in failed}
+            may_go_on = [
+                position
+                for position, place in enumerate(places)
+                if place not in parents.values()
+                and bench.structure.key(networks[place].sample) not in ended
+                and bench.offers_further(networks[place])
+            ]
+            if len({bench.structure.key(sample) for sample in lost}) == n_architectures and not may_go_on:
                 return
+            told = [places.index(parents[place]) if place in parents else None for place in places]
             left = _left(networks, members, budget)
-            proposal = rule.propose(_samples(trained), probs, left, failed=lost)
-            yield proposal.sample, proposal.replica
-            networks.append(bench.network(proposal.sample, proposal.replica))
+            proposal = rule.propose(_samples(trained), probs, left, failed=lost, parents=told, further=may_go_on)
+            parent = None if proposal.parent is None else places[proposal.parent]
+            train = training(proposal, parent)
+            if train is None:
+                return
+            yield train
+            if parent is not None:
+                parents[len(networks)] = parent
+            networks.append(train())
 
-    return train_within_budget(bench, members, budget, proposals())
+    return train_until_spent(members, budget, trainings())
 
 
 def _left(networks: list[Network], members: int, budget: float) -> int:
@@ -159,7 +184,7 @@ def _left(networks: list[Network], members: int, budget: float) -> int:
 
 
 def _used_up(bench: Bench, networks: list[Network]) -> list[Sample]:
-    """Trained architectures of which the bench has no further network."""
+    """Architectures of networks with new weights of which the bench has no more."""
     counts: Counter[object] = Counter()
     samples: dict[object, Sample] = {}
     for network in networks:

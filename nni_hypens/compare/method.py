@@ -81,6 +81,12 @@ class Bench(Protocol):
     def network(self, sample: Sample, replica: int = 0) -> Network:
         """A trained network; replicas of an architecture have different seeds."""
 
+    def offers_further(self, network: Network) -> bool:
+        """Whether `further` can return this network after one more schedule."""
+
+    def further(self, network: Network) -> Network:
+        """A network, trained for one more schedule from the weights that it has; its cost is that of the schedule."""
+
     def charged(self, name: str, clock: Clock) -> AbstractContextManager[None]:
         """Add what deciding costs in the block, in seconds, to a clock."""
 

@@ -14,7 +14,7 @@ import torch
 from nni_hypens import metrics
 from nni_hypens.compare.bench import Clock, Network
 from nni_hypens.compare.pool import FLOW, PARTS, Pool
-from nni_hypens.compare.pool_peers import PEER, Peer, read_peers
+from nni_hypens.compare.pool_peers import PEER, Peer, read_further, read_peers
 from nni_hypens.ensemble.calibration import calibrated_alone
 from nni_hypens.ensemble.folder import trusted_class
 from nni_hypens.errors import InputError, reason
@@ -35,9 +35,10 @@ class PooledNetworks:
 
     Attributes:
         samples: The architectures of the space with a network, `P` of them.
-        networks: The networks of each, by replica.
+        networks: The networks of each, by replica; the first is one that was trained further, where there is one.
         average_cost: Mean over the architectures of the seconds that their first network took.
         peers: What other methods have trained, by name.
+        further: Of each network that was trained further, by its `id`, the network after the next schedule.
 
     Raises:
         InputError: Its space is not one that comes with nni_hypens or NNI, or its architectures are not of that space.
@@ -74,12 +75,16 @@ class PooledNetworks:
         self._sizes: list[tuple[float, float]] = []
         self._flows: list[float] = []
         self._index: dict[EdgeKey, int] = {}
+        self.further: dict[int, Network] = {}
+        further = read_further(pool, name)
         for number, rows in by_number.items():
             sample = self.structure.table.validate(pool.architectures[number], f"{name}: architecture {number}")
             if self._index.setdefault(self.structure.remembered(sample), len(self.samples)) < len(self.samples):
                 raise InputError("pool", f"{name} with architecture {number} twice", "different architectures")
             self.samples.append(sample)
-            self.networks.append(networks(rows, sample))
+            chain = networks(rows_of.get(further.get(number, -1), []), sample)
+            self.further |= {id(network): after for network, after in zip(chain, chain[1:], strict=False)}
+            self.networks.append([*chain[:1], *networks(rows, sample)])
             self._sizes.append((1.0 + float(params[rows[0]]), 1.0 + float(flops[rows[0]])))
             self._flows.append(float(flows[rows[0]]))
         self.average_cost = float(np.mean([of_one[0].cost for of_one in self.networks]))
@@ -199,10 +204,14 @@ class PoolBench:
         return index is not None and replica < len(self.pooled.networks[index])
 
     def order(self, index: int) -> list[int]:
-        """Which of its networks is an architecture's first, second, ... with this seed."""
+        """Which of its networks is an architecture's first, second, ... with this seed; first one that was trained
+        further, if there is one, so that a run can go on with it."""
         if index not in self._order:
             seed = derive_seed(self.seed, Purpose.POOL_REPLICAS, index)
-            self._order[index] = np.random.default_rng(seed).permutation(len(self.pooled.networks[index])).tolist()
+            networks = self.pooled.networks[index]
+            fixed = int(id(networks[0]) in self.pooled.further)
+            rest = np.random.default_rng(seed).permutation(len(networks) - fixed) + fixed
+            self._order[index] = [*range(fixed), *rest.tolist()]
         return self._order[index]
 
     def network(self, sample: Sample, replica: int = 0) -> Network:
@@ -215,6 +224,14 @@ class PoolBench:
         if index is None or not self.offers(sample, replica):
             raise LookupError(f"no network {replica} of {self.structure.describe(sample)} in {self.pooled.name}")
         return self.pooled.networks[index][self.order(index)[replica]]
+
+    def offers_further(self, network: Network) -> bool:
+        """Whether the pool has this network after one more schedule."""
+        return id(network) in self.pooled.further
+
+    def further(self, network: Network) -> Network:
+        """A network after one more schedule; ask `offers_further` first."""
+        return self.pooled.further[id(network)]
 
     def peer(self, name: str, members: int) -> Peer:
         """What another method has trained; the seed decides which of its trainings or searches it is.

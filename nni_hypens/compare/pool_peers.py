@@ -14,6 +14,9 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 PEER = "peer"
 """Key of an entry of `Pool.architectures` that is no architecture of the space, but what another method trains."""
 RESIDUAL, SNAPSHOTS, DARTS = "residual", "snapshots", "darts"
+FURTHER = "further"
+"""What a pool has of an architecture's network that was trained further: `{"peer": "further", "architecture": NUMBER}`,
+whose replica is the number of schedules, from 1."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,27 @@ class PeerEntry:
     title: str
     sample: Sample = field(default_factory=dict)
     search_s: float = 0.0
+
+
+def read_further(pool: Pool, name: str) -> dict[int, int]:
+    """Number of an architecture -> number under which its network is that was trained further.
+
+    Args:
+        pool: The pool.
+        name: Its file, for errors.
+
+    Raises:
+        InputError: An entry of another form.
+    """
+    found: dict[int, int] = {}
+    for number, entry in enumerate(pool.architectures):
+        if entry.get(PEER) == FURTHER:
+            of = entry.get("architecture")
+            if type(of) is not int or of not in range(number) or PEER in pool.architectures[of] or of in found:
+                got = f"{name}: architecture {number} with architecture {of!r:.40}"
+                raise InputError("pool", got, "the number of an architecture before it, once each")
+            found[of] = number
+    return found
 
 
 def read_peers(pool: Pool, structure: EdgeStructure, name: str) -> Iterator[PeerEntry]:

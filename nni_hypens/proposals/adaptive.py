@@ -1,8 +1,8 @@
 """Adaptive training: decide after each trained network which architecture to train next.
 
 `nni_hypens.proposals.outlook` says what the validation predictions of the trained networks tell about all
-architectures, and `nni_hypens.proposals.planning` whether the next training is that of a new architecture or of a new
-seed. The new one is that with the lowest expected effective NLL, less `CURIOSITY` times its standard deviation.
+architectures, and `nni_hypens.proposals.planning` whether the next training is that of a new architecture, of a new
+seed, or goes on with a trained network. The new one is that with the lowest expected effective NLL, less `CURIOSITY` times its standard deviation.
 
 This is ours, not the papers'. It is Bayesian optimisation of the validation NLL of an ensemble with a known number of
 trainings, where NES (Zaidi et al. 2021) evolves a population by the NLL of single networks.
@@ -55,16 +55,18 @@ class Proposal:
 
     Args:
         sample: The architecture.
-        replica: How many networks of it there are already; part of the seed.
-        source: `start`, `pool`, `random`, `neighbour` (of a good architecture) or `replica`.
+        replica: How many networks of it with new weights there are already; part of the seed.
+        source: `start`, `pool`, `random`, `neighbour` (of a good architecture), `replica` or `further`.
         gain: How much lower the ensemble's validation NLL is expected to be at the end of the plan than it is now; None
             while too little is known to expect anything.
+        parent: Position of the trained network that is trained further; None for a network with new weights.
     """
 
     sample: Sample
     replica: int
     source: str
     gain: float | None = None
+    parent: int | None = None
 
 
 class AdaptiveTraining:
@@ -126,6 +128,8 @@ class AdaptiveTraining:
         left: int,
         pending: Sequence[Sample] = (),
         failed: Sequence[Sample] = (),
+        parents: Sequence[int | None] | None = None,
+        further: Sequence[int] = (),
     ) -> Proposal:
         """Return the next training.
 
@@ -136,6 +140,9 @@ class AdaptiveTraining:
             pending: Architectures in training, one for each network. None of them is proposed again before its result
                 is known, unless nothing else may be trained.
             failed: Architectures of networks that failed, one for each; none of them is proposed again.
+            parents: Of each trained network, the position of the one that it goes on from, and None for one with new
+                weights; None if all have new weights.
+            further: Positions of trained networks that may be trained further.
 
         Raises:
             RuntimeError: No architecture is left that may be trained.
@@ -150,26 +157,32 @@ class AdaptiveTraining:
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
             untried = list(islice(self._untried(range(len(self.options)), begun), 1))
             return self._without_plan(untried, owner, owner, waiting, lost)
+        new_weights = [True] * len(owner) if parents is None else [parent is None for parent in parents]
+        owner_new = [index for index, one in zip(owner, new_weights, strict=True) if one]
         keys = [hash(np.ascontiguousarray(p).tobytes()) for p in probs]
         calibrated, nll, temperatures = self._alone(probs, keys)
-        for parent in [] if self.closed else _by_mean(owner, nll)[:PARENTS]:
+        for parent in [] if self.closed else _by_mean(owner_new, nll[new_weights])[:PARENTS]:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
-        found = self._outlook(owner, calibrated, nll, temperatures, self._gains(calibrated, keys))
+        found = self._outlook(owner, calibrated, nll, temperatures, self._gains(calibrated, keys), parents)
         promise = found.mean - CURIOSITY * found.std
         left = min(max(left, 1), HORIZON)
         new = list(islice(self._untried(np.argsort(promise, kind="stable").tolist(), begun), left))
         best = [index for index in np.argsort(found.mean, kind="stable").tolist() if index in owner]
         seeds = [index for index in best if index not in lost and index not in waiting]
-        if not seeds:
-            return self._without_plan(new, best, owner, waiting, lost)
+        if not seeds and not further:
+            return self._without_plan(new, best, owner_new, waiting, lost)
         generator = np.random.default_rng(derive_seed(self.seed, Purpose.PLANS, len(owner), len(waiting)))
-        plays = Plays(found, owner, waiting, new, seeds, self.members, generator)
+        plays = Plays(found, owner, waiting, new, seeds, self.members, generator, parents, further)
         plan = plays.best_plan(left)
         gain = plays.now() - plan.nll
+        if plan.further and not (plan.new and not all(new_weights)):  # what going on gives is better known early
+            parent = plays.further[0]
+            index = owner[parent]
+            return Proposal(self.options[index], owner_new.count(index), "further", gain, parent)
         if plan.new:
             return Proposal(self.options[new[0]], 0, self.sources[new[0]], gain)
-        index = spread_over(owner, seeds, plan.best)
-        return Proposal(self.options[index], owner.count(index), "replica", gain)
+        index = spread_over(owner_new, seeds, plan.best)
+        return Proposal(self.options[index], owner_new.count(index), "replica", gain)
 
     def _untried(self, indices: Iterable[int], begun: Set[int]) -> Iterator[int]:
         """Those of these architectures that have no network, but may have one."""
@@ -228,11 +241,12 @@ class AdaptiveTraining:
         nll: FloatArray,
         temperatures: Sequence[float],
         gains: FloatArray,
+        parents: Sequence[int | None] | None,
     ) -> Outlook:
         features, _ = architecture_features(self.structure, self.options)
         size = log_sizes(features, self._traits) if self._traits else None
         flow = standardised(features, self._flows)
-        return outlook(features, size, owner, probs, nll, temperatures, gains, flow, self.members)
+        return outlook(features, size, owner, probs, nll, temperatures, gains, flow, self.members, parents)
 
     def _accepted(self, index: int) -> bool:
         if self.accepts is None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, FloatArray, IntArray
+from nni_hypens.proposals.further import Change, expected_change, expected_kin_gain, trainings
 
 SPREAD, SPREAD_SD = 0.055, 0.5
 """Prior of the standard deviation between architectures, relative to the NLL; the second is of its logarithm."""
@@ -61,6 +62,8 @@ class Outlook:
         gains: `T x T`, what each two trained networks gain by being averaged, less what `nll` has of it already.
         same: Expected gain of two networks of one architecture.
         different: The same of two architectures.
+        kin: The same of two networks of one training, see `nni_hypens.proposals.further`.
+        change: What it gives to train a network further.
     """
 
     mean: FloatArray
@@ -71,11 +74,14 @@ class Outlook:
     gains: FloatArray
     same: float
     different: float
+    kin: float
+    change: Change
 
 
 def outlook(
     features: FloatArray, size: FloatArray | None, owner: Sequence[int], probs: NDArray[np.floating], nll: FloatArray,
     temperatures: Sequence[float], gains: FloatArray | None = None, flow: FloatArray | None = None, members: int = 1,
+    parents: Sequence[int | None] | None = None,
 ) -> Outlook:  # fmt: skip
     """Fit the model to the trained networks.
 
@@ -90,22 +96,30 @@ def outlook(
         gains: `T x T`, from `pair_gains`; None to measure them.
         flow: `P` values, synaptic flow of the networks, standardised as `size`; None if it is not known.
         members: Of the ensemble; with one, the effective NLL is the NLL.
+        parents: Of each trained network, the position of the one that it goes on from, None for one with new weights;
+            None if all have new weights. What is said of architectures follows from those with new weights.
     """
-    rows = np.asarray(owner)
+    everyone_new: list[int | None] = [None] * len(owner)
+    parents = everyone_new if parents is None else parents
+    owners = np.asarray(owner)
     known_traits = [trait for trait in (size, flow) if trait is not None]
     traits = np.column_stack(known_traits) if known_traits else np.zeros((len(features), 0))
     gains = pair_gains(probs) if gains is None else gains
     if members > 1:
-        nll, gains = effective(nll, gains, rows, members)
-    same, different = expected_gains(gains, rows)
-    prior = _expected(len(features), size, flow, _capacity_is_the_limit(temperatures))
-    spread, ratio, share, trait_share = _fitted(features, traits, rows, nll, prior)
+        nll, gains = effective(nll, gains, owners, members)
+    began = np.asarray(trainings(parents))
+    same, different = expected_gains(gains, owners, began)
+    new = began == np.arange(len(owners))
+    rows, new_nll = owners[new], nll[new]
+    new_temperatures = [temperature for temperature, one in zip(temperatures, new, strict=True) if one]
+    prior = _expected(len(features), size, flow, _capacity_is_the_limit(new_temperatures))
+    spread, ratio, share, trait_share = _fitted(features, traits, rows, new_nll, prior)
     kernel = _Kernel(features, traits, share, trait_share)
     shape = kernel(rows, rows) + ratio**2 * np.eye(len(rows))
     factor = cho_factor(shape, lower=True)
     ones = np.ones(len(rows))
     weights = cho_solve(factor, ones)
-    rest = nll - spread * prior[rows]
+    rest = new_nll - spread * prior[rows]
     level = weights @ rest / weights.sum()
     everyone = np.arange(len(features))
     cross = kernel(rows, everyone)  # T x P
@@ -113,7 +127,8 @@ def outlook(
     known = solve_triangular(factor[0], cross, lower=True)
     variance = kernel.diagonal() - (known**2).sum(axis=0) + (1 - weights @ cross) ** 2 / weights.sum()
     std = spread * np.sqrt(np.maximum(variance, 0.0))
-    return Outlook(mean, std, float(spread), float(spread * ratio), nll, gains, same, different)
+    kin, change = expected_kin_gain(gains, parents, same), expected_change(nll, parents, temperatures)
+    return Outlook(mean, std, float(spread), float(spread * ratio), nll, gains, same, different, kin, change)
 
 
 def pair_gains(probs: NDArray[np.floating], known: FloatArray | None = None) -> FloatArray:
@@ -171,14 +186,19 @@ def effective(nll: FloatArray, gains: FloatArray, owner: IntArray, members: int)
     return nll - 4 * (members - 1) / members * extra, left
 
 
-def expected_gains(gains: FloatArray, owner: IntArray) -> tuple[float, float]:
+def expected_gains(gains: FloatArray, owner: IntArray, began: IntArray | None = None) -> tuple[float, float]:
     """Expected gain of a pair of seeds of one architecture, and of a pair of different ones.
 
     Args:
         gains: `T x T`, from `pair_gains`.
         owner: Architecture of each network.
+        began: With which network the training of each began, None if all have new weights; pairs of one training are
+            not looked at.
     """
     first, second = np.triu_indices(len(owner), 1)
+    if began is not None:
+        unlike = began[first] != began[second]
+        first, second = first[unlike], second[unlike]
     if not len(first):
         return 0.0, 0.0
     alike, values = owner[first] == owner[second], gains[first, second]

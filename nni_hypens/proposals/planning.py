@@ -1,11 +1,13 @@
 """Decide between a new architecture and a new seed by playing the rest of a run.
 
-With R trainings left, a plan trains n new architectures, and then seeds of the k best. Each plan is played many times
+With R trainings left, a plan trains n new architectures, and then seeds of the k best, or goes on with the k best
+networks, one schedule after the other (`nni_hypens.proposals.further`). Each plan is played many times
 with results drawn from the outlook, and judged by the ensemble that would be chosen at the end. Only the first step of
 the best plan is taken; after its result, all plans are played anew (receding horizon).
 
 Where architectures differ much in their NLL and two of them gain little more than two seeds of one, seeds of the best
-win early. Where they hardly differ in their NLL but gain from being different, new architectures win to the end.
+win early. Where they hardly differ in their NLL but gain from being different, new architectures win to the end. Where
+all of them are trained too briefly, going on wins.
 """
 
 from __future__ import annotations
@@ -17,12 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nni_hypens.metrics.inputs import FloatArray, IntArray
+from nni_hypens.proposals.further import FADE, schedules, trainings
 from nni_hypens.proposals.outlook import Outlook
 
 PLAYS = 128
 """Times that each plan is played; all plans see the same random numbers."""
 BEST = (1, 2, 3)
 """Over how many of the best architectures the seeds are spread."""
+GONE_ON = (1, 2, 3, 5)
+"""Over how many of the best networks the trainings that go on are spread."""
+HOPE = 0.5
+"""How many standard deviations of what is not known about going on count as a lower NLL."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,16 @@ class Plan:
 
     Attributes:
         new: Architectures that get their first network.
-        best: Over how many of the best architectures the other networks are spread; 0 if there are none.
+        best: Over how many of the best architectures the other networks are spread, or of the best networks; 0 if there
+            are none.
         nll: Expected validation NLL of the ensemble at the end.
+        further: Whether the others go on with trained networks, instead of beginning with new weights.
     """
 
     new: int
     best: int
     nll: float
+    further: bool = False
 
 
 class Plays:
@@ -51,6 +61,8 @@ class Plays:
         seeds: Architectures that have a trained network and can be trained again; not empty.
         members: Members of the ensemble.
         generator: Draws the results.
+        parents: Of each trained network, the position of the one that it goes on from; None for new weights.
+        further: Positions of trained networks that can be trained further.
     """
 
     def __init__(
@@ -62,11 +74,22 @@ class Plays:
         seeds: Sequence[int],
         members: int,
         generator: np.random.Generator,
+        parents: Sequence[int | None] | None = None,
+        further: Sequence[int] = (),
     ) -> None:
         self.outlook, self.members = outlook, members
+        parents = [None] * len(owner) if parents is None else parents
+        self.schedules, self.began = schedules(parents), trainings(parents)
+        self.hoped = outlook.change.mean - HOPE * outlook.change.std
+        self.further = sorted(further, key=self._after_one_more)
         self.owner, self.nll, self.pending = list(owner), outlook.nll, list(pending)
         self.new, self.seeds = list(new), list(seeds)
         self.random = generator
+
+    def _after_one_more(self, position: int) -> float:
+        """Expected NLL of a network after another schedule."""
+        change: float = self.outlook.nll[position] + self.hoped * FADE ** (self.schedules[position] - 1)
+        return change
 
     def best_plan(self, left: int) -> Plan:
         """The plan with the lowest expected NLL of the ensemble.
@@ -77,6 +100,7 @@ class Plays:
         shape = (PLAYS, left + len(self.pending))
         of_architecture, of_seed = self.random.standard_normal(shape), self.random.standard_normal(shape)
         known = self.random.standard_normal((PLAYS, len(self.outlook.mean)))
+        of_change, of_network = self.random.standard_normal((PLAYS, 1)), self.random.standard_normal((PLAYS, left))
         counts = sorted({*range(min(left, 4) + 1), *range(4, left, 2), left})
         plans = []
         for new in (count for count in counts if count <= len(self.new)):
@@ -85,12 +109,16 @@ class Plays:
                 if best > len(self.seeds) + new:
                     continue
                 plans.append(Plan(new, best, self._play(new, best, left, of_architecture, of_seed, known)))
-        return min(plans, key=lambda plan: (plan.nll, plan.new))
+            for best in GONE_ON if new < left else ():
+                if best <= min(left - new, len(self.further)):
+                    nll = self._go_on(new, best, left, of_architecture, of_seed, of_change, of_network)
+                    plans.append(Plan(new, best, nll, further=True))
+        return min(plans, key=lambda plan: (plan.nll, plan.further, plan.new))
 
     def now(self) -> float:
         """Expected NLL of the ensemble if nothing more is trained."""
         nll = np.asarray(self.nll)[None]
-        return float(self._ensemble(nll, np.array([self.owner], dtype=int))[0])
+        return float(self._ensemble(nll, np.array([self.owner], dtype=int), self.began)[0])
 
     def _play(
         self, new: int, best: int, left: int, of_architecture: FloatArray, of_seed: FloatArray, known: FloatArray
@@ -123,9 +151,42 @@ class Plays:
             seeds = true[rows, places] + noise * of_seed[:, len(first) : len(first) + more]
             nll = np.concatenate([nll, seeds], axis=1)
             architectures = np.concatenate([architectures, ids[places]], axis=1)
-        return float(self._ensemble(nll, architectures).mean())
+        began = [*self.began, *range(len(self.owner), nll.shape[1])]
+        return float(self._ensemble(nll, architectures, began).mean())
 
-    def _ensemble(self, nll: FloatArray, architectures: NDArray[np.int_]) -> FloatArray:
+    def _go_on(
+        self,
+        new: int,
+        best: int,
+        left: int,
+        of_architecture: FloatArray,
+        of_seed: FloatArray,
+        of_change: FloatArray,
+        of_network: FloatArray,
+    ) -> float:
+        """As `_play`, where the trainings after the new ones go on with the `best` best networks in turn."""
+        found, first = self.outlook, [*self.pending, *self.new[:new]]
+        truth = found.mean[first] + found.std[first] * of_architecture[:, : len(first)]
+        results = truth + found.between_seeds * of_seed[:, : len(first)]
+        change = self.hoped + found.change.std * of_change[:, 0]
+        ends = [np.full(PLAYS, self.nll[position]) for position in self.further[:best]]
+        done = [self.schedules[position] for position in self.further[:best]]
+        gone_on, places = [], []
+        for step in range(left - new):
+            place = step % best
+            noise = found.change.noise * of_network[:, step]
+            ends[place] = ends[place] + change * FADE ** (done[place] - 1) + noise
+            done[place] += 1
+            gone_on.append(ends[place])
+            places.append(self.further[place])
+        nll = np.column_stack([np.broadcast_to(self.nll, (PLAYS, len(self.nll))), results, *gone_on])
+        owner = [*self.owner, *first, *(self.owner[position] for position in places)]
+        unlike = range(len(self.owner), len(self.owner) + len(first))
+        began = [*self.began, *unlike, *(self.began[position] for position in places)]
+        architectures = np.broadcast_to(np.array(owner, dtype=int), nll.shape)
+        return float(self._ensemble(nll, architectures, began).mean())
+
+    def _ensemble(self, nll: FloatArray, architectures: NDArray[np.int_], began: Sequence[int]) -> FloatArray:
         """NLL of the ensemble that greedy selection makes, for each play.
 
         The NLL of an average of n is taken as the mean NLL minus `4 / n^2` times the sum of the gains of its pairs.
@@ -137,6 +198,7 @@ class Plays:
         chosen = np.zeros(nll.shape, dtype=bool)
         total, gain, best = np.zeros(plays), np.zeros(plays), np.full(plays, np.inf)
         added = np.zeros(nll.shape)  # what each network would gain with those chosen
+        of_training = np.asarray(began)
         for size in range(1, min(self.members, count) + 1):
             value = (total[:, None] + nll) / size - 4 * (gain[:, None] + added) / size**2
             value[chosen] = np.inf
@@ -145,7 +207,8 @@ class Plays:
             chosen[rows, pick] = True
             total, gain = total + nll[rows, pick], gain + added[rows, pick]
             alike = architectures == architectures[rows, pick][:, None]
-            pairs = np.where(alike, self.outlook.same, self.outlook.different)
+            kin = of_training == of_training[pick][:, None]
+            pairs = np.where(alike, np.where(kin, self.outlook.kin, self.outlook.same), self.outlook.different)
             measured = pick < trained
             pairs[measured, :trained] = self.outlook.gains[pick[measured]]
             added += pairs

@@ -38,6 +38,7 @@ class AdaptiveStage:
         candidates: The content of `candidates.json`; grows.
         concurrency: Trials at once.
         trial: Makes the trial of a candidate.
+        goes_on: Whether a trial can go on with the weights of a candidate, which it must see.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class AdaptiveStage:
         candidates: list[Candidate],
         concurrency: int,
         trial: Callable[[Candidate], TrialSpec],
+        goes_on: bool = True,
     ) -> None:
         self.plan, self.folder, self.candidates = plan, folder, candidates
-        self.concurrency, self.trial = concurrency, trial
+        self.concurrency, self.trial, self.goes_on = concurrency, trial, goes_on
         self._predictions: dict[str, np.ndarray] = {}
 
     @property
@@ -81,12 +83,15 @@ class AdaptiveStage:
             if candidate.id not in self._predictions:  # every later decision needs them as well
                 (self._predictions[candidate.id],) = self.folder.predictions(candidate.id, "val")
         probs = [self._predictions[candidate.id] for candidate in trained]
+        place = {candidate.id: position for position, candidate in enumerate(trained)}
         proposal = self._rule.propose(
             _architectures(trained),
             np.stack(probs) if probs else np.empty((0, 0, 0)),
             self.left,
             _architectures(pending),
             _architectures(failed),
+            [None if candidate.parent is None else place.get(candidate.parent) for candidate in trained],
+            self._may_go_on(trained, failed),
         )
         sample = proposal.sample
         shared = self._structure.shared_edges(self._sampler.base, sample)
@@ -97,11 +102,22 @@ class AdaptiveStage:
             self._supernet_nll(sample),
             adaptive=True,
             expected_gain=proposal.gain,
+            parent=None if proposal.parent is None else trained[proposal.parent].id,
             **self._known_before(sample),
         )
         self.candidates.append(candidate)
         self.folder.write_candidates(self.candidates)
         return self.trial(candidate)
+
+    def _may_go_on(self, trained: list[Candidate], failed: list[Candidate]) -> list[int]:
+        """Positions of the trained candidates that can be trained further: each once, and none whose architecture has
+        failed."""
+        if not self.goes_on:
+            return []
+        parents = {candidate.parent for candidate in self.candidates}
+        lost = {self._structure.key(candidate.architecture) for candidate in failed}
+        left = (one.id not in parents and self._structure.key(one.architecture) not in lost for one in trained)
+        return [position for position, may in enumerate(left) if may]
 
     @cached_property
     def _known_before(self) -> KnownBefore:

@@ -30,6 +30,7 @@ _OPTIONAL = {
     "parameters": (*NUMBER, NONE),
     "flops": (*NUMBER, NONE),
     "known": (dict, NONE),
+    "parent": str,
 }
 
 
@@ -51,7 +52,7 @@ class Candidate:
         lam: Requested shared edges; None where no dial was asked.
         shared_edges: Edges in common with the base.
         source: How it was found: ``base``, ``mode``, ``draw``, ``repaired``, ``large``, or how adaptive training
-            proposed it (``pool``, ``random``, ``neighbour``, ``replica``).
+            proposed it (``pool``, ``random``, ``neighbour``, ``replica``, ``further``).
         supernet_nll: Validation NLL with the supernet's weights.
         architecture: The NNI sample.
         edges: Its edges: (group, input, operation).
@@ -62,6 +63,7 @@ class Candidate:
         parameters: Number of its parameters; None where no limit asked for it.
         flops: FLOPs of one image; None where no limit asked for it.
         known: Its results in the table of known results, empty where it has none; None where the run has no table.
+        parent: The candidate before it whose training it goes on with; None for new weights.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Candidate:
     parameters: int | None = None
     flops: int | None = None
     known: Mapping[str, float | None] | None = None
+    parent: str | None = None
 
     @classmethod
     def from_draw(cls, structure: EdgeStructure, place: int, draw: Draw, supernet_nll: float, **more: Any) -> Candidate:
@@ -103,6 +106,8 @@ class Candidate:
             record |= {"parameters": self.parameters, "flops": self.flops}
         if self.known is not None:
             record["known"] = dict(self.known) or None
+        if self.parent is not None:
+            record["parent"] = self.parent
         return record
 
     @classmethod
@@ -130,6 +135,8 @@ class Candidate:
         fields["edges"] = tuple((group, source, value) for group, source, value in fields["edges"])
         if "known" in fields:
             fields["known"] = fields["known"] or {}
+        if "parent" in fields:
+            check_plain_name(f"{where}.parent", fields["parent"], "the id of a candidate, such as c03")
         return cls(**fields, adaptive="expected_gain" in fields)
 
     def trial(self, seed: int, warm_start: bool = False) -> TrialSpec:
@@ -139,7 +146,8 @@ class Candidate:
             seed: Seed of its training.
             warm_start: Whether its initial weights are those of its path in the supernet.
         """
-        return TrialSpec(self.id, self.architecture, self.lam, self.shared_edges, seed, self.text, warm_start)
+        about = (self.id, self.architecture, self.lam, self.shared_edges, seed, self.text)
+        return TrialSpec(*about, warm_start, self.parent)
 
     @property
     def costs(self) -> dict[str, Any]:

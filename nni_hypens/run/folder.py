@@ -209,6 +209,14 @@ class RunFolder(RunFiles):
         found = [Candidate.from_json(record, f"{self.candidates.name}[{i}]") for i, record in enumerate(records)]
         if len({candidate.id for candidate in found}) < len(found):
             raise InputError(str(self.candidates), "an id twice", "another id for each candidate")
+        before: dict[str, Candidate] = {}
+        for i, candidate in enumerate(found):
+            if candidate.parent is not None:
+                parent = before.get(candidate.parent)
+                if parent is None or parent.architecture != candidate.architecture:
+                    where = f"{self.candidates.name}[{i}].parent"
+                    raise InputError(where, candidate.parent, "a candidate before it, of the same architecture")
+            before[candidate.id] = candidate
         return found
 
     def write_candidates(self, candidates: Sequence[Candidate]) -> None:

@@ -23,7 +23,7 @@ from nni_hypens.trials.local import LocalTraining
 from nni_hypens.trials.remote import Machines, RemoteTraining
 from nni_hypens.trials.services import Service
 from nni_hypens.trials.strategy import CandidateTraining
-from nni_hypens.trials.training import TrialSpec, network_seed
+from nni_hypens.trials.training import TrialSpec, further_seed, network_seed
 from nni_hypens.utils.checks import NUMBER
 from nni_hypens.utils.devices import chosen_gpus
 from nni_hypens.utils.files import write_json
@@ -36,7 +36,7 @@ the last candidate is left without a trial; the second experiment trains it."""
 
 
 class _Replicas:
-    """How many candidates before each have its architecture; each architecture is looked at once.
+    """How many candidates with new weights before each have its architecture; each architecture is looked at once.
 
     Args:
         structure: Edges of the space.
@@ -49,11 +49,11 @@ class _Replicas:
         self._counts: Counter[EdgeKey] = Counter()
 
     def of(self, candidate: Candidate) -> tuple[EdgeKey, int]:
-        """Key of its architecture, and how many candidates before it have the same."""
+        """Key of its architecture, and how many candidates with new weights before it have the same."""
         for one in self.candidates[len(self._found) :]:
             key = self.structure.key(one.architecture)
             self._found[one.id] = key, self._counts[key]
-            self._counts[key] += 1
+            self._counts[key] += one.parent is None
         return self._found[candidate.id]
 
 
@@ -119,7 +119,9 @@ class TrainStage:
         """Train the candidates that are not trained yet, and those that adaptive training proposes meanwhile; id ->
         error of those that failed at every attempt."""
         failed: dict[str, str] = {}
-        more = AdaptiveStage(self.plan, self.folder, self.candidates, self.runtime.concurrency, self._trial)
+        more = AdaptiveStage(
+            self.plan, self.folder, self.candidates, self.runtime.concurrency, self._trial, not self.service.fetches
+        )
         wanted = [one for one in self.candidates if not self._is_trained(one.id)]
         for attempt in range(ATTEMPTS):
             missing = [one for one in wanted if not self._is_trained(one.id)]
@@ -204,7 +206,10 @@ class TrainStage:
         return candidate.trial(self._seed(candidate), self.plan.settings.warm_start)
 
     def _seed(self, candidate: Candidate) -> int:
-        """Seed of a candidate's network; candidates before it with the same architecture are its earlier replicas."""
+        """Seed of a candidate's network; candidates before it with the same architecture are its earlier replicas. It
+        follows from the seed of its parent if it goes on with that one's training."""
+        if candidate.parent is not None:
+            return further_seed(self._seed(next(one for one in self.candidates if one.id == candidate.parent)))
         if self._replicas is None or self._replicas.candidates is not self.candidates:
             self._replicas = _Replicas(self._structure, self.candidates)
         return network_seed(self.plan.settings.seed, *self._replicas.of(candidate))

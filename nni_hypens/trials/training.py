@@ -49,6 +49,7 @@ class TrialSpec:
         seed: Seed of its initial weights and of all draws in its training.
         text: The architecture in one line, for NNI's web UI.
         warm_start: Whether its initial weights are those in ``initial.safetensors`` in its folder.
+        parent: The candidate whose training it goes on with, from that one's weights; None for new weights.
     """
 
     id: str
@@ -58,6 +59,7 @@ class TrialSpec:
     seed: int
     text: str = ""
     warm_start: bool = False
+    parent: str | None = None
 
 
 class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
@@ -158,7 +160,9 @@ def train_candidate(
     """Train, predict and write one candidate; returns its report, with ``more``. ``metrics.json`` is written last."""
     about = {name: value for name, value in spec.items() if name != "architecture"}
     files = CandidateFiles(directory)
-    if about["warm_start"]:
+    if about["parent"] is not None:
+        model.load_state_dict(read_tensors(CandidateFiles(directory.parent / about["parent"]).weights))
+    elif about["warm_start"]:
         model.load_state_dict(read_tensors(files.initial_weights))
     start, cpu = time.perf_counter(), time.process_time()
     with TrialReports(about["id"], more) as reports:
@@ -218,6 +222,15 @@ def network_seed(seed: int, architecture: EdgeKey, replica: int) -> int:
         replica: How many networks of this architecture there are before it.
     """
     return derive_seed(seed, Purpose.NETWORK, str(architecture), replica)
+
+
+def further_seed(seed: int) -> int:
+    """Seed with which a network is trained further, the same in a run and in a comparison.
+
+    Args:
+        seed: The seed with which it was trained.
+    """
+    return derive_seed(seed, Purpose.FURTHER)
 
 
 def trained_record(directory: Path) -> dict[str, Any] | None:

@@ -69,6 +69,8 @@ class Purpose(IntEnum):
     PLANS = 32  # number of trained networks, number of those in training
     # comparisons on a pool
     POOL_PEERS = 33  # name (which training or search of that name comes first)
+    # training, again
+    FURTHER = 34  # - (of the seed of the network that is trained further)
 
 
 def derive_seed(seed: int, purpose: Purpose, *index: int | str) -> int:

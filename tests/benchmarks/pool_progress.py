@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from nni_hypens.compare.pool import Pool
+from nni_hypens.compare.pool_peers import read_further
 from nni_hypens.compare.residual import Residual
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network
@@ -126,7 +127,8 @@ class Progress:
         for index, number in enumerate(DARTS):
             result = {**self.search(number), "networks": firsts[number]} if number in firsts else {}
             peers.append({**result, "peer": "darts", "search": index})
-        return [*pool_training.architectures(), *peers]
+        known = [] if self.pool is None else self.pool.architectures[ARCHITECTURES + len(peers) :]
+        return [*pool_training.architectures(), *peers, *known]  # the last of `tests.benchmarks.pool_further`
 
     def networks(self) -> list[Network]:
         """The networks that are trained, in either place."""
@@ -138,12 +140,14 @@ class Progress:
         numbers = {number for number, _ in self.networks()}
         space, channels = pool_training.space_of(self.cell), self.cell.image_shape[0]
         makers: dict[int, Callable[[], nn.Module]] = {}
+        of_architecture = {} if self.pool is None else read_further(self.pool, str(self.packed_file))
+        further = {number: architecture for architecture, number in of_architecture.items()}
         for number in sorted(numbers):
             if number == RESIDUAL:
                 makers[number] = partial(self.residual().network, channels, pool_training.CLASSES)
                 continue
             sample = self.search(number)["sample"] if number in DARTS else None
-            first = self.chosen()[0] if number in SNAPSHOTS else number
+            first = self.chosen()[0] if number in SNAPSHOTS else further.get(number, number)
             makers[number] = partial(fixed_network, space, sample or pool_training.architectures()[first])
         return makers
 

@@ -35,6 +35,7 @@ from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Budget, Cost
 from nni_hypens.space.draws import random_architectures
+from nni_hypens.utils.tensors import write_tensors
 from search_spaces import OneCell
 
 # The subset of CIFAR-10 is no part of the repository; the pool goes on without it where it is not there.
@@ -297,6 +298,8 @@ def train_cycles(
     cost: Cost,
     cycles: int = 1,
     looks: Sequence[float] = MARKS,
+    new_optimizer: bool = False,
+    keep: Path | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Train a network for the cell's schedule, or for several of them in a row, and record what the pool keeps of it.
 
@@ -308,6 +311,8 @@ def train_cycles(
         cost: The network's parameters and FLOPs.
         cycles: Times that the schedule is repeated; the learning rate starts anew each time, the weights go on.
         looks: Shares of the schedule, `L` of them, after which the network predicts.
+        new_optimizer: Whether the optimizer starts anew each time too, as that of a run that trains a network further.
+        keep: File that gets the weights at the end; None for none.
 
     Returns:
         At the end of each cycle: ``validation`` `L x N x 10` and ``test`` `L x M x 10`, float16 log-probabilities at
@@ -318,8 +323,15 @@ def train_cycles(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # of the weights
     network = build().to(memory_format=torch.channels_last)
-    schedule = Schedule(network, cell.epochs * (cell.train_images // BATCH))
-    return [_train_cycle(cell, images, network, schedule, generator, cost, looks) for _ in range(cycles)]
+    steps, results = cell.epochs * (cell.train_images // BATCH), []
+    schedule = Schedule(network, steps)
+    for cycle in range(cycles):
+        if cycle and new_optimizer:
+            schedule = Schedule(network, steps)
+        results.append(_train_cycle(cell, images, network, schedule, generator, cost, looks))
+    if keep is not None:
+        write_tensors(keep, {name: value.contiguous() for name, value in network.state_dict().items()})
+    return results
 
 
 def _train_cycle(

@@ -35,10 +35,11 @@ from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Cost, NetworkSize
 from nni_hypens.space.draws import neighbours, random_architectures
 from nni_hypens.space.flow import SynapticFlow
-from nni_hypens.trials.training import network_seed
+from nni_hypens.trials.training import further_seed, network_seed
 from nni_hypens.utils.files import read_object, write_json
 from nni_hypens.utils.npz import read_arrays, write_arrays
 from nni_hypens.utils.seeds import Purpose, derive_seed
+from nni_hypens.utils.tensors import read_tensors
 from tests.benchmarks import pool_peers
 from tests.benchmarks.pool_training import (
     SPLIT_SEED,
@@ -196,6 +197,22 @@ class TrainedBench:
         (path,) = self._trained(f"{seed:020d}", build, seed, self._sizes.cost(sample))
         return self._kept(path, sample, seed, self.costs.of(sample))
 
+    def offers_further(self, network: Network) -> bool:
+        """Whether its weights are there, as for each network of the space."""
+        return (self.folder / f"{network.place}.safetensors").exists()
+
+    def further(self, network: Network) -> Network:
+        """A network after one more schedule."""
+        seed, sample = further_seed(network.seed), network.sample
+
+        def build() -> nn.Module:
+            built = fixed_network(self.space, sample)
+            built.load_state_dict(read_tensors(self.folder / f"{network.place}.safetensors"))
+            return built
+
+        (path,) = self._trained(f"{seed:020d}", build, seed, self._sizes.cost(sample))
+        return self._kept(path, sample, seed, self.costs.of(sample))
+
     def peer(self, name: str, members: int) -> Peer:
         """Networks of a peer of the pool, trained anew; see `tests.benchmarks.pool_peers`."""
         if name == DARTS:
@@ -236,7 +253,8 @@ class TrainedBench:
     def _trained(self, name: str, build: Callable[[], nn.Module], seed: int, cost: Cost, cycles: int = 1) -> list[Path]:
         paths = [self.folder / f"{name}-{cycle}.npz" for cycle in range(cycles)]
         if not all(path.exists() for path in paths):
-            results = train_cycles(self.cell, self.images, build, seed, cost, cycles, looks=(1.0,))
+            keep = self.folder / f"{paths[-1].stem}.safetensors"
+            results = train_cycles(self.cell, self.images, build, seed, cost, cycles, looks=(1.0,), keep=keep)
             for path, result in zip(paths, results, strict=True):
                 write_arrays(path, {part: result[part][-1] for part in ("validation", "test")})
             print(f"{self.cell.name}, seed {self.seed}: {name}, {cycles} of {cycles} cycles", flush=True)
@@ -247,10 +265,12 @@ class TrainedBench:
         validation, every = (_probabilities(part) for part in logs)
         test = every[self.parts[self.part]]
         if not np.isfinite(validation).all():
-            return TrainedNetwork(sample, seed, validation, test, float("inf"), cost, peer=peer, every=every)
+            return TrainedNetwork(
+                sample, seed, validation, test, float("inf"), cost, peer=peer, place=path.stem, every=every
+            )
         (alone,) = calibrated_alone(validation[None], self.validation_labels)
         nll = metrics.nll(alone, self.validation_labels)
-        return TrainedNetwork(sample, seed, validation, test, nll, cost, alone, peer, every)
+        return TrainedNetwork(sample, seed, validation, test, nll, cost, alone, peer, path.stem, every)
 
 
 def _probabilities(logs: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nni_hypens.proposals.further import FADE, Change
 from nni_hypens.proposals.outlook import Outlook
 from nni_hypens.proposals.planning import PLAYS, Plan, Plays, spread_over
 
@@ -27,7 +28,8 @@ def view(
     alike = np.equal.outer(owner, owner)
     gains = np.where(alike, same, different) * (1 - np.eye(len(owner)))
     mean, nll = np.full(COUNT, 1.0), np.full(len(owner), 1.0)
-    made = Outlook(mean, np.full(COUNT, between), between, seeds, nll, gains, same, different)
+    change = Change(mean=0.0, std=0.0, noise=0.0)
+    made = Outlook(mean, np.full(COUNT, between), between, seeds, nll, gains, same, different, same / 2, change)
     return replace(made, **more)
 
 

@@ -50,7 +50,10 @@ class SimulatedBench(Workbench):
         self.begun: list[tuple[object, int]] = []
         self.evaluators = lambda factor: self.plan.evaluator
 
-    def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    def _train(self, sample: Sample, seed: int, begin: Path | None, keep: Path) -> tuple[np.ndarray, np.ndarray, float]:
+        assert begin is None or begin.exists()
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        keep.touch()
         turn = len(self.begun)
         self.begun.append((self.structure.key(sample), seed))
         validation = self.simulated(sample, seed, self.plan.data.labels("validation"), 0)

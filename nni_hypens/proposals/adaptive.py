@@ -2,7 +2,8 @@
 
 `nni_hypens.proposals.outlook` says what the validation predictions of the trained networks tell about all
 architectures, and `nni_hypens.proposals.planning` whether the next training is that of a new architecture, of a new
-seed, or goes on with a trained network. The new one is that with the lowest expected effective NLL, less `CURIOSITY` times its standard deviation.
+seed, or goes on with a trained network (`nni_hypens.proposals.further`). The new architecture is that with the lowest
+expected effective NLL, less `CURIOSITY` times its standard deviation.
 
 This is ours, not the papers'. It is Bayesian optimisation of the validation NLL of an ensemble with a known number of
 trainings, where NES (Zaidi et al. 2021) evolves a population by the NLL of single networks.

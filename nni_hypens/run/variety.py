@@ -29,11 +29,12 @@ def variety(
         own: id -> the temperature of the candidate alone.
 
     Returns:
-        Networks that go on with the training of another are left out. Empty for fewer than two. Otherwise `networks` and `architectures`, their numbers;
-        `between_architectures` and `between_seeds`, standard deviations of the validation NLL of networks, each with
-        its own temperature; and `different` and `same`, what two networks of different architectures, or two seeds of
-        one, gain by being averaged. Without an architecture of several seeds, what concerns seeds is that of the prior.
-        Of more than `MOST_PAIRED` networks, the gains are those of so many, evenly spaced.
+        Networks that go on with the training of another are left out. Empty for fewer than two. Otherwise `networks`
+        and `architectures`, their numbers; `between_architectures` and `between_seeds`, standard deviations of the
+        validation NLL of networks, each with its own temperature; and `different` and `same`, what two networks of
+        different architectures, or two seeds of one, gain by being averaged. Without an architecture of several seeds,
+        what concerns seeds is that of the prior. Of more than `MOST_PAIRED` networks, the gains are those of so many,
+        evenly spaced.
     """
     trained = [candidate for candidate in candidates if candidate.id in pool and candidate.parent is None]
     if len(trained) < 2:

@@ -6,7 +6,8 @@
 Of each cell, the best architectures by calibrated validation NLL, among those with further seeds, get one more seed,
 whose training is repeated: the same schedule again, from the weights that the network has, with a new optimizer. `pack`
 adds them to the packed files, each architecture's under a number of its own; the replica is the number of schedules,
-from 1 (networks with replica 0 are kept with early looks, which would take room). A schedule costs what the pool has recorded for a training of the architecture.
+from 1 (networks with replica 0 are kept with early looks, which would take room). A schedule costs what the pool has
+recorded for a training of the architecture.
 
 `train` can be started several times at once, and killed at any time.
 """

@@ -225,8 +225,8 @@ class AsInThePool(Workbench):
 
     simulated: PoolBench
 
-    def _train(self, sample: Sample, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
-        validation, test, _ = super()._train(sample, seed)
+    def _train(self, sample: Sample, seed: int, begin: Path | None, keep: Path) -> tuple[np.ndarray, np.ndarray, float]:
+        validation, test, _ = super()._train(sample, seed, begin, keep)
         return validation, test, float(1 + len(str(self.structure.key(sample))) % 3)
 
     @property
@@ -248,7 +248,18 @@ class AsInThePool(Workbench):
     def network(self, sample: Sample, replica: int = 0) -> Network:
         index = self.simulated.pooled.index(sample)
         assert index is not None
-        network = super().network(sample, self.simulated.order(index)[replica])
+        return self.rounded(super().network(sample, self.simulated.order(index)[replica]))
+
+    def offers_further(self, network: Network) -> bool:
+        twins = [one for of_one in self.simulated.pooled.networks for one in of_one]
+        twins += self.simulated.pooled.further.values()
+        (twin,) = [one for one in twins if np.allclose(one.validation, network.validation, atol=1e-6)]
+        return self.simulated.offers_further(twin)
+
+    def further(self, network: Network) -> Network:
+        return self.rounded(super().further(network))
+
+    def rounded(self, network: Network) -> Network:
         validation, test = (np.exp(decode(encode(np.log(probs)))) for probs in (network.validation, network.test))
         alone = calibrated_alone(validation[None], self.validation_labels)[0].astype(np.float32)
         nll = metrics.nll(alone, self.validation_labels)
@@ -269,12 +280,16 @@ def test_a_simulated_comparison_has_the_rows_of_a_real_one(tmp_path: Path, monke
     remember_sizes(monkeypatch)
     plan = make_plan(replace(SETTINGS, epochs=2))
     trains = AsInThePool(plan, tmp_path)
-    samples, seeds = random_architectures(trains.structure, 5, 1), (2, 1, 2, 1, 1)
+    samples, seeds = random_architectures(trains.structure, 5, 1), (3, 1, 2, 1, 1)
     as_trained = [
         [Workbench.network(trains, sample, replica) for replica in range(n)]
         for sample, n in zip(samples, seeds, strict=True)
     ]
-    networks = PooledNetworks(of_workbench(trains, as_trained), "trained.npz")
+    # the first network of the first architecture goes on twice; in a pool it stands apart from the other seeds
+    further, as_trained[0] = as_trained[0][:1], as_trained[0][1:]
+    further += [Workbench.further(trains, further[0])]
+    further += [Workbench.further(trains, further[1])]
+    networks = PooledNetworks(of_workbench(trains, as_trained, further), "trained.npz")
     bench = trains.simulated = PoolBench(networks, trains.seed)
     budget = 4.5 * networks.average_cost
     for name in pool_methods():
@@ -284,9 +299,52 @@ def test_a_simulated_comparison_has_the_rows_of_a_real_one(tmp_path: Path, monke
         for key, value in real.items():
             expected = pytest.approx(value, rel=1e-5, abs=1e-5) if isinstance(value, float) else value
             assert simulated[key] == expected, (name, key)
-    assert len(list(tmp_path.glob("networks/*.json"))) == sum(seeds)  # the recipes have trained no other
-    for rounded, exact in zip(sum(networks.networks, []), sum(as_trained, []), strict=True):
+    gone_on = list(networks.further.values())
+    assert len(list(tmp_path.glob("networks/*.json"))) == sum(seeds) + 2  # the recipes have trained no other
+    of_pool = [*sum(networks.networks, []), *gone_on]
+    for rounded, exact in zip(of_pool, [further[0], *sum(as_trained, []), *further[1:]], strict=True):
         assert rounded.nll == pytest.approx(exact.nll, abs=0.021) and rounded.nll != exact.nll
         both = [outcome(bench, Trained([network], choose=False), 1) for network in (rounded, exact)]
         for score in ("nll", "nll_uncalibrated", "validation_nll"):
             assert both[0][score] == pytest.approx(both[1][score], abs=0.021)
+
+
+def trained_further(**more: Any) -> PooledNetworks:
+    """Three architectures of two seeds; the second has a third one, which was trained for three schedules."""
+    pool = made_up((2, 2, 2, 3))
+    numbers, replicas = pool.columns["architecture"], pool.columns["replica"]
+    entry = {"peer": "further", "architecture": 1, **more}
+    listed = [*pool.architectures[:3], entry, *pool.architectures[4:]]
+    return PooledNetworks(
+        replace(pool, architectures=listed, columns={**pool.columns, "replica": replicas + (numbers == 3)}), "mine.npz"
+    )
+
+
+def test_a_network_that_was_trained_further_comes_first_and_can_be_gone_on_with() -> None:
+    networks = trained_further()
+    assert [len(of_one) for of_one in networks.networks] == [2, 3, 2]
+    bench = PoolBench(networks, 4)
+    first = bench.network(networks.samples[1])
+    second = bench.further(first)
+    third = bench.further(second)
+    assert [network.seed for network in (first, second, third)] == [1, 2, 3]  # the schedules
+    assert [bench.offers_further(network) for network in (first, second, third)] == [True, True, False]
+    assert len({network.validation.tobytes() for network in (first, second, third)}) == 3
+    others = [bench.network(networks.samples[1], replica) for replica in (1, 2)]
+    assert sorted(network.seed for network in others) == [0, 1] and not any(map(bench.offers_further, others))
+    assert not bench.offers_further(bench.network(networks.samples[0]))
+    assert not bench.offers(networks.samples[1], 3)
+
+
+def test_adaptive_training_goes_on_with_each_network_of_a_pool_once() -> None:
+    networks = trained_further()
+    trained = pool_recipe("adaptive_random")(PoolBench(networks, 0), 3, math.inf)
+    found = which(networks, trained)
+    assert len({network.validation.tobytes() for network in trained.networks}) == len(found) == 9
+    assert Counter(index for index, _ in found) == {0: 2, 1: 5, 2: 2}
+
+
+@pytest.mark.parametrize("number", [3, 9, -1, "1", True, None])
+def test_an_entry_of_a_network_that_was_trained_further_names_an_architecture(number: Any) -> None:
+    with pytest.raises(InputError, match="architecture 3 with architecture"):
+        trained_further(architecture=number)

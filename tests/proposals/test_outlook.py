@@ -261,3 +261,13 @@ def test_seeds_of_one_architecture_alone_say_nothing_of_others() -> None:
     nll, gains = np.array([0.4, 0.5]), np.array([[0.0, 0.1], [0.1, 0.0]])
     found, rest = module.effective(nll, gains, np.array([3, 3]), 5)
     assert found is nll and rest is gains
+
+
+def test_architectures_are_judged_by_their_networks_with_new_weights() -> None:
+    """One that was trained further says nothing about what a new network of its architecture would give."""
+    probs, nll = probabilities(4), np.array([0.5, 0.6, 0.7, 0.1])
+    new = outlook(np.eye(10), None, [0, 1, 2], probs[:3], nll[:3], [1.2] * 3)
+    every = outlook(np.eye(10), None, [0, 1, 2, 1], probs, nll, [1.2, 1.2, 1.2, 3.0], parents=[None, None, None, 1])
+    assert every.mean == pytest.approx(new.mean) and every.std == pytest.approx(new.std)
+    assert (every.same, every.different) != (0.0, 0.0) and every.change.mean < new.change.mean
+    assert every.kin != pytest.approx(new.kin)

@@ -116,6 +116,40 @@ def test_now_is_the_best_choice_of_all(seed: int, members: int) -> None:
     assert found == pytest.approx(by_brute_force(together, nll, members))
 
 
+def going_on(mean: float, std: float = 0.0) -> Outlook:
+    """Three trained networks of a known architecture each; going on changes their NLL, and nothing else helps."""
+    change = Change(mean, std, noise=0.0)
+    return view([0, 1, 2], 0.0, 0.0, 0.0, 0.0, std=np.zeros(COUNT), kin=0.0, change=change)
+
+
+def test_where_networks_are_not_trained_to_the_end_going_on_wins() -> None:
+    owner, nll = [0, 1, 2], [1.0, 0.9, 1.1]
+    once = plays(going_on(-0.1), owner, nll, members=1, further=[0, 1, 2])
+    assert once.further == [1, 0, 2]  # the one that is expected to be best then comes first
+    assert once.best_plan(1) == Plan(0, 1, pytest.approx(0.8), further=True)
+    assert once.best_plan(2).nll == pytest.approx(0.9 - 0.1 * (1 + FADE))
+    assert not plays(going_on(0.1), owner, nll, members=1, further=[0, 1, 2]).best_plan(2).further
+    assert not plays(going_on(-0.1), owner, nll, members=1).best_plan(2).further  # none may be trained further
+    hopeful = plays(going_on(0.01, std=0.1), owner, nll, members=1, further=[1])
+    assert hopeful.best_plan(1).further  # what is not known about it may be good
+
+
+def test_a_network_gains_less_with_the_one_that_it_goes_on_from() -> None:
+    """Three members: of one network and two of its later selves, or of three that each went on once."""
+    owner, nll = [0, 1, 2], [1.0, 1.0, 1.0]
+    far = replace(going_on(-0.2), same=0.1, different=0.1, gains=0.1 * (1 - np.eye(3)))
+    alone = plays(far, owner, nll, further=[0])
+    assert alone.best_plan(1).nll == pytest.approx((0.8 + 1 + 1) / 3 - 4 * 3 * 0.1 / 9)
+    plan = plays(far, owner, nll, further=[0, 1, 2]).best_plan(3)
+    assert plan == Plan(0, 3, pytest.approx(0.8 - 4 * 3 * 0.1 / 9), further=True)
+
+
+def test_a_network_that_went_on_changes_less_the_next_time() -> None:
+    found = view([0, 0, 1], 0.0, 0.0, 0.0, 0.0, std=np.zeros(COUNT), kin=0.0, change=Change(-0.1, 0.0, 0.0))
+    play = plays(found, [0, 0, 1], [1.0, 0.9, 0.95], members=1, parents=[None, 0, None], further=[1, 2])
+    assert play.further == [2, 1] and play.best_plan(1).nll == pytest.approx(0.85)
+
+
 def test_measured_gains_decide_between_trained_networks() -> None:
     owner = [0, 1, 2]
     gains = np.array([[0.0, 0.01, 0.3], [0.01, 0.0, 0.3], [0.3, 0.3, 0.0]])

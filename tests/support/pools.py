@@ -99,14 +99,17 @@ def made_up(
     )
 
 
-def of_workbench(bench: Workbench, trained: Sequence[Sequence[Network]]) -> Pool:
-    """A pool of the networks that a workbench has trained, those of each architecture together."""
+def of_workbench(bench: Workbench, trained: Sequence[Sequence[Network]], further: Sequence[Network] = ()) -> Pool:
+    """A pool of the networks that a workbench has trained, those of each architecture together, and of the schedules of
+    another network of the first architecture that was trained further."""
     numbered = [(number, replica) for number, networks in enumerate(trained) for replica in range(len(networks))]
-    rows = [network for networks in trained for network in networks]
+    numbered += [(len(trained), 1 + place) for place in range(len(further))]
+    rows = [*(network for networks in trained for network in networks), *further]
+    entries = [{"peer": "further", "architecture": 0}] if further else []
     size = bench.traits()
     return packed(
         {"space": "search_spaces:OneCell", "space_args": bench.plan.settings.space_args},
-        [networks[0].sample for networks in trained],
+        [*(networks[0].sample for networks in trained), *entries],
         numbered,
         {part: np.stack([getattr(network, part) for network in rows]) for part in ("validation", "test")},
         {"validation": bench.validation_labels, "test": bench.test_labels},

@@ -63,7 +63,7 @@ class Network:
         alone: `N x C` probabilities of validation images with its own temperature, which selection compares; None if
             its training diverged.
         peer: What it is, if it is no network of the space; its `sample` is empty then.
-        place: Name of its files in a workbench; empty elsewhere.
+        place: Name of its files in a workbench, or its row in a pool.
     """
 
     sample: Sample

@@ -66,7 +66,7 @@ class PooledNetworks:
         def networks(rows: list[int], sample: Sample, peer: str = "") -> list[Network]:
             parts = ((replicas[row], probs["validation"][row], probs["test"][row], row) for row in rows)
             return [
-                Network(sample, replica, validation, test, nll[row], costs[row], alone[row], peer)
+                Network(sample, replica, validation, test, nll[row], costs[row], alone[row], peer, str(row))
                 for replica, validation, test, row in parts
             ]
 

@@ -107,12 +107,13 @@ class Settings:
         at_least=1,
         common=True,
     )
-    candidates: int = setting(8, "architectures to train", at_least=1, common=True)
+    candidates: int = setting(8, "networks to train", at_least=1, common=True)
     adaptive: int | None = setting(
         None,
-        "candidates to choose during training instead of before it: each is a new architecture or a new seed of a good "
-        f"one, whichever is expected to give the better ensemble at the end of the run (all but {DEFAULT_DRAWN}; 0 "
-        "with warm-start, a limit on the ensemble, a range of lam, or the ranking spread or ensemble)",
+        "candidates to choose during training instead of before it: each is a new architecture, a new seed of a good "
+        "one, or a good network trained once more, whichever is expected to give the best ensemble at the end of the "
+        f"run (all but {DEFAULT_DRAWN}; 0 with warm-start, a limit on the ensemble, a range of lam, or the ranking "
+        "spread or ensemble)",
         at_least=0,
     )
     ranking: str = setting(

@@ -9,7 +9,7 @@ untrained networks and keeps their scores in the same file; run it once, first. 
 tests.benchmarks.pool_guide` writes the page.
 
 Tables, a list of rows for each cell: `pooling` (A), `selection` (B), `sizes` (C), `known` and `forecast` (D), `gains`
-(E), `about` (F) and `halving` (G). All draws have seeds that depend on the cell and the table alone.
+(E), `about` (F), `halving` (G) and `going_on` (H). All draws have seeds that depend on the cell and the table alone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tests.benchmarks import pool_cells, pool_forecasts, pool_selection
 from tests.benchmarks.pool_cells import FEWEST, Networks, rounded
 from tests.benchmarks.pool_forecasts import forecast_rows, known_rows
 from tests.benchmarks.pool_gains import gain_rows
+from tests.benchmarks.pool_going_on import going_on_rows
 from tests.benchmarks.pool_halving import SEEDS, halving_rows
 from tests.benchmarks.pool_pooling import pooling_rows
 from tests.benchmarks.pool_proxies import proxy_scores
@@ -82,6 +83,7 @@ def figures_of(
         "forecast": forecast_rows(first),
         "gains": gain_rows(first, every),
         "halving": halving_rows(name, pool, range(min(draws, SEEDS))),
+        "going_on": going_on_rows(name, pool, range(min(draws, SEEDS))),
     }
 
 

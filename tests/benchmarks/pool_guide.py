@@ -18,6 +18,7 @@ from nni_hypens.compare.figures import as_png
 from nni_hypens.ensemble.weighting import SCALE
 from nni_hypens.utils.files import read_json, write_bytes, write_text
 from tests.benchmarks import map_trained_text
+from tests.benchmarks.going_on_text import going_on_table, say_going_on
 from tests.benchmarks.map_trained_text import percent_text
 from tests.benchmarks.paper_guide import replaced
 from tests.benchmarks.pool_drawings import calibration_figure, gains_figure
@@ -328,6 +329,7 @@ def parts(
         "say_forecast": say_forecast(results), "gains": gains_table(results), "say_gains": say_gains(results),
         "spread": spread_table(results), "halving": halving_table(results), "say_halving": say_halving(results),
         "marks": marks_table(marks), "say_marks": say_marks(marks),
+        "going_on": going_on_table(results), "say_going_on": say_going_on(results),
         "supernet": supernet_table(supernet, TITLES), "say_supernet": say_supernet(supernet),
         "candidates": candidates_table(candidates), "say_candidates": say_candidates(candidates),
         "say_nasbench": say_nasbench(nasbench),

@@ -19,7 +19,6 @@ from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.pool import Pool
 from nni_hypens.compare.pool_bench import PoolBench, PooledNetworks
 from nni_hypens.compare.pool_comparison import NETWORKS
-from nni_hypens.compare.pool_peers import PEER
 from nni_hypens.compare.results import compared
 
 MEMBERS, SEEDS = 5, 24
@@ -55,14 +54,12 @@ def halved(looks: np.ndarray, costs: np.ndarray) -> tuple[list[int], float]:
 def halving_rows(name: str, pool: Pool, seeds: Sequence[int] = range(SEEDS)) -> list[dict[str, Any]]:
     """One row for each method: mean test NLL of five members, relative to adaptive training, and its cost."""
     pooled = PooledNetworks(pool, name)
-    numbers = sorted({number for number, _ in pool.networks if PEER not in pool.architectures[number]})
-    rows_of = {network: row for row, network in enumerate(pool.networks)}
     found: dict[str, list[tuple[float, float]]] = {one: [] for one in (REFERENCE, RANDOM, HALVING, KNOWN_END)}
     for seed in seeds:
         bench, budget = PoolBench(pooled, seed), NETWORKS * pooled.average_cost
         networks = started(bench, pooled)
         costs = np.array([network.cost for network in networks])
-        rows = [rows_of[numbers[pooled.index(one.sample) or 0], one.seed] for one in networks]
+        rows = [int(one.place) for one in networks]
         looks = pool.columns["calibrated_nll"][rows, 0]  # at 25, 50, 70 and 100%
         for method in (HALVING, KNOWN_END):
             kept, spent = halved(looks[:, :2] if method == HALVING else looks[:, [-1, -1]], costs)

@@ -64,7 +64,7 @@ def test_decisions_repeat_and_an_interruption_changes_nothing(searched: Path, tm
     found = records(whole)
     assert [GAIN in record for record in found] == [False] * 3 + [True] * 5
     assert [record["id"] for record in found] == [f"c0{place}" for place in range(8)]
-    assert all(record["source"] in ("pool", "random", "neighbour", "replica") for record in found[3:])
+    assert all(record["source"] in ("pool", "random", "neighbour", "replica", "further") for record in found[3:])
     assert all(record[GAIN] is not None for record in found[3:])
     assert len(trained(whole)[1]) == 8
 
@@ -92,11 +92,13 @@ def plan(adaptive: int = 5, **more: Any) -> Plan:
     return make_plan(Settings.from_mapping({**settings, "candidates": 8, "adaptive": adaptive, **more}))
 
 
-def pretend(out: Path, candidate: str, quality: float, plan_: Plan) -> None:
-    """Files of a candidate that gives the true class a probability of ``quality``."""
+def pretend(out: Path, candidate: str, quality: float, plan_: Plan, share: float = 1.0) -> None:
+    """Files of a candidate that gives the true class a probability of ``quality``, for a random share of the images;
+    for the others another class is likelier."""
     labels = plan_.data.labels("validation")
+    likely = np.where(np.random.default_rng(0).random(len(labels)) < share, labels, (labels + 1) % 10)
     probs = np.full((len(labels), 10), (1 - quality) / 9, dtype=np.float32)
-    probs[np.arange(len(labels)), labels] = quality
+    probs[np.arange(len(labels)), likely] = quality
     write_arrays(out / "candidates" / candidate / "predictions.npz", {"val": probs, "test": probs})
     write_json(out / "candidates" / candidate / "metrics.json", {"status": "trained"})
 
@@ -191,3 +193,35 @@ def test_all_but_three_are_decided_on_unless_something_else_says_what_to_train(
 ) -> None:
     made = make_plan(Settings.from_mapping({"space_args": {"channels": 2}, **changes}))
     assert (made.adaptive, made.ranking) == (decided, ranking)
+
+
+def go_on(searched: Path, out: Path, goes_on: bool = True) -> list[dict[str, Any]]:
+    """Decide on the last five of eight candidates, where none is as sure of itself as it could be, and the drawn ones
+    are equally good: going on is expected to help."""
+    own = plan()
+    shutil.copytree(searched, out)
+    folder = RunFolder(out)
+    stage = AdaptiveStage(own, folder, folder.read_candidates(), 1, lambda one: one, goes_on)  # type: ignore[arg-type, return-value]
+    for place in range(3, 8):
+        for one in range(place):
+            if folder.status(f"c0{one}") is None:
+                parent = records(out)[one].get("parent")
+                pretend(out, f"c0{one}", 0.4 if parent is None else 0.45, own, share=0.9)
+        stage.propose()
+    return records(out)
+
+
+def test_a_candidate_that_goes_on_names_the_one_before_it(searched: Path, tmp_path: Path) -> None:
+    found = go_on(searched, tmp_path / "run")
+    by_id = {record["id"]: record for record in found}
+    further = [record for record in found if "parent" in record]
+    assert further and all(record["source"] == "further" for record in further)
+    for record in further:
+        assert record["architecture"] == by_id[record["parent"]]["architecture"] and record["parent"] < record["id"]
+    parents = [record["parent"] for record in further]
+    assert len(set(parents)) == len(parents)  # each goes on once
+    assert [one.parent for one in RunFolder(tmp_path / "run").read_candidates()] == [one.get("parent") for one in found]
+
+
+def test_trials_that_do_not_see_the_weights_begin_with_new_ones(searched: Path, tmp_path: Path) -> None:
+    assert not any("parent" in record for record in go_on(searched, tmp_path / "run", goes_on=False))

@@ -18,7 +18,8 @@ from nni_hypens.compare.bench import Clock, Workbench
 from nni_hypens.compare.residual import Residual
 from nni_hypens.ensemble.calibration import apply_temperature, fit_temperature
 from nni_hypens.space.draws import random_architectures
-from nni_hypens.trials.training import network_seed
+from nni_hypens.trials.training import further_seed, network_seed
+from nni_hypens.utils.tensors import read_tensors
 from tests.support.comparison_fixture import SETTINGS, SimulatedBench, make_plan, note_labels
 
 
@@ -35,6 +36,31 @@ def test_a_network_is_trained_once(tmp_path: Path) -> None:
         assert (one.nll, one.cost, one.seed) == (other.nll, other.cost, other.seed)
         np.testing.assert_array_equal(one.validation, other.validation)
         np.testing.assert_array_equal(one.test, other.test)
+
+
+def test_a_network_goes_on_once_and_is_kept(tmp_path: Path) -> None:
+    bench = SimulatedBench(tmp_path)
+    sample = random_architectures(bench.structure, 1, 0)[0]
+    first = bench.network(sample)
+    second = bench.further(first)
+    third = bench.further(second)
+    assert bench.offers_further(third) and len(bench.begun) == 3
+    assert [network.seed for network in (second, third)] == [further_seed(first.seed), further_seed(second.seed)]
+    again = SimulatedBench(tmp_path)
+    assert again.further(again.further(again.network(sample))).place == third.place and not again.begun
+    (tmp_path / "networks" / f"{third.place}.safetensors").unlink()  # as of a version that kept no weights
+    assert not again.offers_further(third)
+
+
+def test_a_real_training_goes_on_from_the_weights(tmp_path: Path) -> None:
+    bench = Workbench(make_plan(replace(SETTINGS, epochs=1)), tmp_path)
+    first = bench.network(random_architectures(bench.structure, 1, 0)[0])
+    second = bench.further(first)
+    weights = [read_tensors(tmp_path / "networks" / f"{network.place}.safetensors") for network in (first, second)]
+    assert weights[0].keys() == weights[1].keys()
+    counted = [name for name in weights[0] if name.endswith("num_batches_tracked")]
+    assert counted and all(2 * weights[0][name] == weights[1][name] for name in counted)  # batches so far
+    assert second.validation.shape == first.validation.shape and (second.validation != first.validation).any()
 
 
 def test_replicas_and_seeds_of_the_plan_have_seeds_of_their_own(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate, KnownBefore
 from nni_hypens.search.sampler import Candidate as Draw
 from nni_hypens.space.architecture import EdgeStructure
@@ -39,6 +40,7 @@ RECORD: dict[str, Any] = {
         {"known": {"accuracy": 0.9, "nll": None}},
         {"known": None},  # the table does not have it
         {"expected_gain": 0.25, "parameters": 100, "flops": 2000, "known": {"accuracy": 0.9}},
+        {"expected_gain": 0.25, "parent": "c01"},
     ],
 )
 def test_a_record_survives_the_round_trip(more: dict[str, Any]) -> None:
@@ -67,6 +69,13 @@ def test_a_trial_is_told_what_it_needs() -> None:
     spec = candidate.trial(5, warm_start=True)
     assert (spec.id, spec.lam, spec.shared_edges, spec.text) == ("c03", 2.5, 3, RECORD["text"])
     assert (spec.architecture, spec.seed, spec.warm_start) == (RECORD["architecture"], 5, True)
+    assert spec.parent is None and Candidate.from_json({**RECORD, "parent": "c01"}).trial(5).parent == "c01"
+
+
+@pytest.mark.parametrize("parent", ["../c01", "", 3, None])
+def test_a_parent_is_a_plain_name(parent: Any) -> None:
+    with pytest.raises(InputError, match="parent"):
+        Candidate.from_json({**RECORD, "parent": parent})
 
 
 def test_costs_are_counted_where_they_are_limited() -> None:

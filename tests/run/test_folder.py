@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,18 @@ def test_candidates_are_written_and_read(tmp_path: Path) -> None:
     assert folder.trained() == ["c01"]
     write_arrays(folder.candidate("c01").predictions, {"val": np.eye(2), "test": np.eye(3)})
     assert [part.shape for part in folder.predictions("c01", "test", "val")] == [(3, 3), (2, 2)]
+
+
+@pytest.mark.parametrize("parent", ["c02", "c03", "c00"], ids=["itself", "a later one", "another architecture"])
+def test_a_parent_is_an_earlier_candidate_of_the_same_architecture(tmp_path: Path, parent: str) -> None:
+    folder = RunFolder(tmp_path)
+    found = [Candidate(f"c0{i}", None, i, "draw", 0.5, {"a": i % 2}, (("n", None, i),), "") for i in (1, 0, 2)]
+    found = [replace(one, id=f"c0{i}") for i, one in enumerate(found)]
+    folder.write_candidates([*found[:2], replace(found[2], parent="c01")])
+    assert folder.read_candidates()[2].parent == "c01"
+    folder.write_candidates([*found[:2], replace(found[2], parent=parent)])
+    with pytest.raises(InputError, match=r"candidates.json\[2\].parent"):
+        folder.read_candidates()
 
 
 # ---- damage ---------------------------------------------------------------------------------------------------------

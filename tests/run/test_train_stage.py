@@ -16,7 +16,7 @@ from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
 from nni_hypens.run.train_stage import TrainStage
 from nni_hypens.trials.services import check_service
-from nni_hypens.trials.training import network_seed
+from nni_hypens.trials.training import further_seed, network_seed
 from nni_hypens.utils.files import read_json, write_json
 
 
@@ -132,3 +132,7 @@ def test_a_seed_belongs_to_an_architecture_and_its_replica(tmp_path: Path) -> No
     assert seeds[0] == seeds[1] and len(set(seeds[0].values())) == 4
     assert seeds[0]["c00"] == network_seed(3, str({"a": 0}), 0)
     assert seeds[0]["c03"] == network_seed(3, str({"a": 0}), 1)
+    further = replace(first[0], id="c04", parent="c00")
+    stage.candidates = [*first[:3], further, first[3]]  # it is no replica, and has the seed of no other
+    assert stage._trial(further).seed == further_seed(seeds[0]["c00"])
+    assert stage._trial(further).parent == "c00" and stage._trial(first[3]).seed == seeds[0]["c03"]

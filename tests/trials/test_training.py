@@ -20,7 +20,7 @@ from nni_hypens._nni import TrialReports
 from nni_hypens.data.checks import check_data
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import Budget
-from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, predict
+from nni_hypens.trials.training import CandidateEvaluator, TrialSpec, further_seed, predict
 from nni_hypens.utils.tensors import write_tensors
 from tests.support.trials import Channel, space, specs
 
@@ -100,6 +100,26 @@ def test_a_warm_start_begins_with_the_weights_it_is_given(data: ImageData, tmp_p
     after = load_file(tmp_path / "c00" / "weights.safetensors")
     assert all(torch.allclose(after[name], given[name], atol=1e-6) for name, _ in network.named_parameters())
     assert not (tmp_path / "c00" / "initial.safetensors").exists()
+
+
+def test_one_that_goes_on_begins_with_the_weights_of_its_parent(
+    data: ImageData, tmp_path: Path, channel: Channel
+) -> None:
+    first = specs(1)[0]
+    run_trial(data, tmp_path, first, epochs=1)
+    before = load_file(tmp_path / "c00" / "weights.safetensors")
+    second = replace(first, id="c01", seed=further_seed(first.seed), parent="c00")
+    model = SimplifiedModelSpace.from_model(space()).freeze(second.architecture)
+    evaluator = image_evaluator(data, 10, 1, learning_rate=1e-12)
+    model.evaluator = CandidateEvaluator(evaluator, data, [asdict(second)], str(tmp_path))
+    nni.load(nni.dump(model)).execute()
+    after = load_file(tmp_path / "c01" / "weights.safetensors")
+    learnt = [name for name, _ in fixed_network(space(), first.architecture).named_parameters()]
+    assert all(torch.allclose(after[name], before[name], atol=1e-6) for name in learnt)
+    assert json.loads((tmp_path / "c01" / "metrics.json").read_text())["parent"] == "c00"
+    kept = load_file(tmp_path / "c00" / "weights.safetensors")
+    assert all(torch.equal(kept[name], before[name]) for name in before)  # the parent is a candidate of its own
+    assert second.seed != first.seed
 
 
 def test_one_that_fails_does_not_stop_those_behind_it(

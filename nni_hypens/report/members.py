@@ -16,8 +16,9 @@ from nni_hypens.report.variety import variety_note
 def section(run: RunContent) -> Section | None:
     """A paragraph and images for each member, then a table; None if nothing was measured."""
     blocks: list[Block] = []
+    parents = {candidate["id"]: candidate.get("parent") for candidate in run.candidates}
     for member in run.shown_members:
-        text = reason(member)
+        text = reason(member, parents.get(member["id"]))
         if text:
             blocks += [Heading(member["id"]), Paragraph(text)]
             gallery = member_gallery(run, member["id"])
@@ -31,18 +32,21 @@ def section(run: RunContent) -> Section | None:
     return make_section("Why each member was chosen", *first, *blocks, _table(run))
 
 
-def reason(member: Mapping[str, Any]) -> str:
+def reason(member: Mapping[str, Any], parent: Any = None) -> str:
     """Say in words why a member was chosen, and what it adds on test data; the numbers are in the table.
 
     Args:
         member: Its row in results.json: `validation_gain`, `swap_gain`, `swap_for`, `test_gain`, `right_alone`,
             `wrong_alone`; any of them may be missing.
+        parent: The candidate whose training it goes on with, None if there is none.
 
     Returns:
         Sentences; empty if there is nothing to say.
     """
     gain, swap, test = (number(member.get(key)) for key in ("validation_gain", "swap_gain", "test_gain"))
     sentences = []
+    if parent is not None:
+        sentences.append(f"It is {parent}, trained for the same epochs once more.")
     if gain is not None:
         sentences.append(f"On validation data, the average is {_better(gain)} with it.")
         if gain < 0:

@@ -18,12 +18,13 @@ def variety_note(run: RunContent) -> Note | None:
     members = max(len(run.members), 2)
     worth = 2 * (1 - 1 / members) * (different - same)
     text = (
-        f"The run trained {plural(round(networks), 'network')} of {plural(round(architectures), 'architecture')}. On "
+        f"The run trained {plural(round(networks), 'network')} of {plural(round(architectures), 'architecture')} from "
+        "new weights. On "
         f"validation data, with a temperature each, their NLL varies by {between:.4f} between architectures and by "
         f"{seeds:.4f} between seeds (standard deviations). Two networks of different architectures gain "
         f"{different:.4f} by being averaged, two seeds of one {same:.4f}. So {members} different architectures that "
         f"are as good alone as {members} seeds of one gain about {abs(worth):.4f} {'more' if worth > 0 else 'less'}."
     )
     if not repeated:
-        text += " No architecture was trained twice: what concerns seeds is what such runs show on average."
+        text += " No architecture has two seeds: what concerns seeds is what such runs show on average."
     return Note(text)

@@ -135,11 +135,13 @@ def say_choice(blocks: Sequence[Block], members: int = 5) -> str:
     texts = []
     if seeds := [(CELLS[cell], one) for cell, block in wanted.items() if (one := against(block, ORACLE))]:
         better = [f"{title} ({percent(one)})" for title, one in seeds if (one.interval or (0, 0))[1] < 0]
-        rest = [one.difference for _, one in seeds if (one.interval or (0, 0))[1] >= 0]
+        worse = [f"{title} ({percent(one)})" for title, one in seeds if (one.interval or (0, 0))[0] > 0]
+        rest = [one.difference for _, one in seeds if (one.interval or (0, 0))[0] <= 0 <= (one.interval or (0, 0))[1]]
         texts.append(
             "A deep ensemble is the better choice if you know a good architecture already. Compared with several seeds "
             f"of the best architecture that it found, ours is clearly better in {len(better)} of {len(seeds)} rows"
             + (f": {'; '.join(better)}" if better else "")
+            + (f"; and clearly worse in {len(worse)}: {'; '.join(worse)}" if worse else "")
             + (f". Elsewhere it is about as good ({_range(rest)}), but seeds need no decisions." if rest else ".")
         )
     if snapshots := differences([cell for cell in CELLS if cell.endswith("short")], SNAPSHOTS):

@@ -26,6 +26,7 @@ def test_reasons_say_which_way() -> None:
     for words in ("average is worse with it", "fixed", "it would be better", "as often as", "worse with it there, too"):
         assert words in other
     assert reason({"id": "c1", "validation_gain": None}) == ""
+    assert reason(member, "c07").startswith("It is c07, trained for the same epochs once more. ")
 
 
 def test_table_has_the_numbers(run: RunContent) -> None:

@@ -23,7 +23,7 @@ AT_ONE, BELOW_ONE, ABOVE_ONE = -0.04, 0.3, 0.05
 networks is 1; and how much it grows with the logarithm of a temperature below 1, and of one above 1."""
 LEAST, MOST = -0.2, 0.05
 """What the temperature can let expect at most."""
-CHANGE_SD, NETWORK_SD = 0.03, 0.015
+CHANGE_SD, NETWORK_SD = 0.03, 0.02
 """Standard deviations of the change: of a run's mean about what is expected, and of a network's about that mean."""
 KIN, KIN_WEIGHT = 0.4, 3.0
 """Prior of the gain of two networks of one training, relative to two seeds of an architecture; it counts as so many
@@ -75,34 +75,89 @@ def trainings(parents: Sequence[int | None]) -> list[int]:
     return found
 
 
-def expected_change(nll: FloatArray, parents: Sequence[int | None], temperatures: Sequence[float]) -> Change:
+def expected_change(
+    nll: FloatArray, parents: Sequence[int | None], temperatures: Sequence[float], gains: FloatArray, images: int
+) -> Change:
     """What the networks of a run say about training one of them further.
 
-    The changes so far are taken as `FADE ** (schedules - 1)` times the run's mean, and noise; the mean is normal about
-    what the temperatures let expect.
+    The changes so far are taken as `FADE ** (schedules - 1)` times the run's mean, and noise: that of each network, and
+    that of the validation images, which all share. The mean is normal about what the temperatures let expect.
 
     Args:
         nll: `T` values, effective NLL.
         parents: `T` positions, as for `schedules`.
         temperatures: `T` values.
+        gains: `T x T`, from `nni_hypens.proposals.outlook.pair_gains`.
+        images: Validation images.
 
     Examples:
-        >>> expected_change(np.array([0.5, 0.6]), [None, None], [0.6, 0.6]).mean < 0
+        >>> expected_change(np.array([0.5, 0.6]), [None, None], [0.6, 0.6], np.zeros((2, 2)), 100).mean < 0
         True
-        >>> expected_change(np.array([0.5, 0.6, 0.55]), [None, None, 0], [0.6, 0.6, 1.2]).mean > 0
+        >>> expected_change(np.array([0.5, 0.6, 0.6]), [None, None, 0], [0.6, 0.6, 1.2], np.zeros((3, 3)), 100).mean > 0
         True
     """
     first = [position for position, parent in enumerate(parents) if parent is None]
     level = max(float(np.mean(nll[first])), PROBABILITY_FLOOR)
     typical = float(np.mean(np.log([temperatures[position] for position in first])))
-    prior = float(np.clip(AT_ONE + (BELOW_ONE if typical < 0 else ABOVE_ONE) * typical, LEAST, MOST))
-    ages = schedules(parents)
+    mean = float(np.clip(AT_ONE + (BELOW_ONE if typical < 0 else ABOVE_ONE) * typical, LEAST, MOST))
+    precision, ages = 1 / CHANGE_SD**2, schedules(parents)
     seen = [(position, parent) for position, parent in enumerate(parents) if parent is not None]
-    faded = np.array([FADE ** (ages[parent] - 1) for _, parent in seen])
-    changes = np.array([nll[position] - nll[parent] for position, parent in seen]) / level
-    precision = 1 / CHANGE_SD**2 + (faded**2).sum() / NETWORK_SD**2
-    mean = (prior / CHANGE_SD**2 + (faded * changes).sum() / NETWORK_SD**2) / precision
-    return Change(float(mean * level), float(level / np.sqrt(precision)), NETWORK_SD * level)
+    if seen:
+        faded = np.array([FADE ** (ages[parent] - 1) for _, parent in seen])
+        changes = np.array([nll[position] - nll[parent] for position, parent in seen]) / level
+        of_images = np.mean([image_noise(gains[position, parent], images) for position, parent in seen]) / level**2
+        weights = np.linalg.solve(NETWORK_SD**2 * np.eye(len(seen)) + of_images, faded)
+        mean, precision = mean * precision + float(weights @ changes), precision + float(weights @ faded)
+        mean /= precision
+    return Change(mean * level, level / np.sqrt(precision), NETWORK_SD * level)
+
+
+def image_noise(gain: float, images: int) -> float:
+    """Variance of the difference of the NLLs of two networks, because of the choice of the validation images.
+
+    The difference for one image is the logarithm of a ratio of two probabilities. Its variance is eight times the gain
+    of the pair, as long as the two are not far from each other.
+
+    Args:
+        gain: Of the pair, from `nni_hypens.proposals.outlook.pair_gains`.
+        images: Validation images.
+    """
+    return 8 * gain / images
+
+
+def without_luck(
+    nll: FloatArray,
+    parents: Sequence[int | None],
+    gains: FloatArray,
+    images: int,
+    spread: float,
+    change: Change,
+) -> FloatArray:
+    """What to believe of each network, `T` values: its effective NLL, drawn towards what was expected.
+
+    A later self of a network shares the luck that the network had with the validation images, but the test images do
+    not. So the lowest of many NLLs is not to be taken as it is when it is decided with which network to go on.
+
+    Args:
+        nll, parents, gains, images: As for `expected_change`.
+        spread: Standard deviation of the effective NLL of networks with new weights.
+        change: From `expected_change`.
+    """
+    ages = schedules(parents)
+    new = np.array([parent is None for parent in parents])
+    pairs = gains[np.ix_(new, new)][np.triu_indices(int(new.sum()), 1)]
+    of_images = image_noise(float(pairs.mean()), images) / 2 if len(pairs) else 0.0
+    trust = float(np.clip(1 - of_images / max(spread**2, 1e-12), 0.0, 1.0))
+    level = float(nll[new].mean())
+    believed = level + trust * (nll - level)
+    for position, parent in enumerate(parents):
+        if parent is not None:
+            expected = change.mean * FADE ** (ages[parent] - 1)
+            total = change.noise**2 + image_noise(gains[position, parent], images)
+            trust_change = change.noise**2 / max(total, 1e-12)
+            observed = nll[position] - nll[parent]
+            believed[position] = believed[parent] + expected + trust_change * (observed - expected)
+    return believed
 
 
 def expected_kin_gain(gains: FloatArray, parents: Sequence[int | None], same: float) -> float:

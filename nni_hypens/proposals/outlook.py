@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, FloatArray, IntArray
-from nni_hypens.proposals.further import Change, expected_change, expected_kin_gain, trainings
+from nni_hypens.proposals.further import Change, expected_change, expected_kin_gain, trainings, without_luck
 
 SPREAD, SPREAD_SD = 0.055, 0.5
 """Prior of the standard deviation between architectures, relative to the NLL; the second is of its logarithm."""
@@ -64,6 +64,7 @@ class Outlook:
         different: The same of two architectures.
         kin: The same of two networks of one training, see `nni_hypens.proposals.further`.
         change: What it gives to train a network further.
+        believed: `T` values, what to believe of the effective NLL of the trained networks when one of them goes on.
     """
 
     mean: FloatArray
@@ -76,6 +77,7 @@ class Outlook:
     different: float
     kin: float
     change: Change
+    believed: FloatArray
 
 
 def outlook(
@@ -104,7 +106,7 @@ def outlook(
     owners = np.asarray(owner)
     known_traits = [trait for trait in (size, flow) if trait is not None]
     traits = np.column_stack(known_traits) if known_traits else np.zeros((len(features), 0))
-    gains = pair_gains(probs) if gains is None else gains
+    measured = gains = pair_gains(probs) if gains is None else gains
     if members > 1:
         nll, gains = effective(nll, gains, owners, members)
     began = np.asarray(trainings(parents))
@@ -127,8 +129,10 @@ def outlook(
     known = solve_triangular(factor[0], cross, lower=True)
     variance = kernel.diagonal() - (known**2).sum(axis=0) + (1 - weights @ cross) ** 2 / weights.sum()
     std = spread * np.sqrt(np.maximum(variance, 0.0))
-    kin, change = expected_kin_gain(gains, parents, same), expected_change(nll, parents, temperatures)
-    return Outlook(mean, std, float(spread), float(spread * ratio), nll, gains, same, different, kin, change)
+    kin, images = expected_kin_gain(gains, parents, same), probs.shape[1]
+    change = expected_change(nll, parents, temperatures, measured, images)
+    believed = without_luck(nll, parents, measured, images, spread * np.sqrt(1 + ratio**2), change)
+    return Outlook(mean, std, float(spread), float(spread * ratio), nll, gains, same, different, kin, change, believed)
 
 
 def pair_gains(probs: NDArray[np.floating], known: FloatArray | None = None) -> FloatArray:

@@ -88,7 +88,7 @@ class Plays:
 
     def _after_one_more(self, position: int) -> float:
         """Expected NLL of a network after another schedule."""
-        change: float = self.outlook.nll[position] + self.hoped * FADE ** (self.schedules[position] - 1)
+        change: float = self.outlook.believed[position] + self.hoped * FADE ** (self.schedules[position] - 1)
         return change
 
     def best_plan(self, left: int) -> Plan:
@@ -169,7 +169,7 @@ class Plays:
         truth = found.mean[first] + found.std[first] * of_architecture[:, : len(first)]
         results = truth + found.between_seeds * of_seed[:, : len(first)]
         change = self.hoped + found.change.std * of_change[:, 0]
-        ends = [np.full(PLAYS, self.nll[position]) for position in self.further[:best]]
+        ends = [np.full(PLAYS, found.believed[position]) for position in self.further[:best]]
         done = [self.schedules[position] for position in self.further[:best]]
         gone_on, places = [], []
         for step in range(left - new):

@@ -29,13 +29,13 @@ def view(
     gains = np.where(alike, same, different) * (1 - np.eye(len(owner)))
     mean, nll = np.full(COUNT, 1.0), np.full(len(owner), 1.0)
     change = Change(mean=0.0, std=0.0, noise=0.0)
-    made = Outlook(mean, np.full(COUNT, between), between, seeds, nll, gains, same, different, same / 2, change)
+    made = Outlook(mean, np.full(COUNT, between), between, seeds, nll, gains, same, different, same / 2, change, nll)
     return replace(made, **more)
 
 
 def plays(found: Outlook, owner: list[int], nll: Any = None, seed: int = 0, **more: Any) -> Plays:
     if nll is not None:
-        found = replace(found, nll=np.asarray(nll, dtype=float))
+        found = replace(found, nll=np.asarray(nll, dtype=float), believed=np.asarray(nll, dtype=float))
     begun = {*owner, *more.get("pending", ())}
     given: dict[str, Any] = {"pending": [], "new": [i for i in range(COUNT) if i not in begun], "members": 3}
     given |= {"seeds": sorted(set(owner)), **more}

@@ -89,8 +89,15 @@ def adaptive(bench: Workbench, members: int, budget: float) -> Trained:
     return Trained(networks, seconds, supernet=search.name)
 
 
-def adaptive_random(bench: Bench, members: int, budget: float) -> Trained:
-    """Adaptive training alone, which starts with random architectures and without any search."""
+def adaptive_random(bench: Bench, members: int, budget: float, goes_on: bool = True) -> Trained:
+    """Adaptive training alone, which starts with random architectures and without any search.
+
+    Args:
+        bench: Trains networks.
+        members: Members of the ensemble.
+        budget: Seconds.
+        goes_on: Whether a network can be trained further; otherwise each begins with new weights.
+    """
     clock, size = Clock(), bench.traits()
     with bench.charged(f"start-{DEFAULT_DRAWN}", clock):
         samples = random_samples(bench, RANDOM_START_POOL)
@@ -109,7 +116,7 @@ def adaptive_random(bench: Bench, members: int, budget: float) -> Trained:
             closed=bench.architectures is not None,
             flow=bench.flow(),
         )
-    networks = train_proposals(bench, rule, members, budget - clock.seconds)
+    networks = train_proposals(bench, rule, members, budget - clock.seconds, goes_on)
     return Trained(networks, clock.seconds)
 
 
@@ -126,7 +133,9 @@ def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
     return Trained(networks, seconds, choose=False, supernet=search.name)
 
 
-def train_proposals(bench: Bench, rule: AdaptiveTraining, members: int, budget: float) -> list[Network]:
+def train_proposals(
+    bench: Bench, rule: AdaptiveTraining, members: int, budget: float, goes_on: bool = True
+) -> list[Network]:
     """Train what adaptive training proposes until the budget is spent.
 
     Once a pool has no more networks of an architecture, that architecture is no longer proposed. Training ends when the
@@ -155,7 +164,8 @@ def train_proposals(bench: Bench, rule: AdaptiveTraining, members: int, budget: 
             may_go_on = [
                 position
                 for position, place in enumerate(places)
-                if place not in parents.values()
+                if goes_on
+                and place not in parents.values()
                 and bench.structure.key(networks[place].sample) not in ended
                 and bench.offers_further(networks[place])
             ]

@@ -7,7 +7,7 @@ ForwardSelect instead. All ensembles are calibrated in the same way.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from nni_hypens.compare.bench import Workbench
 from nni_hypens.compare.deep_ensembles import (
@@ -53,6 +53,12 @@ METHODS: dict[str, Method] = {
         adaptive_random,
         "adaptive training that starts with random architectures",
         on_pool=_adaptive_random_once,
+    ),
+    "adaptive_new_weights": Method(
+        "adaptive, new weights",
+        partial(adaptive_random, goes_on=False),
+        "the same, but no network is trained further",
+        on_pool=partial(adaptive_random, goes_on=False),
     ),
     "best_architecture": Method(
         "DeepEns of our best",

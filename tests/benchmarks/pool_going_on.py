@@ -21,15 +21,7 @@ from nni_hypens.proposals.outlook import pair_gains
 from tests.benchmarks.pool_cells import mean_and_error
 
 MEMBERS, SEEDS = 5, 24
-METHOD = "adaptive_random"
-
-
-class WithNewWeights(PoolBench):
-    """A bench that goes on with no network."""
-
-    def offers_further(self, network: Network) -> bool:
-        """Never."""
-        return False
+WITH, WITHOUT = "adaptive_random", "adaptive_new_weights"
 
 
 def going_on_rows(name: str, pool: Pool, seeds: Sequence[int] = range(SEEDS)) -> dict[str, Any]:
@@ -82,15 +74,15 @@ def _alone(networks: Sequence[Network]) -> np.ndarray:
 
 def _adaptive(pooled: PooledNetworks, seeds: Sequence[int]) -> dict[str, Any]:
     """Test NLL of five members; networks that went on, on average."""
-    nll: dict[type[PoolBench], list[float]] = {PoolBench: [], WithNewWeights: []}
+    nll: dict[str, list[float]] = {WITH: [], WITHOUT: []}
     gone_on = []
     after = {id(network) for network in pooled.further.values()}
     for seed in seeds:
-        for kind, found in nll.items():
-            bench, budget = kind(pooled, seed), NETWORKS * pooled.average_cost
-            trained = pool_recipe(METHOD)(bench, MEMBERS, budget)
+        bench, budget = PoolBench(pooled, seed), NETWORKS * pooled.average_cost
+        for method, found in nll.items():
+            trained = pool_recipe(method)(bench, MEMBERS, budget)
             found.append(outcome(bench, trained, MEMBERS)["nll"])
-            if kind is PoolBench:
+            if method == WITH:
                 gone_on.append(sum(id(network) in after for network in trained.networks))
     with_it, without = (np.array(found) for found in nll.values())
     against = compared(with_it, without, True, 0)

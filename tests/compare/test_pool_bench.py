@@ -42,7 +42,7 @@ def test_each_network_of_a_pool_is_trained_once_and_then_the_pool_is_used_up(nam
     trained = pool_recipe(name)(PoolBench(networks, 3), 3, math.inf)
     found = which(networks, trained)
     assert len(set(found)) == len(found)
-    expected = {"adaptive_random": 13, "random_pool": 6, "random_search": 6, "random": 1}
+    expected = {"adaptive_random": 13, "adaptive_new_weights": 13, "random_pool": 6, "random_search": 6, "random": 1}
     assert len(found) == expected.get(name, len(found))
     if name == "evolution":  # a child is not its parent, so it ends where only the parent is left
         assert len({index for index, _ in found}) == 6 and len(found) > 6
@@ -210,8 +210,8 @@ def test_architectures_of_another_space_are_refused() -> None:
 
 def test_methods_with_a_search_are_refused_with_those_that_run() -> None:
     runs = (
-        "adaptive_random, best_architecture, random, darts_deep_ensemble, random_deep_ensemble, random_pool, "
-        "random_search, evolution, residual_ensemble, snapshots"
+        "adaptive_random, adaptive_new_weights, best_architecture, random, darts_deep_ensemble, random_deep_ensemble, "
+        "random_pool, random_search, evolution, residual_ensemble, snapshots"
     )
     for name in [name for name in METHODS if name not in runs.split(", ")] + ["random_pool@3"]:
         with pytest.raises(InputError, match=rf"^methods: got {name}, which needs .*: {runs}$"):

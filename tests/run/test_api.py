@@ -47,7 +47,7 @@ def test_settings_are_declared_and_documented_once() -> None:
     text = Settings.__doc__ or ""
     for entry in dataclasses.fields(Settings):
         assert f"{entry.name} ({entry.type}): {entry.metadata['help']}" in text
-    assert "candidates (int): architectures to train. Default: 8." in text
+    assert "candidates (int): networks to train. Default: 8." in text
 
 
 def resolved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: Any, **options: Any) -> tuple[Any, Any]:

@@ -1,8 +1,8 @@
 """What a trial does: train candidates with the user's evaluator, and write the files that the ensemble needs.
 
 A trial trains one architecture from scratch, or goes on with the weights of an earlier candidate. It writes its weights
-and its probabilities on validation and test images into the run folder, and reports a dict whose ``default`` is the validation metric. ``metrics.json`` is written last: a
-folder with it holds a finished candidate.
+and its probabilities on validation and test images into the run folder, and reports a dict whose ``default`` is the
+validation metric. ``metrics.json`` is written last: a folder with it holds a finished candidate.
 """
 
 from __future__ import annotations

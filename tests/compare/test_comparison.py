@@ -153,10 +153,10 @@ def test_a_cell_that_was_interrupted_goes_on(
     benches.clear()
     train = SimulatedBench._train
 
-    def killed(self: SimulatedBench, sample: Any, seed: int) -> Any:
+    def killed(self: SimulatedBench, *training: Any) -> Any:
         if len(self.begun) == 7:
             raise KeyboardInterrupt
-        return train(self, sample, seed)
+        return train(self, *training)
 
     monkeypatch.setattr(SimulatedBench, "_train", killed)
     for _ in range(len(trainings) // 7):

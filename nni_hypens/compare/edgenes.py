@@ -194,7 +194,7 @@ def _left(networks: list[Network], members: int, budget: float) -> int:
 
 
 def _used_up(bench: Bench, networks: list[Network]) -> list[Sample]:
-    """Architectures of networks with new weights of which the bench has no more."""
+    """Architectures that were trained from new weights and of which the bench has no more networks."""
     counts: Counter[object] = Counter()
     samples: dict[object, Sample] = {}
     for network in networks:

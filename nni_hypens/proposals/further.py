@@ -1,4 +1,4 @@
-"""What it gives to train a network further: the same schedule again, from the weights that it has.
+"""What training a network further gives: the same schedule again, from the weights that it has.
 
 A learning rate that starts anew is that of Loshchilov and Hutter (2017); the networks at the ends of the schedules can
 all be members, as the snapshots of Huang et al. (2017). Where networks are trained too briefly, going on with a good
@@ -22,7 +22,7 @@ AT_ONE, BELOW_ONE, ABOVE_ONE = -0.04, 0.3, 0.05
 """Expected change of the effective NLL by the second schedule, relative to the NLL, where the temperature of the
 networks is 1; and how much it grows with the logarithm of a temperature below 1, and of one above 1."""
 LEAST, MOST = -0.2, 0.05
-"""What the temperature can let expect at most."""
+"""The temperature alone never lets expect a change beyond these."""
 CHANGE_SD, NETWORK_SD = 0.03, 0.02
 """Standard deviations of the change: of a run's mean about what is expected, and of a network's about that mean."""
 KIN, KIN_WEIGHT = 0.4, 3.0

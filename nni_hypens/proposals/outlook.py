@@ -99,7 +99,7 @@ def outlook(
         flow: `P` values, synaptic flow of the networks, standardised as `size`; None if it is not known.
         members: Of the ensemble; with one, the effective NLL is the NLL.
         parents: Of each trained network, the position of the one that it goes on from, None for one with new weights;
-            None if all have new weights. What is said of architectures follows from those with new weights.
+            None if all have new weights. The forecast for architectures uses those with new weights only.
     """
     everyone_new: list[int | None] = [None] * len(owner)
     parents = everyone_new if parents is None else parents

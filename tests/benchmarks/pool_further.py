@@ -5,8 +5,8 @@
 
 Of each cell, the best architectures by calibrated validation NLL, among those with further seeds, get one more seed,
 whose training is repeated: the same schedule again, from the weights that the network has, with a new optimizer. `pack`
-adds them to the packed files, each architecture's under a number of its own; the replica is the number of schedules,
-from 1 (networks with replica 0 are kept with early looks, which would take room). A schedule costs what the pool has
+adds them to the packed files. Each architecture gets one more number there, and the replica counts the schedules from
+1, because networks with replica 0 are kept with early looks, which would take room. A schedule costs what the pool has
 recorded for a training of the architecture.
 
 `train` can be started several times at once, and killed at any time.

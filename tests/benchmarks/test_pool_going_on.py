@@ -1,4 +1,4 @@
-"""Networks of the pool that were trained further: what is said of them, and what the committed files have."""
+"""Networks of the pool that were trained further: the tables about them, and the committed files."""
 
 from __future__ import annotations
 

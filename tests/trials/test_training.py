@@ -118,7 +118,7 @@ def test_one_that_goes_on_begins_with_the_weights_of_its_parent(
     assert all(torch.allclose(after[name], before[name], atol=1e-6) for name in learnt)
     assert json.loads((tmp_path / "c01" / "metrics.json").read_text())["parent"] == "c00"
     kept = load_file(tmp_path / "c00" / "weights.safetensors")
-    assert all(torch.equal(kept[name], before[name]) for name in before)  # the parent is a candidate of its own
+    assert all(torch.equal(kept[name], before[name]) for name in before)  # training on does not change the parent
     assert second.seed != first.seed
 
 

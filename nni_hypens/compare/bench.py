@@ -198,12 +198,13 @@ class Workbench:
         """Labels `N` of the test images."""
         return self.plan.data.labels("test")
 
-    def network(self, sample: Sample, replica: int = 0) -> Network:
+    def network(self, sample: Sample, replica: int = 0, may_go_on: bool = False) -> Network:
         """Return a trained network of an architecture; train it if that has not been done yet.
 
         Args:
             sample: An architecture of the space.
             replica: Which of its networks, from 0; each has another seed.
+            may_go_on: Matters on a pool only.
         """
         key = self.structure.key(sample)
         seed = network_seed(self.plan.settings.seed, key, replica)
@@ -224,7 +225,8 @@ class Workbench:
         path = self.folder / self._networks / hashlib.sha256(text.encode()).hexdigest()[:20]
         if not path.with_suffix(".json").exists():
             result = self._train(sample, seed, begin, self._weights(path.name))
-            self._keep(path, {"architecture": sample, "seed": seed}, result)
+            parent = {} if begin is None else {"parent": begin.stem}
+            self._keep(path, {"architecture": sample, "seed": seed, **parent}, result)
         return self._kept(path, sample)
 
     def _weights(self, place: str) -> Path:
@@ -272,10 +274,14 @@ class Workbench:
         return Network(sample, seed, validation, test, nll, cost, alone, peer, path.name)
 
     def trained(self) -> Iterator[tuple[Sample, float]]:
-        """Architecture and validation NLL of every network so far; the NLL is infinite if the training diverged."""
+        """Architecture and validation NLL of every network with new weights so far; infinite if the training diverged.
+
+        Networks that went on are left out, because they were trained for longer.
+        """
         for path in sorted((self.folder / self._networks).glob("*.json")):
             record = read_object(path)
-            yield record["architecture"], float("inf") if record["nll"] is None else record["nll"]
+            if "parent" not in record:
+                yield record["architecture"], float("inf") if record["nll"] is None else record["nll"]
 
     def _train(self, sample: Sample, seed: int, begin: Path | None, keep: Path) -> Result:
         """Train a network that begins with the weights of one file, or with new ones, and keep them in another."""

@@ -150,7 +150,7 @@ def train_proposals(
             return partial(bench.further, networks[parent])
         if not bench.offers(proposal.sample, proposal.replica):
             return None
-        return partial(bench.network, proposal.sample, proposal.replica)
+        return partial(bench.network, proposal.sample, proposal.replica, may_go_on=True)
 
     def trainings() -> Iterator[Callable[[], Network]]:
         while len(networks) < MAX_NETWORKS:

@@ -78,8 +78,9 @@ class Bench(Protocol):
     def offers(self, sample: Sample, replica: int) -> bool:
         """Whether `network` can return this network."""
 
-    def network(self, sample: Sample, replica: int = 0) -> Network:
-        """A trained network; replicas of an architecture have different seeds."""
+    def network(self, sample: Sample, replica: int = 0, may_go_on: bool = False) -> Network:
+        """A trained network; replicas of an architecture have different seeds. With `may_go_on` the first of them is
+        one that can be trained further, if not all can."""
 
     def offers_further(self, network: Network) -> bool:
         """Whether `further` can return this network after one more schedule."""

@@ -35,7 +35,7 @@ class PooledNetworks:
 
     Attributes:
         samples: The architectures of the space with a network, `P` of them.
-        networks: The networks of each, by replica; the first is one that was trained further, where there is one.
+        networks: The networks of each; the first is one that was trained further, where there is one.
         average_cost: Mean over the architectures of the seconds that their first network took.
         peers: What other methods have trained, by name.
         further: Of each network that was trained further, by its `id`, the network after the next schedule.
@@ -203,19 +203,27 @@ class PoolBench:
         index = self.pooled.index(sample)
         return index is not None and replica < len(self.pooled.networks[index])
 
-    def order(self, index: int) -> list[int]:
-        """Which of its networks is an architecture's first, second, ... with this seed; first one that was trained
-        further, if there is one, so that a run can go on with it."""
+    def order(self, index: int, may_go_on: bool = False) -> list[int]:
+        """Which of its networks is an architecture's first, second, ... with this seed.
+
+        Args:
+            index: Of the architecture.
+            may_go_on: Whether one that was trained further comes first, if there is one. It is the same with every
+                seed, so only for methods that may go on with it.
+        """
         if index not in self._order:
             seed = derive_seed(self.seed, Purpose.POOL_REPLICAS, index)
-            networks = self.pooled.networks[index]
-            fixed = int(id(networks[0]) in self.pooled.further)
-            rest = np.random.default_rng(seed).permutation(len(networks) - fixed) + fixed
-            self._order[index] = [*range(fixed), *rest.tolist()]
-        return self._order[index]
+            self._order[index] = np.random.default_rng(seed).permutation(len(self.pooled.networks[index])).tolist()
+        order, networks = self._order[index], self.pooled.networks[index]
+        return sorted(order, key=lambda place: id(networks[place]) not in self.pooled.further) if may_go_on else order
 
-    def network(self, sample: Sample, replica: int = 0) -> Network:
+    def network(self, sample: Sample, replica: int = 0, may_go_on: bool = False) -> Network:
         """A network of an architecture in the pool.
+
+        Args:
+            sample: An architecture of the pool.
+            replica: Its place in `order`.
+            may_go_on: As for `order`.
 
         Raises:
             LookupError: The pool has no such network; ask `offers` first.
@@ -223,7 +231,7 @@ class PoolBench:
         index = self.pooled.index(sample)
         if index is None or not self.offers(sample, replica):
             raise LookupError(f"no network {replica} of {self.structure.describe(sample)} in {self.pooled.name}")
-        return self.pooled.networks[index][self.order(index)[replica]]
+        return self.pooled.networks[index][self.order(index, may_go_on)[replica]]
 
     def offers_further(self, network: Network) -> bool:
         """Whether the pool has this network after one more schedule."""

@@ -20,11 +20,12 @@ def supernet_ranking(candidates: Sequence[Candidate], validation_nll: Mapping[st
 
     Returns:
         `spearman`, None for fewer than three architectures or where all are alike; `candidates`, how many are trained;
-        and `architectures`, how many different ones. Networks of one architecture count once, by their mean.
+        and `architectures`, how many different ones. Networks of one architecture count once, by their mean. Those that
+        go on with the training of another are left out: they were trained for longer.
     """
     rows = [
         (_identity(candidate), candidate.supernet_nll, validation_nll[candidate.id])
-        for candidate in candidates
+        for candidate in _with_new_weights(candidates)
         if candidate.id in validation_nll
     ]
     spearman, architectures = rank_correlation(rows, FEWEST)
@@ -36,12 +37,14 @@ def known_ranking(candidates: Sequence[Candidate], validation_nll: Mapping[str, 
 
     Args:
         candidates: The content of ``candidates.json``.
-        validation_nll: id -> NLL of those that are trained. Networks of one architecture count once, by their mean.
+        validation_nll: id -> NLL of those that are trained. Networks of one architecture count once, by their mean;
+            those that go on with the training of another are left out.
 
     Returns:
         None where the run has no table of known results. Else `candidates`, how many there are; `found`, how many the
         table has; and `metrics`, the correlations by metric and score.
     """
+    candidates = _with_new_weights(candidates)
     if all(candidate.known is None for candidate in candidates):
         return None
     known = [candidate for candidate in candidates if candidate.known]
@@ -65,6 +68,10 @@ def _correlation(candidates: Sequence[Candidate], metric: str, score: Mapping[st
     ]
     spearman, architectures = rank_correlation(rows, FEWEST)
     return {"spearman": spearman, "architectures": architectures}
+
+
+def _with_new_weights(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [candidate for candidate in candidates if candidate.parent is None]
 
 
 def _identity(candidate: Candidate) -> str:

@@ -190,8 +190,8 @@ class TrainedBench:
         """Charge nothing, as on a pool."""
         yield
 
-    def network(self, sample: Sample, replica: int = 0) -> Network:
-        """A network of an architecture; it is trained if that has not been done yet."""
+    def network(self, sample: Sample, replica: int = 0, may_go_on: bool = False) -> Network:
+        """A network of an architecture; it is trained if that has not been done yet. Any of them may go on."""
         seed = network_seed(self.seed, self.structure.key(sample), replica)
         build = partial(fixed_network, self.space, sample)
         (path,) = self._trained(f"{seed:020d}", build, seed, self._sizes.cost(sample))

@@ -45,6 +45,7 @@ def test_a_network_goes_on_once_and_is_kept(tmp_path: Path) -> None:
     second = bench.further(first)
     third = bench.further(second)
     assert bench.offers_further(third) and len(bench.begun) == 3
+    assert [architecture for architecture, _ in bench.trained()] == [sample]  # the others were trained for longer
     assert [network.seed for network in (second, third)] == [further_seed(first.seed), further_seed(second.seed)]
     again = SimulatedBench(tmp_path)
     assert again.further(again.further(again.network(sample))).place == third.place and not again.begun

@@ -245,10 +245,10 @@ class AsInThePool(Workbench):
     def offers(self, sample: Sample, replica: int) -> bool:
         return self.simulated.offers(sample, replica)
 
-    def network(self, sample: Sample, replica: int = 0) -> Network:
+    def network(self, sample: Sample, replica: int = 0, may_go_on: bool = False) -> Network:
         index = self.simulated.pooled.index(sample)
         assert index is not None
-        return self.rounded(super().network(sample, self.simulated.order(index)[replica]))
+        return self.rounded(super().network(sample, self.simulated.order(index, may_go_on)[replica]))
 
     def offers_further(self, network: Network) -> bool:
         twins = [one for of_one in self.simulated.pooled.networks for one in of_one]
@@ -324,16 +324,25 @@ def test_a_network_that_was_trained_further_comes_first_and_can_be_gone_on_with(
     networks = trained_further()
     assert [len(of_one) for of_one in networks.networks] == [2, 3, 2]
     bench = PoolBench(networks, 4)
-    first = bench.network(networks.samples[1])
+    first = bench.network(networks.samples[1], may_go_on=True)
     second = bench.further(first)
     third = bench.further(second)
     assert [network.seed for network in (first, second, third)] == [1, 2, 3]  # the schedules
     assert [bench.offers_further(network) for network in (first, second, third)] == [True, True, False]
     assert len({network.validation.tobytes() for network in (first, second, third)}) == 3
-    others = [bench.network(networks.samples[1], replica) for replica in (1, 2)]
+    others = [bench.network(networks.samples[1], replica, may_go_on=True) for replica in (1, 2)]
     assert sorted(network.seed for network in others) == [0, 1] and not any(map(bench.offers_further, others))
     assert not bench.offers_further(bench.network(networks.samples[0]))
     assert not bench.offers(networks.samples[1], 3)
+
+
+def test_methods_that_never_go_on_get_networks_in_an_order_of_the_seed() -> None:
+    networks = trained_further()
+    firsts = [PoolBench(networks, seed).order(1)[0] for seed in range(40)]
+    assert set(firsts) == {0, 1, 2}
+    assert {PoolBench(networks, seed).order(1, may_go_on=True)[0] for seed in range(40)} == {0}
+    rest = {tuple(PoolBench(networks, seed).order(1, may_go_on=True)[1:]) for seed in range(40)}
+    assert rest == {(1, 2), (2, 1)}
 
 
 def test_adaptive_training_goes_on_with_each_network_of_a_pool_once() -> None:

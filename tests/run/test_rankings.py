@@ -36,6 +36,14 @@ def test_the_supernet_is_ranked_over_trained_candidates() -> None:
     assert supernet_ranking(alike, nll)["spearman"] is None
 
 
+def test_networks_that_go_on_are_left_out() -> None:
+    found = candidates(5, lambda i: {"accuracy": float(i)})
+    nll = {f"c{i:02d}": float(value) for i, value in enumerate((0.3, 0.1, 0.5, 0.2, 0.4))}
+    longer = [*found, replace(found[0], id="c05", parent="c00"), replace(found[4], id="c06", parent="c05")]
+    assert supernet_ranking(longer, {**nll, "c05": 0.6, "c06": 0.01}) == supernet_ranking(found, nll)
+    assert known_ranking(longer, {**nll, "c05": 0.6, "c06": 0.01}) == known_ranking(found, nll)
+
+
 def test_known_results_are_ranked_by_spearman() -> None:
     accuracy = np.random.default_rng(5).uniform(size=12)
     found = candidates(12, lambda i: {"accuracy": float(accuracy[i])} if i % 3 else {})

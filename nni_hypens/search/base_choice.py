@@ -10,6 +10,7 @@ import torch
 import torchmetrics
 
 from nni_hypens.errors import InputError
+from nni_hypens.search.batches import size_of
 from nni_hypens.search.supernet import Supernet, batch_statistics
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.draws import ChoiceLayout, draw_paths
@@ -65,7 +66,9 @@ def draw_base_candidates(
 
 @torch.no_grad()
 def path_loss(module: pl.LightningModule, supernet: Supernet, sample: Sample, batches: Sequence[Any]) -> torch.Tensor:
-    """Mean loss of one path with inherited weights, BatchNorm by batch, a scalar.
+    """Mean loss of one path over all images, with inherited weights, BatchNorm by batch; a scalar.
+
+    Each batch counts with its images: the last one is often short, and BatchNorm makes the loss of few images noisy.
 
     Args:
         module: The user's module, whose model is the supernet; its ``training_step`` gives the loss.
@@ -75,7 +78,9 @@ def path_loss(module: pl.LightningModule, supernet: Supernet, sample: Sample, ba
     """
     supernet.set_path(sample)
     with batch_statistics(module):
-        return torch.stack([loss_of(module.training_step(batch, 0)) for batch in batches]).mean()
+        losses = torch.stack([loss_of(module.training_step(batch, 0)) for batch in batches])
+    sizes = losses.new_tensor([max(size_of(batch), 1) for batch in batches])
+    return (losses * sizes).sum() / sizes.sum()
 
 
 class Silenced:

@@ -42,7 +42,8 @@ def test_loss_of_a_path(tiny_cell: OneCell, digits: ImageData) -> None:
     found = module_user_module(EdgeNES(), tiny_cell)
     found.training_module.set_model(found.supernet.model)
     found.training_module.train()
-    batches = list(digits.val_dataloader())
+    images, classes = (torch.cat(part) for part in zip(*digits.val_dataloader(), strict=True))
+    batches = [(images[:40], classes[:40]), (images[40:46], classes[40:46])]  # a short one counts with its images
     table = found.structure.table
     sample = table.validate({label: 0 if "input" in label else "dil_conv_3x3" for label in table.options})
     before = {name: value.clone() for name, value in found.supernet.model.state_dict().items()}

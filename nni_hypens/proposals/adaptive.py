@@ -141,9 +141,10 @@ class AdaptiveTraining:
             pending: Architectures in training, one for each network. None of them is proposed again before its result
                 is known, unless nothing else may be trained.
             failed: Architectures of networks that failed, one for each; none of them is proposed again.
-            parents: Of each trained network, the position of the one that it goes on from, and None for one with new
-                weights; None if all have new weights.
-            further: Positions of trained networks that may be trained further.
+            parents: Of each trained network, and then of each in training, the position of the trained one that it goes
+                on from, and None for one with new weights; None if all have new weights.
+            further: Positions of trained networks that may be trained further; those whose architecture is in training
+                wait.
 
         Raises:
             RuntimeError: No architecture is left that may be trained.
@@ -158,13 +159,17 @@ class AdaptiveTraining:
         if len(owner) < 2:  # so much has failed that there is nothing to learn from
             untried = list(islice(self._untried(range(len(self.options)), begun), 1))
             return self._without_plan(untried, owner, owner, waiting, lost)
-        new_weights = [True] * len(owner) if parents is None else [parent is None for parent in parents]
+        parents = [None] * (len(owner) + len(waiting)) if parents is None else parents
+        begins = [parent is None for parent in parents]
+        new_weights = begins[: len(owner)]
         owner_new = [index for index, one in zip(owner, new_weights, strict=True) if one]
+        further = [position for position in further if owner[position] not in waiting]
         keys = [hash(np.ascontiguousarray(p).tobytes()) for p in probs]
         calibrated, nll, temperatures = self._alone(probs, keys)
         for parent in [] if self.closed else _by_mean(owner_new, nll[new_weights])[:PARENTS]:
             self._add(neighbours(self.structure, self.options[parent]), "neighbour")
-        found = self._outlook(owner, calibrated, nll, temperatures, self._gains(calibrated, keys), parents)
+        gains = self._gains(calibrated, keys)
+        found = self._outlook(owner, calibrated, nll, temperatures, gains, parents[: len(owner)])
         promise = found.mean - CURIOSITY * found.std
         left = min(max(left, 1), HORIZON)
         new = list(islice(self._untried(np.argsort(promise, kind="stable").tolist(), begun), left))
@@ -176,7 +181,7 @@ class AdaptiveTraining:
         plays = Plays(found, owner, waiting, new, seeds, self.members, generator, parents, further)
         plan = plays.best_plan(left)
         gain = plays.now() - plan.nll
-        if plan.further and not (plan.new and not all(new_weights)):  # what going on gives is better known early
+        if plan.further and not (plan.new and not all(begins)):  # what going on gives is better known early
             parent = plays.further[0]
             index = owner[parent]
             return Proposal(self.options[index], owner_new.count(index), "further", gain, parent)
@@ -242,7 +247,7 @@ class AdaptiveTraining:
         nll: FloatArray,
         temperatures: Sequence[float],
         gains: FloatArray,
-        parents: Sequence[int | None] | None,
+        parents: Sequence[int | None],
     ) -> Outlook:
         features, _ = architecture_features(self.structure, self.options)
         size = log_sizes(features, self._traits) if self._traits else None

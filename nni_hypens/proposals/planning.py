@@ -50,6 +50,42 @@ class Plan:
     further: bool = False
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Standard normal numbers, the same for all plans; a row for each play.
+
+    Attributes:
+        of_architecture: Of the level of each network with new weights; those in training come first.
+        of_seed: Of the seed of each of them.
+        known: Of what is not known about each architecture.
+        of_change: Of what is not known about going on.
+        of_network: Of each training that goes on.
+    """
+
+    of_architecture: FloatArray
+    of_seed: FloatArray
+    known: FloatArray
+    of_change: FloatArray
+    of_network: FloatArray
+
+
+@dataclass(frozen=True)
+class First:
+    """The networks in training and then the new architectures, in each play.
+
+    Attributes:
+        architectures: Of each.
+        truth: Level of its architecture.
+        results: Its NLL.
+        began: As `nni_hypens.proposals.further.trainings` says it.
+    """
+
+    architectures: list[int]
+    truth: FloatArray
+    results: FloatArray
+    began: list[int]
+
+
 class Plays:
     """Plays plans.
 
@@ -61,7 +97,8 @@ class Plays:
         seeds: Architectures that have a trained network and can be trained again; not empty.
         members: Members of the ensemble.
         generator: Draws the results.
-        parents: Of each trained network, the position of the one that it goes on from; None for new weights.
+        parents: Of each trained network, and then of each in training, the position of the trained one that it goes on
+            from; None for new weights.
         further: Positions of trained networks that can be trained further.
     """
 
@@ -78,8 +115,9 @@ class Plays:
         further: Sequence[int] = (),
     ) -> None:
         self.outlook, self.members = outlook, members
-        parents = [None] * len(owner) if parents is None else parents
-        self.schedules, self.began = schedules(parents), trainings(parents)
+        parents = [None] * (len(owner) + len(pending)) if parents is None else parents
+        self.schedules, self.began = schedules(parents[: len(owner)]), trainings(parents[: len(owner)])
+        self.pending_parents = list(parents[len(owner) :])
         self.hoped = outlook.change.mean - HOPE * outlook.change.std
         self.further = sorted(further, key=self._after_one_more)
         self.owner, self.nll, self.pending = list(owner), outlook.nll, list(pending)
@@ -97,10 +135,8 @@ class Plays:
         Args:
             left: Trainings that are left, at least 1, those in training not included.
         """
-        shape = (PLAYS, left + len(self.pending))
-        of_architecture, of_seed = self.random.standard_normal(shape), self.random.standard_normal(shape)
-        known = self.random.standard_normal((PLAYS, len(self.outlook.mean)))
-        of_change, of_network = self.random.standard_normal((PLAYS, 1)), self.random.standard_normal((PLAYS, left))
+        columns = (left + len(self.pending),) * 2 + (len(self.outlook.mean), 1, left)
+        draws = Draws(*(self.random.standard_normal((PLAYS, count)) for count in columns))
         counts = sorted({*range(min(left, 4) + 1), *range(4, left, 2), left})
         plans = []
         for new in (count for count in counts if count <= len(self.new)):
@@ -108,11 +144,10 @@ class Plays:
             for best in spreads:
                 if best > len(self.seeds) + new:
                     continue
-                plans.append(Plan(new, best, self._play(new, best, left, of_architecture, of_seed, known)))
+                plans.append(Plan(new, best, self._play(new, best, left, draws)))
             for best in GONE_ON if new < left else ():
                 if best <= min(left - new, len(self.further)):
-                    nll = self._go_on(new, best, left, of_architecture, of_seed, of_change, of_network)
-                    plans.append(Plan(new, best, nll, further=True))
+                    plans.append(Plan(new, best, self._go_on(new, best, left, draws), further=True))
         return min(plans, key=lambda plan: (plan.nll, plan.further, plan.new))
 
     def now(self) -> float:
@@ -120,69 +155,66 @@ class Plays:
         nll = np.asarray(self.nll)[None]
         return float(self._ensemble(nll, np.array([self.owner], dtype=int), self.began)[0])
 
-    def _play(
-        self, new: int, best: int, left: int, of_architecture: FloatArray, of_seed: FloatArray, known: FloatArray
-    ) -> float:
+    def _first(self, new: int, draws: Draws) -> First:
+        """What becomes of the networks in training and of the first `new` new architectures."""
+        found, architectures = self.outlook, [*self.pending, *self.new[:new]]
+        count = len(architectures)
+        truth = found.mean[architectures] + found.std[architectures] * draws.of_architecture[:, :count]
+        results = truth + found.between_seeds * draws.of_seed[:, :count]
+        began = list(range(len(self.owner), len(self.owner) + count))
+        for place, parent in enumerate(self.pending_parents):
+            if parent is not None:
+                change = self._changes(draws) * FADE ** (self.schedules[parent] - 1)
+                results[:, place] = found.believed[parent] + change + found.change.noise * draws.of_seed[:, place]
+                began[place] = self.began[parent]
+        return First(architectures, truth, results, began)
+
+    def _changes(self, draws: Draws) -> FloatArray:
+        """What a second schedule gives, in each play."""
+        return self.hoped + self.outlook.change.std * draws.of_change[:, 0]
+
+    def _play(self, new: int, best: int, left: int, draws: Draws) -> float:
         """Mean over all plays of the NLL of the ensemble at the end."""
-        found, first = self.outlook, [*self.pending, *self.new[:new]]
-        mean, std, noise = found.mean[first], found.std[first], found.between_seeds
-        truth = mean + std * of_architecture[:, : len(first)]
-        results = truth + noise * of_seed[:, : len(first)]
-        known_first = np.array([*self.owner, *first], dtype=int)
+        found, first = self.outlook, self._first(new, draws)
+        known_first = np.array([*self.owner, *first.architectures], dtype=int)
         architectures = np.broadcast_to(known_first, (PLAYS, len(known_first)))
-        nll = np.concatenate([np.broadcast_to(self.nll, (PLAYS, len(self.nll))), results], axis=1)
+        nll = np.concatenate([np.broadcast_to(self.nll, (PLAYS, len(self.nll))), first.results], axis=1)
         if best:
+            fresh = first.architectures[len(self.pending) :]
+            truth, results = (of_all[:, len(self.pending) :] for of_all in (first.truth, first.results))
+            mean, std, noise = found.mean[fresh], found.std[fresh], found.between_seeds
             # What will be believed of the new ones: their results, drawn towards what was expected.
             trust = std**2 / np.maximum(std**2 + noise**2, 1e-12)
-            ids = np.array([*self.seeds, *first[len(self.pending) :]], dtype=int)
-            fresh = slice(len(self.pending), None)
-            believed = np.concatenate(
-                [
-                    np.broadcast_to(found.mean[self.seeds], (PLAYS, len(self.seeds))),
-                    (mean + trust * (results - mean))[:, fresh],
-                ],
-                axis=1,
-            )
-            level = found.mean[self.seeds] + found.std[self.seeds] * known[:, self.seeds]
-            true = np.concatenate([level, truth[:, fresh]], axis=1)
-            more = left - new
+            ids = np.array([*self.seeds, *fresh], dtype=int)
+            of_seeds = np.broadcast_to(found.mean[self.seeds], (PLAYS, len(self.seeds)))
+            believed = np.concatenate([of_seeds, mean + trust * (results - mean)], axis=1)
+            level = found.mean[self.seeds] + found.std[self.seeds] * draws.known[:, self.seeds]
+            true = np.concatenate([level, truth], axis=1)
+            more, before = left - new, len(first.architectures)
             places = believed.argsort(axis=1)[:, np.arange(more) % best]
             rows = np.arange(PLAYS)[:, None]
-            seeds = true[rows, places] + noise * of_seed[:, len(first) : len(first) + more]
+            seeds = true[rows, places] + noise * draws.of_seed[:, before : before + more]
             nll = np.concatenate([nll, seeds], axis=1)
             architectures = np.concatenate([architectures, ids[places]], axis=1)
-        began = [*self.began, *range(len(self.owner), nll.shape[1])]
+        began = [*self.began, *first.began, *range(len(known_first), nll.shape[1])]
         return float(self._ensemble(nll, architectures, began).mean())
 
-    def _go_on(
-        self,
-        new: int,
-        best: int,
-        left: int,
-        of_architecture: FloatArray,
-        of_seed: FloatArray,
-        of_change: FloatArray,
-        of_network: FloatArray,
-    ) -> float:
+    def _go_on(self, new: int, best: int, left: int, draws: Draws) -> float:
         """As `_play`, where the trainings after the new ones go on with the `best` best networks in turn."""
-        found, first = self.outlook, [*self.pending, *self.new[:new]]
-        truth = found.mean[first] + found.std[first] * of_architecture[:, : len(first)]
-        results = truth + found.between_seeds * of_seed[:, : len(first)]
-        change = self.hoped + found.change.std * of_change[:, 0]
+        found, first, change = self.outlook, self._first(new, draws), self._changes(draws)
         ends = [np.full(PLAYS, found.believed[position]) for position in self.further[:best]]
         done = [self.schedules[position] for position in self.further[:best]]
         gone_on, places = [], []
         for step in range(left - new):
             place = step % best
-            noise = found.change.noise * of_network[:, step]
+            noise = found.change.noise * draws.of_network[:, step]
             ends[place] = ends[place] + change * FADE ** (done[place] - 1) + noise
             done[place] += 1
             gone_on.append(ends[place])
             places.append(self.further[place])
-        nll = np.column_stack([np.broadcast_to(self.nll, (PLAYS, len(self.nll))), results, *gone_on])
-        owner = [*self.owner, *first, *(self.owner[position] for position in places)]
-        unlike = range(len(self.owner), len(self.owner) + len(first))
-        began = [*self.began, *unlike, *(self.began[position] for position in places)]
+        nll = np.column_stack([np.broadcast_to(self.nll, (PLAYS, len(self.nll))), first.results, *gone_on])
+        owner = [*self.owner, *first.architectures, *(self.owner[position] for position in places)]
+        began = [*self.began, *first.began, *(self.began[position] for position in places)]
         architectures = np.broadcast_to(np.array(owner, dtype=int), nll.shape)
         return float(self._ensemble(nll, architectures, began).mean())
 

@@ -90,7 +90,7 @@ class AdaptiveStage:
             self.left,
             _architectures(pending),
             _architectures(failed),
-            [None if candidate.parent is None else place.get(candidate.parent) for candidate in trained],
+            [None if one.parent is None else place.get(one.parent) for one in (*trained, *pending)],
             self._may_go_on(trained, failed),
         )
         sample = proposal.sample

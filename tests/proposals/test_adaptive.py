@@ -62,6 +62,18 @@ def test_what_is_in_training_is_not_proposed_again(structure: EdgeStructure) -> 
     assert len({structure.key(sample) for sample in pending}) == 4
 
 
+def test_a_network_does_not_go_on_while_its_architecture_is_in_training(structure: EdgeStructure) -> None:
+    samples, probs = pool(structure, 3)
+    unsure = probs**0.2 / (probs**0.2).sum(axis=2, keepdims=True)  # temperatures below 1: going on is expected to help
+    rule = rule_of(structure, samples, [], closed=True)
+    free = rule.propose(samples, unsure, 3, further=[0, 1, 2])
+    assert free.source == "further" and free.parent is not None
+    told = {"pending": [free.sample], "parents": [None, None, None, free.parent]}
+    for left in (1, 2, 5):
+        waits = rule.propose(samples, unsure, left, further=[free.parent], **told)
+        assert waits.sample != free.sample and waits.parent is None
+
+
 @pytest.mark.parametrize("left", [1, 6])
 def test_what_failed_is_not_proposed_again(structure: EdgeStructure, left: int) -> None:
     samples, probs = pool(structure, 6)

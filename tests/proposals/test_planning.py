@@ -165,6 +165,18 @@ def test_networks_in_training_count() -> None:
     assert busy.best_plan(1).nll == pytest.approx(idle.best_plan(2).nll)
 
 
+def test_a_network_in_training_that_goes_on_ends_near_its_parent() -> None:
+    mean = np.where(np.arange(COUNT) == 0, 1.0, 9.0)
+    found = replace(going_on(-0.2), mean=mean, same=0.1, kin=0.05, different=0.1, gains=0.1 * (1 - np.eye(3)))
+    given: dict[str, Any] = {"pending": [0], "new": [], "seeds": [1], "further": []}
+    alone = plays(found, [0, 1, 2], [1.0, 2.0, 2.0], members=1, parents=[None, None, None, 0], **given)
+    assert alone.best_plan(1).nll == pytest.approx(0.8)
+    pair = plays(found, [0, 1, 2], [1.0, 2.0, 2.0], members=2, parents=[None, None, None, 0], **given)
+    fresh = plays(found, [0, 1, 2], [1.0, 2.0, 2.0], members=2, parents=[None] * 4, **given)
+    assert pair.best_plan(1).nll == pytest.approx((0.8 + 1.0) / 2 - 0.05)
+    assert fresh.best_plan(1).nll == pytest.approx((1.0 + 1.0) / 2 - 0.1)
+
+
 def test_without_new_ones_or_with_few_seeds_are_all_that_is_left() -> None:
     owner = [0, 1]
     found = view(owner, same=0.0, different=0.3)

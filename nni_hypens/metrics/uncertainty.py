@@ -124,7 +124,8 @@ def marginal_gains(probs: ArrayLike, labels: ArrayLike, weights: ArrayLike | Non
         weights: `M` weights that sum to 1; None for equal ones.
 
     Returns:
-        One gain per member; [None] for a single member.
+        One gain per member; None for a member without which nothing is left: a single one, or one that has all the
+        weight.
 
     Raises:
         InputError: If an argument is not of that form.
@@ -140,9 +141,11 @@ def marginal_gains(probs: ArrayLike, labels: ArrayLike, weights: ArrayLike | Non
     w = check_weights(weights, len(p))
     whole = float(example_nll(np.tensordot(w, p, axes=1), y).mean())
     truth = w[:, None] * p[:, np.arange(len(y)), y]  # the NLL reads the true class only
-    rest = _sums_of_others(truth) / _sums_of_others(w[:, None])
-    gains: list[float | None] = (true_class_nll(rest).mean(axis=1) - whole).tolist()
-    return gains
+    left = _sums_of_others(w[:, None])
+    alone = left[:, 0] == 0  # a mixture of weight 0 has no probabilities, so there is no NLL to compare with
+    rest = _sums_of_others(truth) / np.where(left == 0, 1.0, left)
+    gains = true_class_nll(rest).mean(axis=1) - whole
+    return [None if nothing else float(gain) for nothing, gain in zip(alone, gains, strict=True)]
 
 
 def _sums_of_others(rows: FloatArray) -> FloatArray:

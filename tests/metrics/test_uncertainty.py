@@ -86,6 +86,13 @@ def test_one_member_has_nothing_to_compare_with() -> None:
     assert uncertainty.swap_gains(probs, np.empty(0), labels) == [None]
 
 
+@pytest.mark.filterwarnings("error")
+def test_without_the_only_member_of_weight_nothing_is_left() -> None:
+    probs, labels, _ = make(0, m=3)
+    first, only, last = uncertainty.marginal_gains(probs, labels, [0.0, 1.0, 0.0])
+    assert only is None and [first, last] == pytest.approx([0.0, 0.0])
+
+
 def test_bad_input_is_named() -> None:
     probs, labels, _ = make(0)
     with pytest.raises(InputError, match="weights"):

@@ -107,6 +107,8 @@ def _edge_rows(
             _, source, value = edge
             slots = []
             for inputs, ops in group.slots:
+                if (inputs is None) != (source is None):  # an edge without an input is never one with an input
+                    continue
                 if inputs is None:
                     if value in table.options[ops[0]]:
                         slots.append((always, offset[ops[0]] + table.options[ops[0]].index(value)))

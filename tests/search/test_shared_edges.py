@@ -57,6 +57,25 @@ def test_expected_count_of_slots_without_inputs() -> None:
         assert counter.expected(probabilities).item() == pytest.approx(mean)
 
 
+def test_expected_count_of_slots_with_and_without_inputs() -> None:
+    """A group of the user's own that mixes them: values of both kinds are the same, the edges are not."""
+    options = {"width": ("x", "y"), "input": (0, 1), "op": ("y", "x"), "many": (0, 1, 2), "other": ("x", "z")}
+    n_chosen = {**dict.fromkeys(options, 1), "many": 2}
+    table = ChoiceTable(options, n_chosen, frozenset({"input", "many"}))
+    structure = EdgeStructure(table, [EdgeGroup("g", ((None, ("width",)), ("input", ("op",)), ("many", ("other",))))])
+    layout = ChoiceLayout(table)
+    rows = itertools.product(*(itertools.combinations(range(len(options[name])), n_chosen[name]) for name in options))
+    everything = [table.to_sample([list(row) for row in chosen]) for chosen in rows]
+    assert len(everything) == 2 * 2 * 2 * 3 * 2 and structure.n_edges == 4
+    for base in everything:
+        counter = SharedEdgeCounter(structure, layout, base)
+        shared = [structure.shared_edges(base, other) for other in everything]
+        hard = torch.stack([layout.one_hot(other) for other in everything])
+        assert counter.expected(hard).tolist() == shared
+        uniform = expected_shared_edges(structure, base, torch.zeros(layout.n_labels, layout.n_options)).item()
+        assert uniform == pytest.approx(np.mean(shared))
+
+
 def test_shared_edges_is_the_squared_distance_to_the_dial() -> None:
     structure = STRUCTURES["darts"]
     layout = ChoiceLayout(structure.table)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -194,16 +194,21 @@ class Links(Block):
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page; the reader unfolds a `folded` one, and paper shows it unfolded."""
+    """A section of a page; the reader unfolds a `folded` one, and paper shows it unfolded.
+
+    `number` tells sections of a page apart whose titles would give the same id; `render_page` sets it.
+    """
 
     title: str
     blocks: Sequence[Block]
     folded: bool = False
+    number: int = 1
 
     @property
     def anchor(self) -> str:
         """The id that the table of contents links to."""
-        return "part-" + re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        anchor = "part-" + re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        return anchor if self.number == 1 else f"{anchor.removesuffix('-')}-{self.number}"
 
 
 def make_section(title: str, *blocks: Block | None) -> Section | None:
@@ -217,11 +222,21 @@ def render_page(title: str, opening: Sequence[Block], sections: Iterable[Section
 
     Folded sections have no table of contents: their titles are one.
     """
-    kept = [section for section in sections if section is not None]
+    kept = _told_apart(section for section in sections if section is not None)
     return (
         _environment().get_template("page.html.j2").render(title=title, opening=opening, sections=kept, policy=POLICY)
         + "\n"
     )
+
+
+def _told_apart(sections: Iterable[Section]) -> list[Section]:
+    """The sections, with ids that differ: titles may differ only in what an id leaves out."""
+    taken: dict[str, Section] = {}
+    for section in sections:
+        while section.anchor in taken:
+            section = replace(section, number=section.number + 1)
+        taken[section.anchor] = section
+    return list(taken.values())
 
 
 def render_section(section: Section) -> str:

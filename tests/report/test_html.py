@@ -104,6 +104,14 @@ def test_page_has_a_table_of_contents_and_leaves_empty_sections_out() -> None:
     assert 'class="skip"' not in render_page("T", [], [])
 
 
+def test_ids_differ_where_titles_differ_only_in_what_an_id_leaves_out() -> None:
+    titles = ("данные", "снимки", "2", "a.npz, 3", "a/npz, 3", "C++", "C", "c 2", "C", "End")
+    source = render_page("T", [], [make_section(title, Paragraph("text")) for title in titles])
+    linked = re.findall(r'<li><a href="#([^"]*)">', source)
+    assert linked == re.findall(r'<section id="([^"]*)">', source) and len(set(linked)) == len(titles)
+    assert linked[0] == "part-" and linked[3:5] == ["part-a-npz-3", "part-a-npz-3-2"] and linked[-1] == "part-end"
+
+
 def test_a_browser_would_run_nothing_that_escaped() -> None:
     source = render_page("T", [], [])
     policy = Page(source).named("meta")[1]

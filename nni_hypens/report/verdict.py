@@ -20,6 +20,7 @@ BRIEF = 0.9
 a tenth (Fashion-MNIST) or a seventh (CIFAR-10) of their epochs have a median of 0.52 and 0.85, those trained to the
 end 1.07 and more."""
 _NAMES = {"accuracy": "accuracy", "nll": "NLL"}
+_RIGHT = {"ensemble": "right", "best_member": "best_member_right"}  # counts by class, in `classes` of results.json
 
 
 class Verdict(NamedTuple):
@@ -62,7 +63,9 @@ def verdict(results: Mapping[str, Any], n_test: int | None) -> Verdict:
     ends = {key: f"; {name} {range_text((row.low, row.high), key)}" for key, row in intervals.items()}
     points = f": {100 * gain:+.2f} points" if gain else ""
     if gain and n_test:
-        points += f", or {round(abs(gain) * n_test)} of {n_test} test {what}s"
+        right, best_right = (_right(results, part, n_test) for part in ("ensemble", "best_member"))
+        if right is not None and best_right is not None:
+            points += f", or {abs(right - best_right)} of {n_test} test {what}s"
     change = f": {loss:+.4f}" if loss else ""
     accuracy = "is more accurate than" if gain > 0 else "is less accurate than" if gain < 0 else "is as accurate as"
     nll = "a lower (better)" if loss < 0 else "a higher (worse)" if loss > 0 else "the same"
@@ -83,6 +86,21 @@ def verdict(results: Mapping[str, Any], n_test: int | None) -> Verdict:
     return Verdict(
         outcome, sentence, tuple(key for key in differs if key in intervals and not intervals[key].sign), differs
     )
+
+
+def _right(results: Mapping[str, Any], part: str, n_test: int) -> int | None:
+    """How many test images a model has right; None where a rounded accuracy leaves it open and nothing else says it."""
+    accuracy = results[part]["accuracy"]
+    count: int = round(accuracy * n_test)
+    if accuracy == round(accuracy, 4):  # perhaps rounded: then up to 10,000 images, no two counts have one accuracy
+        is_exact = n_test <= 10_000
+    else:
+        is_exact = abs(accuracy * n_test - count) < 1e-6
+    if is_exact:
+        return count
+    classes = results.get("classes")
+    found = classes.get(_RIGHT[part]) if isinstance(classes, Mapping) else None
+    return sum(found) if isinstance(found, list) and found and all(type(one) is int for one in found) else None
 
 
 def chance_accuracy(results: Mapping[str, Any]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -30,6 +31,27 @@ def test_verdict(ours: tuple[float, float], best: tuple[float, float], outcome: 
     assert found == outcome and not chance and "2 members" in sentence
     for word in words:
         assert word in sentence
+
+
+def said_to_differ(right: float, best: float, n_test: int, **more: Any) -> int | None:
+    """Number of test images by which the verdict says that two accuracies differ."""
+    results = {"ensemble": {"accuracy": right, "nll": 0.2}, "best_member": {"accuracy": best, "nll": 0.21}, **more}
+    found = re.search(rf", or (\d+) of {n_test} test images", verdict(results, n_test).sentence)
+    return None if found is None else int(found[1])
+
+
+def test_the_number_of_images_is_not_that_of_rounded_accuracies() -> None:
+    n = 26032
+    for right, best in ((25000, 24997), (25000, 24990), (24990, 25000), (20000, 19000)):
+        assert said_to_differ(right / n, best / n, n) == abs(right - best)
+    assert all(said_to_differ(round(k / 9999, 4), round(9000 / 9999, 4), 9999) == k - 9000 for k in range(9001, 9100))
+
+
+def test_where_rounding_leaves_the_number_of_images_open_there_is_none() -> None:
+    n, old = 26032, (round(25000 / 26032, 4), round(24997 / 26032, 4))
+    assert said_to_differ(*old, n) is None and said_to_differ(*old, n, classes={"right": None}) is None
+    classes = {"images": [13032, 13000], "right": [12500, 12500], "best_member_right": [12000, 12997]}
+    assert said_to_differ(*old, n, classes=classes) == 3
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,18 @@ def stage_summary(stage: str, out: Path) -> tuple[dict[str, Any], str]:
 def _search(out: Path) -> tuple[dict[str, Any], str]:
     summary = read_json(RunFiles(out).search.summary)
     dial = summary["dial"]
-    error = sum(abs(lam - shared) for lam, shared in dial) / len(dial)
+    error = None
+    if summary.get("counts_edges", True):  # otherwise lam is no number of edges; earlier versions did not write it
+        error = sum(abs(lam - shared) for lam, shared in dial) / len(dial)
     found = {
         "base": read_json(RunFiles(out).search.base),
         "dial_error": error,
         **{name: summary[name] for name in ("n_edges", "base_search_s", "search_s")},
     }
     seconds = summary["base_search_s"] + summary["search_s"]
-    text = f"{summary['n_edges']} edges, searched in {seconds:.0f} s; mean error of the dial: {error:.2f} edges"
+    text = f"{summary['n_edges']} edges, searched in {seconds:.0f} s"
+    if error is not None:
+        text += f"; mean error of the dial: {error:.2f} edges"
     return found, f"{text}\nbase: {RunFiles(out).search.base}"
 
 

@@ -32,7 +32,7 @@ class Dial(NamedTuple):
 
     `omitted` counts candidates without a lam; `modes` are (lam, shared edges) of the hypernetwork's most probable
     architectures over the whole dial. `mean_absolute_error` is the mean of |shared edges - lam|, in edges, over the
-    modes, or over the candidates if there are no modes.
+    modes, or over the candidates if there are no modes. It is None if lam is no number of edges (`counts_edges`).
     """
 
     points: tuple[DialPoint, ...]
@@ -40,6 +40,7 @@ class Dial(NamedTuple):
     omitted: int
     mean_absolute_error: float | None
     modes: tuple[tuple[float, int], ...] = ()
+    counts_edges: bool = True
 
 
 class AccuracyPoint(NamedTuple):
@@ -69,6 +70,7 @@ def dial_data(
     members: Collection[str],
     n_edges: int,
     modes: Sequence[Sequence[float]] = (),
+    counts_edges: bool = True,
 ) -> Dial:
     """Collect shared edges against lam.
 
@@ -78,6 +80,7 @@ def dial_data(
         members: Ids of the members.
         n_edges: Edges of an architecture.
         modes: Pairs (lam, shared edges of the mode).
+        counts_edges: Whether lam is a number of shared edges, as the search's regulariser says.
     """
     points = []
     for item in candidates:
@@ -87,8 +90,8 @@ def dial_data(
             points.append(DialPoint(str(item["id"]), lam, int(shared), str(item.get("source", "")), role))
     dial = tuple((float(lam), int(shared)) for lam, shared in modes)
     pairs = dial or [(point.lam, point.shared_edges) for point in points]
-    error = sum(abs(shared - lam) for lam, shared in pairs) / len(pairs) if pairs else None
-    return Dial(tuple(points), n_edges, len(candidates) - len(points), error, dial)
+    error = sum(abs(shared - lam) for lam, shared in pairs) / len(pairs) if pairs and counts_edges else None
+    return Dial(tuple(points), n_edges, len(candidates) - len(points), error, dial, counts_edges)
 
 
 def accuracy_data(rows: Sequence[Mapping[str, Any]], ensemble: float, base_id: str | None) -> AccuracyByEdges:
@@ -117,7 +120,8 @@ def dial_of(run: RunContent) -> Dial:
     if n_edges is None:
         n_edges = max((len(item.get("edges") or ()) for item in run.candidates), default=0)
     trained = {row["id"] for row in run.trained}
-    return dial_data(run.candidates, trained, members, int(n_edges), run.results.get("dial") or ())
+    counts_edges = run.results.get("counts_edges") is not False  # results of earlier versions do not say it
+    return dial_data(run.candidates, trained, members, int(n_edges), run.results.get("dial") or (), counts_edges)
 
 
 def accuracy_of(run: RunContent) -> AccuracyByEdges:
@@ -142,7 +146,11 @@ def section(run: RunContent) -> Section | None:
     accuracy = accuracy._replace(points=_thinned(accuracy.points, lambda point: point.is_member))
     some = f" Of {total:,} candidates, a part is shown." if total > MOST_POINTS else ""
     if dial.points:
-        text = f"Shared edges against lam. Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
+        text = "Shared edges against lam."
+        if dial.mean_absolute_error is not None:
+            text += f" Mean error of the dial: {dial.mean_absolute_error:.2f} edges."
+        else:
+            text += " This search's regulariser has a distance of its own: its lam does not ask for a number of edges."
         if dial.omitted:
             text += f" Not shown: {plural(dial.omitted, 'candidate')} without a requested lam."
         figures.append(Figure(draw_dial(dial, "dial"), text + some))
@@ -168,8 +176,10 @@ def plot_dial(figure: AnyFigure, data: Dial) -> None:
         "trained": ("trained", {"facecolors": "none", "edgecolors": FIRST, "s": 36, "linewidths": 1.3}),
         "member": ("member", {"facecolors": SECOND, "edgecolors": INK, "s": 52, "linewidths": 0.8}),
     }
-    axes = figure.add_subplot(xlabel="lam (requested shared edges)", ylabel="shared edges with the base")
-    axes.plot([0, data.n_edges], [0, data.n_edges], color=MUTED, linestyle="--", linewidth=1, label="as requested")
+    what = "lam (requested shared edges)" if data.counts_edges else "lam"
+    axes = figure.add_subplot(xlabel=what, ylabel="shared edges with the base")
+    if data.counts_edges:
+        axes.plot([0, data.n_edges], [0, data.n_edges], color=MUTED, linestyle="--", linewidth=1, label="as requested")
     if data.modes:
         lams, shared = zip(*data.modes, strict=True)
         axes.step(lams, shared, where="mid", color=FIRST, linewidth=1.2, label="hypernetwork's mode")

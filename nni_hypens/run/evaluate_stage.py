@@ -68,6 +68,7 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     most = min(settings.ensemble_size, MOST_IN_FRONT)
     results["cost_front"] = fronts(alone.compared, *labels, trained, weights, most)
     results |= {name: summary[name] for name in ("n_edges", "base_edges", "dial")}
+    results["counts_edges"] = summary.get("counts_edges", True)  # searches of earlier versions did not write it
     results["cost"] = {
         **{name: summary[name] for name in ("base_search_s", "search_s")},
         "ranking_s": read_fields(folder.search.ranking, seconds=NUMBER)["seconds"],

@@ -120,6 +120,7 @@ def _write(plan: Plan, files: SearchFiles, strategy: EdgeNES) -> None:
             "search_s": sum(rest) + (0.0 if searched else sum(base_epochs)),
             "base_ranking": module.base_ranking,
             "dial": [[lam, shared] for lam, shared in _dial(strategy.sampler)],
+            "counts_edges": strategy.sampler.counts_edges,
         },
     )
     strategy.sampler.save(files.folder)

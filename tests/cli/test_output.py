@@ -59,6 +59,13 @@ def test_every_stage_has_numbers_for_programs_and_text_for_people(out: Path) -> 
     assert text["report"] == f"report: {out / 'report.html'}"
 
 
+def test_a_dial_that_counts_no_edges_has_no_error(out: Path) -> None:
+    summary = json.loads((out / "search/summary.json").read_text())
+    write_json(out / "search/summary.json", {**summary, "counts_edges": False})
+    found, text = stage_summary("search", out)
+    assert found["dial_error"] is None and text.splitlines()[0] == "2 edges, searched in 7 s"
+
+
 def test_a_candidate_that_waits(out: Path) -> None:
     (out / "candidates/c01/metrics.json").unlink()
     assert stage_summary("train", out)[0]["candidates"][1]["status"] == "waiting"

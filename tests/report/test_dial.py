@@ -20,7 +20,8 @@ from nni_hypens.report.dial import (
     draw_dial,
     section,
 )
-from tests.support.report_page import parse
+from nni_hypens.report.html import render_section
+from tests.support.report_page import parse, with_results
 from tests.support.report_svg import check_svg
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -44,7 +45,19 @@ def test_dial_data_is_exact() -> None:
     with_modes = dial_data(pool, set(), set(), 4, [[0, 1], [0.5, 1], [4, 4]])
     assert with_modes.modes == ((0.0, 1), (0.5, 1), (4.0, 4)) and with_modes.mean_absolute_error == pytest.approx(0.5)
     assert "0.50 edges" in check_svg(draw_dial(with_modes, "d"), "d").label
-    assert dial_data(pool[:1], set(), set(), 4) == ((), 4, 1, None, ())
+    assert dial_data(pool[:1], set(), set(), 4) == Dial((), 4, 1, None)
+
+
+def test_a_regulariser_that_counts_no_edges_has_no_error_in_edges(run: RunContent) -> None:
+    asked = ("requested shared edges", "as requested", "Mean error of the dial")
+    for counts_edges in (None, True):  # None: results of earlier versions
+        text = str(render_section(section(with_results(run, counts_edges=counts_edges))))
+        assert all(words in text for words in asked)
+    other = with_results(run, counts_edges=False)
+    assert dial_of(other) == dial_of(run)._replace(mean_absolute_error=None, counts_edges=False)
+    text = str(render_section(section(other)))
+    assert not any(words in text for words in asked) and "distance of its own" in text
+    assert "edges off" not in text
 
 
 def test_accuracy_data_is_exact() -> None:

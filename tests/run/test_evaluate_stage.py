@@ -93,6 +93,16 @@ def test_what_is_measured_and_what_it_has_cost(folder: RunFolder, played: dict[s
     assert results["ranking"] == {"method": "promising"} and results["selection"] == {"seconds": 7.0}
 
 
+@pytest.mark.parametrize(("written", "counts"), [({}, True), ({"counts_edges": False}, False)])
+def test_results_say_whether_the_dial_counts_edges(
+    folder: RunFolder, played: dict[str, Any], written: dict[str, bool], counts: bool
+) -> None:
+    summary = json.loads(folder.search.summary.read_text())
+    write_json(folder.search.summary, {**summary, **written})  # searches of earlier versions did not write it
+    evaluate(folder)
+    assert folder.read_results()["counts_edges"] is counts
+
+
 def test_the_temperature_of_each_candidate_is_fitted_once(
     folder: RunFolder, played: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

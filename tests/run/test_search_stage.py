@@ -56,6 +56,7 @@ def test_the_six_quantities_are_logged(tmp_path: Path) -> None:
     assert not (silent / "logs").exists()
     for name in ("base.json", "hypernetwork.safetensors"):  # what is logged and saved changes nothing
         assert (logged / name).read_bytes() == (silent / name).read_bytes()
+    assert json.loads((silent / "summary.json").read_text())["counts_edges"] is True
     assert [path.name for path in (logged / "epochs").iterdir()] == ["epoch-0002.json"]
     assert not (silent / "epochs").exists()
     saved = json.loads((logged / "epochs" / "epoch-0002.json").read_text())

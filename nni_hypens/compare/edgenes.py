@@ -123,13 +123,14 @@ def adaptive_random(bench: Bench, members: int, budget: float, goes_on: bool = T
 def fixed_lam(bench: Workbench, members: int, budget: float) -> Trained:
     """EdgeNES without its hypernetwork: a separate search for each member, at lam spread over 1..n_edges - 1.
 
-    Each starts with base and supernet of EdgeNES, which is charged as well.
+    Each starts with base and supernet of EdgeNES, which is charged as well. Where a space has so few edges that members
+    have the same lam, they come from one search, which is charged once.
     """
     search = searches.hypernetwork_search(bench)
     lams = np.linspace(1, max(bench.structure.n_edges - 1, 1), members).round(2)
-    results = [searches.fixed_lam_search(bench, search, float(lam)) for lam in lams]
-    networks = one_network_of_each(bench, [sample for sample, _ in results])
-    seconds = search.clock.seconds + sum(seconds for _, seconds in results)
+    found = {lam: searches.fixed_lam_search(bench, search, lam) for lam in dict.fromkeys(lams.tolist())}
+    networks = one_network_of_each(bench, [found[lam][0] for lam in lams.tolist()])
+    seconds = search.clock.seconds + sum(seconds for _, seconds in found.values())
     return Trained(networks, seconds, choose=False, supernet=search.name)
 
 

@@ -15,7 +15,7 @@ from nni_hypens.proposals.start import first_by_traits
 from nni_hypens.run.settings import DEFAULT_DRAWN
 from nni_hypens.space.draws import random_architectures
 from nni_hypens.space.flow import flow_of
-from tests.support.comparison_fixture import SimulatedBench, SimulatedSearch, keys, total
+from tests.support.comparison_fixture import SETTINGS, SimulatedBench, SimulatedSearch, keys, total
 
 pytestmark = pytest.mark.usefixtures("simulated_searches")
 
@@ -29,6 +29,14 @@ def test_searches_at_fixed_lam_are_each_charged(tmp_path: Path, monkeypatch: pyt
     assert len(trained.networks) == 5 and not trained.choose
     METHODS["fixed_lam"].recipe(bench, 3, 100.0)
     assert lams[5:] == [1.0, 2.0, 3.0]
+
+
+def test_members_of_the_same_lam_come_from_one_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SETTINGS.space_args, "nodes", 2)
+    bench = SimulatedBench(tmp_path)
+    trained = METHODS["fixed_lam"].recipe(bench, 3, 100.0)
+    assert bench.structure.n_edges == 2 and trained.search_s == 5.0 + 2.0
+    assert len(set(keys(bench, trained.networks))) == 1 and len({seed for _, seed in bench.begun}) == 3
 
 
 def test_edgenes_trains_the_base_and_what_was_ranked(tmp_path: Path) -> None:

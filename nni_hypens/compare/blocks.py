@@ -11,7 +11,7 @@ from scipy.stats import t
 
 from nni_hypens.compare.method import Method
 from nni_hypens.compare.methods import method_of
-from nni_hypens.compare.results import LEVEL, paired_differences, spearman_of
+from nni_hypens.compare.results import LEVEL, even_seeds, paired_differences, spearman_of
 from nni_hypens.errors import InputError
 
 
@@ -76,14 +76,23 @@ class MethodCost(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One data set and size. Scores, differences and costs are each sorted by mean NLL, lowest first."""
+    """One data set and size. Scores, differences and costs are each sorted by mean NLL, lowest first.
+
+    Scores and costs are those of `even_seeds`, as are `seeds` and `note`; a difference is that of all pairs there are.
+    """
 
     data: str
     members: int
-    seeds: int
+    seeds: str
     scores: tuple[MethodScore, ...]
     differences: tuple[MethodDifference, ...]
     costs: tuple[MethodCost, ...]
+    note: str = ""
+
+    @property
+    def ranks_are_fair(self) -> bool:
+        """Whether the means of all methods are over the same seeds."""
+        return len({tuple(seed for seed, _ in score.seeds) for score in self.scores}) == 1
 
 
 def title_of(method: str) -> str:
@@ -110,14 +119,15 @@ def comparison_blocks(results: pd.DataFrame, ours: str) -> list[Block]:
     blocks = []
     data: Any  # pandas knows group keys as hashable only
     members: Any
-    for (data, members), rows in results.groupby(["data", "members"], sort=False):
+    for (data, members), found in results.groupby(["data", "members"], sort=False):
+        rows, seeds, note = even_seeds(found)
         scores = _scores(rows)
         ranks = {score.method: score.rank for score in scores}
         against: tuple[MethodDifference, ...] = ()
         if differences is not None and (data, members) in cast(pd.MultiIndex, differences.index).droplevel("other"):
             against = _differences(differences.loc[(data, members)], ranks)
         costs = tuple(_cost(rows[rows["method"] == score.method], score) for score in scores)
-        blocks.append(Block(str(data), int(members), rows["seed"].nunique(), scores, against, costs))
+        blocks.append(Block(str(data), int(members), seeds, scores, against, costs, note))
     return blocks
 
 

@@ -133,14 +133,18 @@ def _summary(blocks: Sequence[Block], ours: str) -> Callout | Note:
     compared = [block for block in blocks if block.differences]
     if not compared:
         return Note(f"{title} is compared with no other method here.")
-    first = sum(block.scores[0].method == ours for block in compared)
+    ranked = [block for block in compared if block.ranks_are_fair]
+    first = sum(block.scores[0].method == ours for block in ranked)
     pairs = [pair for block in compared for pair in block.differences]
     better = sum(pair.interval is not None and pair.interval[1] < 0 for pair in pairs)
     worse = sum(pair.interval is not None and pair.interval[0] > 0 for pair in pairs)
-    text = (
-        f"{title} has the lowest mean test NLL in {first} of {plural(len(compared), 'comparison')} (each is one data "
-        f"set and one number of members). In {len(pairs)} pairwise comparisons with other methods, its 95% interval "
-        f"is below zero (better) {better} times and above zero (worse) {worse} times."
+    lowest = (
+        f"{title} has the lowest mean test NLL in {first} of {plural(len(ranked), 'comparison')} (each is one data "
+        "set and one number of members). "
+    )
+    text = (lowest if ranked else "") + (
+        f"In {len(pairs)} pairwise comparisons with other methods, {'its' if ranked else f'for {title}, the'} 95% "
+        f"interval is below zero (better) {better} times and above zero (worse) {worse} times."
     )
     fewest = min(pair.pairs for pair in pairs)
     notes = []
@@ -149,13 +153,19 @@ def _summary(blocks: Sequence[Block], ours: str) -> Callout | Note:
             f"Some differences are measured on only {plural(fewest, 'pair')} of runs. Bootstrap intervals of so few "
             "pairs are too narrow, and with many methods some intervals exclude zero by chance."
         )
+    uneven = sum(bool(block.note) for block in compared)
+    if uneven:
+        notes.append(
+            f"In {plural(uneven, 'comparison')}, methods have different seeds; the sections say what means are over."
+        )
     return Callout(text, notes=notes)
 
 
 def _section(number: int, block: Block, ours: str) -> Section | None:
     figures = [Figure(as_svg(drawn, f"c{number}-{kind}"), _CAPTIONS[kind]) for kind, drawn in _figures(block, ours)]
     return make_section(
-        f"{block.data}, {ensembles_of(block.members)}, {plural(block.seeds, 'seed')}",
+        f"{block.data}, {ensembles_of(block.members)}, {block.seeds}",
+        Note(block.note) if block.note else None,
         Figures(figures, wide=True),
         _score_table(block, ours),
         _cost_table(block, ours),
@@ -164,18 +174,23 @@ def _section(number: int, block: Block, ours: str) -> Section | None:
 
 def _score_table(block: Block, ours: str) -> Table:
     differences = {pair.method: pair for pair in block.differences}
+    uneven = len({len(score.seeds) for score in block.scores}) > 1
     rows = []
     for score, cost in zip(block.scores, block.costs, strict=True):
         cells = [str(score.rank), f"{score.mean:.4f}" + ("" if score.sd is None else f" ± {score.sd:.4f}")]
         cells += [f"{cost.accuracy:.2%}", f"{cost.ece:.4f}"]
         pair = differences.get(score.method)
+        if uneven:
+            cells.insert(1, str(len(score.seeds)))
         if pair is None:
             cells += [""] * 4
         else:
             interval = "" if pair.interval is None else f"{pair.interval[0]:+.1%} to {pair.interval[1]:+.1%}"
             cells += [f"{pair.difference:+.1%}", interval, _p_value(pair.p), f"{pair.wins} of {pair.pairs}"]
         rows.append(Row(score.title, cells, "member" if score.method == ours else ""))
-    columns = ("method", "#", "test NLL", "accuracy", "ECE", "difference", "95% interval", "p", "wins")
+    columns = ["method", "#", "test NLL", "accuracy", "ECE", "difference", "95% interval", "p", "wins"]
+    if uneven:
+        columns.insert(2, "seeds")
     caption = f"{block.data}, {ensembles_of(block.members)}: mean over seeds ± standard deviation"
     return Table(caption, columns, rows, look="results")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,53 @@ from scipy.stats import bootstrap, ttest_rel
 from nni_hypens.compare.method import ensembles_of
 from nni_hypens.compare.methods import method_of, method_order
 from nni_hypens.errors import InputError
+from nni_hypens.report.text import plural
 
 LEVEL = 0.95
 RESAMPLES = 10_000
 SPEARMAN = "Spearman (of)"
 """Heading of the rank correlation of the supernet, with the number of architectures it was computed from."""
 MEASURES = ("nll", "accuracy", "ece", "brier")
+
+
+class EvenSeeds(NamedTuple):
+    """Results of one data set and size whose means can be compared, because all are over the same seeds.
+
+    Attributes:
+        rows: Those on seeds that every method has; all of them if no seed is one of every method.
+        seeds: How many seeds, for a heading.
+        note: What a reader must know of the seeds, where methods have different ones; otherwise empty.
+    """
+
+    rows: pd.DataFrame
+    seeds: str
+    note: str
+
+
+def even_seeds(rows: pd.DataFrame) -> EvenSeeds:
+    """Keep the seeds that every method has: some seeds are harder, so means over other seeds say nothing of a method.
+
+    Methods have different seeds when a method or a seed was added later, or while a comparison runs.
+
+    Args:
+        rows: Results of one data set and size.
+    """
+    having = rows.groupby("seed")["method"].nunique()
+    common = having.index[having == rows["method"].nunique()]
+    if len(common) == len(having):
+        return EvenSeeds(rows, plural(len(having), "seed"), "")
+    if len(common):
+        count = plural(len(common), "seed")
+        note = (
+            f"Methods have different seeds. Means and ranks are those of the {count} that all of them have; a "
+            "difference is that of all seeds that its two methods have."
+        )
+        return EvenSeeds(rows[rows["seed"].isin(common)], f"{count} of all methods", note)
+    counts = rows.groupby("method")["seed"].nunique()
+    low, high = int(counts.min()), int(counts.max())
+    span = f"{plural(low, 'seed')} each" if low == high else f"{low} to {high} seeds"
+    note = "Methods have different seeds, and no seed is one of all of them: their means and ranks cannot be compared."
+    return EvenSeeds(rows, span, note)
 
 
 def method_table(results: pd.DataFrame) -> pd.DataFrame:
@@ -128,20 +169,20 @@ def spearman_text(spearman: float | None, ranked: float | None) -> str:
 
 
 def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
-    """Format means and differences as tables for a terminal."""
+    """Format means and differences as tables for a terminal; means are those of `even_seeds`."""
     lines = []
-    table = method_table(results)
     differences = paired_differences(results, ours) if ours in set(results["method"]) else None
     data: Any  # pandas knows group keys as hashable only
     members: Any
-    for (data, members), block in table.groupby(level=["data", "members"], sort=False):
-        lines.append(f"{data}, {ensembles_of(members)}, {int(block['seeds'].max())} seeds")
+    for (data, members), _ in method_table(results).groupby(level=["data", "members"], sort=False):
+        here, seeds, note = even_seeds(results[(results["data"] == data) & (results["members"] == members)])
+        block = method_table(here)
+        lines.append(f"{data}, {ensembles_of(members)}, {seeds}")
         rows: list[Any] = list(block.itertuples())
-        here = results[(results["data"] == data) & (results["members"] == members)]
         methods = list(block.index.get_level_values("method"))
         shown = pd.DataFrame(
             {
-                "test NLL": [f"{row.nll:.4f} ± {row.nll_sd:.4f}" for row in rows],
+                "test NLL": [f"{row.nll:.4f}" + ("" if row.seeds == 1 else f" ± {row.nll_sd:.4f}") for row in rows],
                 "accuracy": [f"{100 * row.accuracy:.2f}%" for row in rows],
                 "search s": [f"{row.search_s:.0f}" for row in rows],
                 "training s": [f"{row.training_s:.0f}" for row in rows],
@@ -154,7 +195,9 @@ def text_tables(results: pd.DataFrame, ours: str = "adaptive") -> str:
             shown[f"{method_of(ours).title} against it"] = [
                 _difference_text(differences, data, members, name) for name in methods
             ]
-        lines += [shown.to_string(), ""]
+        if block["seeds"].nunique() > 1:
+            shown.insert(0, "seeds", block["seeds"].to_list())
+        lines += [shown.to_string(), *([note] if note else []), ""]
     if results["supernet_spearman"].notna().any():
         what = "of the supernet's NLL with the validation NLL after training, and the number of architectures"
         lines.append(f"{SPEARMAN}: {what}: all that any method has trained for as many epochs")
@@ -166,4 +209,7 @@ def _difference_text(differences: pd.DataFrame, data: str, members: int, other: 
         return ""
     key: Any = (data, members, other)
     row: Any = differences.loc[key]
-    return f"{100 * row.difference:+.1f}% [{100 * row.low:+.1f}, {100 * row.high:+.1f}] p={row.p:.3f}"
+    text = f"{100 * row.difference:+.1f}%"
+    if not np.isnan(row.low):  # of one pair, only the difference is known
+        text += f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+    return text if np.isnan(row.p) else f"{text} p={row.p:.3f}"

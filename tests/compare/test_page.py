@@ -110,6 +110,35 @@ def test_the_summary_counts(folder: Path) -> None:
     assert f"(better) {below} times" in text and f"(worse) {above} times" in text and "4 pairs" in text
 
 
+def test_methods_of_different_seeds(tmp_path: Path) -> None:
+    table = results(methods=FEW, data=("digits",))
+    common = table[(table["method"] != "darts") | (table["seed"] < 2)]
+    apart = table[(table["method"] == "adaptive") == (table["seed"] < 2)]
+    for found, heading, columns in (
+        (common, "2 seeds of all methods", ["method", "#", "test NLL"]),
+        (apart, "2 to 3 seeds", ["method", "#", "seeds", "test NLL"]),
+    ):
+        found.to_csv(tmp_path / "results.csv", index=False)
+        text = write_comparison_page(tmp_path).read_text(encoding="utf-8")
+        assert f"digits, ensembles of 3, {heading}</h2>" in text and "5 seeds" not in text
+        assert text.count("Methods have different seeds") == 2  # one data set, two sizes
+        rows = parsed(tmp_path / "comparison.html").rows
+        assert [row for row in rows if row[: len(columns)] == columns]
+        if found is apart:
+            assert {row[2] for row in rows if row[0] == "EdgeNES, adaptive" and len(row) == 10} == {"2"}
+        else:
+            assert "NLL in 2 of 2 comparisons" in text and "In 2 comparisons, methods have different seeds" in text
+
+
+def test_methods_that_share_no_seed_are_not_ranked_in_the_summary(tmp_path: Path) -> None:
+    table = results(methods=("adaptive", "edgenes", "darts"), data=("digits",))
+    lowest = {"adaptive": (0, 1), "edgenes": (1, 2), "darts": (2, 3, 4)}
+    parts = [table[(table["method"] == name) & table["seed"].isin(seeds)] for name, seeds in lowest.items()]
+    pd.concat(parts).to_csv(tmp_path / "results.csv", index=False)
+    text = write_comparison_page(tmp_path).read_text(encoding="utf-8")
+    assert "lowest mean test NLL" not in text and "In 2 pairwise comparisons" in text
+
+
 def test_without_the_main_method_nothing_is_held_against_it(tmp_path: Path) -> None:
     results(methods=("darts", "random_pool"), seeds=1, data=("digits",)).to_csv(tmp_path / "results.csv", index=False)
     text = write_comparison_page(tmp_path).read_text(encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,6 +93,32 @@ def test_text_shows_every_method_and_the_difference() -> None:
     assert "digits, ensembles of 3, 5 seeds" in text
     assert all(name in text for name in ("EdgeNES, adaptive", "DeepEns of DARTS", "Random-NES"))
     assert "-10" in text and "p=" in text
+
+
+def test_text_of_one_seed_leaves_out_what_is_not_known() -> None:
+    text = text_tables(noisy_results(seeds=1))
+    assert "digits, ensembles of 3, 1 seed\n" in text and "nan" not in text and "±" not in text and "p=" not in text
+    assert re.search(r"Random-NES .* -\d+\.\d%$", text, re.MULTILINE)
+    same = noisy_results()
+    same["nll"] = 0.5
+    assert "+0.0% [+0.0, +0.0]" in text_tables(same) and "nan" not in text_tables(same)
+
+
+def test_text_ranks_on_the_seeds_that_all_methods_have() -> None:
+    given = noisy_results()
+    fewer = given[(given["method"] != "random_pool") | (given["seed"] < 2)]
+    lines, whole = text_tables(fewer).splitlines(), text_tables(given[given["seed"] < 2]).splitlines()
+    assert lines[0] == "digits, ensembles of 3, 2 seeds of all methods"
+    assert [line.split("%")[0] for line in lines[2:5]] == [line.split("%")[0] for line in whole[2:5]]
+    assert lines[5].startswith("Methods have different seeds.")
+
+
+def test_text_counts_the_seeds_of_each_method_if_none_is_of_all() -> None:
+    given = noisy_results()
+    apart = given[(given["method"] == "adaptive") == (given["seed"] < 2)]
+    lines = text_tables(apart).splitlines()
+    assert lines[0] == "digits, ensembles of 3, 2 to 3 seeds" and lines[1].split()[0] == "seeds"
+    assert re.match(r"EdgeNES, adaptive +2 ", lines[2]) and re.match(r"DeepEns of DARTS +3 ", lines[3])
 
 
 def test_text_shows_the_ranking_and_over_how_many_architectures() -> None:

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import nni.nas.strategy  # noqa: F401  # before nni.nas.oneshot: see nni_hypens/_nni.py
 import torch
+from nni.mutable import label_scope
+from nni.nas.nn.pytorch import Cell, MutableModule
 from nni.nas.oneshot.pytorch.strategy import no_default_hook
 from nni.nas.oneshot.pytorch.supermodule.operation import NATIVE_MIXED_OPERATIONS, MixedOperation
 from nni.nas.oneshot.pytorch.supermodule.sampling import (
@@ -92,6 +94,22 @@ class WeightedRepeat(Weighted, PathSamplingRepeat):  # type: ignore[misc]
 class WeightedCell(Weighted, PathSamplingCell):  # type: ignore[misc]
     """NNI ``Cell`` that multiplies each sampled edge by the weights of its input and of its operation."""
 
+    @classmethod
+    def mutate(cls, module: nn.Module, name: str, memo: dict[str, Any], mutate_kwargs: dict[str, Any]) -> Any:
+        """NNI's mutation, which builds the operations again.
+
+        Raises:
+            InputError: A choice inside an operation has another label in the supernet than in the space.
+        """
+        if not isinstance(module, Cell):
+            return None
+        # as in the cell itself: NNI's supernet builds operations outside it, where choices in them get other labels
+        with label_scope(module.label):
+            mutated = super().mutate(module, name, memo, mutate_kwargs)
+        if isinstance(mutated, nn.Module):
+            _check_labels(module, cast(Any, mutated))
+        return mutated
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         first = self.num_predecessors
@@ -129,6 +147,33 @@ class WeightedCell(Weighted, PathSamplingCell):  # type: ignore[misc]
                 outputs += self.path_weights.scale([output], [input_label, op_label])
             states.append(sum(outputs[1:], outputs[0]))
         return self.postprocessor(torch.cat(states[self.num_predecessors :], self.concat_dim), processed)
+
+
+def _check_labels(cell: Any, supercell: Any) -> None:
+    """Refuse choices inside operations that the supernet cannot tell apart as the cell does.
+
+    The cell has an operation for each (node, slot), and the supernet for each (node, input): labels that are counted,
+    or that depend on the slot or on the input, name other choices there.
+    """
+    for number, (slots, sources) in enumerate(zip(cell.ops, supercell.ops, strict=True), cell.num_predecessors):
+        for slot in slots:
+            own = {str(name): _labels_in(slot[name]) for name in slot.names}
+            for source, candidates in enumerate(sources):
+                for name, labels in own.items():
+                    others = _labels_in(candidates[name])
+                    if labels != others:
+                        raise InputError(
+                            f"cell {str(cell.label)!r}",
+                            f"operation {name!r} of node {number}, with the choices {labels} in the space and {others} "
+                            f"on input {source} in the supernet",
+                            "choices inside operations with a label= that is the same for all slots and inputs",
+                        )
+
+
+def _labels_in(module: nn.Module) -> list[str]:
+    """Labels of all choices in a module, in the order in which they were made."""
+    mutables = (each for part in module.modules() if isinstance(part, MutableModule) for each in part.mutables)
+    return [str(label) for mutable in mutables for label in mutable.simplify()]
 
 
 class WeightedPolicy(MixedOpPathSamplingPolicy):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from nni.nas.nn.pytorch import ModelSpace
 from nni.nas.oneshot.pytorch.supermodule.base import BaseSuperNetModule
 from torch import nn
 
+from nni_hypens.errors import InputError
 from nni_hypens.search.batches import join_single
 from nni_hypens.search.path_weights import PathWeights
 from nni_hypens.space.architecture import Sample
@@ -26,6 +27,9 @@ class Supernet:
         model: The space after mutation (in place) by an ``OneShotStrategy`` with `mutation_hooks`.
         table: Its choices.
         weights: The straight-through weights its modules share.
+
+    Raises:
+        InputError: A module has a choice that the table lacks: no architecture would set it, and NNI would draw it.
     """
 
     def __init__(self, model: ModelSpace, table: ChoiceTable, weights: PathWeights) -> None:
@@ -35,9 +39,17 @@ class Supernet:
         # Walking all modules at each step costs more than the choice itself. NNI also makes mixed operations of modules
         # without a choice (every convolution of its hub's DARTS): those are set once, here.
         self._modules: list[BaseSuperNetModule] = []
-        for module in model.modules():
+        for name, module in model.named_modules():
             if isinstance(module, BaseSuperNetModule):
-                if module.simplify():
+                labels = [str(label) for label in module.simplify()]
+                unknown = [label for label in labels if label not in table.options]
+                if unknown:
+                    raise InputError(
+                        f"label {unknown[0]!r}",
+                        f"a choice of the supernet ({name}) that the space lacks",
+                        "modules and mutation hooks that keep the labels of the space",
+                    )
+                if labels:
                     self._modules.append(module)
                 else:
                     module.resample(memo={})

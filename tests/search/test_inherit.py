@@ -24,6 +24,8 @@ from torch import nn
 
 from nni_hypens import EdgeNES, InputError
 from nni_hypens.search.inherit import Inheritance
+from nni_hypens.space.build import fixed_network
+from nni_hypens.space.draws import random_architectures
 from search_spaces import DartsSpace, OneCell, PaperCell
 from tests.support.space_checks import check_space, difference, stir
 
@@ -100,6 +102,43 @@ class _Twice(nn.Module):
         return [self.first(states[0]), states[1]]
 
 
+class InCell(ModelSpace):
+    """A choice of each kind inside an operation of a cell that has functions for its operations.
+
+    Args:
+        kind: Name of the operation next to a plain one; all of them if empty.
+    """
+
+    def __init__(self, kind: str = "") -> None:
+        super().__init__()
+        operations = {"layer": _layer, "depth": _depth, "cell": _cell, "width": _width}
+        operations = {name: make for name, make in operations.items() if kind in ("", name)}
+        plain = {"plain": lambda node, op, source: nn.Conv2d(3, 3, 1)}
+        self.cell = Cell(operations | plain, 2, 2, 2, label="outer")
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cell([x, x.flip(-1)]).mean((2, 3)))
+
+
+def _layer(node: int, op: int, source: int | None) -> nn.Module:
+    return LayerChoice({"small": nn.Conv2d(3, 3, 1), "large": nn.Conv2d(3, 3, 3, padding=1)}, label=f"layer_{node}")
+
+
+def _depth(node: int, op: int, source: int | None) -> nn.Module:
+    block = lambda index: LayerChoice([nn.Conv2d(3, 3, 1), nn.Tanh()], label=f"block_{index}")  # noqa: E731
+    return Repeat(block, (0, 2), label="depth")
+
+
+def _cell(node: int, op: int, source: int | None) -> nn.Module:
+    return Cell([lambda *_: nn.Conv2d(3, 3, 1), lambda *_: nn.Tanh()], 1, 2, 1, label="inner")
+
+
+def _width(node: int, op: int, source: int | None) -> nn.Module:
+    width = nni.choice("width", [2, 4])
+    return nn.Sequential(MutableConv2d(3, width, 1), MutableConv2d(width, 3, 3, padding=1))
+
+
 class Convolutions(ModelSpace):
     """Mutable Conv2d (channels, kernel, groups; with and without bias), BatchNorm2d and Linear."""
 
@@ -145,6 +184,7 @@ class Attention(ModelSpace):
         (Inputs, (4,), 6, 12),
         (Depths, (4,), 8, 12),
         (Cells, (4,), 8, 12),
+        (InCell, (3, 6, 6), 12, 12),
         (Convolutions, (3, 8, 8), 3, 12),
         (Attention, (5, 4), 2, 12),
         (lambda: OneCell(channels=3, n_chosen=2, layers=2), (3, 8, 8), 7, 8),
@@ -162,6 +202,39 @@ def mutated(space: ModelSpace) -> EdgeNES:
     strategy = EdgeNES()
     strategy.mutate_model(space)
     return strategy
+
+
+@pytest.mark.parametrize("kind", ["layer", "depth", "cell", "width"])
+def test_choices_inside_the_operations_of_a_cell(kind: str) -> None:
+    """The supernet runs the options of the architecture, each time; its network and a frozen one have no others."""
+    torch.manual_seed(0)
+    strategy = mutated(InCell(kind))
+    images = torch.randn(3, 3, 6, 6)
+    samples = random_architectures(strategy.structure, 12, seed=0)
+    assert {sample[label] for sample in samples for label in sample if "/op_" in label} >= {kind, "plain"}
+    for sample in samples:
+        network = strategy.inherited(sample)
+        assert all(difference(strategy, sample, network, images) < 1e-5 for _ in range(3))
+        assert repr(network) == repr(fixed_network(InCell(kind), sample))
+
+
+def test_choices_inside_operations_that_the_supernet_cannot_tell_apart_are_refused() -> None:
+    class Space(ModelSpace):
+        def __init__(self, slots: int, label: Callable[..., str | None]) -> None:
+            super().__init__()
+            choice = lambda *at: LayerChoice([nn.Linear(4, 4), nn.Tanh()], label=label(*at))  # noqa: E731
+            self.cell = Cell([choice, lambda *_: nn.Identity()], 2, slots, 3, label="cell")
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.cell([x, x, x])
+
+    for slots, label, labels in (
+        (1, lambda node, op, source: None, r"\['cell/1'\] in the space and \['cell/2'\] on input 1"),
+        (2, lambda node, op, source: f"slot{op}", r"\['cell/slot1'\] in the space and \['cell/slot0'\] on input 0"),
+        (1, lambda node, op, source: f"from{source}", r"\['cell/fromNone'\] in .*\['cell/from0'\] on input 0"),
+    ):
+        with pytest.raises(InputError, match=f"^cell 'cell': got operation '0' of node 3.*{labels}.*expected .*label="):
+            mutated(Space(slots, label))
 
 
 def test_chosen_inputs_are_a_set() -> None:

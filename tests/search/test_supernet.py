@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from nni_hypens.search.supernet import batch_statistics
+from nni_hypens.errors import InputError
+from nni_hypens.search.path_weights import PathWeights
+from nni_hypens.search.supernet import Supernet, batch_statistics
+from nni_hypens.space.choices import ChoiceTable
 from search_spaces import OneCell
 from tests.support.supernets import draw, draw_sample, supernet_of
 
@@ -45,6 +48,13 @@ def test_path_equals_the_frozen_network() -> None:
         images = torch.randn(3, 1, 8, 8)
         supernet.model.eval()
         assert torch.allclose(supernet.model(images), frozen(images), atol=1e-6)
+
+
+def test_a_choice_that_no_architecture_sets_is_refused() -> None:
+    supernet = supernet_of(OneCell(channels=3, in_channels=1))
+    table = ChoiceTable({"other": (0, 1)}, {"other": 1}, frozenset())
+    with pytest.raises(InputError, match=r"^label 'node_0/.*: got a choice of the supernet .* that the space lacks"):
+        Supernet(supernet.model, table, PathWeights())
 
 
 def test_batch_statistics_leaves_everything_as_it_was() -> None:

@@ -1,8 +1,9 @@
 """Adaptive training in a run folder: candidates that are decided on while others are trained.
 
-The candidate at place i is decided on when all up to place i - concurrency are trained or have failed, and so have at
-least the first two. The decision uses those results only, even if others have finished by then. So the same seed and
-concurrency give the same candidates, and an interrupted run continues with the decisions in `candidates.json`.
+The candidate at place i is decided on when all up to place i - `lookahead` are trained or have failed, and so have at
+least the first two. The decision uses those results only, even if others have finished by then. So the same settings
+give the same candidates, however many trials there are at once, and an interrupted run continues with the decisions in
+`candidates.json`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ class AdaptiveStage:
         plan: What the run does; its `adaptive` is the number of candidates to decide on.
         folder: The run folder.
         candidates: The content of `candidates.json`; grows.
-        concurrency: Trials at once.
         trial: Makes the trial of a candidate.
         goes_on: Whether a trial can go on with the weights of a candidate, which it must see.
     """
@@ -46,12 +46,11 @@ class AdaptiveStage:
         plan: Plan,
         folder: RunFolder,
         candidates: list[Candidate],
-        concurrency: int,
         trial: Callable[[Candidate], TrialSpec],
         goes_on: bool = True,
     ) -> None:
         self.plan, self.folder, self.candidates = plan, folder, candidates
-        self.concurrency, self.trial, self.goes_on = concurrency, trial, goes_on
+        self.trial, self.goes_on = trial, goes_on
         self._predictions: dict[str, np.ndarray] = {}
 
     @property
@@ -63,7 +62,7 @@ class AdaptiveStage:
     def _needed(self) -> int:
         """How many of the first candidates must have results for the next decision."""
         drawn = sum(not candidate.adaptive for candidate in self.candidates)
-        return max(len(self.candidates) - self.concurrency + 1, min(drawn, FEWEST_RESULTS))
+        return max(len(self.candidates) - self.plan.settings.lookahead + 1, min(drawn, FEWEST_RESULTS))
 
     def ready(self, done: Set[str]) -> bool:
         """Whether the results that the next decision needs are there.

@@ -116,6 +116,13 @@ class Settings:
         "spread or ensemble)",
         at_least=0,
     )
+    lookahead: int = setting(
+        2,
+        "adaptive candidates that may be in training at once; however many trials there are, each candidate is decided "
+        "on with the same results",
+        at_least=1,
+        metavar="N",
+    )
     ranking: str = setting(
         "auto",
         "how candidates are chosen before any is trained: none (the base, two by size and depth of untrained networks, "

@@ -119,9 +119,9 @@ class TrainStage:
         """Train the candidates that are not trained yet, and those that adaptive training proposes meanwhile; id ->
         error of those that failed at every attempt."""
         failed: dict[str, str] = {}
-        more = AdaptiveStage(
-            self.plan, self.folder, self.candidates, self.runtime.concurrency, self._trial, not self.service.fetches
-        )
+        more, most = self._adaptive_stage(), self.plan.settings.lookahead
+        if min(more.left, self.runtime.concurrency) > most:
+            self.progress.say(f"adaptive training has {most} candidates in training at once; more with --lookahead")
         wanted = [one for one in self.candidates if not self._is_trained(one.id)]
         for attempt in range(ATTEMPTS):
             missing = [one for one in wanted if not self._is_trained(one.id)]
@@ -131,6 +131,9 @@ class TrainStage:
                 failed = self._experiment(missing, len(wanted) + left, per_trial, more if left else None)
             wanted += self.candidates[before:]
         return failed
+
+    def _adaptive_stage(self) -> AdaptiveStage:
+        return AdaptiveStage(self.plan, self.folder, self.candidates, self._trial, not self.service.fetches)
 
     def _experiment(
         self, candidates: Sequence[Candidate], of: int, per_trial: int, more: AdaptiveStage | None

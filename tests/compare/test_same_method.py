@@ -113,7 +113,7 @@ def test_a_run_and_a_comparison_train_the_same_networks(
         options.append([rule.structure.key(sample) for sample in rule.options])
 
     monkeypatch.setattr(AdaptiveTraining, "__init__", noted)
-    settings = replace(SETTINGS, seed=SEED, candidates=CANDIDATES, **changes)
+    settings = replace(SETTINGS, seed=SEED, candidates=CANDIDATES, lookahead=1, **changes)  # one network after another
     run = networks_of_run(settings, search, tmp_path / "run", monkeypatch)
     compared = networks_of_comparison(settings, method, budget, search, tmp_path / "compare", monkeypatch)
     assert compared[:CANDIDATES] == run

@@ -46,21 +46,23 @@ def trained(out: Path) -> tuple[str, dict[str, bytes]]:
 GAIN = "expected_gain"
 
 
-def stage_of(own: Plan, out: Path, concurrency: int) -> Any:
+def stage_of(own: Plan, out: Path) -> Any:
     """The stage of a run folder; what it proposes are candidates instead of trials."""
     folder = RunFolder(out)
-    return AdaptiveStage(own, folder, folder.read_candidates(), concurrency, lambda candidate: candidate)  # type: ignore[arg-type, return-value]
+    return AdaptiveStage(own, folder, folder.read_candidates(), lambda candidate: candidate)  # type: ignore[arg-type, return-value]
 
 
 def records(out: Path) -> list[dict[str, Any]]:
     return json.loads((out / "candidates.json").read_text())
 
 
-@pytest.mark.parametrize("concurrency", [1, 2])
-def test_decisions_repeat_and_an_interruption_changes_nothing(searched: Path, tmp_path: Path, concurrency: int) -> None:
+def test_decisions_repeat_and_neither_an_interruption_nor_other_trials_change_anything(
+    searched: Path, tmp_path: Path
+) -> None:
+    """One trial at once is interrupted, and two are not."""
     whole, cut = (Path(shutil.copytree(searched, tmp_path / name)) for name in ("whole", "cut"))
-    options = ["--quiet", f"--concurrency={concurrency}"]
-    assert command("train", "--out", whole, *options).code == 0
+    options = ["--quiet", "--concurrency=1"]
+    assert command("train", "--out", whole, "--quiet", "--concurrency=2").code == 0
     found = records(whole)
     assert [GAIN in record for record in found] == [False] * 3 + [True] * 5
     assert [record["id"] for record in found] == [f"c0{place}" for place in range(8)]
@@ -103,20 +105,20 @@ def pretend(out: Path, candidate: str, quality: float, plan_: Plan, share: float
     write_json(out / "candidates" / candidate / "metrics.json", {"status": "trained"})
 
 
-@pytest.mark.parametrize("concurrency", [1, 2, 3])
+@pytest.mark.parametrize("lookahead", [1, 2, 3])
 def test_a_decision_waits_for_the_results_that_it_uses_and_for_no_others(
-    searched: Path, tmp_path: Path, concurrency: int
+    searched: Path, tmp_path: Path, lookahead: int
 ) -> None:
-    """The first decision needs two of the three drawn, or all if there is one trial at once. The result of another
-    candidate, there by chance, must not change it."""
+    """The first decision needs two of the three drawn, or all with a lookahead of 1. The result of another candidate,
+    there by chance, must not change it."""
     found = []
     for early in (False, True):
-        out, own = Path(shutil.copytree(searched, tmp_path / f"{early}")), plan()
-        stage = stage_of(own, out, concurrency)
+        out, own = Path(shutil.copytree(searched, tmp_path / f"{early}")), plan(lookahead=lookahead)
+        stage = stage_of(own, out)
         there = 0
         for place in range(3, 8):
             assert stage.left == 8 - place
-            while there < max(place - concurrency + 1, 2):
+            while there < max(place - lookahead + 1, 2):
                 assert not stage.ready(set())
                 pretend(out, f"c0{there}", 0.3 + there / 20, own)
                 there += 1
@@ -132,7 +134,7 @@ def test_a_decision_waits_for_the_results_that_it_uses_and_for_no_others(
 
 def test_what_failed_is_not_proposed_and_not_waited_for(searched: Path, tmp_path: Path) -> None:
     out, own = Path(shutil.copytree(searched, tmp_path / "run")), plan()
-    stage = stage_of(own, out, 1)
+    stage = stage_of(own, out)
     pretend(out, "c00", 0.5, own)
     pretend(out, "c01", 0.4, own)
     assert not stage.ready(set()) and stage.ready({"c02"})  # given up in this experiment
@@ -146,7 +148,7 @@ def test_what_failed_is_not_proposed_and_not_waited_for(searched: Path, tmp_path
 def test_a_budget_holds_for_decisions_too(searched: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(searched, tmp_path / "run"))
     small = plan(max_params=320)
-    stage = stage_of(small, out, 1)
+    stage = stage_of(small, out)
     for place in range(3):
         pretend(out, f"c0{place}", 0.3 + place / 10, small)
     budget = small.budget()
@@ -161,7 +163,7 @@ def test_a_budget_holds_for_decisions_too(searched: Path, tmp_path: Path) -> Non
 def test_large_architectures_stay_among_the_options(searched: Path, tmp_path: Path) -> None:
     """As in comparisons: all that was looked at for the start may be trained later."""
     out, own = Path(shutil.copytree(searched, tmp_path / "run")), plan()
-    rule = stage_of(own, out, 1)._rule
+    rule = stage_of(own, out)._rule
     size = NetworkSize(own.space, own.input_shape)
     structure = EdgeStructure.from_space(own.space)
     seed = derive_seed(own.settings.seed, Purpose.CANDIDATES, 0)
@@ -201,7 +203,7 @@ def go_on(searched: Path, out: Path, goes_on: bool = True) -> list[dict[str, Any
     own = plan()
     shutil.copytree(searched, out)
     folder = RunFolder(out)
-    stage = AdaptiveStage(own, folder, folder.read_candidates(), 1, lambda one: one, goes_on)  # type: ignore[arg-type, return-value]
+    stage = AdaptiveStage(own, folder, folder.read_candidates(), lambda one: one, goes_on)  # type: ignore[arg-type, return-value]
     for place in range(3, 8):
         for one in range(place):
             if folder.status(f"c0{one}") is None:

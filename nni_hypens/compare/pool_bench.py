@@ -135,7 +135,7 @@ class RememberedEdges(EdgeStructure):
     @classmethod
     def of(cls, structure: EdgeStructure) -> RememberedEdges:
         """The same structure, which remembers nothing yet."""
-        remembered = cls(structure.table, structure.groups)
+        remembered = cls(structure.table, structure.groups, structure.conditions)
         remembered._edges, remembered._keys = {}, {}
         return remembered
 

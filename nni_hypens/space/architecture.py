@@ -14,12 +14,16 @@ group lose their default; other labels keep it. The nodes of `OneCell` do this: 
 ``LayerChoice`` modules, an edge is (node, input, operation on that input), and operations on inputs that are not chosen
 do not count. A module that occurs again under the same labels adds no edges. `expected_shared_edges` is the mean count
 over draws from logits, with the same definition.
+
+An architecture also has a value for choices that it does not run: inside an option that is not chosen, or in a block
+beyond the chosen depth. As edges these values count like any others. The identity of an architecture, its `key`, does
+not depend on them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +31,7 @@ from nni.nas.nn.pytorch import Cell, ModelSpace
 
 from nni_hypens.errors import InputError
 from nni_hypens.space.choices import ChoiceTable, Sample as Sample
+from nni_hypens.space.conditions import Place, as_run, conditions_of
 
 Edge = tuple[str, int | None, Any]
 EdgeKey = tuple[tuple[Edge, int], ...]
@@ -74,6 +79,7 @@ class EdgeStructure:
     Args:
         table: The choices of the space.
         groups: Groups that cover each label at most once; each other label becomes a group by itself.
+        conditions: When each label is run that some architectures do not run.
 
     Raises:
         InputError: A group names a label that is unknown or counted twice, or a slot does not fit its choices.
@@ -92,8 +98,14 @@ class EdgeStructure:
         1
     """
 
-    def __init__(self, table: ChoiceTable, groups: Iterable[EdgeGroup] = ()) -> None:
+    def __init__(
+        self,
+        table: ChoiceTable,
+        groups: Iterable[EdgeGroup] = (),
+        conditions: Mapping[str, tuple[Place, ...]] | None = None,
+    ) -> None:
         self.table = table
+        self.conditions = dict(conditions or {})
         self.groups: list[EdgeGroup] = []
         covered: dict[str, EdgeGroup] = {}
         for group in groups:
@@ -143,7 +155,7 @@ class EdgeStructure:
                 groups += list(edge_groups())
             elif isinstance(module, Cell):
                 groups += _cell_groups(module)
-        return cls(ChoiceTable.from_space(space), groups)
+        return cls(ChoiceTable.from_space(space), groups, conditions_of(space))
 
     @property
     def n_edges(self) -> int:
@@ -173,8 +185,12 @@ class EdgeStructure:
         return sorted(edges, key=str)
 
     def key(self, sample: Sample) -> EdgeKey:
-        """Hashable identity of an architecture: samples with the same key are the same network."""
-        return tuple(sorted(Counter(self.edges(sample)).items(), key=str))
+        """Hashable identity of an architecture: samples with the same key are the same network.
+
+        Samples that differ only in choices that they do not run have the same key.
+        """
+        read = as_run(sample, self.conditions, self.table)
+        return tuple(sorted(Counter(self.edges(read)).items(), key=str))
 
     def shared_edges(self, first: Sample, second: Sample) -> int:
         """How many edges two architectures have in common, 0..``n_edges`` (multiset intersection)."""

@@ -133,7 +133,7 @@ def test_a_decision_waits_for_the_results_that_it_uses_and_for_no_others(
 
 
 def test_what_failed_is_not_proposed_and_not_waited_for(searched: Path, tmp_path: Path) -> None:
-    out, own = Path(shutil.copytree(searched, tmp_path / "run")), plan()
+    out, own = Path(shutil.copytree(searched, tmp_path / "run")), plan(lookahead=1)
     stage = stage_of(own, out)
     pretend(out, "c00", 0.5, own)
     pretend(out, "c01", 0.4, own)

@@ -88,25 +88,24 @@ def random_crop(images: torch.Tensor, flip: bool = False) -> torch.Tensor:
 
 
 def cutout(images: torch.Tensor) -> torch.Tensor:
-    """Set a random square of half the height and width to zero, the mean, in each image (DeVries and Taylor 2017).
+    """Set a random rectangle of half the height and width to zero, the mean, in each image (DeVries and Taylor 2017).
 
-    The square is wholly inside the image; in the paper it may stick out.
+    Half of an odd number is rounded to an even one. The rectangle is wholly inside the image; in the paper it may stick
+    out. For square images it is that of torchvision's ``RandomErasing``, with the same draws.
 
     Args:
         images: `B x C x H x W`.
     """
-    from torchvision.transforms import v2
-
-    erase = v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0), value=0)
-    squares = []
-    for image in images:
-        torch.rand(1)  # torchvision's draw of whether to erase
-        drawn = erase.make_params([image])
-        empty = drawn["v"] is None  # no square fits
-        squares.append([drawn["i"], drawn["i"] + drawn["h"] * (not empty), drawn["j"], drawn["j"] + drawn["w"]])
-    top, bottom, left, right = sent(torch.tensor(squares).T, images.device)[:, :, None]
-    row, column = (torch.arange(size, device=images.device) for size in images.shape[-2:])
-    inside = ((row >= top) & (row < bottom))[:, :, None] & ((column >= left) & (column < right))[:, None, :]
+    height, width = images.shape[-2:]
+    # Not torchvision's transform: it looks for a square of a quarter of the area, which does not fit into long images.
+    tall, wide = round(height / 2), round(width / 2)
+    corners = []
+    for _ in images:
+        torch.rand(3)  # what torchvision draws before the place: whether to erase, the area and the ratio
+        corners.append([int(torch.randint(0, most + 1, (1,))) for most in (height - tall, width - wide)])
+    top, left = sent(torch.tensor(corners).reshape(-1, 2).T, images.device)[:, :, None]
+    row, column = (torch.arange(size, device=images.device) for size in (height, width))
+    inside = ((row >= top) & (row < top + tall))[:, :, None] & ((column >= left) & (column < left + wide))[:, None, :]
     return images.masked_fill(inside[:, None], 0.0)
 
 

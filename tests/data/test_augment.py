@@ -91,13 +91,23 @@ def test_training_batches_are_augmented_and_others_are_not() -> None:
         assert torch.equal(one[0], other[0])
 
 
-@pytest.mark.parametrize("size", [(1, 8), (9, 12)])  # no square fits into one row
-def test_cutout_is_torchvisions_image_by_image(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("side", [8, 9, 11, 28, 32])
+def test_cutout_of_square_images_is_torchvisions_image_by_image(side: int) -> None:
     from torchvision.transforms import v2
 
     erase = v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0), value=0)
-    images = torch.randn(20, 3, *size)
+    images = torch.randn(20, 3, side, side)
     torch.manual_seed(1)
-    expected = torch.stack([erase(image) for image in images])
+    expected, state = torch.stack([erase(image) for image in images]), torch.get_rng_state()
     torch.manual_seed(1)
-    assert torch.equal(cutout(images), expected)
+    assert torch.equal(cutout(images), expected) and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("height, width", [(8, 32), (40, 8), (16, 64), (10, 12)])
+def test_cutout_clears_half_the_height_and_width_of_long_images(height: int, width: int) -> None:
+    """A square of a quarter of the area is higher than images four times as wide as high."""
+    torch.manual_seed(0)
+    cleared = cutout(torch.ones(50, 1, height, width))[:, 0] == 0
+    assert (cleared.any(2).sum(1) == height // 2).all() and (cleared.any(1).sum(1) == width // 2).all()
+    assert (cleared.sum((1, 2)) == height * width // 4).all()
+    assert len(cleared.any(2).unique(dim=0)) > 3 and len(cleared.any(1).unique(dim=0)) > 3, "places differ"

@@ -31,6 +31,7 @@ from nni_hypens.data.batches import Batch, ImageBatches, as_batch, fitting_batch
 from nni_hypens.data.checks import checksum
 from nni_hypens.data.names import AUGMENTATION_NAMES, augmentation_names
 from nni_hypens.data.parts import check_counts, check_part, choose_train, name_classes, split_validation
+from nni_hypens.data.repeats import check_repeats
 from nni_hypens.data.resident import Resident, place_of
 from nni_hypens.data.sources import KEY_OF, Source, open_source
 from nni_hypens.errors import InputError
@@ -226,10 +227,13 @@ class ImageData(pl.LightningDataModule):
     def check(self) -> None:
         """Run every check, before any long work. It reads the test arrays too, but does not keep them.
 
+        A function that gives the arrays is called twice for each part: it must give the same ones each time.
+
         Raises:
             InputError: The data or an argument is wrong; the error names the field.
         """
         self._read_test()
+        check_repeats(self._ready().source, self._ready().checksums)
 
     def checksum(self) -> str:
         """Checksum of all images and labels of the source, as they came, and of their range: it changes if one does.

@@ -136,7 +136,8 @@ class _CandidateEvaluator(Evaluator):  # type: ignore[misc]
 
     def _compare(self, found: str | None) -> None:
         if found != self.checksum:
-            raise RuntimeError("data: got other images or labels in the trial than at the start of the run")
+            got = "data: got other images or labels in the trial than at the start of the run"
+            raise RuntimeError(f"{got}; expected the same in each process: fix the seed of a random split")
 
     def _train(self, model: ExecutableModelSpace, spec: dict[str, Any]) -> dict[str, Any]:
         # seed before the network is built, so that its initial weights depend on the seed

@@ -9,6 +9,7 @@ import pytest
 
 from nni_hypens.data.arrays import check_arrays
 from nni_hypens.data.module import ImageData
+from nni_hypens.data.sources import FromCallable
 from nni_hypens.errors import InputError
 from tests.support import tables
 
@@ -38,6 +39,9 @@ def test_features_are_standardised_by_the_training_rows(tmp_path: Path) -> None:
         ("with_categories", "data.x_train: got dtype object; .*get_dummies"),
         ("with_numbers_for_labels", "data.y_train: got dtype float64; .*regression is not covered"),
         ("with_range", "data.range: got .*only images have one"),
+        ("split_without_a_seed", "data: got other train arrays from .*; expected the same arrays at each call"),
+        ("other_validation_part_without_a_seed", "data: got other train arrays"),
+        ("other_test_part_without_a_seed", "data: got other test arrays"),
         ("with_fewer_columns", r"data.x_test: got examples of shape \(3,\); expected \(4,\)"),
     ],
 )
@@ -50,6 +54,17 @@ def test_what_is_no_table_for_classification_is_refused(function: str, words: st
 def test_augmentation_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(InputError, match=f"^data.augment: got {name} for rows of 4 numbers; expected none"):
         ImageData("tests.support.tables:load", augment=name).prepare()
+
+
+def test_a_function_is_called_again_only_by_the_check_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, load = [], FromCallable.load
+    monkeypatch.setattr(FromCallable, "load", lambda self, part: (calls.append(part), load(self, part))[1])
+    data = ImageData("tests.support.tables:with_validation")
+    data.prepare()
+    data.labels("test")
+    assert calls == ["train", "validation", "test"]
+    ImageData("tests.support.tables:with_validation").check()
+    assert calls[3:] == ["train", "validation", "test"] * 2
 
 
 def test_labels_may_be_a_column_of_pandas() -> None:

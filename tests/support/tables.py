@@ -27,6 +27,32 @@ def load() -> dict[str, np.ndarray]:
     return arrays
 
 
+def split_without_a_seed() -> dict[str, np.ndarray]:
+    """Another split at each call."""
+    arrays = load()
+    order = np.random.default_rng().permutation(60)
+    return arrays | {f"{name}_train": arrays[f"{name}_train"][order] for name in "xy"}
+
+
+def other_test_part_without_a_seed() -> dict[str, np.ndarray]:
+    """Other test rows at each call."""
+    arrays = load()
+    return arrays | {"x_test": arrays["x_test"] + np.random.default_rng().normal(size=(30, 1))}
+
+
+def other_validation_part_without_a_seed() -> dict[str, np.ndarray]:
+    """Other validation rows at each call."""
+    arrays = load()
+    noise = np.random.default_rng().normal(size=(30, 1))
+    return arrays | {"x_val": arrays["x_test"] + noise, "y_val": arrays["y_test"]}
+
+
+def with_validation() -> dict[str, np.ndarray]:
+    """A validation part of its own, the same at each call."""
+    arrays = load()
+    return arrays | {"x_val": arrays["x_test"], "y_val": arrays["y_test"]}
+
+
 def with_categories() -> dict[str, np.ndarray]:
     """A table with strings."""
     return load() | {"x_train": np.array([["a", 1.0]] * 60, dtype=object)}

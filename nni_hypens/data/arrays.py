@@ -11,6 +11,7 @@ from typing import IO, cast
 
 import numpy as np
 
+from nni_hypens.data.values import as_numbers
 from nni_hypens.errors import InputError, InputWarning
 from nni_hypens.utils.files import memory_bytes, open_file
 from nni_hypens.utils.images import chunks
@@ -61,20 +62,19 @@ def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np
     Arrays of three or four dimensions are images. All others are other tensors: `N x F` is a table.
 
     Args:
-        images: `N x H x W` or `N x H x W x C`, at least 8 x 8 pixels, or other tensors; integers or floats, finite.
+        images: `N x H x W` or `N x H x W x C`, at least 8 x 8 pixels, or other tensors; finite values, as for
+            `nni_hypens.data.values.as_numbers`.
         labels: `N` integers, not negative, or `N` strings.
         split: "train", "val" or "test", for the messages.
 
     Returns:
-        Images as `N x H x W x C`, or other tensors as they are, in their own dtype; and labels as int64 or strings.
+        Images as `N x H x W x C`, or other tensors as they are, as numbers; and labels as int64 or strings.
 
     Raises:
         InputError: Naming `data.x_SPLIT` or `data.y_SPLIT`.
     """
     x_field, y_field = f"data.x_{split}", f"data.y_{split}"
-    if images.dtype.kind not in "uif":
-        hint = "; encode categories as numbers, as pandas.get_dummies does" if images.ndim == 2 else ""
-        raise InputError(x_field, f"dtype {images.dtype}", f"integers (uint8 at best) or floats{hint}")
+    images = as_numbers(images, x_field)
     if images.ndim < 2:
         raise InputError(x_field, f"shape {images.shape}", "N x H x W or N x H x W x C, or N x F for a table")
     images = images[..., None] if images.ndim == 3 else images

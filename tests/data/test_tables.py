@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nni_hypens.data.arrays import check_arrays
@@ -36,7 +37,7 @@ def test_features_are_standardised_by_the_training_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "function, words",
     [
-        ("with_categories", "data.x_train: got dtype object; .*get_dummies"),
+        ("with_categories", "data.x_train: got dtype object with a str; .*get_dummies"),
         ("with_numbers_for_labels", "data.y_train: got dtype float64; .*regression is not covered"),
         ("with_range", "data.range: got .*only images have one"),
         ("split_without_a_seed", "data: got other train arrays from .*; expected the same arrays at each call"),
@@ -78,3 +79,38 @@ def test_missing_values_are_refused() -> None:
     rows[1, 1] = np.nan
     with pytest.raises(InputError, match="^data.x_test: got NaN .*fill missing ones"):
         check_arrays(rows, np.arange(3), "test")
+
+
+@pytest.mark.parametrize("nullable", [False, True])
+def test_a_data_frame_with_dummies_is_a_table(nullable: bool) -> None:
+    """pandas makes them bools; next to floats, the whole table becomes an array of objects."""
+    frame = pd.get_dummies(pd.DataFrame({"size": [1.5, 2.0, -1.0], "kind": ["a", "b", "a"]}))
+    frame = frame.convert_dtypes() if nullable else frame
+    expected = [[1.5, 1, 0], [2, 0, 1], [-1, 1, 0]]
+    for table in (np.asarray(frame), frame.to_numpy()):
+        assert table.dtype == object
+        rows, _ = check_arrays(table, np.arange(3), "train")
+        assert rows.dtype == np.float64 and rows.tolist() == expected
+    bools, _ = check_arrays(np.asarray(frame)[:, 1:].astype(bool), np.arange(3), "train")
+    assert bools.dtype == np.float32 and bools.tolist() == [[1, 0], [0, 1], [1, 0]]
+
+
+def test_a_function_may_give_data_frames() -> None:
+    data, plain = (ImageData(f"tests.support.tables:{name}") for name in ("frames_of_pandas", "load"))
+    data.check()
+    assert data.input_spec["shape"] == [5] and data.input_spec["mean"][:4] == plain.input_spec["mean"]
+
+
+@pytest.mark.parametrize("value", [None, pd.NA, pd.NaT, float("nan")])
+def test_missing_values_among_objects_are_refused(value: object) -> None:
+    rows = np.array([[True, 0.5], [False, value]], dtype=object)
+    with pytest.raises(InputError, match="^data.x_train: got .*(missing value|NaN).*fill"):
+        check_arrays(rows, np.arange(2), "train")
+
+
+@pytest.mark.parametrize("value", ["1", 1j, pd.Timestamp("2020-01-01"), [1.0], 10**400])
+def test_objects_that_are_no_numbers_are_refused(value: object) -> None:
+    rows = np.zeros((2, 2), dtype=object)
+    rows[1, 1] = value
+    with pytest.raises(InputError, match="^data.x_train: got (dtype object with a|a whole number beyond)"):
+        check_arrays(rows, np.arange(2), "train")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import torch
 from nni.nas.space import model_context
 
@@ -77,6 +80,14 @@ def objects_of_pandas() -> dict[str, np.ndarray]:
     """Labels as a column of a data frame."""
     arrays = load()
     return arrays | {f"y_{part}": arrays[f"y_{part}"].astype(object) for part in ("train", "test")}
+
+
+def frames_of_pandas() -> dict[str, np.ndarray]:
+    """Examples as data frames, with a column of bools."""
+    arrays: dict[str, Any] = load()
+    for name in ("x_train", "x_test"):
+        arrays[name] = pd.DataFrame(arrays[name]).assign(large=arrays[name][:, 1] > 0.5)
+    return arrays
 
 
 def ensemble() -> Ensemble:

@@ -189,5 +189,6 @@ def predict(arguments: argparse.Namespace) -> int:
     model = open_model(arguments.model, space, arguments.trust_pt2)
     if arguments.coverage is not None:
         model.check_coverage(arguments.coverage)
-    found = FilePredictions(model, arguments.images, arguments.resize, arguments.coverage)
+    theirs = Path(arguments.model) if Path(arguments.model).is_dir() else None
+    found = FilePredictions(model, arguments.images, arguments.resize, arguments.coverage, theirs)
     return found.write(arguments.csv, arguments.json)

@@ -11,7 +11,8 @@ from typing import Any
 from nni_hypens.cli.output import cells_table, show, show_json
 from nni_hypens.errors import InputError
 from nni_hypens.run.leaderboard import COLUMNS, candidate_rows
-from nni_hypens.utils.files import check_place, write_text
+from nni_hypens.utils.files import check_place
+from nni_hypens.utils.output import is_standard_output, output_file
 
 EXAMPLES = """examples:
   nni-hypens leaderboard runs/my                           a table
@@ -44,11 +45,13 @@ def leaderboard(arguments: argparse.Namespace) -> None:
         if arguments.csv.is_dir():
             raise InputError("csv", f"{arguments.csv}, which is a folder", "a file")
         check_place(arguments.csv, "csv", "a place in a folder")
-        write_text(arguments.csv, csv_text(found))
+        with output_file(arguments.csv, arguments.folder) as file:
+            file.write(csv_text(found))
     if arguments.json:
         show_json(found)
     elif arguments.csv is not None:
-        show(f"{arguments.csv}: {len(found)} candidates")
+        if not is_standard_output(arguments.csv):
+            show(f"{arguments.csv}: {len(found)} candidates")
     else:
         known = [name for name in COLUMNS if any(row[name] is not None for row in found)]
         show(cells_table(known, [[row[name] for name in known] for row in found]))

@@ -20,8 +20,8 @@ from nni_hypens.ensemble.predict import BATCH, Predictor
 from nni_hypens.ensemble.reading import kinds_of_files, read_inputs
 from nni_hypens.errors import InputError, explain, one_line, printable, whole_traceback
 from nni_hypens.report.text import plural
-from nni_hypens.utils.files import replacing
 from nni_hypens.utils.inputs import is_image, noun, shape_text
+from nni_hypens.utils.output import output_file
 from nni_hypens.utils.pictures import PICTURE_SUFFIXES
 
 Rows = list[dict[str, Any]]
@@ -35,13 +35,22 @@ class FilePredictions:
         paths: Files and folders.
         resize: Whether to resize pictures of another size.
         coverage: Of prediction sets; None for none.
+        theirs: As for `nni_hypens.utils.output.output_file`: the folder of the model.
     """
 
-    def __init__(self, model: Predictor, paths: Sequence[Path], resize: bool, coverage: float | None) -> None:
+    def __init__(
+        self,
+        model: Predictor,
+        paths: Sequence[Path],
+        resize: bool,
+        coverage: float | None,
+        theirs: Path | None = None,
+    ) -> None:
         self.model = model
         self.paths = paths
         self.resize = resize
         self.coverage = coverage
+        self.theirs = theirs
         self.failed = 0
 
     def write(self, csv_file: str | None, as_json: bool) -> int:
@@ -62,10 +71,7 @@ class FilePredictions:
         if csv_file == "-":
             write_csv(sys.stdout, found, shown=sys.stdout.isatty())
         elif csv_file is not None:
-            with (
-                replacing(Path(csv_file)) as place,
-                place.open("w", encoding="utf-8", errors="backslashreplace") as file,
-            ):
+            with output_file(Path(csv_file), self.theirs) as file:
                 write_csv(file, found)
         elif as_json:
             show_json([row for batch in found for row in batch])

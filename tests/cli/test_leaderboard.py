@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,35 @@ def test_csv_and_json_have_every_column(run: Path, tmp_path: Path, capsys: pytes
     with table.open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows] == found
+
+
+def test_a_table_goes_into_a_pipe_and_through_a_link(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    place = tmp_path_factory.mktemp("outside")
+    pipe, link, target = place / "pipe", place / "link", place / "target.csv"
+    os.mkfifo(pipe)
+    link.symlink_to(target)
+    assert cli.main(["leaderboard", str(run), "--csv", str(link)]) == 0
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert cli.main(["leaderboard", str(run), "--csv", str(pipe)]) == 0
+    reader.join(10)
+    assert read == [target.read_text()] and link.is_symlink() and pipe.is_fifo()
+
+
+def test_a_link_in_the_run_folder_is_not_followed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folder may come from somebody else."""
+    mine, link = tmp_path_factory.mktemp("outside") / "mine.csv", run / "table.csv"
+    mine.write_text("keep")
+    link.symlink_to(mine)
+    assert cli.main(["leaderboard", str(run), "--csv", str(link)]) == 0
+    assert mine.read_text() == "keep" and not link.is_symlink()
+
+
+def test_nothing_is_added_to_a_table_on_standard_output(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["leaderboard", str(run), "--csv", "/proc/self/fd/1"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith("id,") and len(lines) == 5
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,20 @@ def test_csv(model: Predictor, tmp_path: Path, capsys) -> None:
     before = out.read_text()
     assert FilePredictions(model, [tmp_path / "gone.png"], False, None).write(str(out), False) == 2
     assert out.read_text() == before and [path.name for path in out.parent.iterdir()] == ["out.csv"]
+
+
+def test_csv_into_a_pipe_and_through_a_link(model: Predictor, tmp_path: Path, capsys) -> None:
+    odd = picture(tmp_path / "odd.png", 51)
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "target.csv"
+    os.mkfifo(pipe)
+    link.symlink_to(target)
+    assert FilePredictions(model, [odd], False, None).write(str(link), False) == 0
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert FilePredictions(model, [odd], False, None).write(str(pipe), False) == 0
+    reader.join(10)
+    assert read == [target.read_text()] and link.is_symlink() and pipe.is_fifo()
 
 
 def test_bad_places_for_csv(tmp_path: Path, capsys) -> None:

@@ -19,6 +19,7 @@ from nni_hypens.data.protocols import LabelledData
 from nni_hypens.ensemble.folder import check_input_spec
 from nni_hypens.errors import InputError
 from nni_hypens.run.dry_run import try_space
+from nni_hypens.run.enough import check_enough
 from nni_hypens.run.settings import Settings
 from nni_hypens.run.updates import Updates, count_updates
 from nni_hypens.search.jensen_shannon import JensenShannon
@@ -187,6 +188,7 @@ def make_plan(
         updates=count_updates(objects.data, objects.evaluator),
         command=command,
     )
+    check_enough(settings, structure, plan.lam_range[0], plan.ranking, plan.adaptive, plan.diversity.counts_edges)
     about = (plan.input_shape, plan.data.num_classes, plan.updates)
     try_space("space", plan.space, structure, *about)
     if plan.train_space is not plan.space:

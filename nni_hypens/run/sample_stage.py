@@ -15,6 +15,7 @@ from nni_hypens.proposals.names import WITH_LARGE
 from nni_hypens.proposals.pool import draw_pool
 from nni_hypens.proposals.ranking import rank_pool
 from nni_hypens.run.candidate import Candidate, KnownBefore
+from nni_hypens.run.enough import too_few
 from nni_hypens.run.folder import RunFolder, read_fields
 from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler
@@ -58,8 +59,9 @@ def draw_candidates(
     base_exists = bool(existing) and plan.ranking not in WITH_LARGE
     if len(pool) - base_exists < n:
         got, where = len(pool) - base_exists, "" if plan.ranking in WITH_LARGE else " in the range of lam"
-        name = "more" if existing else "candidates"
-        raise InputError(name, n, f"at most {got}: there are no more different architectures{where}")
+        if existing:
+            raise InputError("more", n, f"at most {got}: there are no more different architectures{where}")
+        raise too_few(plan.settings, n, got, where)
 
     def predict(samples: Sequence[Sample]) -> np.ndarray:
         supernet = trained_strategy(plan.space, folder).trained_supernet

@@ -11,7 +11,7 @@ from typing import Any
 from nni_hypens.cli.parser import Parser
 from nni_hypens.data.names import is_picture_folder
 from nni_hypens.errors import InputError, reason
-from nni_hypens.run.begun import begun_with
+from nni_hypens.run.begun import begun_with, check_begun_by_command
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import parse_yaml
@@ -127,6 +127,7 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
             )
         return folder_settings(arguments.out)
     from_file = Settings.read(arguments.config) if arguments.config else {}
+    check_begun_by_command(from_file, arguments.config, "config")
     for name in NOT_SETTINGS:
         if name in from_file:
             raise InputError(
@@ -195,13 +196,15 @@ def folder_settings(out: Path) -> dict[str, Any]:
     """Settings of a run folder, not checked yet.
 
     Raises:
-        InputError: It is not a run folder.
+        InputError: It is not a run folder, or one that only Python can go on with.
     """
     if not RunFiles(out).config.exists():
         raise InputError(
             "out", f"{out} without config.yaml", "a run folder, made by `nni-hypens run` or `nni-hypens search`"
         )
-    return begun_with(RunFiles(out).config)
+    content = begun_with(RunFiles(out).config)
+    check_begun_by_command(content, out)
+    return content
 
 
 def pairs(setting: str, items: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Mapping
@@ -19,7 +20,9 @@ from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.data.described import described
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
+from nni_hypens.run.begun import begun_with
 from nni_hypens.run.folder import RunFolder
+from nni_hypens.run.identity import as_begun, as_written, described_object
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.plan import RunObjects, make_plan
 from nni_hypens.run.result import EnsembleResult
@@ -132,13 +135,13 @@ def search_ensemble(
         searching,
         known,
         base_sample,
-        None if isinstance(diversity, str) else diversity,
+        None if isinstance(diversity, str) else _own_copy(diversity),
         selection_options,
         given.strategy,
         train_space,
     )
-    identity = _identity(objects, resolved, base)
     folder = RunFolder(out)
+    identity = _identity(objects, resolved, base, folder)
     folder.check(identity)
     if folder.finished:
         return EnsembleResult(folder.out, folder.read_results(), type(train_space or space))
@@ -223,19 +226,36 @@ def _carried(search_evaluator: Lightning, data: LabelledData) -> dict[str, Any]:
     return {"search_epochs": epochs, **({"data": source} if isinstance(source, str) else {})}
 
 
-def _identity(objects: RunObjects, settings: Settings, base: Sample | str | Path | None) -> dict[str, Any]:
+def _own_copy(diversity: Diversity | None) -> Diversity | None:
+    """A copy for the search to bind, so that the caller's regulariser stays as it is and can serve another run."""
+    try:
+        return copy.deepcopy(diversity)
+    except Exception:  # the user's class may raise anything; binding it again is then up to it
+        return diversity
+
+
+def _identity(
+    objects: RunObjects, settings: Settings, base: Sample | str | Path | None, folder: RunFolder
+) -> dict[str, Any]:
     """What `config.yaml` keeps to recognise a run: calls have the same result exactly if these values are equal."""
-    options = objects.selection_options
-    values = settings.to_mapping()
-    return {
-        "space": describe_space(objects.space),
-        "train_space": None if objects.train_space is None else describe_space(objects.train_space),
-        "data": describe_part(objects.data),
-        "evaluator": describe_part(objects.evaluator),
-        "search_evaluator": describe_part(objects.search_evaluator),
-        **{name: values[name] for name in SETTING_FIELDS},
-        "base": None if base is None else str(base),
-        "diversity": settings.diversity if objects.diversity is None else repr(vars(objects.diversity)),
-        "selection_options": None if options is None else {name: repr(value) for name, value in options.items()},
-        "strategy": {name: repr(value) for name, value in objects.strategy.items()},
-    }
+    options, values = objects.selection_options, settings.to_mapping()
+    described: dict[str, Any] = {"strategy": objects.strategy}
+    if objects.diversity is not None:
+        described["diversity"] = objects.diversity
+    if options is not None:
+        described["selection_options"] = options
+    identity = as_written(
+        {
+            "space": describe_space(objects.space),
+            "train_space": None if objects.train_space is None else describe_space(objects.train_space),
+            "data": describe_part(objects.data),
+            "evaluator": describe_part(objects.evaluator),
+            "search_evaluator": describe_part(objects.search_evaluator),
+            **{name: values[name] for name in SETTING_FIELDS},
+            "base": None if base is None else str(described_object(base)),
+            "diversity": settings.diversity,
+            "selection_options": None,
+            **{name: described_object(given) for name, given in described.items()},
+        }
+    )
+    return as_begun(identity, begun_with(folder.config), described) if folder.config.is_file() else identity

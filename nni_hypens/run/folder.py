@@ -28,7 +28,7 @@ import yaml
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import check_probabilities
-from nni_hypens.run.begun import REMOVED, begun_with
+from nni_hypens.run.begun import CALL_AGAIN, REMOVED, begun_in_python, begun_with
 from nni_hypens.utils.checks import NUMBER, one_of, require
 from nni_hypens.utils.files import check_place, read_json, read_object, read_yaml, write_json, write_text
 from nni_hypens.utils.locks import held_folder
@@ -74,11 +74,13 @@ class RunFolder(RunFiles):
             return
         difference = self.difference(identity)
         if difference is not None:
+            in_python = begun_in_python(begun_with(self.config))
+            command = f"nni-hypens run --out {shlex.quote(str(out))} --resume"
             raise InputError(
                 "out",
-                f"{out} of another run ({difference})",
+                f"{out} of another run{', made by search_ensemble' if in_python else ''} ({difference})",
                 "the same settings, or another --out; to go on with that run: "
-                f"nni-hypens run --out {shlex.quote(str(out))} --resume",
+                + (f"call {CALL_AGAIN}" if in_python else command),
             )
 
     def difference(self, identity: Mapping[str, Any]) -> str | None:

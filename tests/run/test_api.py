@@ -7,11 +7,18 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import yaml
+from nni.nas.profiler.pytorch.flops import FlopsProfiler
 
-from nni_hypens import ImageData, InputError, Settings, image_evaluator
+from nni_hypens import EdgeStructure, ImageData, InputError, Settings, image_evaluator
 from nni_hypens.run import api
 from nni_hypens.run.api import SETTING_FIELDS, search_ensemble
+from nni_hypens.run.folder import RunFolder
+from nni_hypens.search import SharedEdges
+from nni_hypens.space import ChoiceLayout, random_architectures
 from search_spaces import OneCell
 
 
@@ -98,3 +105,103 @@ def test_a_settings_object_may_not_contradict_the_other_arguments(
         with pytest.raises(InputError, match=message):
             search_ensemble(tiny_cell, evaluator, digits, tmp_path / "run", settings=settings, **more)
         assert not (tmp_path / "run").exists()
+
+
+# ---- the same call again --------------------------------------------------------------------------------------------
+
+
+class Begun:
+    """A run that claims its folder and binds its regulariser, as an interrupted search does."""
+
+    def __init__(self, plan: Any, out: Path, runtime: Any, service: Any) -> None:
+        self.plan, self.folder = plan, RunFolder(out)
+
+    def prepare(self) -> None:
+        self.folder.check(self.plan["identity"])
+        self.folder.claim(self.plan["identity"], "search_ensemble(...)")
+
+    def run(self) -> dict[str, Any]:
+        objects = self.plan["objects"]
+        structure = EdgeStructure.from_space(objects.space)
+        if objects.diversity is not None:
+            base = random_architectures(structure, 1, seed=0)[0]
+            objects.diversity.bind(structure, ChoiceLayout(structure.table), base)
+        return {}
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch, digits: ImageData, tmp_path: Path) -> Any:
+    """Calls `search_ensemble` for a run that only begins; returns what its folder says."""
+    monkeypatch.setattr(api, "Run", Begun)
+    monkeypatch.setattr(api, "make_plan", lambda settings, objects, **rest: {"objects": objects, **rest})
+
+    def call(folder: str = "run", operations: Any = ("skip_connect", "sep_conv_3x3"), **options: Any) -> dict[str, Any]:
+        space = OneCell(channels=2, in_channels=1, operations=operations)
+        search_ensemble(space, image_evaluator(digits, 10, 3), digits, tmp_path / folder, **options)
+        found: dict[str, Any] = yaml.safe_load((tmp_path / folder / "config.yaml").read_text())
+        return found
+
+    return call
+
+
+def worst(mean: np.ndarray, labels: np.ndarray) -> float:
+    return float((mean.argmax(1) != labels).mean())
+
+
+def penalty() -> dict[str, Any]:
+    space = OneCell(channels=2, in_channels=1, operations=("skip_connect", "sep_conv_3x3"))
+    return {"profiler": FlopsProfiler(space, torch.zeros(1, 1, 8, 8)), "baseline": np.float64(1e4)}
+
+
+def test_the_same_call_finds_its_run_again(begun: Any) -> None:
+    for make in (
+        lambda: {"selection": "greedy", "selection_options": {"objective": lambda mean, labels: -worst(mean, labels)}},
+        lambda: {"diversity": SharedEdges(weight=(0.3, 3.0))},
+        lambda: {"penalty": penalty(), "mutation_hooks": [lambda *given: None], "path_temperature": (1.0, 0.3)},
+        lambda: {"base": {"a": np.int64(1), "b": (0, 1)}},
+    ):
+        folder = f"run{make.__code__.co_firstlineno}"
+        first = begun(folder, **make())
+        assert begun(folder, **make()) == first and "0x" not in str(first)
+        with pytest.raises(InputError, match="^out: .*another run, made by search_ensemble.*seed"):
+            begun(folder, **make(), seed=1)
+
+
+def test_a_regulariser_serves_two_runs(begun: Any) -> None:
+    diversity = SharedEdges(weight=(0.3, 3.0))
+    first = begun(diversity=diversity)
+    assert begun(diversity=diversity) == first and vars(diversity).keys() == vars(SharedEdges()).keys()
+    assert diversity._counter is None  # the run bound a copy
+    second = begun("second", diversity=diversity, seed=1)
+    assert second["diversity"] == first["diversity"] and "0x" not in str(second)
+    with pytest.raises(InputError, match="^out: .*diversity: "):
+        begun(diversity=SharedEdges(weight=2.0))
+
+
+def test_tuples_of_a_space_are_the_lists_of_its_folder(begun: Any) -> None:
+    first = begun()
+    assert begun(operations=["skip_connect", "sep_conv_3x3"]) == begun() == first
+    with pytest.raises(InputError, match="^out: .*space: "):
+        begun(operations=("skip_connect", "max_pool_3x3"))
+
+
+def test_a_folder_with_an_address_is_found_again(begun: Any, tmp_path: Path) -> None:
+    options = {"diversity": SharedEdges(), "selection_options": {"objective": worst}, "penalty": penalty()}
+    content = begun(**options)
+    old = {
+        "diversity": repr(vars(SharedEdges())),
+        "selection_options": {"objective": "<function worst at 0x7f91b82804a0>"},
+        "strategy": {"penalty": repr({**penalty(), "baseline": np.float64(1e4)})},
+    }
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text(yaml.safe_dump({**content, **old}))
+    assert begun(**options) == {**content, **old}
+    with pytest.raises(InputError, match="^out: .*selection_options: "):
+        begun(**{**options, "selection_options": {"objective": max}})
+
+
+def test_the_message_about_another_run_says_how_that_one_goes_on(begun: Any) -> None:
+    begun()
+    with pytest.raises(InputError) as error:
+        begun(seed=1)
+    assert "call search_ensemble again" in str(error.value) and "--resume" not in str(error.value)

@@ -1,0 +1,220 @@
+"""How a Python run describes its arguments: without addresses, and the same before and after a search."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty
+from nni.nas.profiler.pytorch.flops import FlopsProfiler, NumParamsProfiler
+from torch import nn
+
+from nni_hypens import EdgeNES, EdgeStructure
+from nni_hypens.run.identity import as_begun, as_written, described_object
+from nni_hypens.run.plan import DIVERSITIES
+from nni_hypens.search import JensenShannon, SharedEdgeCounter, SharedEdges
+from nni_hypens.search.hooks import all_hooks
+from nni_hypens.search.penalty import Penalty
+from nni_hypens.search.regularizers import Annealed
+from nni_hypens.space import ChoiceLayout, random_architectures
+from search_spaces import OneCell
+
+
+class Tolerant:
+    """A user's regulariser as in docs/guides/extending.md, whose `bind` sets public attributes."""
+
+    counts_edges = True
+
+    def __init__(self, weight: float = 1.0, slack: float = 0.5) -> None:
+        self.weight, self.temperature = Annealed(weight, "weight"), Annealed(1.0, "temperature")
+        self.half = slack / 2
+
+    def bind(self, structure: Any, layout: Any, base: Any) -> None:
+        self.counter = SharedEdgeCounter(structure, layout, base)
+        self._remember(layout)
+
+    def _remember(self, layout: Any) -> None:
+        self.layout = layout
+
+    def __call__(self, lam: Any, logits: Any, temperature: float, generator: Any) -> torch.Tensor:
+        self.calls = getattr(self, "calls", 0) + 1
+        return logits.sum()
+
+
+class Slotted:
+    __slots__ = ("power",)
+
+    def __init__(self, power: float) -> None:
+        self.power = power
+
+
+class Learned(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width, self.inner = width, nn.Linear(width, 2)
+        self.register_buffer("scale", torch.ones(width))
+
+
+class Holder:
+    def __init__(self, *held: Any) -> None:
+        self.held, self.me = held, self
+
+
+def worst(mean: np.ndarray, labels: np.ndarray) -> float:
+    return float((mean.argmax(1) != labels).mean())
+
+
+def weighted(weight: float) -> Callable[[float], float]:
+    return lambda value: value * weight
+
+
+def bound(diversity: Any) -> Any:
+    structure = EdgeStructure.from_space(OneCell(channels=2, in_channels=1))
+    diversity.bind(structure, ChoiceLayout(structure.table), random_architectures(structure, 1, seed=0)[0])
+    return diversity
+
+
+def profilers() -> list[Any]:
+    space = OneCell(channels=2, in_channels=1)
+    return [kind(space, torch.zeros(1, 1, 8, 8)) for kind in (FlopsProfiler, NumParamsProfiler)]
+
+
+def everything() -> dict[str, Any]:
+    """One of each kind of argument, made anew."""
+    flops, params = profilers()
+    strategy = EdgeNES()
+    strategy.mutate_model(OneCell(channels=2, in_channels=1))
+    return {
+        **{name: make() for name, make in DIVERSITIES.items()},
+        **{f"bound {name}": bound(make()) for name, make in DIVERSITIES.items()},
+        "user": Tolerant(),
+        "used": bound(Tolerant()),
+        "slotted": Slotted(2.0),
+        "module": Learned(3),
+        "held": Holder(Slotted(1.0), object(), weighted(2.0), torch.Generator(), {1, "a"}),
+        "strategies": [EdgeNES(), strategy],
+        "penalties": [
+            {"profiler": flops, "baseline": 1e4},
+            ExpectationProfilerPenalty(params, 1e4),
+            Penalty({"profiler": params, "baseline": 2.0}),
+        ],
+        "profilers": [flops, params],
+        "hooks": all_hooks(),
+        "functions": [worst, weighted(3.0), lambda x: [y for y in x if y in {"a", "b", "c"}], len, np.exp, torch.relu],
+        "partial": functools.partial(worst, labels=np.arange(3)),
+        "method": Slotted(2.0).__repr__,
+        "bound method": Tolerant().bind,
+        "plain": [np.float32(0.5), (1, 2), {"b", "a"}, Path("x"), float("nan"), np.arange(3), torch.ones(2), b"x"],
+        "classes": [Slotted, nn.Linear, np, ("a", None, True)],
+    }
+
+
+# ---- no addresses ---------------------------------------------------------------------------------------------------
+
+
+def test_no_argument_is_described_by_an_address() -> None:
+    for name, value in everything().items():
+        found = described_object(value)
+        assert "0x" not in json.dumps(found), (name, found)
+        assert as_written({"x": found}) == {"x": found}, name  # as config.yaml holds it
+
+
+SCRIPT = """
+import json
+from nni_hypens.run.identity import described_object
+from tests.run.test_identity import everything
+
+print(json.dumps({name: described_object(value) for name, value in everything().items()}))
+"""
+
+
+def test_another_process_describes_its_arguments_the_same() -> None:
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    theirs = json.loads(done.stdout.strip().splitlines()[-1])
+    for name, value in everything().items():
+        assert json.loads(json.dumps(described_object(value))) == theirs[name], name
+
+
+# ---- what is equal --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [SharedEdges, JensenShannon, Tolerant])
+def test_a_bound_regulariser_is_described_as_a_fresh_one(make: Callable[[], Any]) -> None:
+    used = bound(make())
+    if make is Tolerant:
+        used(None, torch.zeros(2), 1.0, None)
+    assert described_object(used) == described_object(make()) and "weight" in str(described_object(used))
+
+
+def test_tuples_and_numpy_numbers_are_what_yaml_makes_of_them() -> None:
+    ours = {"args": {"width": (np.int64(16), 24), "rate": np.float64(0.1)}, "names": ("a", "b")}
+    assert as_written(ours) == {"args": {"width": [16, 24], "rate": 0.1}, "names": ["a", "b"]}
+
+
+# ---- what differs ---------------------------------------------------------------------------------------------------
+
+
+def test_other_arguments_are_described_otherwise() -> None:
+    flops, params = profilers()
+    other = FlopsProfiler(OneCell(channels=4, in_channels=1), torch.zeros(1, 1, 8, 8))
+    for one, two in (
+        (SharedEdges(), SharedEdges(weight=2.0)),
+        (JensenShannon(), JensenShannon(tau=0.9)),
+        (JensenShannon(), JensenShannon(target=False)),
+        (Tolerant(), Tolerant(weight=2.0)),
+        (Tolerant(), Tolerant(slack=0.1)),
+        (Slotted(1.0), Slotted(2.0)),
+        (Learned(2), Learned(3)),
+        (weighted(1.0), weighted(2.0)),
+        (lambda x: x, lambda x: -x),
+        (lambda x, y=1: x, lambda x, y=2: x),
+        (functools.partial(worst, labels=1), functools.partial(worst, labels=2)),
+        (Slotted(1.0).__init__, Slotted(2.0).__init__),
+        (flops, params),
+        (flops, other),
+        (np.arange(3), np.arange(4)),
+        (torch.ones(2), torch.zeros(2)),
+        ({"a": 1}, {"a": 2}),
+        (list(range(9000)), list(range(9001))),
+    ):
+        assert described_object(one) != described_object(two), (one, two)
+    assert described_object(worst) == "tests.run.test_identity:worst"
+    assert described_object(list(range(9000))).keys() == {"class", "hash"}  # config.yaml stays small
+
+
+# ---- folders of earlier versions ------------------------------------------------------------------------------------
+
+
+def test_what_an_earlier_version_wrote_is_equal_but_for_addresses() -> None:
+    flops, _ = profilers()
+    objects = {"diversity": SharedEdges(), "selection_options": {"objective": worst, "size": 3},
+               "strategy": {"penalty": {"profiler": flops}, "pivots": 3}}  # fmt: skip
+    identity = {name: described_object(value) for name, value in objects.items()}
+    unbound, used = repr(vars(SharedEdges())), repr(vars(bound(SharedEdges())))
+    assert "0x" in used
+    shown = {
+        "selection_options": {"objective": "<function worst at 0x7f91b82804a0>", "size": "3"},
+        "strategy": {"penalty": f"{{'profiler': <{FlopsProfiler.__module__}.FlopsProfiler object at 0x7f00>}}",
+                     "pivots": "3"},
+    }  # fmt: skip
+    for text in (unbound, used):
+        theirs = {"diversity": text, **shown}
+        assert as_begun(identity, theirs, objects) == theirs
+        assert as_begun(identity, theirs, {**objects, "diversity": bound(SharedEdges())})["diversity"] == text
+        assert as_begun(identity, theirs, {**objects, "diversity": SharedEdges(2.0)})["diversity"] != text
+    other = {"objective": "<function best at 0x7f91b82804a0>", "size": "3"}
+    assert as_begun(identity, {"selection_options": other}, objects) == identity
+    assert as_begun(identity, {}, {"diversity": SimpleNamespace()}) == identity

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nni_hypens.cli import main as cli
 from nni_hypens.cli.settings import runtime_of, settings_of, with_absolute_paths
@@ -85,3 +86,20 @@ def test_paths_of_files_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
         (tmp_path / name).mkdir()
     assert with_absolute_paths(Settings(data="pictures")).data == str(tmp_path / "pictures")
     assert with_absolute_paths(Settings()).data == "digits"
+
+
+def test_commands_say_how_a_run_from_python_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    content = {**Settings().to_mapping(), "train_space": None, "evaluator": "{}", "search_evaluator": "{}"}
+    config.write_text(yaml.safe_dump({**content, "strategy": {}, "versions": {}}))
+    out, before = str(tmp_path), config.read_text()
+    stages = [[stage, "--out", out] for stage in ("sample", "train", "select", "evaluate", "report")]
+    for words in (*stages, ["run", "--out", out, "--resume"], ["run", str(config), "--out", f"{out}-new"]):
+        assert cli.main([*words, "--quiet"]) == 2
+        said = capsys.readouterr().err
+        assert "made by search_ensemble; expected" in said and "call search_ensemble again" in said, (words, said)
+        assert len(said.strip().splitlines()) == 1 and "--resume" not in said
+    assert cli.main(["run", "--out", out, "--seed", "1", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "another run, made by search_ensemble (seed: 0 there, 1 here)" in said and "--resume" not in said
+    assert config.read_text() == before

@@ -22,7 +22,7 @@ from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.run.begun import begun_with
 from nni_hypens.run.folder import RunFolder
-from nni_hypens.run.identity import as_begun, as_written, described_object
+from nni_hypens.run.identity import as_begun, as_written, described_object, described_part
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.plan import RunObjects, make_plan
 from nni_hypens.run.result import EnsembleResult
@@ -34,7 +34,6 @@ from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import describe_space
 from nni_hypens.space.choices import load_sample
-from nni_hypens.trials.parts import describe_part
 from nni_hypens.utils.checks import nearest
 
 SETTING_FIELDS = {entry.name: entry for entry in dataclasses.fields(Settings) if entry.metadata["carried_by"] is None}
@@ -245,13 +244,13 @@ def _identity(
         described["diversity"] = objects.diversity
     if options is not None:
         described["selection_options"] = options
+    there = begun_with(folder.config) if folder.config.is_file() else {}
+    parts = {name: getattr(objects, name) for name in ("data", "evaluator", "search_evaluator")}
     identity = as_written(
         {
             "space": describe_space(objects.space),
             "train_space": None if objects.train_space is None else describe_space(objects.train_space),
-            "data": describe_part(objects.data),
-            "evaluator": describe_part(objects.evaluator),
-            "search_evaluator": describe_part(objects.search_evaluator),
+            **{name: described_part(part, there.get(name)) for name, part in parts.items()},
             **{name: values[name] for name in SETTING_FIELDS},
             "base": None if base is None else str(described_object(base)),
             "diversity": settings.diversity,
@@ -259,4 +258,4 @@ def _identity(
             **{name: described_object(given) for name, given in described.items()},
         }
     )
-    return as_begun(identity, begun_with(folder.config), described) if folder.config.is_file() else identity
+    return as_begun(identity, there, described) if there else identity

@@ -25,18 +25,23 @@ import yaml
 from nni.common.serializer import is_traceable
 from nni.mutable import MutableExpression
 from nni.nas.profiler import ExpressionProfiler
+from pytorch_lightning import LightningDataModule, LightningModule
 
+from nni_hypens.trials.parts import describe_part
 from nni_hypens.utils.files import parse_yaml
 
 MAX_TEXT = 20_000
 """Characters of a description; of a longer one, ``config.yaml`` keeps a hash."""
 MAX_DEPTH = 20
 """Objects within objects; of deeper ones only the class counts."""
-USED_BY = ("bind", "__call__")
-"""Methods that a search calls; what they set is no part of what an object was given."""
+USED_BY = ("bind", "__call__", "prepare_data", "setup", "__iter__", "__next__", "__getitem__")
+"""Methods that a run calls; what they set is no part of what an object was given."""
+PICKLED = ("__nni_obj__", '"bytes:')
+"""What NNI's text of an object has where it holds a pickle, which may differ in each process."""
 ADDRESS = re.compile(r"(?: at)? ?0x[0-9a-fA-F]+")
 _SCALARS = (bool, int, float, str, type(None))
 _MODULE_STATE = frozenset(vars(nn.Module()))
+_LIGHTNING_STATE = frozenset({*vars(LightningModule()), *vars(LightningDataModule())})
 
 
 def described_object(value: Any) -> Any:
@@ -55,6 +60,18 @@ def described_object(value: Any) -> Any:
         if len(json.dumps(content, default=str)) <= MAX_TEXT
         else {"class": _name(type(value)), **_hash(content)}
     )
+
+
+def described_part(part: Any, there: Any = None) -> str:
+    """The text by which a run recognises its evaluator or data: NNI's if that is the same in each process.
+
+    Args:
+        part: The evaluator or the data.
+        there: What the run folder has. Earlier versions wrote NNI's text in any case.
+    """
+    text = describe_part(part)
+    pickled = any(mark in text for mark in PICKLED)
+    return json.dumps(described_object(part)) if pickled and text != there else text
 
 
 def as_written(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,6 +268,8 @@ def _state(value: Any) -> dict[str, Any] | None:
         inside = {**dict(value.named_buffers(recurse=False)), **dict(value.named_children()), **shapes}
         state = {name: part for name, part in state.items() if name not in _MODULE_STATE} | inside
     bound = _bound_names(kind)
+    if isinstance(value, LightningModule | LightningDataModule):
+        bound |= _LIGHTNING_STATE  # such as the trainer that uses it
     return {name: state[name] for name in sorted(state) if name not in bound}
 
 
@@ -268,7 +287,7 @@ def _bound_names(kind: type) -> frozenset[str]:
     waiting = list(USED_BY)
     for name in waiting:
         for base in kind.__mro__:
-            if base.__module__.partition(".")[0] == "torch":  # its __call__ is that of every module
+            if base is nn.Module:  # its __call__ is that of every module
                 continue
             method = (
                 inspect.unwrap(function)

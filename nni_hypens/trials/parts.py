@@ -42,7 +42,7 @@ def rebuilt(part: Any) -> Any:
 
 
 def describe_part(part: Any) -> str:
-    """The text by which a run recognises its evaluator or data: NNI's, or the class of what is not traced.
+    """NNI's text of an evaluator or data, by which a run recognises them, or the class of what is not traced.
 
     Examples:
         >>> from nni_hypens import ImageData

@@ -12,21 +12,28 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nni
 import numpy as np
 import pytest
 import torch
+from nni.nas.evaluator.pytorch import ClassificationModule, Lightning, Trainer
 from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty
 from nni.nas.profiler.pytorch.flops import FlopsProfiler, NumParamsProfiler
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from nni_hypens import EdgeNES, EdgeStructure
-from nni_hypens.run.identity import as_begun, as_written, described_object
+from nni_hypens.data.described import DescribedData
+from nni_hypens.run.identity import PICKLED, as_begun, as_written, described_object, described_part
 from nni_hypens.run.plan import DIVERSITIES
 from nni_hypens.search import JensenShannon, SharedEdgeCounter, SharedEdges
 from nni_hypens.search.hooks import all_hooks
 from nni_hypens.search.penalty import Penalty
 from nni_hypens.search.regularizers import Annealed
 from nni_hypens.space import ChoiceLayout, random_architectures
+from nni_hypens.trials.parts import describe_part
 from search_spaces import OneCell
 
 
@@ -89,6 +96,49 @@ def profilers() -> list[Any]:
     return [kind(space, torch.zeros(1, 1, 8, 8)) for kind in (FlopsProfiler, NumParamsProfiler)]
 
 
+@nni.trace
+class Own(ClassificationModule):
+    pass
+
+
+class Pictures(LightningDataModule):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def setup(self, stage: str | None = None) -> None:
+        self.images = TensorDataset(torch.zeros(self.size, 1, 8, 8), torch.arange(self.size) % 3)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.images, batch_size=4)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+def loader(labels: int = 3, **options: Any) -> Any:
+    return DataLoader(TensorDataset(torch.zeros(6, 1, 8, 8), torch.arange(6) % labels), batch_size=4, **options)
+
+
+def loaders(**options: Any) -> dict[str, Any]:
+    return {name: loader(**options) for name in ("train", "validation", "test")}
+
+
+def evaluator(patience: int = 3, own: bool = False, epochs: int = 3) -> Any:
+    kind = Own if own else ClassificationModule
+    callbacks = [EarlyStopping("val_loss", patience=patience)]
+    return Lightning(kind(num_classes=3), Trainer(max_epochs=epochs, callbacks=callbacks))
+
+
+def parts() -> dict[str, Any]:
+    """Evaluators and data of which NNI's text holds pickles."""
+    return {
+        "loaders": DescribedData(loaders(shuffle=True, collate_fn=lambda batch: default_collate(batch))),
+        "module": DescribedData(Pictures(6)),
+        "callback": evaluator(),
+        "own": evaluator(own=True),
+    }
+
+
 def everything() -> dict[str, Any]:
     """One of each kind of argument, made anew."""
     flops, params = profilers()
@@ -132,9 +182,9 @@ def test_no_argument_is_described_by_an_address() -> None:
 SCRIPT = """
 import json
 from nni_hypens.run.identity import described_object
-from tests.run.test_identity import everything
+from tests.run.test_identity import everything, parts
 
-print(json.dumps({name: described_object(value) for name, value in everything().items()}))
+print(json.dumps({name: described_object(value) for name, value in {**everything(), **parts()}.items()}))
 """
 
 
@@ -144,7 +194,7 @@ def test_another_process_describes_its_arguments_the_same() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     theirs = json.loads(done.stdout.strip().splitlines()[-1])
-    for name, value in everything().items():
+    for name, value in {**everything(), **parts()}.items():
         assert json.loads(json.dumps(described_object(value))) == theirs[name], name
 
 
@@ -193,6 +243,33 @@ def test_other_arguments_are_described_otherwise() -> None:
         assert described_object(one) != described_object(two), (one, two)
     assert described_object(worst) == "tests.run.test_identity:worst"
     assert described_object(list(range(9000))).keys() == {"class", "hash"}  # config.yaml stays small
+
+
+# ---- evaluators and data --------------------------------------------------------------------------------------------
+
+
+def test_evaluators_and_data_with_pickles_are_described_without_them() -> None:
+    for name, part in parts().items():
+        text = described_part(part)
+        assert "0x" not in text and not any(mark in text for mark in PICKLED), (name, text)
+        earlier = describe_part(part)
+        assert described_part(part, earlier) == earlier  # a folder of an earlier version
+    for one, two in (
+        (evaluator(), evaluator(patience=4)),
+        (evaluator(), evaluator(epochs=4)),
+        (evaluator(), evaluator(own=True)),
+        (DescribedData(loaders()), DescribedData(loaders(labels=2))),
+        (DescribedData(loaders()), DescribedData(loaders(shuffle=True))),
+        (DescribedData(Pictures(6)), DescribedData(Pictures(9))),
+    ):
+        assert described_part(one) != described_part(two)
+
+
+def test_used_data_are_described_as_fresh_ones() -> None:
+    for make in (lambda: DescribedData(Pictures(6)), lambda: DescribedData(loaders())):
+        used = make()
+        assert used.labels("test").tolist() == [0, 1, 2, 0, 1, 2]
+        assert described_part(used) == described_part(make())
 
 
 # ---- folders of earlier versions ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from nni_hypens.data.attributes import kind, names_in_order, own_labels, summary, takes, whole_number
 from nni_hypens.errors import InputError
 
 SPLITS = {"train": "train_dataloader", "validation": "val_dataloader", "test": "test_dataloader"}
@@ -21,10 +22,12 @@ NEEDED = ("num_classes", "class_names", "input_spec", "labels", "describe", "val
 class DescribedData(pl.LightningDataModule):
     """A Lightning data module, or loaders, with what a run needs to know about them.
 
-    Attributes that the data module has itself (`num_classes`, `class_names`, `input_spec`) are taken from it. What is
-    missing is worked out from one pass over the loaders: labels in the order of the loader, as many classes as the
-    largest label says, and the shape of the input, taken as it comes, without normalisation. Validation and test
-    loaders must give the same examples in the same order each time; `check_data` looks at that before a run.
+    Attributes that the data module has itself (`num_classes`, `class_names`, `input_spec`) are taken from it, and are
+    refused if they are something else. Methods `labels(split)` and `describe()` are taken too; one that takes
+    other arguments, or a `describe()` that returns no mapping for JSON, is left alone. What is missing is worked out
+    from one pass over the loaders: labels in the order of the loader, as many classes as the largest label says, and
+    the shape of the input, taken as it comes, without normalisation. Validation and test loaders must give the same
+    examples in the same order each time; `check_data` looks at that before a run.
 
     Args:
         source: A Lightning data module with train, validation and test loaders, or a mapping with loaders under
@@ -47,7 +50,8 @@ class DescribedData(pl.LightningDataModule):
     def __init__(self, source: Any, num_classes: int | None = None, class_names: list[str] | None = None) -> None:
         super().__init__()
         self.source_module = source
-        self._num_classes, self._class_names = num_classes, class_names
+        self._num_classes = num_classes
+        self._class_names = [] if class_names is None else names_in_order("class_names", class_names)
         self._labels: dict[str, np.ndarray] = {}
         self._shape: tuple[int, ...] | None = None
         self._ready = False
@@ -110,8 +114,15 @@ class DescribedData(pl.LightningDataModule):
         """
         own = getattr(self.source_module, "labels", None)
         if split not in self._labels:
-            self._labels[split] = np.asarray(own(split)) if callable(own) else self._read(split)
+            self._labels[split] = self._own(own, split) if takes(own, split) else self._read(split)
         return self._labels[split].copy()
+
+    def _own(self, labels: Any, split: str) -> np.ndarray:
+        found = np.asarray(own_labels(labels, split))
+        if found.dtype.kind not in "iu" or found.ndim != 1:
+            got, field = f"an array of {found.dtype} and shape {found.shape}", f"data.labels({split!r})"
+            raise InputError(field, got, "whole numbers of classes, one per example; or another name for this method")
+        return found
 
     def _read(self, split: str) -> np.ndarray:
         field, parts = f"data.{SPLITS[split]}", []
@@ -140,19 +151,23 @@ class DescribedData(pl.LightningDataModule):
         known = self._num_classes if self._num_classes is not None else getattr(self.source_module, "num_classes", None)
         if known is None:
             known = len(self._class_names) if self._class_names else 1 + max(int(self.labels(s).max()) for s in SPLITS)
-        return int(known)
+        return whole_number("data.num_classes", known)
 
     @property
     def class_names(self) -> list[str]:
         """Name of each class: as given, or the module's, or numbers."""
-        names = self._class_names or getattr(self.source_module, "class_names", None)
-        return [str(name) for name in names] if names else [str(number) for number in range(self.num_classes)]
+        own = getattr(self.source_module, "class_names", None)
+        names = self._class_names or ([] if own is None else names_in_order("data.class_names", own))
+        return names or [str(number) for number in range(self.num_classes)]
 
     @property
     def input_spec(self) -> dict[str, Any]:
         """What networks expect: the module's own description, or the shape of the loaders' inputs, as they are."""
         own = getattr(self.source_module, "input_spec", None)
         if own is not None:
+            if not isinstance(own, Mapping):
+                expected = "a mapping (see nni_hypens.data.protocols.LabelledData), or another name for this attribute"
+                raise InputError("data.input_spec", kind(own), expected)
             return dict(own)
         self.labels("validation")
         assert self._shape is not None
@@ -162,12 +177,11 @@ class DescribedData(pl.LightningDataModule):
         return {"shape": list(self._shape), **neutral}
 
     def describe(self) -> dict[str, Any]:
-        """Summary for JSON."""
-        own = getattr(self.source_module, "describe", None)
-        if callable(own):
-            return dict(own())
-        return {
-            "source": type(self.source_module).__name__,
+        """Summary for JSON: what the module's own method says, if it returns a mapping for JSON, and what is read."""
+        own = summary(getattr(self.source_module, "describe", None)) or {}
+        source = own.get("source")
+        return own | {
+            "source": source if isinstance(source, str) else type(self.source_module).__name__,
             "sizes": {split: len(self.labels(split)) for split in SPLITS},
             "input_spec": self.input_spec,
             "num_classes": self.num_classes,

@@ -12,6 +12,7 @@ from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
 from nni.nas.nn.pytorch import ModelSpace
 
+from nni_hypens.data.attributes import check_attributes
 from nni_hypens.data.checks import check_data
 from nni_hypens.data.module import ImageData
 from nni_hypens.data.ood import check_ood
@@ -162,6 +163,7 @@ def make_plan(
     structure = EdgeStructure.from_space(objects.space)
     if hasattr(objects.data, "check"):
         objects.data.check()
+    check_attributes(objects.data)
     check_class_names(objects.data.class_names, "data.class_names")
     check_input_spec(objects.data.input_spec)
     if settings.ood not in ("auto", "none") and not is_image(objects.data.input_spec):

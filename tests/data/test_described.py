@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from nni_hypens import ImageData, InputError
+from nni_hypens.data.attributes import check_attributes
 from nni_hypens.data.checks import check_data
 from nni_hypens.data.described import NEEDED, DescribedData, described
 
@@ -109,6 +110,84 @@ def test_the_modules_own_words_count() -> None:
     assert (data.num_classes, data.class_names, data.input_spec) == (4, ["a", "b", "c", "d"], {"channels": 1, "x": 2})
     known = ImageData("digits")
     assert described(known) is known
+
+
+def with_own(**attributes: Any) -> Any:
+    """A data module with attributes of its own."""
+    return type("Own", (Bare,), attributes)()
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"describe": lambda self: "three kinds of shapes"},
+        {"describe": lambda self: None},
+        {"describe": lambda self: {"mean": torch.zeros(2)}},
+        {"describe": lambda self, columns: {}},
+        {"describe": lambda self: 1 / 0},
+        {"describe": "text"},
+        {"labels": lambda self: ["a", "b"]},
+        {"labels": ["a", "b"]},
+    ],
+)
+def test_attributes_that_mean_something_else_are_left_alone(attributes: dict[str, Any]) -> None:
+    data = described(with_own(**attributes))
+    check_attributes(data)
+    assert data.describe() == {**described(Bare()).describe(), "source": "Own"}
+    assert data.labels("validation").tolist() == described(Bare()).labels("validation").tolist()
+
+
+def test_class_names_may_be_an_array() -> None:
+    names = np.array(["a", "b", "c"])
+    assert described(with_own(class_names=names)).class_names == ["a", "b", "c"]
+    assert DescribedData(Bare(), class_names=names).class_names == ["a", "b", "c"]  # type: ignore[arg-type]
+    assert DescribedData(Bare(), class_names=names).num_classes == 3  # type: ignore[arg-type]
+
+
+def test_a_summary_of_the_module_joins_what_was_read() -> None:
+    data = described(with_own(describe=lambda self: {"source": "mine", "licence": "CC0", "sizes": "many"}))
+    assert data.describe() == {**described(Bare()).describe(), "source": "mine", "licence": "CC0"}
+
+
+@pytest.mark.parametrize(
+    "attributes, message",
+    [
+        ({"num_classes": lambda self: 3}, "num_classes: got a method; expected a whole number: an attribute"),
+        ({"class_names": lambda self: ["a"]}, "class_names: got a method; expected a list of names"),
+        ({"class_names": "abc"}, "class_names: got 'abc'; expected a list of names"),
+        ({"input_spec": lambda self: {}}, "input_spec: got a method; expected a mapping"),
+        ({"labels": lambda self, index: {}[index]}, r"labels\('train'\): got KeyError"),
+        ({"labels": lambda self, split: None}, r"labels\('train'\): got an array of object"),
+    ],
+)
+def test_attributes_of_another_form_are_named(attributes: dict[str, Any], message: str) -> None:
+    data = described(with_own(**attributes))
+    with pytest.raises(InputError, match=f"^data.{message}"):
+        check_attributes(data)
+        _ = data.input_spec
+        data.labels("train")
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("num_classes", lambda: 3, "num_classes: got a function; expected a whole number"),
+        ("class_names", lambda: ["a"], "class_names: got a function; expected a list"),
+        ("labels", lambda: [0, 1], "labels: got a function; expected a method labels"),
+        ("describe", lambda: "text", "describe: got something else; expected a method describe"),
+    ],
+)
+def test_attributes_of_a_module_that_says_everything_are_looked_at(name: str, value: Any, message: str) -> None:
+    """It is used as it is, so they are not worked out."""
+    module: Any = Bare()
+    known = described(Bare())
+    for needed in NEEDED[:5]:
+        setattr(module, needed, getattr(known, needed))
+    assert described(module) is module
+    check_attributes(module)
+    setattr(module, name, value)
+    with pytest.raises(InputError, match=f"^data.{message}"):
+        check_attributes(module)
 
 
 @pytest.mark.parametrize(

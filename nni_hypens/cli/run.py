@@ -182,6 +182,7 @@ def claimed_folder(arguments: argparse.Namespace) -> tuple[Settings, Any]:
 
     folder = RunFolder(arguments.out)
     folder.check(settings.to_mapping())
+    folder.take_up_choice()
     return settings, folder
 
 

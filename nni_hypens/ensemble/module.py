@@ -38,10 +38,8 @@ from nni_hypens.utils.files import json_text, write_text
 from nni_hypens.utils.images import normalise
 from nni_hypens.utils.inputs import is_image, noun, raw_shape, shape_text
 from nni_hypens.utils.ranges import check_values
-from nni_hypens.utils.run_files import MODEL_CARD, is_written_card
+from nni_hypens.utils.run_files import EXPORTED_FILES, MODEL_CARD, is_written_card
 from nni_hypens.utils.tensors import write_tensors
-
-EXPORTED_FILES = ("model.onnx", "model.pt2")
 
 
 class Ensemble(nn.Module):

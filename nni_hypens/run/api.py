@@ -143,6 +143,7 @@ def search_ensemble(
     folder = RunFolder(out)
     identity = _identity(objects, resolved, base, folder)
     folder.check(identity)
+    folder.take_up_choice()
     if folder.finished:
         return EnsembleResult(folder.out, folder.read_results(), type(train_space or space))
     plan = make_plan(resolved, objects, identity=identity, command=f"search_ensemble(..., out={str(out)!r})")

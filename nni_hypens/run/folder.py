@@ -11,15 +11,15 @@ evaluate   ``results.json``, ``examples.json``           ``results.json``
 report     ``report.html``                               ``report.html``
 =========  ============================================  =======================
 
-Every file appears whole or not at all, and the file that makes a stage done is written last.
+Every file appears whole or not at all, and the file that makes a stage done is written last. Another choice of members
+replaces ``ensemble/`` as a whole, see `nni_hypens.run.choice`.
 """
 
 from __future__ import annotations
 
 import shlex
-import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ import yaml
 
 from nni_hypens.errors import InputError
 from nni_hypens.metrics.inputs import check_probabilities
+from nni_hypens.run import choice
 from nni_hypens.run.begun import CALL_AGAIN, REMOVED, begun_in_python, begun_with
 from nni_hypens.utils.checks import NUMBER, one_of, require
 from nni_hypens.utils.files import check_place, read_json, read_object, read_yaml, write_json, write_text
@@ -141,13 +142,26 @@ class RunFolder(RunFiles):
             content = {**identity, "versions": versions(), "command": command}
             write_text(self.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the folder against a second run.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second run; another choice that a killed process had written takes its place.
 
         Raises:
             InputError: Another run holds it.
         """
-        return held_folder(self.out)
+        with held_folder(self.out):
+            choice.finish(self)
+            yield
+
+    def take_up_choice(self) -> None:
+        """Let another choice that a killed process had written take its place, before stages are found done.
+
+        Raises:
+            InputError: Another run holds the folder.
+        """
+        if self.new_ensemble.exists():
+            with self.locked():
+                pass
 
     # ---- stages -----------------------------------------------------------------------------------------------------
 
@@ -195,9 +209,7 @@ class RunFolder(RunFiles):
 
     def take_back_choice(self) -> None:
         """Remove what was chosen, measured and reported, the last first; what was trained stays."""
-        for path in (self.report, self.results, self.examples, self.ensemble_index):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(self.ensemble, ignore_errors=True)
+        choice.take_back(self)
 
     # ---- candidates -------------------------------------------------------------------------------------------------
 

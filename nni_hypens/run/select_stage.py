@@ -18,6 +18,7 @@ from nni_hypens.ensemble.names import LOG
 from nni_hypens.ensemble.weighting import weigh_all
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.choice import replacing_choice
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.request import Request
@@ -59,7 +60,7 @@ def select_stage(plan: Plan, folder: RunFolder, request: Request | None = None) 
         plan: What the run does.
         folder: The run folder.
         request: What to choose instead of what the settings say. An earlier choice is then replaced, and what was
-            measured and reported is taken back, once the new choice is made.
+            measured and reported is taken back, once the new choice is completely written.
 
     Raises:
         InputError: Fewer candidates are trained than the ensemble has members, or an id is not that of one.
@@ -88,7 +89,10 @@ def select_stage(plan: Plan, folder: RunFolder, request: Request | None = None) 
     if request is not None:
         content["asked"] = request.flags
         content["tried"] = [{"members": [pool.ids[i] for i in one.members], "score": one.score} for one in tried]
-        folder.take_back_choice()
+        with replacing_choice(folder) as place:  # a full disk or a kill must not cost the choice that there is
+            write_json(place / folder.selection.name, content)
+            ensemble.save(place)
+        return
     write_json(folder.selection, content)
     ensemble.save(folder.ensemble)
 

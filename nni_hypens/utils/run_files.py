@@ -15,6 +15,7 @@ from nni_hypens.utils.checks import check_plain_name
 from nni_hypens.utils.files import open_file
 from nni_hypens.utils.locks import LOCK
 
+EXPORTED_FILES = ("model.onnx", "model.pt2")
 MODEL_CARD = "MODEL_CARD.md"
 MODEL_CARD_MARK = "<!-- Written by `nni-hypens export`; the next export to this folder replaces it. -->"
 
@@ -182,6 +183,16 @@ class RunFiles:
     def ensemble(self) -> Path:
         """Folder of the ensemble."""
         return self.out / "ensemble"
+
+    @property
+    def unfinished_ensemble(self) -> Path:
+        """Folder of another choice while it is written; see `nni_hypens.run.choice`."""
+        return self.out / ".ensemble.tmp"
+
+    @property
+    def new_ensemble(self) -> Path:
+        """Folder of another choice that is complete, until it is renamed to `ensemble`."""
+        return self.out / ".ensemble.new"
 
     @property
     def ensemble_index(self) -> Path:

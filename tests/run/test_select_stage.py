@@ -175,6 +175,28 @@ def test_a_request_replaces_the_choice_by_that_of_another_size(
         assert [len(row["members"]) for row in others] == [n for n in (1, 2, 3, 5) if n != len(made["members"])]
 
 
+def test_a_request_that_cannot_be_written_leaves_the_old_choice(
+    tmp_path: Path, pool: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Settings(members=4, candidates=6)
+    stage(tmp_path, *pool, config)
+    kept = ("results.json", "report.html", "ensemble/ensemble.json", "ensemble/model.onnx", "ensemble/mine.txt")
+    for name in kept:
+        (tmp_path / name).touch()
+    before = read(tmp_path)
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nni_hypens.run.select_stage.write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        stage(tmp_path, *pool, config, request=Request(sizes=(1,)))
+    assert read(tmp_path) == before and all((tmp_path / name).exists() for name in kept)
+    monkeypatch.undo()
+    stage(tmp_path, *pool, config, request=Request(sizes=(1,)))
+    assert [(tmp_path / name).exists() for name in kept] == [False] * 4 + [True]
+
+
 def read(out: Path) -> dict[str, Any]:
     return json.loads((out / "ensemble" / "selection.json").read_text())
 

@@ -98,8 +98,8 @@ def add_commands(commands: Any) -> None:
                 type=int,
                 default=0,
                 metavar="N",
-                help="add N candidates to those of a run, finished or not; then `nni-hypens run --out DIR --resume` "
-                "trains only these and selects among all",
+                help="add N candidates to those of a run, finished or not, or to those that its settings ask for; "
+                "then `nni-hypens run --out DIR --resume` trains only these and selects among all",
             )
         if stage == "select":
             command.add_argument(

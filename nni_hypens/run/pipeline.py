@@ -24,7 +24,7 @@ from nni_hypens.run.folder import RunFolder, damage
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.request import Request
 from nni_hypens.run.runtime import Runtime
-from nni_hypens.run.sample_stage import draw_candidates
+from nni_hypens.run.sample_stage import check_more, draw_candidates
 from nni_hypens.run.search_processes import processes_for
 from nni_hypens.run.search_stage import check_logger, live_search_stage, search_stage
 from nni_hypens.run.select_stage import select_stage
@@ -186,25 +186,28 @@ class Run:
         """Draw candidates, rank them on the supernet, keep the wanted number.
 
         Args:
-            more: How many candidates to add to a folder that has some. What was chosen and reported is taken back
-                then; what was trained stays.
+            more: How many candidates to add to those of the run, which are drawn first if there are none. What was
+                chosen and reported is taken back then; what was trained stays.
 
         Raises:
-            InputError: No more different architectures could be found, or the data or seeds are no longer those of the
-                run.
+            InputError: No more different architectures could be found, members could not be chosen among so many, or
+                the data or seeds are no longer those of the run.
         """
-        known: list[Candidate] = []
-        number = self.plan.settings.candidates - self.plan.adaptive
-        if self.folder.done("sample"):
-            if not more:
-                return
+        drawn = self.folder.done("sample")
+        if drawn and not more:
+            return
+        if more:
             self.folder.check_fingerprint(self.plan.fingerprint)
-            known, number = self.folder.read_candidates(), more
+            check_more(self.plan, self.folder.read_candidates() if drawn else None, more)
         search = self.folder.require("search").parent
-        drawn = draw_candidates(self.plan, search, number, known, self.progress)
-        if known:
+        if not drawn:
+            number = self.plan.settings.candidates - self.plan.adaptive
+            self.folder.write_candidates(draw_candidates(self.plan, search, number, [], self.progress))
+        if more:
+            known = self.folder.read_candidates()
+            added = draw_candidates(self.plan, search, more, known, self.progress)
             self.folder.take_back_choice()
-        self.folder.write_candidates([*known, *drawn])
+            self.folder.write_candidates([*known, *added])
 
     def train(self) -> None:
         """Train what is not trained yet, by NNI trials or local workers; what fails is tried once more."""

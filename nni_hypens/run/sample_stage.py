@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from nni_hypens.run.plan import Plan
 from nni_hypens.search.sampler import ArchitectureSampler
 from nni_hypens.search.strategy import trained_strategy
 from nni_hypens.search.supernet import Supernet
+from nni_hypens.selection.names import ALL, MAX_COMBINATIONS
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import fixed_network
 from nni_hypens.space.cost import NetworkSize
@@ -83,6 +86,40 @@ def draw_candidates(
     seconds = before["seconds"] + time.perf_counter() - start
     write_json(path, {"architectures": before["architectures"] + len(ranked.pool), "seconds": seconds})
     return candidates
+
+
+def check_more(plan: Plan, existing: Sequence[Candidate] | None, more: int) -> None:
+    """Check that members can still be chosen when a run has more candidates, before anything is drawn or removed.
+
+    Args:
+        plan: What the run does.
+        existing: The candidates that exist already, to which adaptive training may still add some; None before any
+            is drawn.
+        more: How many are to be added.
+
+    Raises:
+        InputError: The exhaustive choice would have too many combinations.
+    """
+    settings = plan.settings
+    if settings.selection != "exhaustive" or settings.members == ALL:
+        return
+    size = int(plan.selection_options.get("size", settings.ensemble_size))
+    without = settings.candidates
+    if existing is not None:
+        without = len(existing) + max(plan.adaptive - sum(candidate.adaptive for candidate in existing), 0)
+
+    def total(added: int) -> int:
+        return math.comb(without + added, size)
+
+    if total(more) <= MAX_COMBINATIONS:
+        return
+    most = bisect_right(range(more), MAX_COMBINATIONS, key=total) - 1
+    raise InputError(
+        "more",
+        f"{more}, with which {size} of {without + more} candidates have {total(more)} combinations",
+        f"at most {max(most, 0)}: selection=exhaustive looks at up to {MAX_COMBINATIONS} combinations; for more "
+        "candidates begin another run with --selection beam",
+    )
 
 
 def supernet_probabilities(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         identity={"seed": 0},
         fingerprint=same,
         updates=None,
+        selection_options=settings.selection_options(),
         command="nni-hypens run",
     )
     return Run(plan, tmp_path, Runtime(concurrency=1, quiet=True))
@@ -138,6 +140,46 @@ def test_more_candidates_take_the_choice_back(run: Run, monkeypatch: pytest.Monk
     run.sample(more=2)
     assert folder.read_candidates() == candidates(5)
     assert not any(path.exists() for path in chosen) and folder.candidate("c00").metrics.exists()
+
+
+def test_more_before_any_is_drawn_are_as_many_as_after(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "draw_candidates", lambda plan, folder, n, known, progress: candidates(n, len(known)))
+    touch(run.folder.search.base)
+    run.sample(more=4)
+    assert run.folder.read_candidates() == candidates(3 + 4)
+
+
+@pytest.mark.parametrize("drawn", [None, 3, 8])
+def test_more_than_can_be_chosen_from_are_refused_before_anything_is_removed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, drawn: int | None
+) -> None:
+    """With the adaptive candidates that are still to come, there are eight in each case."""
+    monkeypatch.setattr(pipeline, "draw_candidates", lambda plan, folder, n, known, progress: candidates(n, len(known)))
+    run.plan.settings = Settings(candidates=8, members=8)  # type: ignore[misc]
+    folder, chosen = run.folder, (run.folder.ensemble_index, run.folder.results, run.folder.report)
+    touch(folder.search.base, *chosen)
+    if drawn is not None:
+        adaptive = [replace(one, adaptive=True) for one in candidates(drawn - 3, 3)]
+        folder.write_candidates([*candidates(3), *adaptive])
+    before = folder.candidates.read_bytes() if drawn else None
+    expected = "^more: got 23, with which 8 of 31 candidates have 7888725 combinations; expected at most 21: .*beam"
+    with pytest.raises(InputError, match=expected):
+        run.sample(more=23)
+    assert all(path.exists() for path in chosen) and folder.done("sample") == (drawn is not None)
+    assert before is None or folder.candidates.read_bytes() == before
+    run.sample(more=21)
+    assert len(folder.read_candidates()) == (drawn or 3) + 21 and not any(path.exists() for path in chosen)
+
+
+@pytest.mark.parametrize("settings", [Settings(candidates=8, members=8, selection="beam"), Settings(members="all")])
+def test_any_number_can_be_added_where_combinations_are_not_counted(
+    run: Run, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr(pipeline, "draw_candidates", lambda plan, folder, n, known, progress: candidates(n, len(known)))
+    run.plan.settings = settings  # type: ignore[misc]
+    touch(run.folder.search.base)
+    run.sample(more=40)
+    assert len(run.folder.read_candidates()) == 43
 
 
 def test_a_new_choice_is_measured_and_reported_without_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,7 @@ def run_stage(arguments: argparse.Namespace) -> None:
     if stage == "report":
         write_missing_report(folder)
     elif any(more.values()) or not folder.idle(stage):
-        run = make_run(arguments, settings, folder)
+        run = make_run(arguments, settings, folder, again=stage if any(more.values()) else None)
         with run.locked():
             getattr(run, stage)(**more)
     found, text = stage_summary(stage, arguments.out)
@@ -175,7 +175,7 @@ def claimed_folder(arguments: argparse.Namespace) -> tuple[Settings, Any]:
     with_settings = arguments.command in ("run", "search")
     given = settings_of(arguments) if with_settings else folder_settings(arguments.out)
     settings = with_absolute_paths(Settings.from_mapping(given))
-    settings.check()
+    settings.check(needed=())  # a run that has read a file goes on without it
     arguments.out = arguments.out or default_folder(settings, runtime.quiet)
     show_only(chosen_gpus(runtime.devices))
     from nni_hypens.run.folder import RunFolder
@@ -183,6 +183,8 @@ def claimed_folder(arguments: argparse.Namespace) -> tuple[Settings, Any]:
     folder = RunFolder(arguments.out)
     folder.check(settings.to_mapping())
     folder.take_up_choice()
+    if not folder.done("search"):
+        settings.check()
     return settings, folder
 
 
@@ -196,24 +198,27 @@ def write_missing_report(folder: Any) -> None:
             write_report(folder.out)
 
 
-def make_run(arguments: argparse.Namespace, settings: Settings, folder: Any) -> Any:
+def make_run(arguments: argparse.Namespace, settings: Settings, folder: Any, again: str | None = None) -> Any:
     """The run of a folder, ready to go on. This imports the data loader and the space that the settings name.
 
     Args:
         arguments: Of `run` or of a stage.
         settings: From `claimed_folder`, as the folder.
         folder: The run folder.
+        again: A stage that is to be repeated even if it is done.
     """
     runtime = runtime_of(arguments)
     load_libraries(runtime.quiet)
     find_user_modules()
+    from nni_hypens.run.files_needed import files_needed
     from nni_hypens.run.pipeline import Run
     from nni_hypens.run.plan import make_plan
     from nni_hypens.trials.services import read_service
 
     service = None if runtime.service is None else read_service(runtime.service)
     command = f"nni-hypens run {shlex.quote(str(folder.config))} --out NEW_FOLDER"
-    run = Run(make_plan(settings, command=command), arguments.out, runtime, service)
+    plan = make_plan(settings, command=command, needed=files_needed(settings, folder, again))
+    run = Run(plan, arguments.out, runtime, service)
     run.prepare()
     return run
 
@@ -253,13 +258,15 @@ def search_in_trial(arguments: argparse.Namespace) -> None:
     """Search for the process that holds the folder, in the trial of a live search, or as one of several processes."""
     load_libraries(arguments.quiet)
     find_user_modules()
+    from nni_hypens.run.files_needed import files_needed
     from nni_hypens.run.folder import RunFolder
     from nni_hypens.run.plan import make_plan
     from nni_hypens.run.search_stage import search_stage
     from nni_hypens.utils.progress import Progress
 
     settings = Settings.from_mapping(folder_settings(arguments.out))
-    folder, plan = RunFolder(arguments.out), make_plan(settings)
+    folder = RunFolder(arguments.out)
+    plan = make_plan(settings, needed=files_needed(settings, folder))
     folder.check(plan.identity)
     folder.check_fingerprint(plan.fingerprint)
     progress = Progress(arguments.quiet)

@@ -21,6 +21,7 @@ from nni_hypens.data.described import described
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
 from nni_hypens.run.begun import begun_with
+from nni_hypens.run.files_needed import files_needed
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.identity import as_begun, as_written, described_object, described_part
 from nni_hypens.run.pipeline import Run
@@ -125,8 +126,10 @@ def search_ensemble(
         settings_given["diversity"] = diversity
     resolved = Settings.from_mapping({**settings_given, **_carried(searching, known)}, source="search_ensemble")
     structure = EdgeStructure.from_space(space)
+    folder = RunFolder(out)
     if isinstance(base, str | Path):
-        base_sample: Sample | None = load_sample(base, structure.table)
+        kept = folder.done("search") and not Path(base).exists()  # the search has written the same architecture
+        base_sample: Sample | None = load_sample(folder.search.base if kept else base, structure.table)
     else:
         base_sample = base
     objects = RunObjects(
@@ -140,13 +143,13 @@ def search_ensemble(
         given.strategy,
         train_space,
     )
-    folder = RunFolder(out)
     identity = _identity(objects, resolved, base, folder)
     folder.check(identity)
     folder.take_up_choice()
     if folder.finished:
         return EnsembleResult(folder.out, folder.read_results(), type(train_space or space))
-    plan = make_plan(resolved, objects, identity=identity, command=f"search_ensemble(..., out={str(out)!r})")
+    command, needed = f"search_ensemble(..., out={str(out)!r})", files_needed(resolved, folder)
+    plan = make_plan(resolved, objects, identity=identity, command=command, needed=needed)
     run = Run(plan, out, Runtime.from_mapping({**API_DEFAULTS, **given.runtime}), training_service)
     run.prepare()
     return EnsembleResult(Path(out), run.run(), type(train_space or space))

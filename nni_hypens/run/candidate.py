@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nni_hypens.errors import InputError
-from nni_hypens.run.plan import Plan
+from nni_hypens.run.plan import Plan, read_known_results
 from nni_hypens.search.sampler import Candidate as Draw
 from nni_hypens.selection.names import COUNTED, LIMITS
 from nni_hypens.space.architecture import Edge, EdgeStructure, Sample
@@ -165,7 +165,7 @@ class KnownBefore:
     def __init__(self, plan: Plan) -> None:
         limited = any(LIMITS[name] in COUNTED for name in plan.limits)
         self._counter = Budget(plan.train_space, input_shape=plan.input_shape) if limited else None
-        self._table = plan.known
+        self._table = plan.known or read_known_results(plan.settings, plan.space)
 
     def __call__(self, architecture: Sample) -> dict[str, Any]:
         """Fields of a `Candidate`."""

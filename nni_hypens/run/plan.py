@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from nni_hypens.ensemble.folder import check_input_spec
 from nni_hypens.errors import InputError
 from nni_hypens.run.dry_run import try_space
 from nni_hypens.run.enough import check_enough
-from nni_hypens.run.settings import Settings
+from nni_hypens.run.settings import FILES, Settings
 from nni_hypens.run.updates import Updates, count_updates
 from nni_hypens.search.jensen_shannon import JensenShannon
 from nni_hypens.search.names import DIVERSITY_NAMES
@@ -90,10 +90,10 @@ class Plan:
         adaptive: How many of the candidates are chosen during training; the others are drawn before it.
         selection_options: Options of `nni_hypens.selection.select`; `size` if it is not the number of members.
         limits: Limits on the ensemble that are set, by the names of `nni_hypens.selection.names.LIMITS`.
-        base: The base architecture, or None to search it.
+        base: The base architecture; None to search it, or if the search is done.
         diversity: The regulariser.
         strategy: More arguments of `nni_hypens.search.EdgeNES`.
-        known: The table of known results, or None.
+        known: The table of known results, or None if there is none or nothing more is to be looked up.
         updates: How many updates a candidate gets, or None if that is not known.
         command: How to repeat the run.
     """
@@ -136,6 +136,7 @@ def make_plan(
     identity: Mapping[str, Any] | None = None,
     command: str = "",
     split_seed: int = 0,
+    needed: Collection[str] = FILES,
 ) -> Plan:
     """Resolve settings against data and space, and find what is wrong before any long work.
 
@@ -147,19 +148,21 @@ def make_plan(
         identity: What `config.yaml` keeps; None for the settings.
         command: How to repeat the run.
         split_seed: Seed of the split into training and validation images, if the data are built from the settings.
+        needed: Settings whose files are still to be read, see `nni_hypens.run.files_needed`; the others may be gone.
 
     Raises:
         InputError: Naming the setting.
     """
     if objects is None:
-        settings.check()
+        settings.check(needed=needed)
         objects = build_objects(settings, split_seed)
     else:
-        settings.check(None if objects.base is None else True, "max_epochs")
+        settings.check(None if objects.base is None else True, "max_epochs", needed)
     options = objects.selection_options
     options = dict(settings.selection_options() if options is None else options)
     check_options(settings.selection, options)
-    check_ood(settings.ood, getattr(objects.data, "source", None))
+    if "ood" in needed:
+        check_ood(settings.ood, getattr(objects.data, "source", None))
     structure = EdgeStructure.from_space(objects.space)
     if hasattr(objects.data, "check"):
         objects.data.check()
@@ -183,10 +186,10 @@ def make_plan(
         adaptive=settings.adaptive_count,
         selection_options=options,
         limits=settings.total_limits,
-        base=_resolve_base(settings, objects.base, structure),
+        base=_resolve_base(settings, objects.base, structure, needed),
         diversity=objects.diversity or DIVERSITIES[settings.diversity](),
         strategy={**_strategy_arguments(settings, input_shape(objects.data.input_spec)), **objects.strategy},
-        known=None if settings.known_results is None else KnownResults.read(settings.known_results, objects.space),
+        known=read_known_results(settings, objects.space) if "known_results" in needed else None,
         updates=count_updates(objects.data, objects.evaluator),
         command=command,
     )
@@ -195,9 +198,10 @@ def make_plan(
     try_space("space", plan.space, structure, *about)
     if plan.train_space is not plan.space:
         try_space("train_space", plan.train_space, structure, *about)
-    strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=settings.seed, **plan.strategy)
-    with torch.random.fork_rng(devices=[]):
-        strategy.mutate_model(fresh(plan.space))  # what no supernet can hold, and weights that do not fit, are refused
+    if "supernet" in needed:
+        strategy = EdgeNES(base=plan.base, diversity=plan.diversity, seed=settings.seed, **plan.strategy)
+        with torch.random.fork_rng(devices=[]):
+            strategy.mutate_model(fresh(plan.space))  # what no supernet can hold, and weights that do not fit
     check_search_evaluator(plan.search_evaluator)
     return plan
 
@@ -290,10 +294,21 @@ def resolve_lam_range(settings: Settings, n_edges: int) -> tuple[float, float]:
     return low, high
 
 
-def _resolve_base(settings: Settings, given: Sample | None, structure: EdgeStructure) -> Sample | None:
+def read_known_results(settings: Settings, space: ModelSpace) -> KnownResults | None:
+    """The table of known results that settings name, or None.
+
+    Raises:
+        InputError: It cannot be read, or is not of this space.
+    """
+    return None if settings.known_results is None else KnownResults.read(settings.known_results, space)
+
+
+def _resolve_base(
+    settings: Settings, given: Sample | None, structure: EdgeStructure, needed: Collection[str]
+) -> Sample | None:
     if given is not None:
         return structure.table.validate(given)
-    return None if settings.base is None else load_sample(Path(settings.base), structure.table)
+    return None if settings.base is None or "base" not in needed else load_sample(Path(settings.base), structure.table)
 
 
 def _strategy_arguments(settings: Settings, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ options that do not change results. This module imports no large package: help a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,8 @@ DEFAULT_DRAWN = 3
 """Candidates drawn before adaptive training begins, unless `adaptive` says otherwise."""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
+FILES = ("supernet", "base", "known_results", "ood")
+"""Settings that name files of which a run keeps what it needs."""
 NOT_SETTINGS = ("seed_scheme", "data_checksum", "versions", "command")
 """What a run folder's `config.yaml` holds besides the settings."""
 
@@ -277,12 +279,15 @@ class Settings:
         """All settings as plain data."""
         return dataclasses.asdict(self)
 
-    def check(self, base_given: bool | None = None, search_length: str = "search_epochs") -> None:
+    def check(
+        self, base_given: bool | None = None, search_length: str = "search_epochs", needed: Collection[str] = FILES
+    ) -> None:
         """Check everything that can be checked without opening data or building the space.
 
         Args:
             base_given: Whether a base is given, so that it is not searched; None if the setting `base` decides.
             search_length: What the user calls the epochs of the search.
+            needed: Those of `FILES` that are still to be read.
 
         Raises:
             InputError: A setting is wrong; the error names it.
@@ -290,7 +295,7 @@ class Settings:
         check_fields(self)
         if self.paths != "all" and not (self.paths.isdecimal() and int(self.paths) >= 1):
             raise InputError("paths", repr(self.paths), "a whole number of at least 1, or all")
-        if self.supernet is not None and not Path(self.supernet).is_file():
+        if "supernet" in needed and self.supernet is not None and not Path(self.supernet).is_file():
             raise InputError("supernet", self.supernet, "a safetensors file written by a search")
         augmentation_names(self.augment)
         ood_names(self.ood, self.data)

@@ -34,6 +34,19 @@ def test_a_finished_run_is_shown_and_not_changed(tmp_path: Path, capsys: pytest.
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
+def test_files_of_the_search_are_missed_only_by_a_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = {name: str(tmp_path / f"gone.{name}") for name in ("supernet", "base", "known_results")}
+    out = tmp_path / "run"
+    RunFolder(out).claim(Settings(**gone, ood=str(tmp_path / "gone.npz")).to_mapping(), "")
+    write_json(out / "results.json", RESULTS)
+    write_text(out / "report.html", "")
+    assert cli.main(["run", "--out", str(out), "--resume"]) == 2
+    assert "supernet: got " in capsys.readouterr().err
+    write_json(out / "search" / "base.json", {})
+    assert cli.main(["run", "--out", str(out), "--resume"]) == 0
+    assert cli.main(["report", str(out)]) == 0
+
+
 def test_other_settings_get_the_next_folder_and_the_same_find_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

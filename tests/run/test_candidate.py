@@ -10,6 +10,7 @@ import pytest
 
 from nni_hypens.errors import InputError
 from nni_hypens.run.candidate import Candidate, KnownBefore
+from nni_hypens.run.settings import Settings
 from nni_hypens.search.sampler import Candidate as Draw
 from nni_hypens.space.architecture import EdgeStructure
 from nni_hypens.space.build import fixed_network
@@ -81,7 +82,7 @@ def test_a_parent_is_a_plain_name(parent: Any) -> None:
 def test_costs_are_counted_where_they_are_limited() -> None:
     space = OneCell(channels=2, in_channels=1)
     sample = random_architectures(EdgeStructure.from_space(space), 1, 0)[0]
-    shared = {"space": space, "train_space": space, "input_shape": (1, 8, 8), "known": None}
+    shared = {"space": space, "train_space": space, "input_shape": (1, 8, 8), "known": None, "settings": Settings()}
     plan: Any = SimpleNamespace(**shared, limits={"max_latency_ms": 1.0})
     assert KnownBefore(plan)(sample) == {}
     plan.limits = {"max_total_params": 1000.0}

@@ -174,7 +174,9 @@ def claimed_folder(arguments: argparse.Namespace) -> tuple[Settings, Any]:
     runtime = runtime_of(arguments)  # wrong options are refused even if nothing is left to do
     with_settings = arguments.command in ("run", "search")
     given = settings_of(arguments) if with_settings else folder_settings(arguments.out)
-    settings = with_absolute_paths(Settings.from_mapping(given))
+    settings = Settings.from_mapping(given)
+    if with_settings and not arguments.resume:  # else they are as the folder holds them, which an old one may as given
+        settings = with_absolute_paths(settings)
     settings.check(needed=())  # a run that has read a file goes on without it
     arguments.out = arguments.out or default_folder(settings, runtime.quiet)
     show_only(chosen_gpus(runtime.devices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ def absolute_data(source: str) -> str:
 def with_absolute_paths(settings: Settings) -> Settings:
     """The settings with absolute paths of files, so that the run folder's settings hold in any working folder."""
     changes: dict[str, Any] = {}
-    for name in ("base", "supernet"):
+    for name in ("base", "supernet", "known_results", "root"):
         if getattr(settings, name) is not None:
             changes[name] = absolute(getattr(settings, name))
     changes["data"] = absolute_data(settings.data)
@@ -176,8 +177,8 @@ def with_absolute_paths(settings: Settings) -> Settings:
 
 
 def absolute(path: str) -> str:
-    """A path from the working folder as an absolute one."""
-    return str(Path(path).resolve())
+    """A path from the working folder as an absolute one; a shell expands ``~`` in flags, but nobody does in a file."""
+    return str(Path(os.path.expanduser(path)).resolve())  # unlike Path.expanduser, it takes a name without a home
 
 
 def runtime_of(arguments: argparse.Namespace) -> Runtime:

@@ -119,11 +119,7 @@ class Settings:
         at_least=0,
     )
     lookahead: int = setting(
-        2,
-        "adaptive candidates that may be in training at once; however many trials there are, each candidate is decided "
-        "on with the same results",
-        at_least=1,
-        metavar="N",
+        2, "adaptive candidates in training at once at most: each is decided on without so many results", at_least=1
     )
     ranking: str = setting(
         "auto",

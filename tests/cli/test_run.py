@@ -47,6 +47,20 @@ def test_files_of_the_search_are_missed_only_by_a_search(tmp_path: Path, capsys:
     assert cli.main(["report", str(out)]) == 0
 
 
+def test_a_folder_of_an_earlier_version_keeps_its_relative_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Earlier versions stored `root` and `known_results` as given; the folder is still that very run."""
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "run"
+    RunFolder(out).claim(Settings(data="fashion_mnist", root="files", known_results="known.csv").to_mapping(), "")
+    for path in (out / "search" / "base.json", out / "results.json"):
+        write_json(path, RESULTS)
+    write_text(out / "report.html", "")
+    assert cli.main(["run", "--out", str(out), "--resume"]) == 0, capsys.readouterr().err
+    assert cli.main(["report", str(out)]) == 0, capsys.readouterr().err
+
+
 def test_other_settings_get_the_next_folder_and_the_same_find_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

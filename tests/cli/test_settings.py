@@ -78,8 +78,11 @@ def test_options_of_the_command_line_are_checked() -> None:
 
 def test_paths_of_files_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = with_absolute_paths(Settings(data="my.npz", base="b.json", ood="noise, far.npz"))
-    assert (settings.data, settings.base) == (str(tmp_path / "my.npz"), str(tmp_path / "b.json"))
+    files = {"base": "b.json", "supernet": "s.safetensors", "known_results": "known.csv", "root": "cifar"}
+    settings = with_absolute_paths(Settings(data="my.npz", ood="noise, far.npz", **files))
+    assert settings.data == str(tmp_path / "my.npz")
+    for name, file in files.items():
+        assert getattr(settings, name) == str(tmp_path / file)
     assert settings.ood == f"noise,{tmp_path / 'far.npz'}"
     assert with_absolute_paths(Settings()) == Settings()
     for name in ("pictures", "digits"):  # a data set has precedence over a folder of its name
@@ -103,3 +106,16 @@ def test_commands_say_how_a_run_from_python_goes_on(tmp_path: Path, capsys: pyte
     said = capsys.readouterr().err
     assert "another run, made by search_ensemble (seed: 0 there, 1 here)" in said and "--resume" not in said
     assert config.read_text() == before
+
+
+def test_the_home_folder_is_meant_by_a_tilde_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "settings.yaml"
+    path.write_text(
+        "data: ~/d.npz\nood: noise, ~/far.npz\nknown_results: ~/k.csv\nroot: ~/cifar\nbase: ~nobody-here/b\n"
+    )
+    given = settings_of(cli.build_parser().parse_args(["run", str(path)]))
+    settings = with_absolute_paths(Settings.from_mapping(given))
+    assert settings.data == str(tmp_path / "d.npz") and settings.ood == f"noise,{tmp_path / 'far.npz'}"
+    assert (settings.known_results, settings.root) == (str(tmp_path / "k.csv"), str(tmp_path / "cifar"))
+    assert settings.base == str(Path.cwd() / "~nobody-here/b")  # named as missing later, not an error here

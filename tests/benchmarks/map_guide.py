@@ -42,7 +42,6 @@ from tests.benchmarks.map_targets import (
     say_reached,
 )
 from tests.benchmarks.map_trained_text import (
-    FORMER,
     clean_table,
     corruption_table,
     members_text,
@@ -227,12 +226,11 @@ def trained_section(trained: pd.DataFrame | None) -> str:
     """The section on what was trained for the map alone; empty if there is nothing yet."""
     if trained is None:
         return ""
-    ours = OURS if (trained["method"] == OURS).any() else FORMER
     made = {
-        "trained_setup": say_trained(trained, CELLS, ours == FORMER),
-        "trained": clean_table(trained, CELLS, ours),
-        "severities": severity_table(trained, CELLS, ours),
-        "corruptions": corruption_table(trained, CELLS, ours, ORACLE),
+        "trained_setup": say_trained(trained, CELLS),
+        "trained": clean_table(trained, CELLS, OURS),
+        "severities": severity_table(trained, CELLS, OURS),
+        "corruptions": corruption_table(trained, CELLS, OURS, ORACLE),
     }
     return replaced(TRAINED_PAGE.read_text(encoding="utf-8"), "map", made).strip()
 

@@ -15,8 +15,6 @@ from tests.benchmarks.trained_bench import CLEAN
 
 ENOUGH = 5
 """Seeds from which intervals are shown: of fewer, a bootstrap says next to nothing."""
-FORMER = "adaptive_new_weights"
-"""What was trained before adaptive training could go on with a network."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -56,13 +54,12 @@ def others(rows: pd.DataFrame, ours: str) -> list[str]:
     return [str(name) for name in rows["method"].unique() if name != ours]
 
 
-def say_trained(rows: pd.DataFrame, names: Mapping[str, str], former: bool = False) -> str:
-    """How many seeds of each cell are trained, and whether ours is the former method."""
+def say_trained(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """How many seeds of each cell are trained."""
     seeds = rows.groupby("data")["seed"].nunique()
     text = "Seeds: " + ", ".join(f"{names[cell]}: {seeds[cell]}" for cell in names if cell in seeds.index) + "."
     few = f" Fewer than {ENOUGH} say little: differences may be chance, and have no intervals."
-    old = " They were trained before adaptive training could go on with a network: all of ours begin with new weights."
-    return text + few * bool(seeds.min() < ENOUGH) + old * former
+    return text + few * bool(seeds.min() < ENOUGH)
 
 
 def clean_table(rows: pd.DataFrame, names: Mapping[str, str], ours: str) -> str:

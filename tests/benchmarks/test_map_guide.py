@@ -14,7 +14,7 @@ from nni_hypens.compare.pool import Pool
 from nni_hypens.compare.pool_bench import PoolBench, PooledNetworks
 from nni_hypens.selection.names import EVERY
 from tests.benchmarks import map_guide as guide, map_limits, map_targets
-from tests.benchmarks.map_trained_text import FORMER, clean_table, corruption_table, percent_text, severity_table
+from tests.benchmarks.map_trained_text import clean_table, corruption_table, percent_text, severity_table
 from tests.benchmarks.trained_bench import test_parts as parts_of
 from tests.support.comparison_results import results
 
@@ -58,16 +58,6 @@ def test_bars_are_judged_by_difference_and_interval() -> None:
         assert ("**missed**" in line) == (cell not in map_targets.DATA_LIMITED)  # 1% above where 0.5% are allowed
     table = guide.main_table(blocks)
     assert table.count("\n") == 1 + 12 and "-3.0%" in table and "+1.0%" in table and "-5.0%" in table
-
-
-def test_what_was_trained_by_the_former_method_is_said_to_be_so() -> None:
-    rows = trained_rows()
-    former = rows.assign(method=rows["method"].replace(map_targets.OURS, FORMER))
-    new, old = guide.trained_section(rows), guide.trained_section(former)
-    assert "with new weights" in old and "with new weights" not in new
-    assert [line for line in old.splitlines() if line.startswith("| ")] == [
-        line for line in new.splitlines() if line.startswith("| ")
-    ]
 
 
 def test_what_was_trained_is_compared_by_severity_and_by_corruption() -> None:

@@ -20,10 +20,9 @@ from nni_hypens._nni import quiet_logging, quiet_training
 from nni_hypens.data.described import described
 from nni_hypens.data.protocols import LabelledData
 from nni_hypens.errors import InputError
-from nni_hypens.run.begun import begun_with
 from nni_hypens.run.files_needed import files_needed
 from nni_hypens.run.folder import RunFolder
-from nni_hypens.run.identity import as_begun, as_written, described_object, described_part
+from nni_hypens.run.identity import as_written, described_object, described_part
 from nni_hypens.run.pipeline import Run
 from nni_hypens.run.plan import RunObjects, make_plan
 from nni_hypens.run.result import EnsembleResult
@@ -143,7 +142,7 @@ def search_ensemble(
         given.strategy,
         train_space,
     )
-    identity = _identity(objects, resolved, base, folder)
+    identity = _identity(objects, resolved, base)
     folder.check(identity)
     folder.take_up_choice()
     if folder.finished:
@@ -238,28 +237,18 @@ def _own_copy(diversity: Diversity | None) -> Diversity | None:
         return diversity
 
 
-def _identity(
-    objects: RunObjects, settings: Settings, base: Sample | str | Path | None, folder: RunFolder
-) -> dict[str, Any]:
+def _identity(objects: RunObjects, settings: Settings, base: Sample | str | Path | None) -> dict[str, Any]:
     """What `config.yaml` keeps to recognise a run: calls have the same result exactly if these values are equal."""
     options, values = objects.selection_options, settings.to_mapping()
-    described: dict[str, Any] = {"strategy": objects.strategy}
-    if objects.diversity is not None:
-        described["diversity"] = objects.diversity
-    if options is not None:
-        described["selection_options"] = options
-    there = begun_with(folder.config) if folder.config.is_file() else {}
-    parts = {name: getattr(objects, name) for name in ("data", "evaluator", "search_evaluator")}
-    identity = as_written(
+    return as_written(
         {
             "space": describe_space(objects.space),
             "train_space": None if objects.train_space is None else describe_space(objects.train_space),
-            **{name: described_part(part, there.get(name)) for name, part in parts.items()},
+            **{name: described_part(getattr(objects, name)) for name in ("data", "evaluator", "search_evaluator")},
             **{name: values[name] for name in SETTING_FIELDS},
             "base": None if base is None else str(described_object(base)),
-            "diversity": settings.diversity,
-            "selection_options": None,
-            **{name: described_object(given) for name, given in described.items()},
+            "diversity": settings.diversity if objects.diversity is None else described_object(objects.diversity),
+            "selection_options": described_object(options),
+            "strategy": described_object(objects.strategy),
         }
     )
-    return as_begun(identity, there, described) if there else identity

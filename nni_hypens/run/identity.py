@@ -62,60 +62,16 @@ def described_object(value: Any) -> Any:
     )
 
 
-def described_part(part: Any, there: Any = None) -> str:
-    """The text by which a run recognises its evaluator or data: NNI's if that is the same in each process.
-
-    Args:
-        part: The evaluator or the data.
-        there: What the run folder has. Earlier versions wrote NNI's text in any case.
-    """
+def described_part(part: Any) -> str:
+    """The text by which a run recognises its evaluator or data: NNI's if that is the same in each process."""
     text = describe_part(part)
-    pickled = any(mark in text for mark in PICKLED)
-    return json.dumps(described_object(part)) if pickled and text != there else text
+    return json.dumps(described_object(part)) if any(mark in text for mark in PICKLED) else text
 
 
 def as_written(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity as it is read from the ``config.yaml`` that holds it: YAML has no tuples, and rounds nothing."""
     read: dict[str, Any] = parse_yaml(yaml.safe_dump(_plain(identity, ()), sort_keys=False, allow_unicode=True))
     return read
-
-
-def as_begun(identity: Mapping[str, Any], theirs: Mapping[str, Any], objects: Mapping[str, Any]) -> dict[str, Any]:
-    """An identity with what an earlier version wrote into a folder, where that means the same.
-
-    Earlier versions wrote what Python shows of an object, mostly an address, which differs in each process.
-
-    Args:
-        identity: Of this call.
-        theirs: The content of the folder's ``config.yaml``.
-        objects: What `identity` describes, by its names: an object, or a mapping of objects.
-    """
-    same = dict(identity)
-    for name, given in objects.items():
-        there = theirs.get(name)
-        if there != identity[name] and _shown(there, given) == _shown(_as_shown(given), given):
-            same[name] = there
-    return same
-
-
-# ---- what earlier versions wrote ------------------------------------------------------------------------------------
-
-
-def _as_shown(given: Any) -> Any:
-    if isinstance(given, Mapping):
-        return {name: repr(value) for name, value in given.items()}
-    return repr(getattr(given, "__dict__", given))
-
-
-def _shown(text: Any, given: Any) -> Any:
-    """A text of an earlier version without addresses, and without what the search had bound by then."""
-    if isinstance(text, Mapping):
-        return {name: _shown(value, None) for name, value in text.items()}
-    if not isinstance(text, str):
-        return text
-    for name in () if given is None else _bound_names(type(given)):
-        text = re.sub(rf"(, )?'{re.escape(name)}': (None|<[^<>]* at 0x[0-9a-f]+>)", "", text)
-    return ADDRESS.sub("", text)
 
 
 # ---- plain data -----------------------------------------------------------------------------------------------------

@@ -185,21 +185,6 @@ def test_tuples_of_a_space_are_the_lists_of_its_folder(begun: Any) -> None:
         begun(operations=("skip_connect", "max_pool_3x3"))
 
 
-def test_a_folder_with_an_address_is_found_again(begun: Any, tmp_path: Path) -> None:
-    options = {"diversity": SharedEdges(), "selection_options": {"objective": worst}, "penalty": penalty()}
-    content = begun(**options)
-    old = {
-        "diversity": repr(vars(SharedEdges())),
-        "selection_options": {"objective": "<function worst at 0x7f91b82804a0>"},
-        "strategy": {"penalty": repr({**penalty(), "baseline": np.float64(1e4)})},
-    }
-    path = tmp_path / "run" / "config.yaml"
-    path.write_text(yaml.safe_dump({**content, **old}))
-    assert begun(**options) == {**content, **old}
-    with pytest.raises(InputError, match="^out: .*selection_options: "):
-        begun(**{**options, "selection_options": {"objective": max}})
-
-
 def test_the_message_about_another_run_says_how_that_one_goes_on(begun: Any) -> None:
     begun()
     with pytest.raises(InputError) as error:

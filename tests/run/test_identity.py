@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nni
@@ -26,14 +25,13 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from nni_hypens import EdgeNES, EdgeStructure
 from nni_hypens.data.described import DescribedData
-from nni_hypens.run.identity import PICKLED, as_begun, as_written, described_object, described_part
+from nni_hypens.run.identity import PICKLED, as_written, described_object, described_part
 from nni_hypens.run.plan import DIVERSITIES
 from nni_hypens.search import JensenShannon, SharedEdgeCounter, SharedEdges
 from nni_hypens.search.hooks import all_hooks
 from nni_hypens.search.penalty import Penalty
 from nni_hypens.search.regularizers import Annealed
 from nni_hypens.space import ChoiceLayout, random_architectures
-from nni_hypens.trials.parts import describe_part
 from search_spaces import OneCell
 
 
@@ -252,8 +250,6 @@ def test_evaluators_and_data_with_pickles_are_described_without_them() -> None:
     for name, part in parts().items():
         text = described_part(part)
         assert "0x" not in text and not any(mark in text for mark in PICKLED), (name, text)
-        earlier = describe_part(part)
-        assert described_part(part, earlier) == earlier  # a folder of an earlier version
     for one, two in (
         (evaluator(), evaluator(patience=4)),
         (evaluator(), evaluator(epochs=4)),
@@ -270,28 +266,3 @@ def test_used_data_are_described_as_fresh_ones() -> None:
         used = make()
         assert used.labels("test").tolist() == [0, 1, 2, 0, 1, 2]
         assert described_part(used) == described_part(make())
-
-
-# ---- folders of earlier versions ------------------------------------------------------------------------------------
-
-
-def test_what_an_earlier_version_wrote_is_equal_but_for_addresses() -> None:
-    flops, _ = profilers()
-    objects = {"diversity": SharedEdges(), "selection_options": {"objective": worst, "size": 3},
-               "strategy": {"penalty": {"profiler": flops}, "pivots": 3}}  # fmt: skip
-    identity = {name: described_object(value) for name, value in objects.items()}
-    unbound, used = repr(vars(SharedEdges())), repr(vars(bound(SharedEdges())))
-    assert "0x" in used
-    shown = {
-        "selection_options": {"objective": "<function worst at 0x7f91b82804a0>", "size": "3"},
-        "strategy": {"penalty": f"{{'profiler': <{FlopsProfiler.__module__}.FlopsProfiler object at 0x7f00>}}",
-                     "pivots": "3"},
-    }  # fmt: skip
-    for text in (unbound, used):
-        theirs = {"diversity": text, **shown}
-        assert as_begun(identity, theirs, objects) == theirs
-        assert as_begun(identity, theirs, {**objects, "diversity": bound(SharedEdges())})["diversity"] == text
-        assert as_begun(identity, theirs, {**objects, "diversity": SharedEdges(2.0)})["diversity"] != text
-    other = {"objective": "<function best at 0x7f91b82804a0>", "size": "3"}
-    assert as_begun(identity, {"selection_options": other}, objects) == identity
-    assert as_begun(identity, {}, {"diversity": SimpleNamespace()}) == identity

@@ -119,7 +119,7 @@ class Settings:
         at_least=0,
     )
     lookahead: int = setting(
-        2, "adaptive candidates in training at once at most: each is decided on without so many results", at_least=1
+        2, "most adaptive candidates in training at once, however many trials there are", at_least=1
     )
     ranking: str = setting(
         "auto",

@@ -55,6 +55,10 @@ class DescribedData(pl.LightningDataModule):
         self._labels: dict[str, np.ndarray] = {}
         self._shape: tuple[int, ...] | None = None
         self._ready = False
+        unknown = [str(key) for key in source if key not in SPLITS] if isinstance(source, Mapping) else []
+        if unknown:
+            expected = f"{', '.join(SPLITS)} only; class_names and input_spec are attributes of a Lightning data module"
+            raise InputError("data", f"a mapping with {unknown[0]!r}", expected)
         for split, method in SPLITS.items():
             found = split in source if isinstance(source, Mapping) else hasattr(source, method)
             if not found:

@@ -7,7 +7,7 @@ from typing import Any
 from nni_hypens.report.content import BASE, CONFIG, RunContent
 from nni_hypens.report.html import Columns, Folded, Section, make_section, pairs_table
 from nni_hypens.report.objects import object_text
-from nni_hypens.report.text import number
+from nni_hypens.report.text import number, plural
 
 _MAIN_SETTINGS = ("data", "space", "members", "candidates", "seed")
 _SHOWN_ELSEWHERE = ("seed_scheme", "data_checksum", "versions", "command")
@@ -44,12 +44,24 @@ def _outcome(run: RunContent) -> dict[str, Any]:
         "candidates failed": len(run.failed),
         "edges of an architecture": run.results.get("n_edges"),
         "selection": _selection(run),
-        "candidates chosen by": _RANKINGS.get(str(ranking.get("method"))),
+        "candidates chosen by": _chosen_by(run),
         "supernet's ranking (Spearman)": None if rank is None else f"{rank:+.2f} with the NLL after training",
         "mean disagreement": diversity.get("disagreement"),
         "oracle accuracy": diversity.get("oracle_accuracy"),
     }
     return {name: value for name, value in outcome.items() if value is not None}
+
+
+def _chosen_by(run: RunContent) -> str | None:
+    """How the candidates were chosen, before training and by adaptive training."""
+    first = _RANKINGS.get(str(run.part("ranking").get("method")))
+    added = [item.get("source") for item in run.candidates if "expected_gain" in item]
+    if first is None or not added:
+        return first
+    seeds, further = added.count("replica"), added.count("further")
+    counts = {"new architecture": len(added) - seeds - further, "new seed": seeds, "further training": further}
+    kinds = ", ".join(plural(count, kind) for kind, count in counts.items() if count)
+    return f"{first}; then {len(added)} of {len(run.candidates)} by adaptive training ({kinds})"
 
 
 def _selection(run: RunContent) -> str | None:

@@ -114,18 +114,37 @@ def chance_accuracy(results: Mapping[str, Any]) -> float | None:
 
 
 def is_chance(results: Mapping[str, Any], n_test: int | None) -> bool:
-    """Whether the ensemble's accuracy is within two standard errors of `chance_accuracy`, or below.
+    """Whether the ensemble's accuracy is within two standard errors of `chance_accuracy`, or below, and its
+    probabilities tell no more than the frequencies of the classes (`tells_more`).
 
     Examples:
         >>> results = {"ensemble": {"accuracy": 0.33}, "chance": {"accuracy": 0.25}}
         >>> is_chance(results, 60), is_chance(results, 600)
         (True, False)
     """
+    return has_chance_accuracy(results, n_test) and not tells_more(results)
+
+
+def has_chance_accuracy(results: Mapping[str, Any], n_test: int | None) -> bool:
+    """Whether the ensemble's accuracy is within two standard errors of `chance_accuracy`, or below."""
     chance = chance_accuracy(results)
     if chance is None:
         return False
     error = (chance * (1 - chance) / n_test) ** 0.5 if n_test else 0.0
     return bool(results["ensemble"]["accuracy"] <= chance + 2 * error)
+
+
+def tells_more(results: Mapping[str, Any]) -> bool:
+    """Whether the interval of the ensemble's NLL is below the NLL of the frequencies of the classes.
+
+    Where one class is rare, a good model may give it high probabilities and still seldom more than half. Results of
+    earlier versions do not have the NLL of the frequencies.
+    """
+    level = number((results.get("chance") or {}).get("nll"))
+    rows = (results.get("intervals") or {}).get("rows") or ()
+    ends = next(((row.get("nll") or {}).get("interval") for row in rows if row.get("name") == "ensemble"), None)
+    high = number(ends[1]) if isinstance(ends, list | tuple) and len(ends) == 2 else None
+    return level is not None and high is not None and high < level
 
 
 def _difference(results: Mapping[str, Any], model: str, key: str) -> Difference | None:
@@ -184,6 +203,13 @@ def _chance_note(run: RunContent) -> list[str]:
     level, accuracy = chance_accuracy(run.results), run.results["ensemble"]["accuracy"]
     if not level or is_chance(run.results, run.n_test):
         return []
+    if has_chance_accuracy(run.results, run.n_test):
+        nll, frequencies = run.results["ensemble"]["nll"], run.results["chance"]["nll"]
+        return [
+            f"It is not measurably more accurate than always answering the most frequent class ({level:.2%}). Its "
+            f"probabilities tell more than the frequencies of the classes (NLL {nll:.4f} against {frequencies:.4f}): "
+            "look at the single classes."
+        ]
     said = f"Chance level: {level:.2%} of the answers are right if every answer is the most frequent class"
     return [f"{said}; the ensemble's are right {accuracy / level:.1f} times as often."]
 

@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import entropy
 
 from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import (
@@ -78,12 +79,12 @@ def evaluate_pool(
         **{size.row["name"]: size.test for size in sizes},
     }
     base = next((one.id for one in candidates if one.source == "base" and one.id in pool), None)
-    labels = (validation_labels, test_labels)
+    labels, shares = (validation_labels, test_labels), np.bincount(test_labels) / len(test_labels)
     rows, scores = baselines(pool, labels, len(set(ids)), base, calibration, combination.pooling, seed)
     scores = {name: image_scores(probs, test_labels) for name, probs in models.items()} | scores
     return {
         "ensemble": metrics.summary(calibrated, test_labels),
-        "chance": {"accuracy": float(np.bincount(test_labels).max() / len(test_labels))},
+        "chance": {"accuracy": float(shares.max()), "nll": float(entropy(shares))},
         "ensemble_uncalibrated": metrics.summary(plain, test_labels),
         "temperature": combination.temperature,
         "best_member": {"id": best, **metrics.summary(pool[best][1], test_labels)},

@@ -153,7 +153,8 @@ def _check_labels(cell: Any, supercell: Any) -> None:
     """Refuse choices inside operations that the supernet cannot tell apart as the cell does.
 
     The cell has an operation for each (node, slot), and the supernet for each (node, input): labels that are counted,
-    or that depend on the slot or on the input, name other choices there.
+    or that depend on the slot or on the input, name other choices there. An operation may have more choices on one
+    input than on another, as one that halves the image only where the input is large.
     """
     for number, (slots, sources) in enumerate(zip(cell.ops, supercell.ops, strict=True), cell.num_predecessors):
         for slot in slots:
@@ -161,7 +162,7 @@ def _check_labels(cell: Any, supercell: Any) -> None:
             for source, candidates in enumerate(sources):
                 for name, labels in own.items():
                     others = _labels_in(candidates[name])
-                    if labels != others:
+                    if not (set(labels) <= set(others) or set(others) <= set(labels)):
                         raise InputError(
                             f"cell {str(cell.label)!r}",
                             f"operation {name!r} of node {number}, with the choices {labels} in the space and {others} "

@@ -194,6 +194,7 @@ def test_attributes_of_a_module_that_says_everything_are_looked_at(name: str, va
     "source, message",
     [
         ({"train": loader(4), "validation": loader(4)}, "^data: .*without test examples"),
+        ({**dict.fromkeys(("train", "validation", "test"), loader(4)), "class_names": ["a"]}, "mapping with 'class_na"),
         ([1, 2], "^data: got a list"),
         (object(), "^data: got a object"),
     ],

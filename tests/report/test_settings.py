@@ -31,6 +31,15 @@ def test_ranking_is_named(run: RunContent, method: str | None) -> None:
     assert "+0.50" in page.text
 
 
+def test_what_adaptive_training_chose_is_counted(run: RunContent) -> None:
+    sources = ("neighbour", "random", "replica", "further")
+    added = [{**run.candidates[0], "source": source, "expected_gain": 0.1} for source in sources]
+    first = [{name: value for name, value in run.candidates[0].items() if name != "expected_gain"}]
+    shown = with_results(run, ranking={"method": "none"})
+    (said,) = parse(section(dataclasses.replace(shown, candidates=first * 3 + added))).row("candidates chosen by")
+    assert said.endswith("then 4 of 7 by adaptive training (2 new architectures, 1 new seed, 1 further training)")
+
+
 def test_what_is_unknown_is_left_out(run: RunContent) -> None:
     bare = dataclasses.replace(run, results={}, config={}, base=None)
     page = parse(section(bare))

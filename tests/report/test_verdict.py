@@ -73,6 +73,17 @@ def test_an_ensemble_at_chance_is_not_better(
     assert found == outcome and ("has learned nothing" in sentence) == (outcome == "chance")
 
 
+def test_a_rare_class_that_is_known_is_not_chance(run: RunContent) -> None:
+    accuracy, nll = (run.part("ensemble")[name] for name in ("accuracy", "nll"))
+    high = next(row for row in run.rows("intervals") if row["name"] == "ensemble")["nll"]["interval"][1]
+    at_chance = with_results(run, chance={"accuracy": accuracy, "nll": high - 1e-6})
+    assert verdict_block(at_chance).head == "No better than chance"
+    knows = verdict_block(with_results(run, chance={"accuracy": accuracy, "nll": high + 1e-6}))
+    assert knows.head != "No better than chance" and "learned nothing" not in knows.text
+    (note,) = [note for note in knows.notes if "not measurably more accurate" in note]
+    assert f"NLL {nll:.4f} against" in note
+
+
 def test_a_report_at_chance_says_so_first(run: RunContent) -> None:
     block = verdict_block(with_results(run, chance={"accuracy": run.part("ensemble")["accuracy"]}))
     assert block.head == "No better than chance" and block.look == "worse"

@@ -90,7 +90,8 @@ def search_ensemble(
             `{"objective": my_function}`, instead of the settings `objective`, `selection_steps`, `beam_width` and
             `diversity_weight`.
         training_service: Where trials run: one of NNI's config objects such as `RemoteConfig`; None for this machine.
-            It does not change the results, so a run may continue with another one.
+            A run may continue with another one. On machines reached by ssh, adaptive training goes on with no network,
+            so it may choose other candidates there.
         train_space: The space whose networks are trained, if it is not `space`: the same choices in other sizes, so
             that the search is small and the networks are large.
         settings: How to search, train and choose; what is not set keeps its default. `help(nni_hypens.Settings)` lists

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from nni_hypens.report.content import RunContent, mappings
 from nni_hypens.report.html import Callout
-from nni_hypens.report.intervals import Difference, difference_data, interval_name, range_text
+from nni_hypens.report.intervals import Difference, difference_data, interval, interval_name, range_text
 from nni_hypens.report.text import number, plural
 from nni_hypens.report.weak_spots import weak_spots
 from nni_hypens.utils.inputs import noun
@@ -143,8 +143,8 @@ def tells_more(results: Mapping[str, Any]) -> bool:
     level = number((results.get("chance") or {}).get("nll"))
     rows = (results.get("intervals") or {}).get("rows") or ()
     ends = next(((row.get("nll") or {}).get("interval") for row in rows if row.get("name") == "ensemble"), None)
-    high = number(ends[1]) if isinstance(ends, list | tuple) and len(ends) == 2 else None
-    return level is not None and high is not None and high < level
+    known = interval(ends)
+    return level is not None and known is not None and known[1] < level
 
 
 def _difference(results: Mapping[str, Any], model: str, key: str) -> Difference | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from nni_hypens import metrics
 from nni_hypens.proposals.adaptive import AdaptiveTraining, begin_adaptive_training
-from nni_hypens.run.candidate import Candidate, KnownBefore
+from nni_hypens.run.candidate import Candidate, KnownBefore, adaptive_left
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.sample_stage import supernet_probabilities
@@ -56,7 +56,7 @@ class AdaptiveStage:
     @property
     def left(self) -> int:
         """How many candidates are still to be decided on."""
-        return max(self.plan.adaptive - sum(candidate.adaptive for candidate in self.candidates), 0)
+        return adaptive_left(self.plan.adaptive, self.candidates)
 
     @property
     def _needed(self) -> int:

@@ -84,7 +84,7 @@ def search_ensemble(
         out: The run folder.
         search_evaluator: Trains the supernet; its epochs are those of the search. None for `evaluator`.
         base: The base architecture: an NNI sample, a JSON file, or None to search it first.
-        diversity: The regulariser, of which the run uses a copy, or its name; None for `SharedEdges()`.
+        diversity: The regulariser or its name; None for `SharedEdges()`. The run uses a copy of a regulariser.
         lam_range: Lowest and highest lam of candidates, in shared edges: `lam_low` and `lam_high` together.
         selection_options: Options of the selection method as `nni_hypens.selection.select` takes them, such as
             `{"objective": my_function}`, instead of the settings `objective`, `selection_steps`, `beam_width` and

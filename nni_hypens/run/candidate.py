@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,6 +153,16 @@ class Candidate:
     def costs(self) -> dict[str, Any]:
         """Its id and the costs that are known before training, for limits on the ensemble."""
         return {"id": self.id, "parameters": self.parameters, "flops": self.flops}
+
+
+def adaptive_left(adaptive: int, candidates: Sequence[Candidate]) -> int:
+    """How many candidates adaptive training is still to decide on.
+
+    Args:
+        adaptive: How many it decides on in all.
+        candidates: Those that there are.
+    """
+    return max(adaptive - sum(candidate.adaptive for candidate in candidates), 0)
 
 
 class KnownBefore:

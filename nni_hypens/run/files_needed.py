@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nni_hypens.run.candidate import adaptive_left
 from nni_hypens.run.folder import RunFolder
 from nni_hypens.run.settings import Settings
 
@@ -28,4 +29,4 @@ def _adaptive_left(settings: Settings, folder: RunFolder) -> bool:
     """Whether training is still to decide on candidates, which are looked up as those before it were."""
     if folder.done("select"):
         return False
-    return settings.adaptive_count > sum(candidate.adaptive for candidate in folder.read_candidates())
+    return adaptive_left(settings.adaptive_count, folder.read_candidates()) > 0

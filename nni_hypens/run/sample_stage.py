@@ -16,7 +16,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.proposals.names import WITH_LARGE
 from nni_hypens.proposals.pool import draw_pool
 from nni_hypens.proposals.ranking import rank_pool
-from nni_hypens.run.candidate import Candidate, KnownBefore
+from nni_hypens.run.candidate import Candidate, KnownBefore, adaptive_left
 from nni_hypens.run.enough import too_few
 from nni_hypens.run.folder import RunFolder, read_fields
 from nni_hypens.run.plan import Plan
@@ -106,7 +106,7 @@ def check_more(plan: Plan, existing: Sequence[Candidate] | None, more: int) -> N
     size = int(plan.selection_options.get("size", settings.ensemble_size))
     without = settings.candidates
     if existing is not None:
-        without = len(existing) + max(plan.adaptive - sum(candidate.adaptive for candidate in existing), 0)
+        without = len(existing) + adaptive_left(plan.adaptive, existing)
 
     def total(added: int) -> int:
         return math.comb(without + added, size)

@@ -33,7 +33,7 @@ DEFAULT_DRAWN = 3
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 FILES = ("supernet", "base", "known_results", "ood")
-"""Settings that name files of which a run keeps what it needs."""
+"""Settings that name files which a run reads once and then does not need any more."""
 NOT_SETTINGS = ("seed_scheme", "data_checksum", "versions", "command")
 """What a run folder's `config.yaml` holds besides the settings."""
 

@@ -19,7 +19,7 @@ from nni_hypens.space.choices import ChoiceTable, Sample
 
 @dataclass(frozen=True)
 class Condition:
-    """Values of some labels, with one of which a part of the network is run.
+    """What some labels must be for a part of the network to be run.
 
     Args:
         labels: The labels: one of a layer choice, or those of a depth.

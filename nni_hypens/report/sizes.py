@@ -34,7 +34,7 @@ def sizes_table(run: RunContent) -> Table | None:
     caption = (
         "What members gain and cost. Each row was chosen among the trained candidates and calibrated on validation "
         "data in the same way; test data only measure. Costs are sums over the members, for one example; latency is "
-        "that of one thread, one member after the other."
+        "that of one thread, one member after the other, each the fastest of its passes."
     )
     if run.rows("intervals"):
         caption += f" In brackets: {interval_name(run.part('intervals'))} over the choice of test {run.noun}s."

@@ -90,11 +90,11 @@ class Sleeps(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.threads.append(torch.get_num_threads())
         assert not torch.is_grad_enabled()
-        time.sleep(0.05 if len(self.threads) in (2, 7) else 0.002)  # two passes that something else disturbs
+        time.sleep(0.02 if len(self.threads) % 3 else 0.002)  # something else disturbs two of three passes
         return images
 
 
-def test_latency_is_the_median_by_one_thread() -> None:
+def test_latency_is_that_of_an_undisturbed_pass_by_one_thread() -> None:
     before, network = torch.get_num_threads(), Sleeps()
     torch.set_num_threads(2)
     try:

@@ -49,7 +49,8 @@ def section(run: RunContent) -> Section | None:
     return make_section(title, _entropy(run), _auroc_table(run), *skipped)
 
 
-def _set_name(item: Mapping[str, Any]) -> str:
+def set_name(item: Mapping[str, Any]) -> str:
+    """Name of an out-of-distribution set for readers."""
     name = str(item.get("name"))
     return _SET_NAMES.get(name, name)
 
@@ -57,7 +58,7 @@ def _set_name(item: Mapping[str, Any]) -> str:
 def _kinds(run: RunContent) -> dict[str, Mapping[str, Any]]:
     """The measurements by kind of images."""
     kinds = {f"test, {item.get('examples')}": item for item in run.rows("uncertainty")}
-    return kinds | {_set_name(item): item for item in run.rows("ood", "sets")}
+    return kinds | {set_name(item): item for item in run.rows("ood", "sets")}
 
 
 def entropy_of(run: RunContent) -> tuple[EntropyBar, ...]:
@@ -94,7 +95,7 @@ def _auroc_table(run: RunContent) -> Table:
     for item in run.rows("ood", "sets"):
         found = item.get("auroc")
         auroc: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
-        rows.append(Row(_set_name(item), [fixed(auroc.get(score), 3) for score in _SCORES]))
+        rows.append(Row(set_name(item), [fixed(auroc.get(score), 3) for score in _SCORES]))
     caption = (
         f"AUROC of telling out-of-distribution images from {fixed(run.part('ood').get('images'), 0)} test images by "
         "the model's uncertainty. 0.5 is chance; below it the model is more certain about images unlike those it was "

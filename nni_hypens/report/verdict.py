@@ -10,7 +10,7 @@ from nni_hypens.report.content import RunContent, mappings
 from nni_hypens.report.html import Callout
 from nni_hypens.report.intervals import Difference, difference_data, interval, interval_name, range_text
 from nni_hypens.report.text import number, plural
-from nni_hypens.report.weak_spots import weak_spots
+from nni_hypens.report.weak_spots import few_validation, surer_of_unknown, weak_spots
 from nni_hypens.utils.inputs import noun
 
 USEFUL_RANKING = 0.3
@@ -177,8 +177,17 @@ def _caveats(run: RunContent) -> list[str]:
     if len(run.members) == 1:
         notes.append("With one member there is nothing to average: only the temperature can make a difference.")
     notes += _chance_note(run) + weak_spots(run) + _smaller_note(run) + _calibrated_note(run.results) + _error_note(run)
+    notes += surer_of_unknown(run) + _validation_note(run)
     notes += _brief_note(run) + _ranking_note(run.part("ranking"))
     return notes + _better_models(run)
+
+
+def _validation_note(run: RunContent) -> list[str]:
+    """How few validation images there were, where that matters."""
+    sizes = run.part("data").get("sizes")
+    count = number(sizes.get("validation")) if isinstance(sizes, Mapping) else None
+    found = None if count is None else few_validation(int(count), run.noun)
+    return [f"{found[0].upper()}{found[1:]}."] if found else []
 
 
 def _brief_note(run: RunContent) -> list[str]:

@@ -1,4 +1,5 @@
-"""Where the ensemble is worse than its best member: an average on clean images can hide it."""
+"""Where the ensemble is not to be trusted: worse than its best member under a corruption, surer of unknown images than
+of test images, or chosen by few validation images. An average on clean images can hide it."""
 
 from __future__ import annotations
 
@@ -8,9 +9,12 @@ from typing import Any, NamedTuple
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.corruptions import BEST_BY_KEY
 from nni_hypens.report.text import fixed, number, plural
+from nni_hypens.report.uncertainty import set_name
 
 _SHOWN = 3
 """Most corruptions that the sentence names with their numbers."""
+FEW_VALIDATION = 200
+"""Validation images below which the choice costs more than about 1% of the NLL (`tests.benchmarks.few_validation`)."""
 
 
 class Comparison(NamedTuple):
@@ -67,3 +71,41 @@ def weak_spots(run: RunContent) -> list[str]:
         text
         + (f" Its NLL is higher than that of the calibrated best member under {', '.join(higher)}." if higher else "")
     ]
+
+
+def surer_of_unknown(run: RunContent) -> list[str]:
+    """A sentence on the out-of-distribution sets of which the ensemble is measurably surer than of test images.
+
+    Measurably: the AUROC of its confidence is two standard errors below 0.5 or more, by the variance of the
+    Mann-Whitney statistic of equal distributions (Mann and Whitney 1947).
+    """
+    inside, found = number(run.part("ood").get("images")), []
+    for item in run.rows("ood", "sets"):
+        values = item.get("auroc")
+        auroc = number(values.get("confidence")) if isinstance(values, Mapping) else None
+        outside = number(item.get("images"))
+        if auroc is None or not inside or not outside:
+            continue
+        if auroc < 0.5 - 2 * ((inside + outside + 1) / (12 * inside * outside)) ** 0.5:
+            found.append(f"{set_name(item)} (AUROC {auroc:.3f})")
+    if not found:
+        return []
+    return [
+        f"It is surer of {', '.join(found)} than of test {run.noun}s: its confidence does not tell {run.noun}s unlike "
+        "those that it was trained on."
+    ]
+
+
+def few_validation(examples: int, noun: str) -> str | None:
+    """A sentence on how few validation images or rows a run has; None if there are enough.
+
+    Examples:
+        >>> few_validation(1000, "image") is None
+        True
+    """
+    if examples >= FEW_VALIDATION:
+        return None
+    return (
+        f"only {plural(examples, f'validation {noun}')} to choose the members and the "
+        "temperatures, partly by chance: 100 instead of 1,000 cost 1 to 4% of the NLL in our tests, 30 cost 2 to 7%"
+    )

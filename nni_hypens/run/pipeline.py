@@ -18,6 +18,7 @@ from nni.experiment.config.training_service import TrainingServiceConfig
 
 from nni_hypens._manager import check_home, check_node
 from nni_hypens.errors import InputError
+from nni_hypens.report.weak_spots import few_validation
 from nni_hypens.run.candidate import Candidate
 from nni_hypens.run.evaluate_stage import evaluate_stage
 from nni_hypens.run.folder import RunFolder, damage
@@ -117,7 +118,7 @@ class Run:
             check_node()
 
     def _say_updates(self) -> None:
-        """Say how much each candidate will be trained, once, before anything is."""
+        """Say how much each candidate will be trained and whether few images choose, once, before anything is."""
         updates = self.plan.updates
         if updates is None or self.folder.done("select") or self._said_updates:
             return
@@ -126,6 +127,9 @@ class Run:
             self.progress.warn(f"{updates}; that is hardly enough to learn: give more epochs, or a smaller batch size")
         else:
             self.progress.say(str(updates))
+        few = few_validation(len(self.plan.data.labels("validation")), updates.noun)
+        if few:
+            self.progress.warn(few)
 
     def _check_service(self) -> None:
         """Check that trials could run on the training service, as far as this machine can tell."""

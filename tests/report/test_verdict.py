@@ -233,3 +233,12 @@ def test_a_brief_training_is_named(
     members = members or [{key: value for key, value in run.members[0].items() if key != "own_temperature"}]
     block = verdict_block(dataclasses.replace(run, members=members, config={**run.config, **config}))
     assert any("temperatures is 0.70, below 1" in note and "more epochs" in note for note in block.notes) == warns
+
+
+@pytest.mark.parametrize(
+    ("sizes", "warns"), [({"validation": 36}, True), ({"validation": 500}, False), ("many", False)]
+)
+def test_few_validation_images_are_named(run: RunContent, sizes: object, warns: bool) -> None:
+    data = {**run.part("data"), "sizes": sizes}
+    notes = verdict_block(with_results(run, data=data)).notes
+    assert any(note.startswith("Only 36 validation images to choose") for note in notes) == warns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nni_hypens.report.content import RunContent
-from nni_hypens.report.weak_spots import comparisons, weak_spots
+from nni_hypens.report.weak_spots import comparisons, few_validation, surer_of_unknown, weak_spots
 from tests.support.report_page import with_results
 
 
@@ -37,3 +37,28 @@ def test_clean_images_and_what_was_not_measured_count_nowhere(run: RunContent) -
     assert comparisons(measured(run, jpeg=0.1).rows("corruptions"), "accuracy") == (("jpeg", 0.4, 0.5),)
     for value in (None, {"skipped": "no"}, {"rows": [{"model": "ensemble", "severity": 1, "accuracy": 1}]}):
         assert weak_spots(with_results(run, corruptions=value)) == []
+
+
+def test_images_of_which_the_ensemble_is_surer_than_of_test_images_are_named(run: RunContent) -> None:
+    """Not where the AUROC may be below 0.5 by chance: its standard error for 100 and 100 images is 0.041."""
+    sets = [
+        {"name": name, "images": images, "auroc": {"confidence": auroc, "entropy": 0.1}}
+        for name, images, auroc in [
+            ("noise", 100, 0.40),
+            ("far", 100, 0.9),
+            ("a few", 100, 0.43),
+            ("fashion_mnist", 90, 0.1),
+        ]
+    ]
+    (text,) = surer_of_unknown(with_results(run, ood={"images": 100, "sets": sets, "skipped": []}))
+    assert "noise (AUROC 0.400), Fashion-MNIST (AUROC 0.100) than of test images" in text
+    assert "far" not in text and "a few" not in text
+    assert surer_of_unknown(with_results(run, ood=None)) == []
+    assert surer_of_unknown(with_results(run, ood={"sets": [{"name": "noise", "auroc": 3}]})) == []
+
+
+def test_few_validation_images_are_named() -> None:
+    text = few_validation(36, "image")
+    assert text is not None and text.startswith("only 36 validation images to choose the members")
+    assert "1 validation row to" in str(few_validation(1, "row"))
+    assert few_validation(200, "image") is None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,7 +24,12 @@ IGNORED = ("Thumbs.db", "desktop.ini")
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _READER = 1
 """Raise it when the same files would give other arrays, so that old arrays in the cache are not used."""
+_NAMED = 5
+"""Most files that an error names."""
 _LAYOUT = "DIR/CLASS/*, or DIR/train/CLASS/* and DIR/test/CLASS/* (and DIR/val/CLASS/*)"
+
+
+_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
 
 
 class PictureFolder:
@@ -75,22 +81,21 @@ class PictureFolder:
 
     def _decode(self, paths: list[Path], train: list[Path]) -> np.ndarray:
         with ThreadPoolExecutor() as pool:
-            kinds = list(pool.map(is_coloured_or_deep, train))
+            kinds = _each(pool, is_coloured_or_deep, train)
             channels = 3 if any(coloured for coloured, _ in kinds) else 1
             kind = np.uint16 if any(deep for _, deep in kinds) else np.uint8
             size = None if self.size is None else (self.size, self.size)
-            first = read_picture(paths[0], channels, size, True, "data")
-            result = np.empty((len(paths), *first.shape), kind)
+            result = np.empty((len(paths), *_first_shape(paths, channels, size)), kind)
 
             def fill(row: int) -> None:
                 image = read_picture(paths[row], channels, size, True, "data")
-                if image.shape != first.shape:
+                if image.shape != result.shape[1:]:
                     got = f"{paths[row]} of {image.shape[0]} x {image.shape[1]} (height x width)"
-                    expected = f"{first.shape[0]} x {first.shape[1]} as {paths[0].name}, or --image-size"
+                    expected = f"{result.shape[1]} x {result.shape[2]} as {paths[0].name}, or --image-size"
                     raise InputError("data", got, expected)
                 result[row] = _as_type(image, kind)
 
-            list(pool.map(fill, range(len(paths))))
+            _each(pool, fill, range(len(paths)))
         return result
 
     def _kept(self, split: str, paths: list[Path], decode: Callable[[], np.ndarray]) -> np.ndarray:
@@ -117,6 +122,37 @@ class PictureFolder:
         except OSError:
             pass  # without a cache, each process decodes the pictures
         return images
+
+
+def _first_shape(paths: list[Path], channels: int, size: tuple[int, int] | None) -> tuple[int, ...]:
+    """Shape of the first picture that can be read; the others are named when all are read."""
+    for path in paths:
+        try:
+            return read_picture(path, channels, size, True, "data").shape
+        except InputError:
+            continue
+    return 0, 0, channels
+
+
+def _each(pool: ThreadPoolExecutor, call: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """The results of a call for each item.
+
+    Raises:
+        InputError: That of the first item with one; it names the others of the same kind, so that all can be mended.
+    """
+    made = [pool.submit(call, item) for item in items]
+    results, refused = [], list[InputError]()
+    for one in made:
+        try:
+            results.append(one.result())
+        except InputError as error:
+            refused.append(error)
+    if refused:
+        field, expected = refused[0].field, refused[0].expected
+        got = [str(error.got) for error in refused if error.expected == expected]
+        left = [f"{len(got) - _NAMED} more"] if len(got) > _NAMED else []
+        raise InputError(field, "; ".join(got[:_NAMED] + left), expected)
+    return results
 
 
 def _part_folders(folder: Path) -> dict[str, Path]:

@@ -36,6 +36,7 @@ _MORE_KEYS = ("x_val", "y_val", "class_names", "range")
 KEY_OF = {"train": "train", "validation": "val", "test": "test"}
 """Part of a source -> end of the names of its arrays."""
 _IDX_PREFIX = {"train": "train", "test": "t10k"}
+_TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
 _FORMS = f"{', '.join(SOURCE_NAMES)}, a folder of images, a path to an .npz file, or module:callable"
 _READ_ERRORS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
 
@@ -97,9 +98,12 @@ def open_source(source: str, root: str | None = None, image_size: int | None = N
         return Cifar(source, folder)
     if source.endswith(".npz"):
         return Npz(Path(source).expanduser())
+    if Path(source).expanduser().is_file():
+        expected = f"one of {_FORMS}; a function of yours can read any file (guide: data, tables)"
+        raise InputError("data", f"{source!r}, a file of another kind", expected)
     if ":" in source:
         return FromCallable(source)
-    if "/" in source:
+    if "/" in source or source.endswith(_TABLES):
         raise InputError("data", f"{source!r}, which is not there", f"one of {_FORMS}")
     near = difflib.get_close_matches(source.lower().replace("-", "_"), SOURCE_NAMES, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]}?)" if near else ""

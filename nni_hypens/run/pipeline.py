@@ -40,6 +40,7 @@ from nni_hypens.utils.devices import chosen_gpus
 from nni_hypens.utils.disks import check_writable
 from nni_hypens.utils.ports import free_port
 from nni_hypens.utils.progress import Progress
+from nni_hypens.utils.run_files import EXPORTED_FILES
 from nni_hypens.utils.runtime import versions
 
 STAGES = ("search", "sample", "train", "select", "evaluate", "report")
@@ -244,8 +245,11 @@ class Run:
         """
         if request is not None:
             self.folder.check_fingerprint(self.plan.fingerprint)
+        exported = [path for name in EXPORTED_FILES if (path := self.folder.ensemble / name).exists()]
         select_stage(self.plan, self.folder, request)
         if request is not None:
+            for path in exported:
+                self.progress.warn(f"{path} held the ensemble chosen before and was removed; `nni-hypens export` again")
             self.evaluate()
             self.report()
 

@@ -140,6 +140,21 @@ def test_bad_folders_are_refused(tmp_path: Path, spoil: Any, message: str) -> No
         ImageData(str(folder)).check()
 
 
+def test_all_files_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
+    folder = make(tmp_path / "pets", ("train", "test"))
+    for number in range(7):
+        text(folder / "train" / "cat" / f"0{number}.png")
+    with pytest.raises(InputError, match=r"cat/00.png .*; .*cat/04.png \(.*\); 2 more; expected PNG, JPEG") as caught:
+        ImageData(str(folder)).check()
+    assert "05.png" not in str(caught.value)
+    for number in range(7):  # the header of a file that was cut off is whole
+        path = folder / "train" / "cat" / f"0{number}.png"
+        picture(path)
+        path.write_bytes(path.read_bytes()[:60] if number in (0, 3) else path.read_bytes())
+    with pytest.raises(InputError, match=r"cat/00.png \([^;]*\); [^;]*cat/03.png \([^;]*\); expected PNG"):
+        ImageData(str(folder)).check()
+
+
 def test_folders_without_classes(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="without folders of classes; expected DIR/CLASS"):

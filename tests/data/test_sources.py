@@ -84,6 +84,19 @@ def test_a_name_like_no_other_gets_no_guess() -> None:
     assert "did you mean" not in message(error)
 
 
+def test_files_of_another_kind_need_a_function(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    with pytest.raises(InputError) as error:
+        open_source(path.name)
+    assert "'list.csv', which is not there" in message(error)
+    path.write_text("1,2\n")
+    with pytest.raises(InputError) as error:
+        open_source(str(path))
+    assert "list.csv', a file of another kind" in message(error) and "a function of yours can read any" in message(
+        error
+    )
+
+
 def test_a_source_is_a_string() -> None:
     with pytest.raises(InputError, match="data: got 3 of type int"):
         open_source(3)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -100,6 +101,8 @@ def test_the_updates_of_a_candidate_are_said_before_a_search(
     run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     told: list[str] = []
+    choosing = [200]
+    run.plan.data = SimpleNamespace(labels=lambda split: np.zeros(choosing[0] if split == "validation" else 9))  # type: ignore[misc]
     monkeypatch.setattr(pipeline, "search_stage", lambda *arguments: told.append(capfd.readouterr().err))
 
     def said(updates: Updates, quiet: bool) -> str:
@@ -116,6 +119,8 @@ def test_the_updates_of_a_candidate_are_said_before_a_search(
     assert not said(many, quiet=True)
     text = said(many, quiet=False)
     assert "warning" not in text and " 300 updates" in text and "46 images" in text
+    choosing[0] = 36
+    assert "warning: only 36 validation images to choose the members" in said(many, quiet=True)
     touch(run.folder.ensemble_index)
     assert not said(few, quiet=False), "nothing is trained any more"
 
@@ -182,7 +187,9 @@ def test_any_number_can_be_added_where_combinations_are_not_counted(
     assert len(run.folder.read_candidates()) == 43
 
 
-def test_a_new_choice_is_measured_and_reported_without_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_choice_is_measured_and_reported_without_training(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     order: list[Any] = []
     monkeypatch.setattr(pipeline, "select_stage", lambda plan, folder, request: order.append(request))
     for stage in STAGES:
@@ -193,10 +200,16 @@ def test_a_new_choice_is_measured_and_reported_without_training(run: Run, monkey
     assert order == [None]
     run.select(Request(sizes=(2,)))
     assert order[1:] == [Request(sizes=(2,)), "evaluate", "report"]
+    exported = run.folder.ensemble / "model.onnx"
+    touch(exported)
+    monkeypatch.setattr(pipeline, "select_stage", lambda plan, folder, request: exported.unlink())
+    run.select(Request(sizes=(3,)))
+    assert "model.onnx held the ensemble chosen before and was removed" in capfd.readouterr().err
+    assert order[4:] == ["evaluate", "report"]
     changed: Any = SimpleNamespace(**{**vars(run.plan), "fingerprint": {"seed_scheme": 1, "data_checksum": "other"}})
     with pytest.raises(InputError, match="data"):
         Run(changed, run.out, Runtime(concurrency=1, quiet=True)).select(Request(sizes=(2,)))
-    assert len(order) == 4
+    assert len(order) == 6
 
 
 def test_what_is_damaged_is_trained_anew_while_it_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 
+from nni_hypens.errors import InputError
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Code, Paragraph, Section, make_section
 from nni_hypens.report.text import fixed, number
+from nni_hypens.utils.ranges import known_range
 
 _OWN = ("search_spaces", "nni.nas.hub.pytorch")
 """Packages whose model spaces are found without being named (`TRUSTED_PACKAGES` of `nni_hypens.ensemble.folder`)."""
@@ -53,8 +55,16 @@ def _file(run: RunContent) -> str:
     """A file that `predict` takes, by a made-up name."""
     shape = run.input_spec.get("shape")
     if run.of_images:
-        return "picture.png"
+        return "images.npy" if _lacks_range(run) else "picture.png"
     return "table.csv" if isinstance(shape, list) and len(shape) == 1 else "examples.npy"
+
+
+def _lacks_range(run: RunContent) -> bool:
+    """Whether nothing says which values are black and white, as with loaders that normalise: pictures are refused."""
+    try:
+        return known_range(run.input_spec) is None
+    except (InputError, LookupError, TypeError, ValueError):  # a spec that somebody wrote; `predict` says what is wrong
+        return False
 
 
 def _input(run: RunContent) -> str:
@@ -66,6 +76,8 @@ def _input(run: RunContent) -> str:
     sides = [fixed(spec.get(key), 0) for key in ("height", "width", "channels")] if spec else []
     if not sides or number(spec.get("scale")) is None:
         return "raw images, N x height x width x channels"
+    if _lacks_range(run):
+        return f"raw images N x {' x '.join(sides)}, as in the data"
     stated = spec.get("range")
     pair = list(map(number, stated)) if isinstance(stated, list) else []
     if len(pair) != 2 or None in pair:

@@ -41,6 +41,14 @@ def test_values_of_black_and_white(run: RunContent, stated: Any, words: str) -> 
     assert words in code(dataclasses.replace(run, results={**run.results, "data": changed}))[1]
 
 
+def test_no_picture_is_named_where_the_range_is_not_known(run: RunContent) -> None:
+    """Loaders that normalise images themselves: the spec has no range, and nobody computed mean and deviation."""
+    data = run.part("data")
+    spec = {key: value for key, value in data["input_spec"].items() if key != "range"} | {"mean": [0.0], "std": [1.0]}
+    commands, lines = code(dataclasses.replace(run, results={**run.results, "data": {**data, "input_spec": spec}}))
+    assert "images.npy" in commands and "picture" not in commands + lines and "white is" not in lines
+
+
 @pytest.mark.parametrize("space", ["mine.spaces:Cell", {"class": "mine.spaces:Cell", "args": {}}])
 def test_an_own_space_is_named(run: RunContent, space: Any) -> None:
     commands, lines = code(dataclasses.replace(run, config={**run.config, "space": space}))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nni_hypens.cli.loading import load_libraries
 from nni_hypens.cli.output import show
-from nni_hypens.cli.settings import absolute_data, add_settings, settings_of
+from nni_hypens.cli.settings import absolute_data, add_settings, settings_of, with_absolute_paths
 from nni_hypens.errors import InputError
 from nni_hypens.run.settings import Settings
 from nni_hypens.selection.names import ALL, EVERY
@@ -196,7 +196,7 @@ def settings_and_data(arguments: argparse.Namespace) -> tuple[Settings, list[str
         got = repr(given["known_results"])
         raise InputError("known_results", got, "no such setting: known results are for `nni-hypens run`")
     sources = _words(str(given.pop("data", Settings.data)))
-    settings = Settings.from_mapping(given)
+    settings = with_absolute_paths(Settings.from_mapping(given))
     settings.check()
     return settings, [absolute_data(source) for source in sources]
 

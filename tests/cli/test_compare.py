@@ -23,6 +23,13 @@ def test_data_sets_are_listed_and_other_settings_are_shared(tmp_path: Path, monk
     assert settings.epochs == 3 and settings.data == "digits"
 
 
+def test_paths_hold_in_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", "--data", "digits,mine.npz", "--root", "idx"]
+    settings, data_sets = settings_and_data(cli.build_parser().parse_args(words))
+    assert settings.root == str(tmp_path / "idx") and data_sets == ["digits", str(tmp_path / "mine.npz")]
+
+
 @pytest.mark.parametrize(("setting", "instead"), [("seed", "--seeds"), ("budget", "--seconds")])
 def test_settings_that_a_comparison_has_otherwise(setting: str, instead: str, tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"

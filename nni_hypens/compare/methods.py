@@ -163,7 +163,7 @@ def pool_recipe(name: str) -> PoolRecipe:
     """
     recipe = method_of(name).on_pool
     if recipe is None or "@" in name:
-        lacks = "networks that were trained for longer" if "@" in name else "a search"
+        lacks = "networks that were trained for longer" if "@" in name else "a search (it has no `on_pool`)"
         names = ", ".join(pool_methods(peers=True))
         raise InputError("methods", f"{name}, which needs {lacks}", f"one that runs on a pool: {names}")
     return recipe

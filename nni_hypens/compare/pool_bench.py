@@ -230,7 +230,8 @@ class PoolBench:
         """
         index = self.pooled.index(sample)
         if index is None or not self.offers(sample, replica):
-            raise LookupError(f"no network {replica} of {self.structure.describe(sample)} in {self.pooled.name}")
+            what = f"no network {replica} of {self.structure.describe(sample)} in {self.pooled.name}"
+            raise LookupError(f"{what}; draw from `random`, `neighbours` or `architectures`, and ask `offers` first")
         return self.pooled.networks[index][self.order(index, may_go_on)[replica]]
 
     def offers_further(self, network: Network) -> bool:

@@ -56,7 +56,10 @@ def test_settings_that_a_comparison_has_otherwise(setting: str, instead: str, tm
         ("--pool x.npz --nni-epochs 3", "nni_epochs: got 3; expected no such argument with --pool"),
         ("--pool x.npz --jobs 2", "jobs: got 2; expected no such argument with --pool"),
         ("settings.yaml --pool x.npz", "config: got 'settings.yaml'; expected no such argument with --pool"),
-        ("--pool x.npz --methods darts", "methods: got darts, which needs a search; expected one that runs on a pool"),
+        (
+            "--pool x.npz --methods darts",
+            "methods: got darts, which needs a search (it has no `on_pool`); expected one that runs",
+        ),
         ("--pool x.npz --methods random_pool", "ours: got 'adaptive_random'; expected one of the methods: random_pool"),
         ("--methods random_pool --seconds 9 --quiet", "ours: got 'adaptive'; expected one of the methods: random_pool"),
     ],

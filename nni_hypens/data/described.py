@@ -185,12 +185,16 @@ class DescribedData(pl.LightningDataModule):
         own = summary(getattr(self.source_module, "describe", None)) or {}
         source = own.get("source")
         return own | {
-            "source": source if isinstance(source, str) else type(self.source_module).__name__,
+            "source": source if isinstance(source, str) else self._name(),
             "sizes": {split: len(self.labels(split)) for split in SPLITS},
             "input_spec": self.input_spec,
             "num_classes": self.num_classes,
             "class_names": self.class_names,
         }
+
+    def _name(self) -> str:
+        """What the data are called if they do not say it."""
+        return "own loaders" if isinstance(self.source_module, Mapping) else type(self.source_module).__name__
 
 
 def described(data: Any) -> Any:

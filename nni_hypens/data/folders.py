@@ -29,7 +29,8 @@ _NAMED = 5
 _LAYOUT = "DIR/CLASS/*, or DIR/train/CLASS/* and DIR/test/CLASS/* (and DIR/val/CLASS/*)"
 
 
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class PictureFolder:

@@ -31,6 +31,7 @@ from nni_hypens.utils.tensors import check_weights, load_weights
 FORMAT_VERSION = 3
 """The newest version of the format. Version 2 adds a temperature for each member, version 3 how they are averaged."""
 INDEX_FILE = "ensemble.json"
+_GIVE_CLASS = "or give the class: --space MODULE:CLASS, in Python space="
 TRUSTED_PACKAGES = ("search_spaces", "nni.nas.hub.pytorch")
 MAX_INDEX_BYTES = 8 * 2**20
 MAX_DEPTH = 40
@@ -233,18 +234,16 @@ def trusted_class(name: str) -> Callable[..., nn.Module]:
     """
     module_name, _, class_name = name.partition(":")
     if not (_is_trusted(module_name) and class_name.isidentifier()):
-        raise InputError(
-            "space.class", brief(name), f"a class of {' or '.join(TRUSTED_PACKAGES)}; pass space= the class"
-        )
+        raise InputError("space.class", brief(name), f"a class of {' or '.join(TRUSTED_PACKAGES)}; {_GIVE_CLASS}")
     from nni.nas.nn.pytorch import ModelSpace  # imported here, so that an ensemble in memory works without NNI
 
     try:
         space = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        expected = "an installed model space; or pass space= the class"
+        expected = f"an installed model space; {_GIVE_CLASS}"
         raise InputError("space.class", f"{name!r} ({reason(error)})", expected) from error
     if not (isinstance(space, type) and issubclass(space, ModelSpace) and _is_trusted(space.__module__)):
-        raise InputError("space.class", repr(name), "a model space defined in that module; or pass space= the class")
+        raise InputError("space.class", repr(name), f"a model space defined in that module; {_GIVE_CLASS}")
     return space
 
 

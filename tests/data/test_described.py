@@ -88,6 +88,7 @@ def test_loaders_in_a_mapping_of_any_shape() -> None:
     assert data.input_spec == {"shape": [5], "scale": 1.0, "mean": [0.0] * 5, "std": [1.0] * 5}
     assert data.num_classes == 3 and data.class_names == ["a", "b", "c"]
     check_data(data)
+    assert data.describe()["source"] == "own loaders"
 
 
 def test_inputs_of_single_numbers_are_refused() -> None:

@@ -156,7 +156,7 @@ def test_weights_of_another_network_are_named(saved: Path, change: Any, message:
 )
 def test_foreign_classes_are_not_imported(saved: Path, name: str) -> None:
     edit(saved, lambda index: index["space"].update({"class": name}))
-    with pytest.raises(InputError, match=r"space\.class: got .*; expected a class of .*pass space= the class"):
+    with pytest.raises(InputError, match=r"space\.class: got .*; expected a class of .*or give the class: --space"):
         Ensemble.load(saved)
 
 

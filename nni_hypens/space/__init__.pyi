@@ -1,5 +1,10 @@
 from .architecture import EdgeGroup as EdgeGroup, EdgeStructure as EdgeStructure
-from .build import fixed_network as fixed_network, fresh as fresh, hub_spaces as hub_spaces
+from .build import (
+    describe_space as describe_space,
+    fixed_network as fixed_network,
+    fresh as fresh,
+    hub_spaces as hub_spaces,
+)
 from .choices import ChoiceTable as ChoiceTable, Sample as Sample, load_sample as load_sample
 from .cost import (
     Budget as Budget,

@@ -163,6 +163,12 @@ def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
 
 
 def describe_space(space: ModelSpace) -> dict[str, Any]:
-    """Class and arguments from which `find_object` can rebuild a space."""
+    """Class and arguments from which `find_object` can rebuild a space, as `EnsembleInfo.space` has them.
+
+    Examples:
+        >>> from search_spaces import OneCell
+        >>> describe_space(OneCell(channels=2, in_channels=1))
+        {'class': 'search_spaces.one_cell:OneCell', 'args': {'channels': 2, 'in_channels': 1}}
+    """
     kind = type(space)
     return {"class": f"{kind.__module__}:{kind.__qualname__}", "args": dict(space.trace_kwargs)}

@@ -84,7 +84,7 @@ def surer_of_unknown(run: RunContent) -> list[str]:
         values = item.get("auroc")
         auroc = number(values.get("confidence")) if isinstance(values, Mapping) else None
         outside = number(item.get("images"))
-        if auroc is None or not inside or not outside:
+        if auroc is None or inside is None or outside is None or min(inside, outside) < 1:
             continue
         if auroc < 0.5 - 2 * ((inside + outside + 1) / (12 * inside * outside)) ** 0.5:
             found.append(f"{set_name(item)} (AUROC {auroc:.3f})")

@@ -36,10 +36,13 @@ from tests.benchmarks.map_targets import (
     OURS,
     SNAPSHOTS,
     against,
+    agreement,
     percent,
+    say_agreement,
     say_bars,
     say_limits,
     say_reached,
+    say_trained_anew,
 )
 from tests.benchmarks.map_trained_text import (
     clean_table,
@@ -222,13 +225,14 @@ def figure(blocks: Sequence[Block], members: int = 5) -> Drawing:
     return Drawing(2.2 + 1.5 * -(-len(wanted) // 2), draw, f"Our test NLL against other methods. {said}.")
 
 
-def trained_section(trained: pd.DataFrame | None) -> str:
+def trained_section(trained: pd.DataFrame | None, blocks: Sequence[Block]) -> str:
     """The section on what was trained for the map alone; empty if there is nothing yet."""
     if trained is None:
         return ""
     made = {
         "trained_setup": say_trained(trained, CELLS),
         "trained": clean_table(trained, CELLS, OURS),
+        "agreement": say_agreement(agreement(trained, blocks)),
         "severities": severity_table(trained, CELLS, OURS),
         "corruptions": corruption_table(trained, CELLS, OURS, ORACLE),
     }
@@ -244,6 +248,7 @@ def parts(
 ) -> dict[str, str]:
     """Name of each generated part of the guide and the README -> its text."""
     blocks = blocks_of(results)
+    anew = "" if trained is None else say_trained_anew(agreement(trained, blocks))
     return {
         "setup": say_setup(pools, results),
         "peers": say_peers(pools),
@@ -256,13 +261,13 @@ def parts(
         "readme": "\n\n".join(
             [
                 readme_table(blocks),
-                f"{say_choice(blocks)} {say_reached(blocks)}",
+                f"{say_choice(blocks)} {say_reached(blocks)} {anew}".rstrip(),
                 REPEAT,
                 f"```bash\n{about['command']}\n```",
             ]
         ),
         "command": f"```bash\n{about['command']}\n```",
-        "trained_section": trained_section(trained),
+        "trained_section": trained_section(trained, blocks),
         "figure": "![Our test NLL against other methods, five members](../map.png)",
     }
 

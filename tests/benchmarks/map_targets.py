@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from nni_hypens.compare.blocks import Block, MethodDifference, title_of
-from tests.benchmarks.map_trained_text import percent_text, table
+from tests.benchmarks.map_trained_text import measured_difference, percent_text, table
+from tests.benchmarks.trained_bench import CLEAN
 
 OURS, ORACLE, RANDOM, SNAPSHOTS = "adaptive_random", "best_architecture", "random_pool", "snapshots"
 CELLS = {
@@ -84,6 +86,74 @@ def say_reached(blocks: Sequence[Block]) -> str:
     return (
         f"Of the {len(lines)} targets that we set before, {reached} {verb} reached, with a rule that was tuned on "
         "these pools ([the map](docs/guides/map.md))."
+    )
+
+
+class Agreement(NamedTuple):
+    """What was trained anew against the simulated runs, five members, ours against Random-NES and seeds of our best.
+
+    Attributes:
+        compared: Differences that both have.
+        others: Those whose simulated value is outside the interval of what was trained, in words.
+        cells: Cells that were trained.
+        reached: Those of them whose target the trained seeds alone reach.
+    """
+
+    compared: int
+    others: tuple[str, ...]
+    cells: tuple[str, ...]
+    reached: tuple[str, ...]
+
+
+def agreement(trained: pd.DataFrame, blocks: Sequence[Block]) -> Agreement | None:
+    """Compare the rows of `tests.benchmarks.map_trained` with the simulated comparison; None as long as a cell has too
+    few seeds for an interval."""
+    compared, others, reached = 0, [], []
+    clean = trained[(trained["part"] == CLEAN) & (trained["members"] == 5)]
+    cells = [name for name in CELLS if name in set(clean["data"])]
+    for name in cells:
+        block = next(block for block in blocks if block.data == name and block.members == 5)
+        found = {}
+        for method in (ORACLE, RANDOM):
+            anew = measured_difference(clean[clean["data"] == name], OURS, method)
+            simulated = against(block, method)
+            if anew is None or simulated is None or np.isnan(anew[1]):
+                return None
+            found[method], compared = anew, compared + 1
+            if not anew[1] <= simulated.difference <= anew[2]:
+                where = f"{CELLS[name]} against {simulated.title}"
+                others.append(f"{where} ({percent_text(*anew)}, simulated {percent(simulated)})")
+        _, first, _, second = target_of(name)
+        if meets(name, found[first][0], found[first][2], found[second][0]):
+            reached.append(CELLS[name])
+    return Agreement(compared, tuple(others), tuple(cells), tuple(reached))
+
+
+def say_agreement(found: Agreement | None) -> str:
+    """The agreement for the map's page; empty without one."""
+    if found is None:
+        return ""
+    texts = [
+        f"Of the {found.compared} differences at five members, {found.compared - len(found.others)} agree with the "
+        "simulated runs: the simulated difference is within the interval."
+    ]
+    if found.others:
+        texts.append(f"Not so: {'; '.join(found.others)}.")
+    which = f": {'; '.join(found.reached)}" if found.reached else ""
+    texts.append(
+        f"Taken alone, these seeds reach {len(found.reached)} of {len(found.cells)} [targets](#targets){which}."
+    )
+    return " ".join(texts)
+
+
+def say_trained_anew(found: Agreement | None) -> str:
+    """The agreement for the README; empty without one."""
+    if found is None:
+        return ""
+    return (
+        f"{len(found.cells)} of the rows were also trained anew, with five seeds: {found.compared - len(found.others)} "
+        f"of {found.compared} differences agree, and these seeds alone reach {len(found.reached)} of "
+        f"{len(found.cells)} targets ([trained anew](docs/guides/map.md#trained-anew))."
     )
 
 

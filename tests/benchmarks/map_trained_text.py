@@ -38,15 +38,21 @@ def percent_text(difference: float, low: float, high: float) -> str:
     return f"{100 * difference:+.1f}%{interval}"
 
 
-def difference(rows: pd.DataFrame, ours: str, other: str) -> str:
-    """Ours against another, paired by seed: mean relative difference of the NLL; with enough seeds, an interval."""
+def measured_difference(rows: pd.DataFrame, ours: str, other: str) -> tuple[float, float, float] | None:
+    """Ours against another, paired by seed: mean relative difference of the NLL, and its interval; NaN of few seeds."""
     wide = rows.pivot_table(index="seed", columns="method", values="nll", aggfunc="mean").reindex(columns=[ours, other])
     pairs = wide.dropna()
     if pairs.empty:
-        return "-"
+        return None
     found = compared(pairs[ours].to_numpy(), pairs[other].to_numpy(), True, 0)
-    known = len(pairs) >= ENOUGH
-    return percent_text(found["difference"], *(found[end] if known else np.nan for end in ("low", "high")))
+    low, high = (found[end] if len(pairs) >= ENOUGH else np.nan for end in ("low", "high"))
+    return found["difference"], low, high
+
+
+def difference(rows: pd.DataFrame, ours: str, other: str) -> str:
+    """`measured_difference` in words."""
+    found = measured_difference(rows, ours, other)
+    return "-" if found is None else percent_text(*found)
 
 
 def others(rows: pd.DataFrame, ours: str) -> list[str]:

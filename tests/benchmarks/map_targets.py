@@ -106,27 +106,27 @@ class Agreement(NamedTuple):
 
 
 def agreement(trained: pd.DataFrame, blocks: Sequence[Block]) -> Agreement | None:
-    """Compare the rows of `tests.benchmarks.map_trained` with the simulated comparison; None as long as a cell has too
-    few seeds for an interval."""
-    compared, others, reached = 0, [], []
+    """Compare the rows of `tests.benchmarks.map_trained` with the simulated comparison, where a cell has enough seeds
+    for intervals; None if none has."""
+    others, cells, reached = [], [], []
     clean = trained[(trained["part"] == CLEAN) & (trained["members"] == 5)]
-    cells = [name for name in CELLS if name in set(clean["data"])]
-    for name in cells:
+    for name in (name for name in CELLS if name in set(clean["data"])):
         block = next(block for block in blocks if block.data == name and block.members == 5)
-        found = {}
-        for method in (ORACLE, RANDOM):
-            anew = measured_difference(clean[clean["data"] == name], OURS, method)
+        rows = clean[clean["data"] == name]
+        found = {method: measured_difference(rows, OURS, method) for method in (ORACLE, RANDOM)}
+        anew = {method: one for method, one in found.items() if one is not None and np.isfinite(one).all()}
+        if len(anew) < len(found):
+            continue
+        cells.append(name)
+        for method, (difference, low, high) in anew.items():
             simulated = against(block, method)
-            if anew is None or simulated is None or np.isnan(anew[1]):
-                return None
-            found[method], compared = anew, compared + 1
-            if not anew[1] <= simulated.difference <= anew[2]:
+            if simulated is not None and not low <= simulated.difference <= high:
                 where = f"{CELLS[name]} against {simulated.title}"
-                others.append(f"{where} ({percent_text(*anew)}, simulated {percent(simulated)})")
+                others.append(f"{where} ({percent_text(difference, low, high)}, simulated {percent(simulated)})")
         _, first, _, second = target_of(name)
-        if meets(name, found[first][0], found[first][2], found[second][0]):
+        if meets(name, anew[first][0], anew[first][2], anew[second][0]):
             reached.append(CELLS[name])
-    return Agreement(compared, tuple(others), tuple(cells), tuple(reached))
+    return Agreement(2 * len(cells), tuple(others), tuple(cells), tuple(reached)) if cells else None
 
 
 def say_agreement(found: Agreement | None) -> str:

@@ -58,7 +58,7 @@ class Ended:
     @property
     def said(self) -> list[str]:
         """Lines of standard error, without the warnings that every run gets that is as small as those of tests."""
-        small = ("warning: each candidate gets", "warning: the ensemble's accuracy of")
+        small = ("warning: each candidate gets", "warning: the ensemble's accuracy of", "warning: only ")
         return [line for line in self.err.strip().splitlines() if not line.startswith(small)]
 
 

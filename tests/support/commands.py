@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import sys
 import tempfile
@@ -58,8 +59,9 @@ class Ended:
     @property
     def said(self) -> list[str]:
         """Lines of standard error, without the warnings that every run gets that is as small as those of tests."""
-        small = ("warning: each candidate gets", "warning: the ensemble's accuracy of", "warning: only ")
-        return [line for line in self.err.strip().splitlines() if not line.startswith(small)]
+        small = ("warning: each candidate gets", "warning: the ensemble's accuracy of")
+        lines = [line for line in self.err.strip().splitlines() if not line.startswith(small)]
+        return [line for line in lines if not re.match(r"warning: only \d+ validation", line)]
 
 
 class Heard(Forked):

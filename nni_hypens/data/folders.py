@@ -27,8 +27,6 @@ _READER = 1
 _NAMED = 5
 """Most files that an error names."""
 _LAYOUT = "DIR/CLASS/*, or DIR/train/CLASS/* and DIR/test/CLASS/* (and DIR/val/CLASS/*)"
-
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 

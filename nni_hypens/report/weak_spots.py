@@ -74,7 +74,7 @@ def weak_spots(run: RunContent) -> list[str]:
 
 
 def surer_of_unknown(run: RunContent) -> list[str]:
-    """A sentence on the out-of-distribution sets of which the ensemble is measurably surer than of test images.
+    """Name the out-of-distribution sets for which the ensemble is measurably more confident than for test images.
 
     Measurably: the AUROC of its confidence is two standard errors below 0.5 or more, by the variance of the
     Mann-Whitney statistic of equal distributions (Mann and Whitney 1947).

@@ -93,16 +93,19 @@ class Agreement(NamedTuple):
     """What was trained anew against the simulated runs, five members, ours against Random-NES and seeds of our best.
 
     Attributes:
-        compared: Differences that both have.
         others: Those whose simulated value is outside the interval of what was trained, in words.
         cells: Cells that were trained.
         reached: Those of them whose target the trained seeds alone reach.
     """
 
-    compared: int
     others: tuple[str, ...]
     cells: tuple[str, ...]
     reached: tuple[str, ...]
+
+    @property
+    def compared(self) -> int:
+        """Differences that both have: two of each cell."""
+        return 2 * len(self.cells)
 
 
 def agreement(trained: pd.DataFrame, blocks: Sequence[Block]) -> Agreement | None:
@@ -126,7 +129,7 @@ def agreement(trained: pd.DataFrame, blocks: Sequence[Block]) -> Agreement | Non
         _, first, _, second = target_of(name)
         if meets(name, anew[first][0], anew[first][2], anew[second][0]):
             reached.append(CELLS[name])
-    return Agreement(2 * len(cells), tuple(others), tuple(cells), tuple(reached)) if cells else None
+    return Agreement(tuple(others), tuple(cells), tuple(reached)) if cells else None
 
 
 def say_agreement(found: Agreement | None) -> str:

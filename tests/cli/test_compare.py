@@ -58,7 +58,7 @@ def test_settings_that_a_comparison_has_otherwise(setting: str, instead: str, tm
         ("settings.yaml --pool x.npz", "config: got 'settings.yaml'; expected no such argument with --pool"),
         (
             "--pool x.npz --methods darts",
-            "methods: got darts, which needs a search (it has no `on_pool`); expected one that runs",
+            "methods: got darts, which needs a search (it has no `on_pool`); expected one that runs on a pool",
         ),
         ("--pool x.npz --methods random_pool", "ours: got 'adaptive_random'; expected one of the methods: random_pool"),
         ("--methods random_pool --seconds 9 --quiet", "ours: got 'adaptive'; expected one of the methods: random_pool"),

@@ -92,9 +92,8 @@ def test_files_of_another_kind_need_a_function(tmp_path: Path) -> None:
     path.write_text("1,2\n")
     with pytest.raises(InputError) as error:
         open_source(str(path))
-    assert "list.csv', a file of another kind" in message(error) and "a function of yours can read any" in message(
-        error
-    )
+    text = message(error)
+    assert "list.csv', a file of another kind" in text and "a function of yours can read any" in text
 
 
 def test_a_source_is_a_string() -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from nni_hypens.compare.pool import Pool
 from nni_hypens.ensemble.calibration import calibrate, calibrated_alone, combine
 from nni_hypens.metrics import nll
-from nni_hypens.selection.costs import choose
+from nni_hypens.selection import exhaustive
 from tests.benchmarks.pool import PACKED
 
 POOLS = [PACKED / f"{name}.npz" for name in ("fashion_data", "cifar_capacity")]
@@ -46,7 +46,7 @@ def losses(pool: Pool, seed: int) -> np.ndarray:
     for count in (*IMAGES, len(labels)):
         rows = random.choice(len(labels), count, replace=False)
         compared = calibrated_alone(validation[:, rows], labels[rows])
-        chosen = choose("exhaustive", compared, labels[rows], [{}] * CANDIDATES, {}, size=MEMBERS, objective="nll")
+        chosen = exhaustive(compared, labels[rows], MEMBERS)
         found.append([loss(who, rows) for who in (np.array(chosen.members), anyone, np.arange(CANDIDATES))])
     return np.array(found)
 

@@ -35,6 +35,7 @@ from tests.benchmarks.map_targets import (
     ORACLE,
     OURS,
     SNAPSHOTS,
+    Agreement,
     against,
     agreement,
     percent,
@@ -225,14 +226,14 @@ def figure(blocks: Sequence[Block], members: int = 5) -> Drawing:
     return Drawing(2.2 + 1.5 * -(-len(wanted) // 2), draw, f"Our test NLL against other methods. {said}.")
 
 
-def trained_section(trained: pd.DataFrame | None, blocks: Sequence[Block]) -> str:
+def trained_section(trained: pd.DataFrame | None, anew: Agreement | None) -> str:
     """The section on what was trained for the map alone; empty if there is nothing yet."""
     if trained is None:
         return ""
     made = {
         "trained_setup": say_trained(trained, CELLS),
         "trained": clean_table(trained, CELLS, OURS),
-        "agreement": say_agreement(agreement(trained, blocks)),
+        "agreement": say_agreement(anew),
         "severities": severity_table(trained, CELLS, OURS),
         "corruptions": corruption_table(trained, CELLS, OURS, ORACLE),
     }
@@ -248,7 +249,7 @@ def parts(
 ) -> dict[str, str]:
     """Name of each generated part of the guide and the README -> its text."""
     blocks = blocks_of(results)
-    anew = "" if trained is None else say_trained_anew(agreement(trained, blocks))
+    anew = None if trained is None else agreement(trained, blocks)
     return {
         "setup": say_setup(pools, results),
         "peers": say_peers(pools),
@@ -261,13 +262,13 @@ def parts(
         "readme": "\n\n".join(
             [
                 readme_table(blocks),
-                f"{say_choice(blocks)} {say_reached(blocks)} {anew}".rstrip(),
+                f"{say_choice(blocks)} {say_reached(blocks)} {say_trained_anew(anew)}".rstrip(),
                 REPEAT,
                 f"```bash\n{about['command']}\n```",
             ]
         ),
         "command": f"```bash\n{about['command']}\n```",
-        "trained_section": trained_section(trained, blocks),
+        "trained_section": trained_section(trained, anew),
         "figure": "![Our test NLL against other methods, five members](../map.png)",
     }
 

@@ -38,6 +38,7 @@ from nni_hypens.trials.remote import Machines
 from nni_hypens.trials.services import check_service
 from nni_hypens.utils.devices import chosen_gpus
 from nni_hypens.utils.disks import check_writable
+from nni_hypens.utils.inputs import noun
 from nni_hypens.utils.ports import free_port
 from nni_hypens.utils.progress import Progress
 from nni_hypens.utils.run_files import EXPORTED_FILES
@@ -120,15 +121,15 @@ class Run:
 
     def _say_updates(self) -> None:
         """Say how much each candidate will be trained and whether few images choose, once, before anything is."""
-        updates = self.plan.updates
-        if updates is None or self.folder.done("select") or self._said_updates:
+        if self._said_updates or self.folder.done("select"):
             return
         self._said_updates = True
-        if updates.total is not None and updates.total < FEW_UPDATES:
+        updates = self.plan.updates
+        if updates is not None and updates.total is not None and updates.total < FEW_UPDATES:
             self.progress.warn(f"{updates}; that is hardly enough to learn: give more epochs, or a smaller batch size")
-        else:
+        elif updates is not None:
             self.progress.say(str(updates))
-        few = few_validation(len(self.plan.data.labels("validation")), updates.noun)
+        few = few_validation(len(self.plan.data.labels("validation")), noun(self.plan.data.input_spec))
         if few:
             self.progress.warn(few)
 

@@ -102,10 +102,13 @@ def test_the_updates_of_a_candidate_are_said_before_a_search(
 ) -> None:
     told: list[str] = []
     choosing = [200]
-    run.plan.data = SimpleNamespace(labels=lambda split: np.zeros(choosing[0] if split == "validation" else 9))  # type: ignore[misc]
+    run.plan.data = SimpleNamespace(  # type: ignore[misc]
+        labels=lambda split: np.zeros(choosing[0] if split == "validation" else 9),
+        input_spec={"channels": 1, "height": 8, "width": 8},
+    )
     monkeypatch.setattr(pipeline, "search_stage", lambda *arguments: told.append(capfd.readouterr().err))
 
-    def said(updates: Updates, quiet: bool) -> str:
+    def said(updates: Updates | None, quiet: bool) -> str:
         run.plan.updates, run.progress.quiet, run._said_updates = updates, quiet, False  # type: ignore[misc]
         run.search()
         run.search()
@@ -121,6 +124,7 @@ def test_the_updates_of_a_candidate_are_said_before_a_search(
     assert "warning" not in text and " 300 updates" in text and "46 images" in text
     choosing[0] = 36
     assert "warning: only 36 validation images to choose the members" in said(many, quiet=True)
+    assert "only 36 validation images" in said(None, quiet=True), "also if the number of updates is not known"
     touch(run.folder.ensemble_index)
     assert not said(few, quiet=False), "nothing is trained any more"
 

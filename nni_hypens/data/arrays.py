@@ -11,11 +11,11 @@ from typing import IO, cast
 
 import numpy as np
 
-from nni_hypens.data.values import as_numbers
 from nni_hypens.errors import InputError, InputWarning
 from nni_hypens.utils.files import memory_bytes, open_file
 from nni_hypens.utils.images import chunks
 from nni_hypens.utils.ranges import DECLARED
+from nni_hypens.utils.values import as_numbers
 
 MIN_SIDE = 8
 DARK = 1 / 4
@@ -63,7 +63,7 @@ def check_arrays(images: np.ndarray, labels: np.ndarray, split: str) -> tuple[np
 
     Args:
         images: `N x H x W` or `N x H x W x C`, at least 8 x 8 pixels, or other tensors; finite values, as for
-            `nni_hypens.data.values.as_numbers`.
+            `nni_hypens.utils.values.as_numbers`.
         labels: `N` integers, not negative, or `N` strings.
         split: "train", "val" or "test", for the messages.
 

@@ -151,18 +151,21 @@ class DescribedData(pl.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes C: as given, or the module's, or one more than the largest label."""
+        """Number of classes C: as given, or the module's, or of the names, or one more than the largest label."""
         known = self._num_classes if self._num_classes is not None else getattr(self.source_module, "num_classes", None)
         if known is None:
-            known = len(self._class_names) if self._class_names else 1 + max(int(self.labels(s).max()) for s in SPLITS)
+            known = len(self._names()) or 1 + max(int(self.labels(split).max()) for split in SPLITS)
         return whole_number("data.num_classes", known)
 
     @property
     def class_names(self) -> list[str]:
         """Name of each class: as given, or the module's, or numbers."""
+        return self._names() or [str(number) for number in range(self.num_classes)]
+
+    def _names(self) -> list[str]:
+        """The names that were given, or the module's; empty if there are none."""
         own = getattr(self.source_module, "class_names", None)
-        names = self._class_names or ([] if own is None else names_in_order("data.class_names", own))
-        return names or [str(number) for number in range(self.num_classes)]
+        return self._class_names or ([] if own is None else names_in_order("data.class_names", own))
 
     @property
     def input_spec(self) -> dict[str, Any]:
@@ -173,7 +176,8 @@ class DescribedData(pl.LightningDataModule):
                 expected = "a mapping (see nni_hypens.data.protocols.LabelledData), or another name for this attribute"
                 raise InputError("data.input_spec", kind(own), expected)
             return dict(own)
-        self.labels("validation")
+        if self._shape is None:
+            self._read("validation")  # labels of the module itself do not show an input
         assert self._shape is not None
         neutral = {"scale": 1.0, "mean": [0.0] * self._shape[0], "std": [1.0] * self._shape[0]}
         if len(self._shape) == 3:

@@ -33,7 +33,7 @@ from nni_hypens.ensemble.folder import encode, installed_versions
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.names import FORMATS
 from nni_hypens.ensemble.rewrites import optimise
-from nni_hypens.errors import InputError, raised
+from nni_hypens.errors import InputError, InputWarning, raised
 from nni_hypens.utils.files import json_text, open_file, replacing
 from nni_hypens.utils.images import normalise
 from nni_hypens.utils.inputs import input_name, input_shape, is_image, raw_shape
@@ -43,6 +43,8 @@ EXPORT_VERSION = 1
 METADATA_FILE = "nni_hypens.json"
 """Name of the metadata in a PT2 file (`torch.export.load(..., extra_files={METADATA_FILE: ""})`)."""
 TOLERANCE = 1e-5
+ROUNDED = 0.01
+"""Share of a standard deviation by which float32 may round an input of a table without a warning."""
 MAX_ONNX_BYTES = 2**31 - 2**20  # protobuf's limit, minus room for the graph
 OPSET = 20
 _CHECKED = 3
@@ -127,6 +129,9 @@ def export_ensemble(
         InputError: The format is unknown, packages for it are missing, or the weights are too large for ONNX.
         RuntimeError: torch cannot export a member, or the file's output differs from the ensemble's.
 
+    Warns:
+        InputWarning: Raw numbers of a table are so large, and differ so little, that float32 rounds them noticeably.
+
     Examples:
         >>> from tempfile import TemporaryDirectory
         >>> from nni_hypens.ensemble import Ensemble, EnsembleInfo
@@ -150,6 +155,8 @@ def export_ensemble(
     if uint8 and not is_image(ensemble.info.input_spec):
         raise InputError("uint8", "True for a model whose input is no image", "False: only images have pixels")
     path, values = Path(path), "uint8" if uint8 else "raw" if preprocess else "normalised"
+    if values == "raw":
+        _warn_of_rounding(ensemble.info.input_spec)
     if format == "onnx":
         check_onnx(ensemble)
     program, folded = export_program(ensemble, values)
@@ -312,6 +319,19 @@ def _difference(ensemble: Ensemble, values: str, path: Path, format: str) -> flo
         return None
     difference = float(np.abs(result - ensemble.predict(raw)).max())
     return math.inf if math.isnan(difference) else difference
+
+
+def _warn_of_rounding(spec: dict[str, Any]) -> None:
+    """Warn of numbers of a table that float32, which the file takes, cannot hold as precisely as they differ."""
+    if is_image(spec):
+        return
+    mean, std = (np.asarray(spec[key], dtype=np.float64) for key in ("mean", "std"))
+    lost = np.abs(mean) / std * np.finfo(np.float32).eps / 2
+    worst = int(lost.argmax())
+    if lost[worst] > ROUNDED:
+        text = f"inputs: the file takes float32, which rounds input {worst} (from 0) by up to {lost[worst]:.2g} of its "
+        text += "standard deviation; take a constant off before training, or export with preprocess=False "
+        warnings.warn(text + "(--no-preprocess)", InputWarning, stacklevel=3)
 
 
 def _random_input(spec: dict[str, Any]) -> np.ndarray:

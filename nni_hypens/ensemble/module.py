@@ -40,6 +40,7 @@ from nni_hypens.utils.inputs import is_image, noun, raw_shape, shape_text
 from nni_hypens.utils.ranges import check_values
 from nni_hypens.utils.run_files import EXPORTED_FILES, MODEL_CARD, is_written_card
 from nni_hypens.utils.tensors import write_tensors
+from nni_hypens.utils.values import as_numbers
 
 
 class Ensemble(nn.Module):
@@ -126,7 +127,11 @@ class Ensemble(nn.Module):
         Returns:
             `B x C` probabilities.
         """
-        log_p, floor = self.member_log_probabilities(x), math.log(PROBABILITY_FLOOR)
+        return self._average(self.member_log_probabilities(x))
+
+    def _average(self, log_p: torch.Tensor) -> torch.Tensor:
+        """Probabilities `B x C` of the ensemble from log probabilities `M x B x C` of its members."""
+        floor = math.log(PROBABILITY_FLOOR)
         if self._tempered:
             log_p = torch.log_softmax(log_p.clamp(min=floor) / self.member_temperatures.view(-1, 1, 1), dim=2)
         if self.pooling == LINEAR:
@@ -162,7 +167,9 @@ class Ensemble(nn.Module):
         Raises:
             InputError: If `images` is not what the input spec describes, or the members answer NaN.
         """
-        probs = np.concatenate(self._batches(self, images, batch_size))
+        return self._checked(np.concatenate(self._batches(self, images, batch_size)))
+
+    def _checked(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
         if probs.shape[1] != len(self.info.labels):
             raise InputError("info.labels", f"{len(self.info.labels)} names", f"{probs.shape[1]}, one per class")
         check_probabilities(probs, "predictions of the ensemble")
@@ -186,6 +193,30 @@ class Ensemble(nn.Module):
         check_probabilities(probs, "predictions of the members", ndim=3)
         return probs
 
+    def predict_both(
+        self, images: ArrayLike, batch_size: int = 256
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What `predict` and `predict_members` return, from one pass through the members.
+
+        Args:
+            images: As for `predict`.
+            batch_size: Examples per forward pass.
+
+        Returns:
+            `N x C` probabilities of the ensemble, and `M x N x C` of its members.
+
+        Raises:
+            InputError: As for `predict`.
+        """
+
+        def both(x: torch.Tensor) -> torch.Tensor:
+            log_p = self.member_log_probabilities(x)
+            return torch.cat([self._average(log_p)[None], log_p.exp()])
+
+        parts = np.concatenate(self._batches(both, images, batch_size), axis=1)
+        check_probabilities(parts[1:], "predictions of the members", ndim=3)
+        return self._checked(parts[0]), parts[1:]
+
     def _batches(
         self, function: Callable[[torch.Tensor], torch.Tensor], images: ArrayLike, batch_size: int
     ) -> list[NDArray[np.float32]]:
@@ -198,6 +229,7 @@ class Ensemble(nn.Module):
 
         All files are first written under temporary names. An older index is removed before any weights are replaced,
         and the new index is written last, so that an index never describes other weights, even after an interruption.
+        If the folder holds an ensemble, its exported files and members go; in other folders nothing else is touched.
 
         Args:
             directory: The folder.
@@ -212,6 +244,7 @@ class Ensemble(nn.Module):
         except (TypeError, ValueError) as error:
             raise InputError("info", reason(error), "finite numbers, strings, lists and dictionaries") from error
         folder.mkdir(parents=True, exist_ok=True)
+        replaces = (folder / INDEX_FILE).exists()
         names = [member["file"] for member in index["members"]]
         staged = [folder / f".{name}.{os.getpid()}.tmp" for name in names]
         try:
@@ -219,7 +252,7 @@ class Ensemble(nn.Module):
                 # Copies, because safetensors refuses tensors that share memory.
                 state = {key: value.detach().cpu().contiguous().clone() for key, value in member.state_dict().items()}
                 write_tensors(path, state)
-            for name in (INDEX_FILE, *EXPORTED_FILES):  # files of an older ensemble in this folder
+            for name in (*EXPORTED_FILES, INDEX_FILE) if replaces else ():  # the index last: it says that they are ours
                 (folder / name).unlink(missing_ok=True)
             if is_written_card(folder / MODEL_CARD):
                 (folder / MODEL_CARD).unlink()
@@ -229,7 +262,7 @@ class Ensemble(nn.Module):
         finally:
             for path in staged:
                 path.unlink(missing_ok=True)
-        for path in folder.glob("member-*.safetensors"):  # members of an older ensemble in this folder
+        for path in folder.glob("member-*.safetensors") if replaces else ():
             if path.name not in names:
                 path.unlink()
 
@@ -339,8 +372,7 @@ def _normalised(images: NDArray[Any], spec: dict[str, Any]) -> NDArray[np.float3
     batch = images[..., None] if is_image(spec) and images.ndim == 3 and wanted[2] == 1 else images
     if batch.shape[1:] != wanted or len(batch) == 0:
         raise InputError(f"{what}s", f"shape {shape}", f"shape N x {' x '.join(map(str, wanted))}, N at least 1")
-    if not (np.issubdtype(batch.dtype, np.integer) or np.issubdtype(batch.dtype, np.floating)):
-        raise InputError(f"{what}s", f"dtype {batch.dtype}", f"integer or floating-point {what}s")
+    batch = as_numbers(batch, f"{what}s")
     if not np.isfinite(batch).all():
         raise InputError(f"{what}s", "NaN or infinite values", "finite values")
     check_values(batch, spec, "images")

@@ -26,6 +26,7 @@ from nni_hypens.ensemble.conformal import Conformal, read_conformal
 from nni_hypens.ensemble.export import EXPORT_VERSION, METADATA_FILE, quiet
 from nni_hypens.ensemble.folder import INDEX_FILE, check_input_spec
 from nni_hypens.ensemble.module import Ensemble
+from nni_hypens.ensemble.reading import Examples
 from nni_hypens.errors import InputError, InputWarning, raised, reason
 from nni_hypens.metrics.inputs import PROBABILITY_FLOOR, check_probabilities
 from nni_hypens.utils.checks import brief, check_class_names, require
@@ -53,7 +54,7 @@ class Predictor:
     Attributes:
         labels: Class names.
         input_spec: As in `EnsembleInfo`.
-        run: Maps raw float32 images `N x H x W x C_in`, or other tensors `N x shape`, to probabilities `N x C`, and to
+        run: Maps raw images `N x H x W x C_in`, or other tensors `N x shape`, to probabilities `N x C`, and to
             the members' disagreement on each example: `N` mutual informations in nats, or None if the file does not
             have separate members.
         conformal: What prediction sets need; None for a model without them.
@@ -61,7 +62,7 @@ class Predictor:
 
     labels: list[str]
     input_spec: dict[str, Any]
-    run: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
+    run: Callable[[Examples], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
     conformal: Conformal | None = None
 
     def check_coverage(self, coverage: float) -> Conformal:
@@ -77,13 +78,13 @@ class Predictor:
         return self.conformal
 
     def rows(
-        self, names: Sequence[str], images: NDArray[np.float32], coverage: float | None = None
+        self, names: Sequence[str], images: Examples, coverage: float | None = None
     ) -> list[dict[str, Any]]:
         """One row for each example.
 
         Args:
             names: Names of the examples.
-            images: `N x H x W x C_in` or `N x shape`, raw.
+            images: `N x H x W x C_in` or `N x shape`, raw, as `nni_hypens.ensemble.reading.read_inputs` returns them.
             coverage: Share of prediction sets that should hold the true class; None for no sets.
 
         Returns:
@@ -194,16 +195,17 @@ def ensemble_folder(path: Path, field: str) -> Path:
 def _of_ensemble(ensemble: Ensemble) -> Predictor:
     weights = ensemble.weights.numpy().astype(np.float64)
 
-    def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def run(images: Examples) -> tuple[NDArray[np.float32], NDArray[Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InputWarning)  # about single batches; whoever read the images has warned
             return both(images)
 
-    def both(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        members = ensemble.predict_members(images).astype(np.float64)
+    def both(images: Examples) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        probabilities, single = ensemble.predict_both(images)
+        members = single.astype(np.float64)
         average = np.tensordot(weights, members, axes=1)
         mean_entropy = np.tensordot(weights, _entropy(members), axes=1)
-        return ensemble.predict(images), np.maximum(_entropy(average) - mean_entropy, 0)
+        return probabilities, np.maximum(_entropy(average) - mean_entropy, 0)
 
     return Predictor(ensemble.info.labels, ensemble.info.input_spec, run, ensemble.info.conformal)
 
@@ -283,8 +285,8 @@ def _of_file(metadata: dict[str, Any], function: Callable[[NDArray[Any]], NDArra
     if values == "uint8":
         spec = {**spec, "range": [0, 255]}
 
-    def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
-        given: NDArray[Any] = normalise(images, spec) if values == "normalised" else images
+    def run(images: Examples) -> tuple[NDArray[np.float32], None]:
+        given: NDArray[Any] = normalise(images, spec) if values == "normalised" else images.astype(np.float32)
         if values == "uint8":
             if images.min() < 0 or images.max() > 255:
                 got = f"values from {images.min():g} to {images.max():g}"

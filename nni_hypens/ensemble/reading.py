@@ -24,6 +24,8 @@ from nni_hypens.utils.ranges import check_values, from_picture
 ARRAY_SUFFIXES = (".npy", ".npz")
 TABLE_SUFFIX = ".csv"
 _LARGEST = float(np.finfo(np.float32).max)
+Examples = NDArray[np.floating[Any]]
+"""Images in float32, other tensors in float64."""
 _KEYS = ("images", "examples", "x_test")
 """Arrays of an ``.npz`` that are taken if it has several."""
 
@@ -37,7 +39,7 @@ def kinds_of_files(spec: dict[str, Any]) -> str:
 
 def read_inputs(
     paths: Sequence[str | os.PathLike[str]], spec: dict[str, Any], resize: bool = False
-) -> tuple[list[str], NDArray[np.float32]]:
+) -> tuple[list[str], Examples]:
     """Read examples from files, as raw values.
 
     Args:
@@ -49,7 +51,8 @@ def read_inputs(
         resize: Whether to resize image files of another size; otherwise they are an error.
 
     Returns:
-        Names, and float32 `N x H x W x C_in` or `N x shape`.
+        Names, and images `N x H x W x C_in` in float32, or other tensors `N x shape` in float64: numbers of a table may
+        be large and differ little, and are normalised in double precision.
 
     Raises:
         InputError: A file is missing, unreadable, of another size, or has values far outside the training images'.
@@ -65,7 +68,7 @@ def read_inputs(
         (2, (2, 8, 8, 1), dtype('float32'))
     """
     names: list[str] = []
-    batches: list[NDArray[np.float32]] = []
+    batches: list[Examples] = []
     field = f"{noun(spec)}s"
     for given in paths:
         path = Path(given)
@@ -89,11 +92,12 @@ def read_inputs(
     return names, np.concatenate(batches)
 
 
-def read_table(path: Path, columns: int) -> NDArray[np.float32]:
+def read_table(path: Path, columns: int) -> NDArray[np.float64]:
     """Read a CSV file of numbers.
 
     Values are separated by commas, a row of `columns` numbers per line, after a header or without one: the first line
-    is a header if none of its values is a number. Empty lines are passed over.
+    is a header if none of its values is a number. Empty lines are passed over. A first line `0,1,2`... is refused: it
+    is how pandas numbers columns without names, but may be a row as well.
 
     Args:
         path: The file.
@@ -103,14 +107,18 @@ def read_table(path: Path, columns: int) -> NDArray[np.float32]:
         `N x columns`, N at least 1.
 
     Raises:
-        InputError: The file cannot be read, or a line has other columns, or a value that is no number; names the line.
+        InputError: The file cannot be read, or its first line is 0,1,2..., or a line has other columns, or a value that
+            is no number; names the line.
     """
-    values, header = array.array("f"), True
+    values, header = array.array("d"), True
     expected = f"{columns} columns of numbers separated by commas: the features of the training data, in their order"
     for line, row in _lines(path):
         if len(row) != columns:
             raise InputError("examples", f"{path} with {len(row)} columns in line {line}", expected)
         numbers = [_number(cell) for cell in row]
+        if header and row == [str(column) for column in range(columns)]:
+            got = f"{path} with {brief(','.join(row))} in line {line}, which may be pandas' numbers of the columns"
+            raise InputError("examples", got, "names of the columns, or no header: to_csv(..., header=False)")
         if header and all(number is None for number in numbers):
             header = False
             continue
@@ -122,7 +130,7 @@ def read_table(path: Path, columns: int) -> NDArray[np.float32]:
             values.append(number)
     if not values:
         raise InputError("examples", f"{path} without rows", expected)
-    return np.frombuffer(values, dtype=np.float32).reshape(-1, columns)
+    return np.frombuffer(values, dtype=np.float64).reshape(-1, columns)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -154,7 +162,7 @@ def _array_of_archive(path: Path, field: str) -> NDArray[Any]:
     return read_archive(path, choose, links=True)[0]
 
 
-def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
+def _read_arrays(path: Path, spec: dict[str, Any]) -> Examples:
     field = f"{noun(spec)}s"
     try:
         content = _array_of_archive(path, field) if path.suffix == ".npz" else read_array(path, links=True)
@@ -169,9 +177,12 @@ def _read_arrays(path: Path, spec: dict[str, Any]) -> NDArray[np.float32]:
     if content.shape[1:] != wanted or not len(content):
         hint = "; arrays are not resized" if is_image(spec) else ""
         raise InputError(field, f"{path} of shape {shape}", f"{shape_text(spec)}{hint}")
-    with np.errstate(over="ignore"):
-        examples: NDArray[np.float32] | None = content.astype(np.float32) if content.dtype.kind in "uif" else None
-    if examples is None or not np.isfinite(examples).all():
+    examples: Examples | None = None
+    if content.dtype.kind in "uifb":
+        with np.errstate(over="ignore"):
+            single = content.astype(np.float32)
+        examples = single if is_image(spec) else content.astype(np.float64)
+    if examples is None or not np.isfinite(single).all():
         raise InputError(field, f"{path} of type {content.dtype}", "finite numbers that float32 can hold")
     check_values(examples, spec, field, str(path))
     return examples

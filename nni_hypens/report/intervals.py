@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isclose
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -17,13 +18,13 @@ _ROW = 0.42  # inches for a model: its name and, below, its interval
 _TITLES = {"accuracy": "accuracy of the ensemble minus the other's", "nll": "NLL of the ensemble minus the other's"}
 _CAPTIONS = {
     "accuracy": "Right of zero the ensemble is more accurate.",
-    "nll": "Left of zero the ensemble has the lower (better) NLL. Single candidates have no temperature, except where "
-    "the name says so.",
+    "nll": "Left of zero the ensemble has the lower (better) NLL. Members have no temperature, except where the name "
+    "says so; the baselines are calibrated like the ensemble.",
 }
 
 
 BASE_ALONE = "base architecture alone"
-"""The baseline that is a candidate's network, where the base was trained."""
+"""The baseline that is the network of the base, calibrated like the ensemble, where the base was trained."""
 
 
 class Difference(NamedTuple):
@@ -78,24 +79,32 @@ def range_text(ends: tuple[float, float], key: str) -> str:
     return f"{low:+.2f} to {high:+.2f}" if key == "accuracy" else f"{low:+.4f} to {high:+.4f}"
 
 
-def is_trained_base(run: RunContent, row: Mapping[str, Any], among: Sequence[Mapping[str, Any]] | None = None) -> bool:
-    """Whether a baseline is a network that has a row of its own already.
+def repeats_base(run: RunContent, name: object, nll: object, among: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a baseline is the row of the trained base once more.
+
+    It is so in a run without temperatures. In all others the baseline is calibrated and the candidate's row is not.
 
     Args:
         run: The run.
-        row: The baseline.
-        among: The candidates that have a row; None for all that were trained.
+        name: Of the baseline.
+        nll: Of the baseline on test data, in nats.
+        among: The candidates that have a row.
     """
-    if row.get("name") != BASE_ALONE:
-        return False
     base = (run.base_candidate or {}).get("id")
-    return any(one["id"] == base for one in (run.trained if among is None else among))
+    own = next((one for one in among if one["id"] == base), None)
+    value, other = number(nll), number(((own or {}).get("test") or {}).get("nll"))
+    return name == BASE_ALONE and value is not None and other is not None and isclose(value, other, rel_tol=1e-9)
 
 
 def intervals_of(run: RunContent) -> Mapping[str, Any]:
-    """The intervals of a run, with each network once: a base that is a member is not a baseline, too."""
-    intervals = run.part("intervals")
-    rows = [row for row in mappings(intervals.get("rows")) if not is_trained_base(run, row, run.members)]
+    """The intervals of a run, with each model once: a base that is a member may be a baseline, too."""
+    intervals, ids = run.part("intervals"), {item["id"] for item in run.members}
+    members = [row for row in run.trained if row["id"] in ids]
+    rows = [
+        row
+        for row in mappings(intervals.get("rows"))
+        if not repeats_base(run, row.get("name"), _measure(row, "nll").get("value"), members)
+    ]
     return {**intervals, "rows": rows}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from nni_hypens.report.calibration import combination_name
 from nni_hypens.report.content import RunContent
 from nni_hypens.report.html import Row, Section, Table, make_section
-from nni_hypens.report.intervals import BASE_ALONE, interval_name, is_trained_base, value_text
+from nni_hypens.report.intervals import BASE_ALONE, interval_name, repeats_base, value_text
 from nni_hypens.report.text import METRIC_COLUMNS, MISSING, fixed, metric_cells, number
 
 MOST_ROWS = 500
@@ -22,14 +22,15 @@ def section(run: RunContent) -> Section | None:
         "Accuracy: higher is better. NLL (nats), ECE, Brier (0 to 2) and AURC: lower is better. Members come first, "
         "then the other candidates by NLL"
     )
-    if run.rows("intervals"):
-        caption += f". In brackets: {interval_name(run.part('intervals'))} over the choice of test {run.noun}s"
     columns = ("model", *METRIC_COLUMNS, "lam", "shared edges", "weight")
     measured = _Measured(run)
     candidates = _candidate_rows(run, measured)
     if len(candidates) > MOST_ROWS:
         caption += f" (the first {MOST_ROWS} of {len(candidates)} are shown; results.json has all)"
         candidates = candidates[:MOST_ROWS]
+    caption += ". Candidates have no temperature; the baselines are calibrated like the ensemble"
+    if run.rows("intervals"):
+        caption += f". In brackets: {interval_name(run.part('intervals'))} over the choice of test {run.noun}s"
     rows = [*_ensemble_rows(run, measured), *candidates, *_baseline_rows(run, measured)]
     return make_section("Results on test data", Table(f"{caption}.", columns, rows, look="results"))
 
@@ -82,12 +83,12 @@ def _candidate_rows(run: RunContent, measured: _Measured) -> list[Row]:
         return row["id"] not in weights, float("inf") if nll is None else nll
 
     best, base = run.results["best_member"].get("id"), (run.base_candidate or {}).get("id")
+    alone = [BASE_ALONE] if any(_repeats(run, row) for row in run.baselines) else []
     rows = []
     for row in sorted(run.trained, key=order):
         name = row["id"]
-        cells = measured.cells(
-            row.get("test"), f"best member ({name})", f"member {name}", *([BASE_ALONE] if name == base else [])
-        )
+        names = [f"best member ({name})", f"member {name}", *(alone if name == base else [])]
+        cells = measured.cells(row.get("test"), *names)
         notes = [note for note, one in (("best member", best), ("base architecture", base)) if one == name]
         title = f"{name} ({', '.join(notes)})" if notes else name
         look = "member" if name in weights else ""
@@ -99,5 +100,9 @@ def _baseline_rows(run: RunContent, measured: _Measured) -> list[Row]:
     return [
         Row(f"Baseline: {row.get('name', 'unnamed')}", [*measured.cells(row, str(row.get("name"))), *_NO_PLACE, ""])
         for row in run.baselines
-        if not is_trained_base(run, row)
+        if not _repeats(run, row)
     ]
+
+
+def _repeats(run: RunContent, baseline: Mapping[str, Any]) -> bool:
+    return repeats_base(run, baseline.get("name"), baseline.get("nll"), run.trained)

@@ -16,6 +16,7 @@ from nni_hypens import metrics
 from nni_hypens.ensemble.calibration import Combination, calibrate, combine
 from nni_hypens.metrics.inputs import FloatArray
 from nni_hypens.metrics.statistics import image_scores, mean_scores
+from nni_hypens.report.intervals import BASE_ALONE
 from nni_hypens.selection.names import ALL
 from nni_hypens.utils.seeds import Purpose, derive_seed
 
@@ -87,7 +88,7 @@ def baselines(
     names = sorted(pool)
     models: dict[str, list[FloatArray]] = {}
     if base is not None:
-        models["base architecture alone"] = [averaged([base])]
+        models[BASE_ALONE] = [averaged([base])]
     models[f"all {len(pool)} candidates averaged"] = [averaged(list(pool))]
     if comb(len(names), size) <= RANDOM_SUBSETS:
         subsets = [list(subset) for subset in combinations(names, size)]

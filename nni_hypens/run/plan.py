@@ -167,7 +167,7 @@ def make_plan(
     if hasattr(objects.data, "check"):
         objects.data.check()
     check_attributes(objects.data)
-    check_class_names(objects.data.class_names, "data.class_names")
+    check_class_names(objects.data.class_names, "data.class_names", objects.data.num_classes)
     check_input_spec(objects.data.input_spec)
     if settings.ood not in ("auto", "none") and not is_image(objects.data.input_spec):
         expected = "auto or none: images are compared with other images only"

@@ -104,11 +104,17 @@ def check_range(
     raise InputError(name, value, f"a {'whole ' if whole else ''}number {allowed}")
 
 
-def check_class_names(names: Iterable[object], field: str) -> None:
+def check_class_names(names: Iterable[object], field: str, classes: int | None = None) -> None:
     """Check names of classes, which tables, pages and the keys of JSON objects show: one name must be one class.
 
+    Args:
+        names: The names.
+        field: Named in the error.
+        classes: Number of classes, if it is known.
+
     Raises:
-        InputError: One is empty, holds a character that cannot be shown, or occurs twice; or there are none.
+        InputError: One is empty, holds a character that cannot be shown, or occurs twice; or there are none, or not as
+            many as classes.
 
     Examples:
         >>> check_class_names(["cat", "dog"], "labels")
@@ -122,6 +128,8 @@ def check_class_names(names: Iterable[object], field: str) -> None:
         seen.add(name)
     if not seen:
         raise InputError(field, "no names", "a list of class names")
+    if classes is not None and len(seen) != classes:
+        raise InputError(field, f"{len(seen)} names", f"{classes}, as many as data.num_classes")
 
 
 def require(mapping: dict[str, Any], types: dict[str, Any], where: str) -> None:

@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pandas as pd
 import torch
 
-from nni_hypens.compare.method import AT_LEAST, Trained
+from nni_hypens.compare.method import AT_LEAST, Trained, replicas, train_within_budget
 from nni_hypens.compare.methods import pool_recipe
 from nni_hypens.compare.outcomes import outcome
 from nni_hypens.compare.pool import Pool
@@ -42,6 +42,8 @@ METHODS = (
 )  # fmt: skip
 FIRST = 3
 """So many of the methods are trained for all cells and seeds before the others."""
+SHORT = ("adaptive_new_weights", "best_architecture@2")
+"""More methods for short trainings: does ours lead because its networks may go on, and is a longer schedule better?"""
 HEADLINE = ("fashion_data", "cifar_data", "fashion_capacity", "cifar_capacity")
 SIZES, CORRUPTED_SIZE, SEEDS = (AT_LEAST, EVERY), AT_LEAST, 5
 """Both sizes choose among the same networks; three members would need other ones, for half as much time again."""
@@ -62,7 +64,7 @@ def rows_of(bench: TrainedBench, method: str) -> list[dict[str, Any]]:
     """Rows of one method: every size on clean test images, and one size on each set of corrupted ones."""
     rows, budget = [], NETWORKS * bench.costs.average
     for size in SIZES:
-        trained: Trained = pool_recipe(method)(bench, size or AT_LEAST, budget)  # type: ignore[arg-type]
+        trained = train(bench, method, size or AT_LEAST, budget)
         for part in bench.parts if size == CORRUPTED_SIZE else [CLEAN]:
             bench.part = part
             found = outcome(bench, replace(trained, networks=bench.at_part(trained.networks)), size)
@@ -72,15 +74,35 @@ def rows_of(bench: TrainedBench, method: str) -> list[dict[str, Any]]:
     return rows
 
 
+def train(bench: TrainedBench, method: str, members: int, budget: float) -> Trained:
+    """Run a method; `NAME@N` is told the architecture that NAME trains, and trains its seeds for N times the epochs."""
+    plain, _, factor = method.partition("@")
+    found: Trained = pool_recipe(plain)(bench, members, budget)  # type: ignore[arg-type]
+    if not factor:
+        return found
+    networks = train_within_budget(
+        bench.longer(int(factor)),
+        members,
+        budget,
+        replicas(found.networks[0].sample),  # type: ignore[arg-type]
+    )
+    return Trained(networks, 0.0, choose=len(networks) >= members)
+
+
+def methods_of(cell: Cell) -> tuple[tuple[str, ...], ...]:
+    """Methods of a cell, those first that are trained before all others."""
+    return METHODS[:FIRST], SHORT if cell.regime == "short" else (), METHODS[FIRST:]
+
+
 def run(cells: Sequence[Cell], seeds: int, work: Path, cifar_file: Path) -> None:
     """Train what is missing: each cell and seed in turn, first with the methods of the headline."""
     known = known_rows()
     done = set(zip(known["data"], known["seed"], known["method"], strict=True))
-    for methods in (METHODS[:FIRST], METHODS[FIRST:]):
+    for turn in range(len(methods_of(cells[0]))):
         for seed in range(seeds):
             for cell in cells:
                 folder = work / cell.name / str(seed)
-                missing = [method for method in methods if (cell.name, seed, method) not in done]
+                missing = [method for method in methods_of(cell)[turn] if (cell.name, seed, method) not in done]
                 with claimed(folder / "cell") as mine:
                     for method in missing if mine else []:
                         path = folder / f"{method}.json"
@@ -100,7 +122,7 @@ def collect(work: Path) -> None:
     """Add all finished methods to the table."""
     rows: list[dict[str, Any]] = []
     for path in sorted(work.glob("*/*/*.json")):
-        if path.stem in METHODS:
+        if path.stem in (*METHODS, *SHORT):
             rows += read_json(path)
     order = ["data", "seed", "members", "method", "part"]
     table = pd.concat([known_rows(), pd.DataFrame(rows)]).drop_duplicates(order, keep="last")

@@ -75,6 +75,16 @@ def test_ours_runs_on_it(bench: TrainedBench) -> None:
     assert len(trained.networks) >= 4 and spent <= budget * 1.5
 
 
+def test_seeds_of_our_best_for_twice_the_epochs(bench: TrainedBench) -> None:
+    budget = 5 * bench.costs.average
+    usual, longer = (
+        map_trained.train(bench, method, 3, budget).networks for method in ("best_architecture", "best_architecture@2")
+    )
+    assert usual[0].sample == longer[0].sample and len(longer) < len(usual)
+    assert longer[0].cost == pytest.approx(2 * usual[0].cost)
+    assert not np.array_equal(usual[0].test, longer[0].test)
+
+
 def test_what_is_in_the_table_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(map_trained, "RESULTS", tmp_path / "map" / "trained.csv")
     asked: list[tuple[int, str]] = []

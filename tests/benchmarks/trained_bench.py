@@ -104,13 +104,14 @@ class Costs:
     Args:
         pool: The cell's.
         structure: Edges of its space.
+        factor: How many times as long as the pool's the trainings are.
     """
 
-    def __init__(self, pool: Pool, structure: EdgeStructure) -> None:
+    def __init__(self, pool: Pool, structure: EdgeStructure, factor: int = 1) -> None:
         rows = pool.rows()
         self.structure = structure
         self.known = [pool.architectures[number] for number in pool.columns["architecture"][rows]]
-        self.seconds = pool.columns["cpu_seconds"][rows, -1].astype(float)
+        self.seconds = factor * pool.columns["cpu_seconds"][rows, -1].astype(float)
         self.flops = pool.columns["flops"][rows].astype(float)
 
     @property
@@ -139,13 +140,15 @@ class TrainedBench:
         folder: Where networks are kept, of this cell and seed alone.
         seed: Of the split and of everything drawn.
         cifar_file: The subset of CIFAR-10.
+        factor: How many times as long as the pool's networks each is trained, in one longer schedule.
     """
 
-    def __init__(self, cell: Cell, pool: Pool, folder: Path, seed: int, cifar_file: Path) -> None:
-        self.cell, self.pool, self.folder, self.seed = cell, pool, folder, seed
+    def __init__(self, cell: Cell, pool: Pool, folder: Path, seed: int, cifar_file: Path, factor: int = 1) -> None:
+        cell = replace(cell, epochs=factor * cell.epochs)
+        self.cell, self.pool, self.folder, self.seed, self.cifar_file = cell, pool, folder, seed, cifar_file
         self.space = space_of(cell)
         self.structure = EdgeStructure.from_space(self.space)
-        self.costs = Costs(pool, self.structure)
+        self.costs = Costs(pool, self.structure, factor)
         self.images = load_images(cell, cifar_file, seed)
         self.validation_labels = self.images.validation.labels.numpy()
         self.all_test_labels = self.images.test.labels.numpy()
@@ -154,6 +157,10 @@ class TrainedBench:
         self._sizes = NetworkSize(self.space, cell.image_shape)
 
     architectures = None
+
+    def longer(self, factor: int) -> TrainedBench:
+        """A bench on the same images whose trainings are so many times as long."""
+        return TrainedBench(self.cell, self.pool, self.folder / f"times-{factor}", self.seed, self.cifar_file, factor)
 
     def at_part(self, networks: Sequence[Network]) -> list[Network]:
         """Networks of this bench with their predictions of the present part."""

@@ -141,6 +141,7 @@ def test_attributes_that_mean_something_else_are_left_alone(attributes: dict[str
 def test_class_names_may_be_an_array() -> None:
     names = np.array(["a", "b", "c"])
     assert described(with_own(class_names=names)).class_names == ["a", "b", "c"]
+    assert described(with_own(class_names=[*names, "rare"])).num_classes == 4, "a class may have no example"
     assert DescribedData(Bare(), class_names=names).class_names == ["a", "b", "c"]  # type: ignore[arg-type]
     assert DescribedData(Bare(), class_names=names).num_classes == 3  # type: ignore[arg-type]
 
@@ -210,6 +211,13 @@ def test_targets_of_a_regression_are_refused() -> None:
     data = DescribedData({"train": numbers, "validation": numbers, "test": numbers})
     with pytest.raises(InputError, match=r"^data\.\w+: .*regression is not covered"):
         data.labels("validation")
+
+
+def test_the_shape_is_read_where_the_module_has_labels_of_its_own() -> None:
+    known = described(Bare())
+    data = described(with_own(labels=lambda self, split: known.labels(split)))
+    assert data.input_spec == known.input_spec
+    check_data(data)
 
 
 def test_traced_data_travel_as_their_arguments() -> None:

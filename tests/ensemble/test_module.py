@@ -76,6 +76,8 @@ def test_member_temperatures_come_before_the_mean(images: np.ndarray, tmp_path: 
     ).eval()
     members = ensemble.predict_members(images)
     assert members.shape == (3, 7, 3) and np.array_equal(members, plain.predict_members(images))
+    for one, other in zip(ensemble.predict_both(images, 4), (ensemble.predict(images, 4), members), strict=True):
+        assert np.array_equal(one, other)
     expected = combine(members, [0.5, 0.25, 0.25], Combination(1.5, (0.5, 1.0, 3.0), "linear"))
     assert ensemble.predict(images) == pytest.approx(expected, abs=1e-6)
     assert np.abs(plain.predict(images) - expected).max() > 1e-3
@@ -208,7 +210,7 @@ def test_predict_takes_images_without_a_channel_axis() -> None:
         (np.zeros((3, 5, 5)), r"images: got shape \(3, 5, 5\)"),
         (np.zeros((0, 5, 5, 2)), r"images: got shape \(0, 5, 5, 2\)"),
         (np.full((1, 5, 5, 2), np.nan), "images: got NaN"),
-        (np.zeros((1, 5, 5, 2), dtype=bool), "images: got dtype bool"),
+        (np.full((1, 5, 5, 2), "a"), "images: got dtype <U1"),
     ],
 )
 def test_predict_names_bad_images(bad: np.ndarray, message: str) -> None:

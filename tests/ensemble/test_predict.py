@@ -309,3 +309,11 @@ def test_saving_again_removes_old_exports(tmp_path: Path) -> None:
     export_module.export_ensemble(ensemble, tmp_path / "model.pt2", "pt2")
     ensemble.save(tmp_path)
     assert not (tmp_path / "model.pt2").exists()
+
+
+def test_files_of_others_stay_in_a_folder_without_an_ensemble(tmp_path: Path) -> None:
+    for name in ("model.onnx", "member-list.safetensors"):
+        (tmp_path / name).write_text("of somebody else")
+    random_ensemble("one_cell").save(tmp_path)
+    for name in ("model.onnx", "member-list.safetensors"):
+        assert (tmp_path / name).read_text() == "of somebody else"

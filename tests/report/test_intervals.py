@@ -84,8 +84,12 @@ def test_colour_and_filling_say_which_way() -> None:
 
 
 def test_a_base_that_is_a_member_is_compared_once(run: RunContent) -> None:
-    row = {**rows()[1], "name": "base architecture alone"}
-    changed = with_results(run, intervals={"rows": [*rows(), row]})
-    assert "base architecture alone" in [cells[0] for cells in parse(section(changed)).rows]
-    member = dataclasses.replace(changed, members=[*run.members, {"id": "c000"}])
-    assert "base architecture alone" not in [cells[0] for cells in parse(section(member)).rows]
+    """Unless its baseline has a temperature that the member does not have."""
+    name, own = "base architecture alone", next(row for row in run.trained if row["id"] == "c000")["test"]["nll"]
+    for nll, once in ((own, True), (own - 0.125, False)):
+        row = {**rows()[1], "name": name}
+        row["nll"] = {**row["nll"], "value": nll}
+        changed = with_results(run, intervals={"rows": [*rows(), row]})
+        assert name in [cells[0] for cells in parse(section(changed)).rows]
+        member = dataclasses.replace(changed, members=[*run.members, {"id": "c000"}])
+        assert (name not in [cells[0] for cells in parse(section(member)).rows]) == once

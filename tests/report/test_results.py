@@ -58,19 +58,25 @@ def test_best_member_is_looked_up_among_the_candidates(run: RunContent) -> None:
     assert not any("no temperature" in row[0] for row in page.rows)
 
 
-def test_a_trained_base_has_one_row(run: RunContent) -> None:
-    """Its row as a candidate says that it is the base; the baseline of that name is the same network."""
-    base = next(row for row in run.trained if row["id"] == "c000")
-    measured = {"value": base["test"]["accuracy"], "interval": [0.5, 0.75]}
-    rows = [{"name": "base architecture alone", "accuracy": measured}]
-    baselines = [{"name": "base architecture alone", **base["test"]}, {"name": "other", **base["test"]}]
-    changed = with_results(run, baselines=baselines, intervals={"rows": rows})
-    page = parse(section(changed))
-    heads = [row[0] for row in page.rows]
-    assert "Baseline: base architecture alone" not in heads and "Baseline: other" in heads
-    assert page.row("c000 (base architecture)")[0].endswith("(50.00% to 75.00%)")
+def test_a_trained_base_has_a_row_of_its_own_beside_its_calibrated_baseline(run: RunContent) -> None:
+    """Each with its own values and intervals; one row is enough where nothing was calibrated."""
+    base = next(row for row in run.trained if row["id"] == "c000")["test"]
+    row, name = "c000 (base architecture)", "base architecture alone"
+    measured = {"value": base["accuracy"], "interval": [0.5, 0.75]}
+    for nll in (base["nll"], base["nll"] - 0.125):
+        baselines = [{"name": name, **base, "nll": nll}, {"name": "other", **base}]
+        changed = with_results(
+            run, baselines=baselines, intervals={"rows": [{"name": name, "accuracy": measured, "nll": {"value": nll}}]}
+        )
+        page = parse(section(changed))
+        same, heads = nll == base["nll"], [row[0] for row in page.rows]
+        assert (f"Baseline: {name}" not in heads) == same and "Baseline: other" in heads
+        assert page.row(row)[0].endswith("(50.00% to 75.00%)") == same
+        assert page.row(row)[1].startswith(f"{base['nll']:.4f}")
+        if not same:
+            assert page.row(f"Baseline: {name}")[0].endswith("(50.00% to 75.00%)")
     without = dataclasses.replace(changed, trained=[row for row in run.trained if row["id"] != "c000"])
-    assert "Baseline: base architecture alone" in [row[0] for row in parse(section(without)).rows]
+    assert f"Baseline: {name}" in [row[0] for row in parse(section(without)).rows]
 
 
 def test_a_table_of_many_candidates_ends_and_says_so(run: RunContent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,7 @@ def test_a_shuffled_loader_is_refused_and_changed_data_have_another_fingerprint(
     ("name", "value", "message"),
     [
         ("class_names", ["cat"] * 10, "^data.class_names: got 'cat' twice"),
+        ("class_names", [*"abcdefghi"], "^data.class_names: got 9 names; expected 10, as many as data.num_classes"),
         ("input_spec", {"channels": 1, "height": 8, "width": 8, "scale": 1.0, "mean": [0.0], "std": [1e-320]}, "std"),
     ],
 )

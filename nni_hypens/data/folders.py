@@ -14,14 +14,13 @@ from nni_hypens.data.arrays import stratified_subset
 from nni_hypens.errors import InputError
 from nni_hypens.utils.files import replacing
 from nni_hypens.utils.npz import read_array
-from nni_hypens.utils.pictures import is_coloured_or_deep, read_picture
+from nni_hypens.utils.pictures import PICTURE_SUFFIXES, is_coloured_or_deep, read_picture
 
 PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 """Part of a source -> names that its folder may have."""
 TEST_SHARE = 0.2
 IGNORED = ("Thumbs.db", "desktop.ini")
 """Files of file managers; files whose name starts with a dot are ignored too."""
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _READER = 1
 """Raise it when the same files would give other arrays, so that old arrays in the cache are not used."""
 _NAMED = 5
@@ -185,7 +184,7 @@ def _classes(root: Path) -> dict[str, list[Path]]:
             continue
         if entry.is_dir():
             found[entry.name] = _files(entry)
-        elif entry.suffix.lower() in _PICTURES:
+        elif entry.suffix.lower() in PICTURE_SUFFIXES:
             raise InputError("data", f"{entry}, a picture outside the folders of classes", _LAYOUT)
     if not found:
         raise InputError("data", f"{root} without folders of classes", _LAYOUT)

@@ -193,9 +193,7 @@ class Ensemble(nn.Module):
         check_probabilities(probs, "predictions of the members", ndim=3)
         return probs
 
-    def predict_both(
-        self, images: ArrayLike, batch_size: int = 256
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict_both(self, images: ArrayLike, batch_size: int = 256) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What `predict` and `predict_members` return, from one pass through the members.
 
         Args:

@@ -77,9 +77,7 @@ class Predictor:
         self.conformal.threshold(coverage)
         return self.conformal
 
-    def rows(
-        self, names: Sequence[str], images: Examples, coverage: float | None = None
-    ) -> list[dict[str, Any]]:
+    def rows(self, names: Sequence[str], images: Examples, coverage: float | None = None) -> list[dict[str, Any]]:
         """One row for each example.
 
         Args:

@@ -66,11 +66,14 @@ def _point(row: Mapping[str, Any], cost: str) -> CostPoint | None:
 
 def section(run: RunContent) -> Section | None:
     """A figure for each cost, and the ensembles as a table."""
+    most = number(run.part("cost_front").get("max_size"))
+    size = "the trained candidates"  # earlier versions did not write of how many
+    if most is not None:
+        size = "1 candidate" if most == 1 else f"1 to {most:.0f} candidates"
     figures = []
     for cost, name in COSTS.items():
         front = cost_front_data(run.part("cost_front"), cost)
         if front.points:
-            size = f"1 to {len(run.members)} candidates" if len(run.members) > 1 else "1 candidate"
             caption = f"Ensembles of {size}: validation NLL by {name}. The number at a point is its number of members."
             figures.append(Figure(draw_cost_front(front, f"front-{cost}"), caption))
     return make_section("Accuracy and cost", Figures(figures), _table(run))

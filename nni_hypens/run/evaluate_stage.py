@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from nni_hypens.ensemble.calibration import Combination, combine
 from nni_hypens.ensemble.module import Ensemble
 from nni_hypens.ensemble.names import LINEAR
+from nni_hypens.errors import InputError
 from nni_hypens.report.content import heaviest
 from nni_hypens.report.verdict import is_chance
 from nni_hypens.run.baselines import Predictions, other_sizes
@@ -57,6 +59,7 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
         pool, *labels, weights, combination, candidates, trials, settings.calibration, settings.seed, sizes, alone
     )
     ensemble = Ensemble.load(folder.ensemble, type(plan.train_space))  # fail on damage before a bar or a file appears
+    _check_names(ensemble.info.labels, plan.data.class_names)
     _write_examples(plan, folder, weights, pool, combination)
     start = time.perf_counter()
     results |= _robustness(plan, ensemble, results, progress)
@@ -65,8 +68,7 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
     results["selection"] = selection
     results["ranking"]["method"] = plan.ranking
     trained = {name: trials[name] or {} for name in pool}
-    most = min(settings.ensemble_size, MOST_IN_FRONT)
-    results["cost_front"] = fronts(alone.compared, *labels, trained, weights, most)
+    results["cost_front"] = fronts(alone.compared, *labels, trained, weights, min(len(weights), MOST_IN_FRONT))
     results |= {name: summary[name] for name in ("n_edges", "base_edges", "dial")}
     results["counts_edges"] = summary.get("counts_edges", True)  # searches of earlier versions did not write it
     results["cost"] = {
@@ -86,6 +88,14 @@ def evaluate_stage(plan: Plan, folder: RunFolder, progress: Progress) -> None:
             f"the ensemble's accuracy of {results['ensemble']['accuracy']:.2%} is no better than chance ({level:.2%})"
         )
     write_json(folder.results, results)
+
+
+def _check_names(chosen: Sequence[str], names: Sequence[str]) -> None:
+    """Check that classes have the names with which the ensemble was saved; the checksum of the data leaves them out."""
+    changed = [f"{new!r} for {old!r}" for old, new in zip(chosen, names, strict=False) if old != new]
+    if changed:
+        expected = "the names in ensemble/ensemble.json; to take the new ones, choose the members again (select)"
+        raise InputError("data.class_names", ", ".join(changed[:3]), expected)
 
 
 def _members(folder: RunFolder) -> tuple[list[tuple[str, float]], Combination]:

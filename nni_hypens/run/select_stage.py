@@ -152,15 +152,23 @@ def _of_size(plan: Plan, pool: _Pool, size: int) -> Selection:
 
 def _other_sizes(plan: Plan, pool: _Pool, chosen: Selection) -> list[Selection]:
     """Ensembles of other sizes, which the evaluation compares with the one that was chosen."""
-    found, count = [], len(chosen.members)
+    found: list[Selection] = []
+    count = len(chosen.members)
     for size in sorted({*SIZES, *range(2, min(count, MOST_SMALLER))} - {count}):
         try:
-            found.append(_of_size(plan, pool, size))
+            other = _of_size(plan, pool, size)
         except InputError:  # too few candidates, or more combinations than the method looks at: this one is not needed
             continue
+        if not any(_same(other, one) for one in (chosen, *found)):  # with replacement, more steps may add nobody
+            found.append(other)
     if plan.settings.pooling == LOG and chosen.method != ALL and not plan.limits and len(pool.ids) > 1:
         found.append(_everyone(plan, pool))
     return found
+
+
+def _same(one: Selection, other: Selection) -> bool:
+    """Whether two choices are the same ensemble."""
+    return one.members == other.members and np.array_equal(one.weights, other.weights)
 
 
 def _fit(plan: Plan, pool: _Pool, chosen: Selection) -> tuple[Combination, Conformal, float]:

@@ -106,9 +106,9 @@ def fronts(
         max_size: Most members, at least 1.
 
     Returns:
-        ``chosen``: members, costs and NLL of the chosen ensemble. ``rows``: the same for each point of a front, by
-        increasing cost; ``by`` names the cost. Probabilities are averaged as they are given, in a front with equal
-        weights.
+        ``chosen``: members, costs and NLL of the chosen ensemble. ``max_size``: the most members that were looked at.
+        ``rows``: as ``chosen`` for each point of a front, by increasing cost; ``by`` names the cost. Probabilities are
+        averaged as they are given, in a front with equal weights.
     """
     names = list(pool)
     size = min(max_size, len(names))
@@ -135,4 +135,4 @@ def fronts(
         for point in cost_front(probabilities, validation_labels, spent, size, width=width):
             chosen = [names[index] for index in point.members]
             rows.append({"by": cost, "chosen": set(chosen) == set(ids), **row(chosen, point.weights)})
-    return {"chosen": row(ids, weights), "rows": rows}
+    return {"chosen": row(ids, weights), "max_size": size, "rows": rows}

@@ -12,8 +12,8 @@ import json
 import math
 import os
 import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,16 +41,18 @@ _SURROGATE, _NOT_ASCII = re.compile("[\ud800-\udfff]"), re.compile("[^\\x00-\\x7
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path. It is renamed to ``path`` when the block ends, and deleted after an error.
 
+    The file has the permissions of the file that it replaces, or of any new file of this process.
+
     Raises:
         OSError: It cannot be written; it names ``path``, or a folder above it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        mode = (path if path.is_file() else temporary).stat().st_mode & 0o777
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         os.replace(temporary, path)
     except OSError as error:
         if error.filename is None:  # the system does not say which disk is full

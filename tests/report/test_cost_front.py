@@ -37,13 +37,15 @@ def test_table_has_every_ensemble(run: RunContent) -> None:
         {"by": "parameters", "chosen": True, **big},
         {"by": "flops", "chosen": True, **big},
     ]
-    page = parse(section(with_results(run, cost_front={"chosen": big, "rows": rows})))
+    page = parse(section(with_results(run, cost_front={"chosen": big, "max_size": 2, "rows": rows})))
+    assert "Ensembles of 1 to 2 candidates: validation NLL by FLOPs" in page.text
     measured_text = ["12,345", "2.5 M", "0.50", "0.1250", "0.2500", "75.00%"]
     assert page.row("by parameters and FLOPs") == ["a, b (chosen)", *measured_text]
     assert [cells[:2] for cells in page.rows[1:]] == [["by parameters", "a"], page.rows[2][:2]]  # each once
     assert len(page.named("svg")) == 2
     page = parse(section(with_results(run, cost_front={"chosen": big, "rows": rows[:1]})))
     assert page.row("the chosen ensemble") == ["a, b", *measured_text]
+    assert "Ensembles of the trained candidates: validation NLL by" in page.text  # of an earlier version
 
 
 def test_a_run_without_costs_has_no_section(run: RunContent) -> None:

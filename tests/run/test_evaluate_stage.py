@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,12 +69,16 @@ def played(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     monkeypatch.setattr(stage, "collect_examples", lambda test, ensemble, data, ids, shown: {"members": ids})
     monkeypatch.setattr(stage, "fronts", lambda pool, *rest: asked.update(compared=pool) or {})
     monkeypatch.setattr(stage, "versions", dict)
-    monkeypatch.setattr(stage.Ensemble, "load", lambda path, space: SimpleNamespace())
+    monkeypatch.setattr(
+        stage.Ensemble, "load", lambda path, space: SimpleNamespace(info=SimpleNamespace(labels=["a", "b"]))
+    )
     yield asked
 
 
-def evaluate(folder: RunFolder) -> None:
-    data = SimpleNamespace(labels=lambda split: np.zeros(4, dtype=int), describe=lambda: {"name": "played"})
+def evaluate(folder: RunFolder, class_names: Sequence[str] = ("a", "b")) -> None:
+    data = SimpleNamespace(
+        labels=lambda split: np.zeros(4, dtype=int), describe=lambda: {"name": "played"}, class_names=class_names
+    )
     plan: Any = SimpleNamespace(settings=Settings(stress_images=0), data=data, train_space=None, ranking="promising")
     stage.evaluate_stage(plan, folder, Progress(quiet=True))
 
@@ -128,6 +132,12 @@ def test_a_finished_stage_measures_nothing(folder: RunFolder, played: dict[str, 
     write_json(folder.results, {"kept": 1})
     evaluate(folder)
     assert not played and folder.read_results() == {"kept": 1}
+
+
+def test_other_names_of_classes_than_the_ensembles_are_refused(folder: RunFolder, played: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="^data.class_names: got 'b' for 'a', 'a' for 'b'; expected the names in ens"):
+        evaluate(folder, ["b", "a"])
+    assert not folder.results.exists() and not folder.examples.exists()
 
 
 def test_a_damaged_ensemble_leaves_no_file(

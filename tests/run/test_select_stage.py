@@ -281,6 +281,17 @@ def test_ensembles_of_other_sizes_are_chosen_and_fitted_in_the_same_way(
         assert (row["temperature"], tuple(row["member_temperatures"]), pooling) == made["combination"]
 
 
+def test_the_chosen_ensemble_is_no_other_size(tmp_path: Path) -> None:
+    """With replacement, more steps may add nobody."""
+    labels = np.arange(60) % 3
+    good, bad = (0.05 + 0.85 * np.eye(3)[labels], 0.3 + 0.1 * np.eye(3)[(labels + 1) % 3])
+    config = Settings(members=3, candidates=4, selection="greedy_with_replacement")
+    stage(tmp_path, np.stack([good, bad, bad, bad]), labels, config)
+    written = read(tmp_path)
+    assert written["members"] == ["c0"]
+    assert all(row["members"] != ["c0"] or row["method"] == "all" for row in written["sizes"])
+
+
 def test_without_calibration_raw_probabilities_are_compared(tmp_path: Path) -> None:
     """A doubtful candidate that is always right is the best once it has a temperature, and only then."""
     labels = np.arange(90) % 3

@@ -75,6 +75,23 @@ def test_nothing_can_be_made_below_a_file(tmp_path: Path) -> None:
         check_place(tmp_path / "file" / "new" / "a", "out", "a folder")
 
 
+@pytest.mark.parametrize(
+    ("mask", "before", "after"), [(0o022, None, 0o644), (0o077, None, 0o600), (0o022, 0o600, 0o600)]
+)
+def test_files_have_the_permissions_that_the_user_wants(
+    tmp_path: Path, mask: int, before: int | None, after: int
+) -> None:
+    path = tmp_path / "a.json"
+    if before is not None:
+        path.touch(before)
+    usual = os.umask(mask)
+    try:
+        write_json(path, {})
+    finally:
+        os.umask(usual)
+    assert path.stat().st_mode & 0o777 == after and read_json(path) == {}
+
+
 def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"x": object()})

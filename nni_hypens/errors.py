@@ -39,6 +39,9 @@ class InputError(ValueError):
         self.expected = expected
         super().__init__(one_line(f"{field}: got {got}; expected {expected}"))
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        return type(self), (self.field, str(self.got), self.expected)  # worker processes send it
+
 
 class InputWarning(UserWarning):
     """Input that can be used, but is probably not what the user means. The commands show it in one line."""
@@ -54,7 +57,10 @@ class CommandError(RuntimeError):
 
     def __init__(self, code: int, what: str) -> None:
         super().__init__(f"{what} ended with exit code {code}")
-        self.code = code
+        self.code, self.what = code, what
+
+    def __reduce__(self) -> tuple[type[CommandError], tuple[int, str]]:
+        return type(self), (self.code, self.what)
 
 
 def printable(text: object) -> str:

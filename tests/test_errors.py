@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import errno
+import pickle
 
 import pytest
 from hypothesis import given, strategies as st
 
 from nni_hypens.errors import (
     TRACEBACK,
+    CommandError,
     InputError,
     explain,
     is_printable,
@@ -87,3 +89,10 @@ def test_names_the_field_what_was_got_and_what_would_do() -> None:
 def test_errors_of_the_system_say_what_to_do(error: OSError | MemoryError, says: str) -> None:
     assert explain(error, "again").startswith(says) and "\n" not in explain(error)
     assert "finished" not in explain(error)
+
+
+def test_errors_come_whole_from_worker_processes() -> None:
+    error = pickle.loads(pickle.dumps(InputError("methods", lambda: 1, "a known method")))
+    assert isinstance(error, InputError) and (error.field, error.expected) == ("methods", "a known method")
+    ended = pickle.loads(pickle.dumps(CommandError(7, "the search")))
+    assert ended.code == 7 and str(ended) == "the search ended with exit code 7"

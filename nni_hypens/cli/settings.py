@@ -12,7 +12,7 @@ from typing import Any
 from nni_hypens.cli.parser import Parser
 from nni_hypens.data.names import is_picture_folder
 from nni_hypens.errors import InputError, reason
-from nni_hypens.run.begun import begun_with, check_begun_by_command
+from nni_hypens.run.begun import begun_with, check_begun_by_command, settings_in
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
 from nni_hypens.utils.files import parse_yaml
@@ -127,7 +127,7 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
                 "--out DIR alone: a run continues with the settings it began with",
             )
         return folder_settings(arguments.out)
-    from_file = Settings.read(arguments.config) if arguments.config else {}
+    from_file = settings_in(arguments.config) if arguments.config else {}
     check_begun_by_command(from_file, arguments.config, "config")
     for name in NOT_SETTINGS:
         if name in from_file:

@@ -185,6 +185,7 @@ def run_comparison(
     check_same_data(checksums, folder)
     progress.start("compare", len(comparison.cells), "cell")
     with held_folder(folder):
+        check_folder(comparison, folder, command)  # another comparison may have begun it meanwhile
         failed = run_cells(comparison, folder, jobs, progress)
     progress.stop()
     if failed:

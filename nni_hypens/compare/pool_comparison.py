@@ -105,6 +105,7 @@ def run_pool_comparison(
     rows = []
     # its matrices are so small that a second thread makes it slower
     with held_folder(folder), threadpool_limits(1, "blas"):
+        check_folder(comparison, folder, command)  # another comparison may have begun it meanwhile
         for name, pooled in pools.items():
             for seed in comparison.seeds:
                 rows += pool_rows(comparison, pooled, name, seed)

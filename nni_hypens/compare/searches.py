@@ -156,7 +156,7 @@ class HypernetworkSearch:
         Returns:
             Probabilities `P x N x C`.
         """
-        supernet, watch = trained_strategy(self.plan.space, self.folder).trained_supernet, Clock()
+        supernet, watch = trained_strategy(self.plan.space, self.folder, self.plan.strategy).trained_supernet, Clock()
         with watch.running():
             probabilities = supernet_probabilities(supernet, self.plan, samples)
         if charged:

@@ -148,7 +148,7 @@ class AdaptiveStage:
 
     @cached_property
     def _supernet(self) -> Supernet:
-        return trained_strategy(self.plan.space, self.folder.search.folder).trained_supernet
+        return trained_strategy(self.plan.space, self.folder.search.folder, self.plan.strategy).trained_supernet
 
     def _supernet_nll(self, sample: Sample) -> float:
         (probs,) = supernet_probabilities(self._supernet, self.plan, [sample])

@@ -50,6 +50,24 @@ def begun_with(config: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is missing, or is not a mapping.
     """
-    content = {**Settings().to_mapping(), **BEFORE, **read_yaml(config, links=False)}
+    return {**Settings().to_mapping(), **_as_it_was(read_yaml(config, links=False))}
+
+
+def settings_in(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, as a mapping that is not checked yet.
+
+    One that a run wrote into its folder means what was done then; one written by hand is taken as it is.
+
+    Raises:
+        InputError: The file is missing, or is not a mapping.
+    """
+    content = read_yaml(path)
+    if "versions" in content:
+        return _as_it_was(content)
+    return {name: value for name, value in content.items() if name not in NOT_SETTINGS}
+
+
+def _as_it_was(content: Mapping[str, Any]) -> dict[str, Any]:
     off = {name for name, value in REMOVED.items() if content.get(name) is value}
-    return {name: value for name, value in content.items() if name not in off and name not in NOT_SETTINGS}
+    given = {name: value for name, value in content.items() if name not in off and name not in NOT_SETTINGS}
+    return {**BEFORE, **given}

@@ -50,6 +50,11 @@ def try_space(
         wrong = next((label for label, options in structure.table.options.items() if theirs.get(label) != options), "")
         wrong = wrong or next(label for label in theirs if label not in structure.table.options)
         raise InputError(name, f"other choices than the space of the search ({wrong})", "the same labels and options")
+    for label, options in theirs.items():
+        for option in options:
+            if not isinstance(option, str | int | float | None):
+                expected = "numbers, strings or None: architectures travel to trials as JSON, which has no others"
+                raise InputError(f"{name}: label {label!r}", f"the option {option!r}", expected)
     samples = covering_architectures(space, structure.table)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         what = f"{type(space).__name__} on {'images' if len(input_shape) == 3 else 'examples'} of shape {input_shape}"

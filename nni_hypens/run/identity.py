@@ -63,9 +63,10 @@ def described_object(value: Any) -> Any:
 
 
 def described_part(part: Any) -> str:
-    """The text by which a run recognises its evaluator or data: NNI's if that is the same in each process."""
+    """The text by which a run recognises its evaluator or data: NNI's if that is whole and the same in each process."""
     text = describe_part(part)
-    return json.dumps(described_object(part)) if any(mark in text for mark in PICKLED) else text
+    whole = text is not None and not any(mark in text for mark in PICKLED)
+    return text if text is not None and whole else json.dumps(described_object(part))
 
 
 def as_written(identity: Mapping[str, Any]) -> dict[str, Any]:

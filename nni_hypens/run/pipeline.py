@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from nni.experiment.config.training_service import TrainingServiceConfig
 
 from nni_hypens._manager import check_home, check_node
 from nni_hypens.errors import InputError
+from nni_hypens.report.text import plural
 from nni_hypens.report.weak_spots import few_validation
-from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.candidate import Candidate, adaptive_left
 from nni_hypens.run.evaluate_stage import evaluate_stage
 from nni_hypens.run.folder import RunFolder, damage
 from nni_hypens.run.plan import Plan
@@ -148,9 +149,16 @@ class Run:
         """Whether the run is finished."""
         return self.folder.finished
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the folder against a second run."""
-        return self.folder.locked()
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second run.
+
+        Raises:
+            InputError: Another run holds it, or has claimed it since it was looked at.
+        """
+        with self.folder.locked():
+            self.folder.check(self.plan.identity)
+            yield
 
     def run(self) -> dict[str, Any]:
         """Run all stages that are not done yet.
@@ -246,6 +254,8 @@ class Run:
         """
         if request is not None:
             self.folder.check_fingerprint(self.plan.fingerprint)
+        elif not self.folder.done("select"):
+            self._check_trained()
         exported = [path for name in EXPORTED_FILES if (path := self.folder.ensemble / name).exists()]
         select_stage(self.plan, self.folder, request)
         if request is not None:
@@ -253,6 +263,16 @@ class Run:
                 self.progress.warn(f"{path} held the ensemble chosen before and was removed; `nni-hypens export` again")
             self.evaluate()
             self.report()
+
+    def _check_trained(self) -> None:
+        """Check that no candidate is still to be trained: once members are chosen, none is trained any more."""
+        candidates = self.folder.read_candidates()
+        undecided = adaptive_left(self.plan.adaptive, candidates)
+        left = undecided + sum(self.folder.status(candidate.id) is None for candidate in candidates)
+        if left:
+            got = f"{self.out} with {left} of {plural(len(candidates) + undecided, 'candidate')} still to be trained"
+            expected = "none: `nni-hypens train`, or --members or --ids to choose among the others and train no more"
+            raise InputError("out", got, expected)
 
     def evaluate(self) -> None:
         """Measure on test data, for the first time."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import Lightning
@@ -29,7 +30,8 @@ from nni_hypens.search.regularizers import Diversity
 from nni_hypens.search.shared_edges import SharedEdges
 from nni_hypens.search.strategy import EdgeNES
 from nni_hypens.search.trainer import check_search_evaluator
-from nni_hypens.selection.dispatch import check_options
+from nni_hypens.selection.dispatch import check_options, try_options
+from nni_hypens.selection.names import ALL
 from nni_hypens.space.architecture import EdgeStructure, Sample
 from nni_hypens.space.build import build_named_space, fresh
 from nni_hypens.space.choices import load_sample
@@ -158,9 +160,13 @@ def make_plan(
         objects = build_objects(settings, split_seed)
     else:
         settings.check(None if objects.base is None else True, "max_epochs", needed)
+        if objects.train_space is not None:
+            settings.check_train_space("train_space")
     options = objects.selection_options
     options = dict(settings.selection_options() if options is None else options)
     check_options(settings.selection, options)
+    if objects.selection_options is not None and settings.members != ALL:
+        try_options(settings.selection, options, int(settings.members), settings.candidates, "selection_options")
     if "ood" in needed:
         check_ood(settings.ood, getattr(objects.data, "source", None))
     structure = EdgeStructure.from_space(objects.space)
@@ -203,7 +209,19 @@ def make_plan(
         with torch.random.fork_rng(devices=[]):
             strategy.mutate_model(fresh(plan.space))  # what no supernet can hold, and weights that do not fit
     check_search_evaluator(plan.search_evaluator)
+    for name in ("evaluator", "search_evaluator"):
+        _check_same_split(name, getattr(getattr(plan, name), "datamodule", None), plan.data)
     return plan
+
+
+def _check_same_split(name: str, trains_on: Any, data: LabelledData) -> None:
+    """Check that an evaluator with data of its own does not train on the images by which members are chosen."""
+    if not (isinstance(trains_on, ImageData) and isinstance(data, ImageData)) or trains_on is data:
+        return
+    same = trains_on.checksum() == data.checksum()
+    if same and not np.array_equal(trains_on.labels("validation"), data.labels("validation")):
+        expected = "the validation_size and split_seed of `data`, or it trains on images that choose the members"
+        raise InputError(f"{name}.datamodule", "the same images in another split", expected)
 
 
 def build_objects(settings: Settings, split_seed: int = 0) -> RunObjects:

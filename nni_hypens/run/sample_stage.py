@@ -67,7 +67,7 @@ def draw_candidates(
         raise too_few(plan.settings, n, got, where)
 
     def predict(samples: Sequence[Sample]) -> np.ndarray:
-        supernet = trained_strategy(plan.space, folder).trained_supernet
+        supernet = trained_strategy(plan.space, folder, plan.strategy).trained_supernet
         progress.start("sample", len(samples), "architecture")
         probabilities = supernet_probabilities(supernet, plan, samples, progress.step)
         progress.stop()
@@ -150,7 +150,7 @@ def write_initial_weights(plan: Plan, folder: RunFolder, candidates: Sequence[Ca
     Raises:
         InputError: The supernet has no weights for some layer of a stand-alone network.
     """
-    strategy = trained_strategy(plan.space, folder.search.folder)
+    strategy = trained_strategy(plan.space, folder.search.folder, plan.strategy)
     for candidate in candidates:
         inherited = strategy.inherited(candidate.architecture).state_dict()
         with torch.random.fork_rng(devices=[]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ def _allowed(plan: Plan, pool: _Pool, request: Request | None) -> list[Selection
         plan.settings.check_all()  # a request may contradict the settings of the run
         return [_everyone(plan, pool)]
     if request is None:
-        return [_of_size(plan, pool, plan.settings.ensemble_size)]
+        return [_choose(plan, pool, {"size": plan.settings.ensemble_size, **plan.selection_options})]
     if not request.ids:
         return [_of_size(plan, pool, size) for size in request.sizes]
     unknown = [name for name in request.ids if name not in pool.ids]
@@ -142,11 +142,18 @@ def _everyone(plan: Plan, pool: _Pool) -> Selection:
 
 
 def _of_size(plan: Plan, pool: _Pool, size: int) -> Selection:
-    """The choice of the run's method with this many members."""
-    options = dict(plan.selection_options)
-    if options == plan.settings.selection_options():
-        options = replace(plan.settings, members=size).selection_options()
-    options = {"size": size, **options, **({"max_members": size} if "max_members" in options else {})}
+    """The choice of the run's method with another number of members than that of the run."""
+    settings, options = plan.settings, dict(plan.selection_options)
+    if options == settings.selection_options():
+        options = {"size": size, **replace(settings, members=size).selection_options()}
+    elif settings.selection == "greedy_with_replacement":  # `size` is a number of steps
+        options |= {"size": max(size, options.get("size", settings.ensemble_size)), "max_members": size}
+    else:
+        options["size"] = size
+    return _choose(plan, pool, options)
+
+
+def _choose(plan: Plan, pool: _Pool, options: Mapping[str, Any]) -> Selection:
     return choose(plan.settings.selection, pool.compared, pool.labels, pool.trials, plan.limits, **options)
 
 

@@ -22,7 +22,6 @@ from nni_hypens.search.names import DIVERSITY_NAMES
 from nni_hypens.search.schedule import Schedule
 from nni_hypens.selection.names import ALL, BEAM_WIDTH, LIMITS, METHODS, OBJECTIVES, check_combinations
 from nni_hypens.trials.names import SCHEDULES
-from nni_hypens.utils.files import read_yaml
 
 MAX_SEED = 2**32 - 1
 """The largest seed that numpy takes."""
@@ -262,15 +261,6 @@ class Settings:
         """
         return from_mapping(cls, values, source)
 
-    @classmethod
-    def read(cls, path: str | Path) -> dict[str, Any]:
-        """The settings in a YAML file, as a mapping. `check` comes later.
-
-        Raises:
-            InputError: The file is missing, or is not a mapping.
-        """
-        return {name: value for name, value in read_yaml(path).items() if name not in NOT_SETTINGS}
-
     def to_mapping(self) -> dict[str, Any]:
         """All settings as plain data."""
         return dataclasses.asdict(self)
@@ -311,7 +301,10 @@ class Settings:
         most = max(self.candidates - MIN_DRAWN, 0)
         if self.adaptive is not None and self.adaptive > most:
             raise InputError("adaptive", self.adaptive, f"0 to {most} of {self.candidates} candidates")
-        self._check_training()
+        if self.precision == "16-mixed" and self.accelerator == "cpu":
+            raise InputError("precision", "16-mixed with accelerator=cpu", "bf16-mixed or 32-true on a processor")
+        if self.train_space_args:
+            self.check_train_space("train_space_args")
         if self.adaptive and self.warm_start:
             raise InputError("adaptive", self.adaptive, "0 with warm_start, which needs all candidates at the start")
         if self.lam_low is not None and self.lam_high is not None and self.lam_low > self.lam_high:
@@ -332,17 +325,14 @@ class Settings:
         for name in self.total_limits:
             raise InputError(name, f"{getattr(self, name):g} with members=all", "a number of members, or no limit")
 
-    def _check_training(self) -> None:
-        if self.precision == "16-mixed" and self.accelerator == "cpu":
-            raise InputError("precision", "16-mixed with accelerator=cpu", "bf16-mixed or 32-true on a processor")
-        if not self.train_space_args:
-            return
+    def check_train_space(self, field: str) -> None:
+        """Check what cannot go with a larger space for training; `field` is what gives it."""
         if self.warm_start:
-            raise InputError("warm_start", "true with train_space_args", "false: weights of the supernet do not fit")
+            raise InputError("warm_start", f"true with {field}", "false: weights of the supernet do not fit")
         for name in ("max_params", "max_flops"):
             if getattr(self, name) is not None:
                 wanted = "a limit on the ensemble, as max_total_params: this one counts networks of the search's space"
-                raise InputError(name, f"{getattr(self, name):g} with train_space_args", wanted)
+                raise InputError(name, f"{getattr(self, name):g} with {field}", wanted)
 
     @property
     def epochs_each(self) -> int:

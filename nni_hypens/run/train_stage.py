@@ -97,6 +97,7 @@ class TrainStage:
         least = 1 if self.plan.settings.selection == "greedy_with_replacement" else self.plan.settings.least_trained
         check_affordable([candidate.costs for candidate in candidates], self.plan.limits, least)
         failed = self._train()
+        failed = {name: error for name, error in failed.items() if not self._is_trained(name)}
         for name, error in failed.items():
             write_json(self.folder.candidate(name).metrics, {"id": name, "status": "failed", "error": error})
         trained = [one for one in self.candidates if self._is_trained(one.id)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -302,8 +302,15 @@ class EdgeNES(LightningSearch):
         return self.sampler.pool(n, lam_range, self.settings.seed if seed is None else seed)
 
 
-def trained_strategy(space: ModelSpace, folder: Path) -> EdgeNES:
-    """A strategy whose supernet has the weights of a finished search, from the ``search`` folder of its run."""
-    strategy = EdgeNES(supernet=folder / "supernet.safetensors")
+def trained_strategy(space: ModelSpace, folder: Path, arguments: Mapping[str, Any]) -> EdgeNES:
+    """A strategy whose supernet has the weights of a finished search.
+
+    Args:
+        space: The space of the search.
+        folder: The ``search`` folder of its run.
+        arguments: Those of the search's strategy; its mutation hooks decide what the supernet is.
+    """
+    hooks = {name: value for name, value in arguments.items() if name == "mutation_hooks"}
+    strategy = EdgeNES(supernet=folder / "supernet.safetensors", **hooks)
     strategy.mutate_model(fresh(space))
     return strategy

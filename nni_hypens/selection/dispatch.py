@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from nni_hypens.errors import InputError
 from nni_hypens.selection.methods import beam, exhaustive, greedy, top_k
-from nni_hypens.selection.names import DIVERSITY_WEIGHT, METHODS
+from nni_hypens.selection.names import DIVERSITY_WEIGHT, METHODS, check_combinations
 from nni_hypens.selection.scorers import Objective
 from nni_hypens.selection.task import Selection
 from nni_hypens.utils.checks import one_of
@@ -72,3 +74,36 @@ def check_options(method: str, options: Mapping[str, object]) -> None:
     known = [parameter.name for parameter in parameters if parameter.name not in fixed]
     for name in options:
         one_of(f"option of {method}", name, known)
+
+
+def try_options(method: str, options: Mapping[str, Any], size: int, pool: int, field: str = "options") -> None:
+    """Check names and values of options by a choice among made-up candidates, before any is trained.
+
+    Args:
+        method: A method's name.
+        options: Further arguments of `select`, without costs and limits.
+        size: Number of members, where the options do not say it.
+        pool: Number of candidates.
+        field: What the options are called, for errors.
+
+    Raises:
+        InputError: An option that the method does not have, or a value that it refuses.
+
+    Examples:
+        >>> try_options("beam", {"width": 5}, 3, 8, "selection_options")
+    """
+    check_options(method, options)
+    for name in ("costs", "limits"):
+        if name in options:
+            expected = "none: the run gives them, see max_total_params, max_total_flops and max_latency_ms"
+            raise InputError(f"{field}.{name}", "an option", expected)
+    asked = {"size": size, **options}
+    if callable(asked.get("objective")):
+        asked["objective"] = "nll"  # the user's function may need the validation images
+    if method == "exhaustive" and isinstance(asked["size"], int) and 0 < asked["size"] <= pool:
+        check_combinations(pool, (asked["size"],), f"{field}.size")
+        pool = asked["size"]  # one combination instead of millions
+    try:
+        select(method, np.full((pool, 2, 2), 0.5), [0, 1], **asked)
+    except InputError as error:
+        raise InputError(f"{field}.{error.field}", error.got, error.expected) from None

@@ -202,8 +202,11 @@ class LocalTraining:
             self._tell(name, answer["default"], False)
             return
         if answer is None:
-            self.failed[name] = worker.cause()
             self._workers.remove(worker)
+            if worker in self._idle:  # what it was given is finished
+                self._idle.remove(worker)
+                return
+            self.failed[name] = worker.cause()
         else:
             self._idle.append(worker)
             if "error" in answer:

@@ -41,8 +41,8 @@ def rebuilt(part: Any) -> Any:
     return nni.load(dump_parts(part))
 
 
-def describe_part(part: Any) -> str:
-    """NNI's text of an evaluator or data, by which a run recognises them, or the class of what is not traced.
+def describe_part(part: Any) -> str | None:
+    """NNI's text of an evaluator or data, by which a run recognises them; None where NNI did not trace all of it.
 
     Examples:
         >>> from nni_hypens import ImageData
@@ -50,10 +50,10 @@ def describe_part(part: Any) -> str:
         True
     """
     try:
-        text: str = nni.dump(part) if is_traceable(part) else ""
+        text: str | None = nni.dump(part) if is_traceable(part) else None
     except PayloadTooLarge:
-        text = ""
-    return text or f"{type(part).__module__}:{type(part).__qualname__}, not traced"
+        return None
+    return text
 
 
 def check_trial_parts(evaluator: Evaluator, data: Any, local: bool = False) -> None:

@@ -9,6 +9,7 @@ from nni_hypens.errors import InputError
 from nni_hypens.run.dry_run import try_space
 from nni_hypens.run.updates import Updates
 from nni_hypens.space.architecture import EdgeStructure
+from search_spaces import OneCell
 from tests.support.one_pixel import OnePixel
 
 
@@ -27,6 +28,17 @@ def test_label_option_shape_and_batch_are_named() -> None:
     ):
         with pytest.raises(InputError, match=message):
             look(space, shape, classes, images)
+
+
+def test_options_that_json_cannot_hold_are_refused() -> None:
+    """NNI's own trials would not know them again."""
+    space = OneCell(channels=2, nodes=1, in_channels=1)
+    structure = EdgeStructure.from_space(space)
+    structure.table.options["node_0/op_0"] = ("skip_connect", (3, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EdgeStructure, "from_space", lambda space: structure)
+        with pytest.raises(InputError, match=r"^space: label 'node_0/op_0': got the option \(3, 3\); expected numbers"):
+            try_space("space", space, structure, (1, 8, 8), 10)
 
 
 def test_a_look_leaves_the_random_numbers_alone() -> None:

@@ -15,6 +15,7 @@ import nni
 import numpy as np
 import pytest
 import torch
+from nni.nas.evaluator import Evaluator
 from nni.nas.evaluator.pytorch import ClassificationModule, Lightning, Trainer
 from nni.nas.oneshot.pytorch.profiler import ExpectationProfilerPenalty
 from nni.nas.profiler.pytorch.flops import FlopsProfiler, NumParamsProfiler
@@ -32,6 +33,7 @@ from nni_hypens.search.hooks import all_hooks
 from nni_hypens.search.penalty import Penalty
 from nni_hypens.search.regularizers import Annealed
 from nni_hypens.space import ChoiceLayout, random_architectures
+from nni_hypens.trials.parts import describe_part
 from search_spaces import OneCell
 
 
@@ -121,19 +123,42 @@ def loaders(**options: Any) -> dict[str, Any]:
     return {name: loader(**options) for name in ("train", "validation", "test")}
 
 
+class Untraced(ClassificationModule):
+    """So large that NNI does not pickle it."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(num_classes=3)
+        self.rate = rate
+        self.register_buffer("table", torch.zeros(20_000))
+
+
+class Rule(Evaluator):  # type: ignore[misc]
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def evaluate(self, model: Any) -> None:
+        pass
+
+
 def evaluator(patience: int = 3, own: bool = False, epochs: int = 3) -> Any:
     kind = Own if own else ClassificationModule
     callbacks = [EarlyStopping("val_loss", patience=patience)]
     return Lightning(kind(num_classes=3), Trainer(max_epochs=epochs, callbacks=callbacks))
 
 
+def untraced(rate: float = 0.1, epochs: int = 3) -> Any:
+    return Lightning(Untraced(rate), Trainer(max_epochs=epochs))
+
+
 def parts() -> dict[str, Any]:
-    """Evaluators and data of which NNI's text holds pickles."""
+    """Evaluators and data of which NNI's text holds pickles, or which it does not describe at all."""
     return {
         "loaders": DescribedData(loaders(shuffle=True, collate_fn=lambda batch: default_collate(batch))),
         "module": DescribedData(Pictures(6)),
         "callback": evaluator(),
         "own": evaluator(own=True),
+        "untraced": untraced(),
+        "rule": Rule(0.1),
     }
 
 
@@ -254,11 +279,19 @@ def test_evaluators_and_data_with_pickles_are_described_without_them() -> None:
         (evaluator(), evaluator(patience=4)),
         (evaluator(), evaluator(epochs=4)),
         (evaluator(), evaluator(own=True)),
+        (untraced(), untraced(rate=0.2)),
+        (untraced(), untraced(epochs=2)),
+        (Rule(0.1), Rule(0.2)),
         (DescribedData(loaders()), DescribedData(loaders(labels=2))),
         (DescribedData(loaders()), DescribedData(loaders(shuffle=True))),
         (DescribedData(Pictures(6)), DescribedData(Pictures(9))),
     ):
         assert described_part(one) != described_part(two)
+
+
+def test_other_arguments_of_what_nni_did_not_trace_are_another_run() -> None:
+    """It was only "not traced" for all of them, so that a call got the results of another."""
+    assert describe_part(untraced()) is None and described_part(untraced()) == described_part(untraced())
 
 
 def test_used_data_are_described_as_fresh_ones() -> None:

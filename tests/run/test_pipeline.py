@@ -63,8 +63,16 @@ def test_stages_run_in_order_while_the_folder_is_locked(run: Run, monkeypatch: p
             order.append(stage)
 
         monkeypatch.setattr(run, stage, play)
+    run.prepare()
     write_json(run.folder.results, {"ensemble": {}})
     assert run.run() == {"ensemble": {}} and order == list(STAGES)
+
+
+def test_a_folder_that_another_run_has_claimed_meanwhile_is_refused(run: Run) -> None:
+    run.prepare()
+    run.folder.config.write_text(yaml.safe_dump({**run.plan.identity, "seed": 1, **run.plan.fingerprint}))
+    with pytest.raises(InputError, match=r"^out: .* of another run \(seed: 1 there, 0 here\)"):
+        run.run()
 
 
 def test_a_folder_is_claimed_once_and_a_finished_run_checks_nothing_more(run: Run) -> None:
@@ -200,6 +208,19 @@ def test_a_new_choice_is_measured_and_reported_without_training(
         if stage != "select":
             monkeypatch.setattr(run, stage, lambda stage=stage: order.append(stage))
     run.prepare()
+    run.plan.adaptive = 1  # type: ignore[misc]
+    run.folder.write_candidates(candidates(3))
+    for name in ("c00", "c01"):
+        with pytest.raises(
+            InputError, match=r"^out: .*with \d of 4 candidates still to be trained; .*nni-hypens train"
+        ):
+            run.select()
+        write_json(run.folder.candidate(name).metrics, {"id": name, "status": "failed"})
+    run.select(Request(sizes=(2,)))  # among those that are there, if asked to
+    run.folder.write_candidates([*candidates(3), replace(candidates(4)[3], adaptive=True, expected_gain=0.1)])
+    for name in ("c02", "c03"):
+        write_json(run.folder.candidate(name).metrics, {"id": name, "status": "trained"})
+    order.clear()
     run.select()
     assert order == [None]
     run.select(Request(sizes=(2,)))

@@ -86,6 +86,38 @@ def test_data_that_no_ensemble_could_describe_are_refused_before_the_search(
         plan(data)
 
 
+def test_wrong_options_of_the_choice_are_found_before_training(data: ImageData) -> None:
+    evaluator, space = image_evaluator(data, 10, 2), OneCell(channels=2, in_channels=1)
+    for options, message in (
+        ({"objective": "acuracy"}, "^selection_options.objective"),
+        ({"size": 9}, "^selection_options.size"),
+        ({"limits": {}}, "^selection_options.limits"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_plan(Settings(), RunObjects(space, evaluator, evaluator, data, selection_options=options))
+
+
+def test_an_evaluator_does_not_train_on_the_images_that_choose(data: ImageData) -> None:
+    other, space = ImageData("digits", train_size=64, validation_size=32), OneCell(channels=2, in_channels=1)
+    evaluator, wrong = image_evaluator(data, 10, 2), image_evaluator(other, 10, 2)
+    same = image_evaluator(ImageData("digits", train_size=32, validation_size=64, batch_size=16), 10, 2)
+    make_plan(Settings(), RunObjects(space, same, same, data))
+    for name, pair in (("evaluator", (wrong, evaluator)), ("search_evaluator", (evaluator, wrong))):
+        with pytest.raises(InputError, match=f"^{name}.datamodule: got the same images in another split"):
+            make_plan(Settings(), RunObjects(space, *pair, data))
+
+
+def test_limits_of_the_search_do_not_go_with_a_space_for_training(data: ImageData) -> None:
+    evaluator, small = image_evaluator(data, 10, 2), OneCell(channels=2, in_channels=1)
+    objects = RunObjects(small, evaluator, evaluator, data, train_space=OneCell(channels=4, in_channels=1))
+    for settings, message in (
+        (Settings(max_params=900), "^max_params: got 900 with train_space; expected a limit on the ensemble"),
+        (Settings(warm_start=True), "^warm_start: got true with train_space"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_plan(settings, objects)
+
+
 def test_candidates_may_train_in_a_larger_space_with_the_same_choices() -> None:
     small = {"train_size": 64, "validation_size": 64, "space_args": {"channels": 2}, "search_epochs": 9}
     made = make_plan(Settings(**small, train_space_args={"channels": 4, "layers": 2}))

@@ -102,7 +102,7 @@ def test_promising_candidates_are_the_best_by_supernet_and_size(
     drawn = sampler.pool(16, plan.lam_range, seed, at_least=1)
     large = sorted(random_architectures(structure, 60, seed), key=lambda one: -size.volume(one))[:8]
     looked_at = {structure.key(one): one for one in [*(one.architecture for one in drawn), *large]}
-    predict = trained_strategy(plan.space, tmp_path).trained_supernet.predict
+    predict = trained_strategy(plan.space, tmp_path, {}).trained_supernet.predict
     batches, labels = list(digits.val_dataloader()), digits.labels("validation")
     nll = [metrics.nll(predict([one], batches)[0].numpy(), labels) for one in looked_at.values()]
     score = rankdata(nll) - rankdata([size.volume(one) for one in looked_at.values()])
@@ -127,7 +127,7 @@ def test_without_a_ranking_the_base_comes_first_and_then_what_its_traits_put_fir
     assert records[0].source == "base"
     assert structure.key(least.architecture) in {structure.key(record.architecture) for record in records[:3]}
     assert records[3].lam is not None  # a draw of the dial
-    predict = trained_strategy(plan.space, tmp_path).trained_supernet.predict
+    predict = trained_strategy(plan.space, tmp_path, {}).trained_supernet.predict
     batches, labels = list(digits.val_dataloader()), digits.labels("validation")
     for record in records:  # the report compares it with what training finds
         expected = metrics.nll(predict([record.architecture], batches)[0].numpy(), labels)
@@ -168,7 +168,7 @@ def test_initial_weights_fit_the_network_of_a_trial(space: Any, digits: ImageDat
     sampler = ArchitectureSampler.load(search, structure)
     records = [Candidate.from_draw(structure, i, draw, 0.5) for i, draw in enumerate(sampler.pool(3))]
     write_initial_weights(plan, folder, records)
-    strategy = trained_strategy(plan.space, search)
+    strategy = trained_strategy(plan.space, search, {})
     for record in records:
         network = fixed_network(plan.space, record.architecture)
         weights = load_file(folder.candidate(record.id).initial_weights)

@@ -35,6 +35,7 @@ def stage(
     config: Settings,
     latency: list[float] | None = None,
     request: Request | None = None,
+    options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run the stage over predictions on disk, with an ensemble that only records what it is made of."""
     made: dict[str, Any] = {}
@@ -59,7 +60,7 @@ def stage(
 
     plan: Any = SimpleNamespace(
         settings=config,
-        selection_options=config.selection_options(),
+        selection_options=config.selection_options() if options is None else options,
         limits=config.total_limits,
         data=SimpleNamespace(labels=lambda split: labels),
     )
@@ -173,6 +174,25 @@ def test_a_request_replaces_the_choice_by_that_of_another_size(
     assert (everyone["method"], {row["method"] for row in others}) == ("all", {method})
     if method != "greedy_with_replacement":  # which may choose fewer than it is asked for
         assert [len(row["members"]) for row in others] == [n for n in (1, 2, 3, 5) if n != len(made["members"])]
+
+
+def test_options_from_python_are_kept(tmp_path: Path, pool: tuple[np.ndarray, np.ndarray]) -> None:
+    """They say how many members the run has; other sizes are those that are asked for."""
+    probs, labels = pool
+    own = calibrated_alone(probs, labels)
+    config = Settings(members=2, candidates=6, selection="greedy_with_replacement")
+    options = {"size": 30, "max_members": 4}
+    made = stage(tmp_path / "steps", probs, labels, config, options=options)
+    chosen = select("greedy_with_replacement", own, labels, **options)
+    assert made["members"] == [f"c{i}" for i in chosen.members] and len(made["members"]) > 2
+    for row in read(tmp_path / "steps")["sizes"]:
+        assert row["method"] == "all" or len(row["members"]) <= 5
+    config = Settings(members=2, candidates=6)
+    assert len(stage(tmp_path / "size", probs, labels, config, options={"size": 4})["members"]) == 4
+    sizes = [len(row["members"]) for row in read(tmp_path / "size")["sizes"] if row["method"] != "all"]
+    assert sizes == [1, 2, 3, 5]
+    made = stage(tmp_path / "size", probs, labels, config, request=Request(sizes=(2,)), options={"size": 4})
+    assert len(made["members"]) == 2
 
 
 def test_a_request_that_cannot_be_written_leaves_the_old_choice(

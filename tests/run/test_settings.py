@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from nni_hypens.errors import InputError
+from nni_hypens.run.begun import settings_in
 from nni_hypens.run.plan import resolve_lam_range
 from nni_hypens.run.runtime import Runtime
 from nni_hypens.run.settings import Settings
@@ -156,15 +157,19 @@ def test_defaults_of_adaptive_and_ranking_are_resolved(changes: dict[str, Any], 
 def test_yaml_files(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text("data: digits\nmembers: 2\nversions: {torch: 1}\ncommand: x\n")
-    assert Settings.read(path) == {"data": "digits", "members": 2}
+    assert settings_in(path) == {"data": "digits", "members": 2, "pooling": "linear"}, "a run before there was pooling"
+    path.write_text("data: digits\npooling: log\nhalving: false\nversions: {torch: 1}\n")
+    assert settings_in(path) == {"data": "digits", "pooling": "log"}
+    path.write_text("data: digits\nhalving: false\n")
+    assert settings_in(path) == {"data": "digits", "halving": False}, "by hand: it is refused by its name"
     path.write_text("")
-    assert Settings.read(path) == {}
+    assert settings_in(path) == {}
     for content in ("- a\n", "a: [", "!!python/object/apply:os.system ['true']"):
         path.write_text(content)
         with pytest.raises(InputError, match="^config"):
-            Settings.read(path)
+            settings_in(path)
     with pytest.raises(InputError, match="^config"):
-        Settings.read(tmp_path / "missing.yaml")
+        settings_in(tmp_path / "missing.yaml")
 
 
 def build(settings: Settings, classes: int = 7) -> Any:

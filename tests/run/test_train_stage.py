@@ -98,6 +98,18 @@ def test_a_failure_is_tried_twice_and_again_in_the_next_run(tmp_path: Path) -> N
     assert again.log == ["c07"] and statuses(tmp_path, 8)[-1] == "trained"
 
 
+def test_what_is_trained_is_never_taken_for_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker may die between two candidates; the one that it has finished is not lost."""
+    stage, train = Played(tmp_path), Played._experiment
+
+    def also_blamed(self: Played, candidates: Any, of: int, per_trial: int, more: Any) -> dict[str, str]:
+        return {**train(self, candidates, of, per_trial, more), "c00": "its worker process was killed by signal 9"}
+
+    monkeypatch.setattr(Played, "_experiment", also_blamed)
+    stage.run(names(*range(2)))
+    assert statuses(tmp_path, 2) == ["trained"] * 2
+
+
 def test_what_no_ensemble_can_keep_is_refused_before_training(tmp_path: Path) -> None:
     records = [replace(record, parameters=100 + i, flops=1000) for i, record in enumerate(names(*range(8)))]
     stage = Played(tmp_path, members=3)

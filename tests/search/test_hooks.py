@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import nni
@@ -22,6 +23,7 @@ from torch import nn
 
 from nni_hypens import EdgeNES, InputError
 from nni_hypens.search.hooks import LooseEnds, hub_class
+from nni_hypens.search.strategy import trained_strategy
 
 
 class Space(ModelSpace):
@@ -90,6 +92,21 @@ def test_nested_mutation_hooks_of_the_user_come_first() -> None:
         return (Known(), True) if isinstance(module, Dangling) else None
 
     assert isinstance(EdgeNES(mutation_hooks=[hook]).mutate_model(Space(Dangling)).layer, Known)
+
+
+def test_a_finished_search_has_the_hooks_of_its_strategy(tmp_path: Path) -> None:
+    """Candidates are ranked on the supernet that was searched."""
+
+    def hook(module: nn.Module, name: str, memo: dict[str, Any], kwargs: dict[str, Any]) -> Any:
+        return (nn.Identity(), True) if isinstance(module, Dangling) else None
+
+    strategy = EdgeNES(mutation_hooks=[hook])
+    strategy.mutate_model(Space(Dangling))
+    strategy.save_supernet(tmp_path / "supernet.safetensors")
+    again = trained_strategy(Space(Dangling), tmp_path, {"mutation_hooks": [hook], "path_temperature": (1.0, 0.3)})
+    assert isinstance(again.trained_supernet.model.layer, nn.Identity)
+    with pytest.raises(InputError, match="mutation_hooks="):
+        trained_strategy(Space(Dangling), tmp_path, {})
 
 
 def test_loose_ends() -> None:

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from nni_hypens import metrics, selection
 from nni_hypens.errors import InputError
+from nni_hypens.selection.dispatch import try_options
 from tests.support.selection_pools import LABELS, PROBS, SEEDS, pool
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("beam", {"objective": "acuracy"}, "^options.objective"),
+        ("beam", {"size": 9}, "^options.size"),
+        ("exhaustive", {"size": 9}, "^options.size"),
+        ("exhaustive", {"size": 0}, "^options.size"),
+        ("beam", {"width": 0}, "^options.width"),
+        ("beam", {"costs": {}}, "^options.costs: got an option; expected none: the run gives them"),
+        ("greedy", {"width": 3}, "^option of greedy"),
+    ],
+)
+def test_options_are_tried_before_there_are_candidates(method: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        try_options(method, options, 3, 8)
+    try_options(method, {}, 3, 8)
+
+
+def test_trying_takes_no_time_and_calls_no_function_of_the_user() -> None:
+    try_options("exhaustive", {"objective": lambda probs, labels: 1 / 0}, 3, 100)
+    try_options("greedy_with_replacement", {"size": 30, "max_members": 5}, 3, 8)
+    with pytest.raises(InputError, match=r"^options\.size: got .* combinations"):
+        try_options("exhaustive", {}, 9, 100)
 
 
 @settings(max_examples=25, deadline=None)

@@ -103,6 +103,22 @@ def test_candidates_are_chosen_when_the_results_that_they_need_are_there(tmp_pat
     assert len(more.known[1]) >= 3
 
 
+def test_an_idle_worker_that_dies_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = STAND_IN.replace("    else:\n", '    else:\n        time.sleep(2 if name == "c03" else 0)\n', 1)
+    monkeypatch.setattr(local, "COMMAND", (sys.executable, "-c", slow.replace("import json", "import time, json", 1)))
+    killed: list[int] = []
+
+    def kill_idle(name: str, accuracy: float | None, done: bool) -> None:
+        if name == "c00" and done:  # nothing is left for its worker
+            (worker,) = trainer._idle
+            killed.append(worker.end())
+
+    first, *_, last = specs(4)
+    trainer = training(tmp_path, [first, last], concurrency=2, on_progress=kill_idle)
+    trainer.run()
+    assert killed == [-9] and set(trainer.results) == {"c00", "c03"} and not trainer.failed
+
+
 def test_workers_end_when_training_is_interrupted(tmp_path: Path) -> None:
     found: list[local.Worker] = []
 

@@ -56,8 +56,7 @@ def test_local_workers_take_what_can_be_pickled() -> None:
         check_trial_parts(plain, ImageData("digits"), local=True)
 
 
-def test_a_run_knows_its_parts_by_their_arguments_or_class() -> None:
+def test_what_nni_traced_is_described_by_its_arguments() -> None:
     assert describe_part(ImageData("digits")) == nni.dump(ImageData("digits"))
     loader = DataLoader(tensors(), batch_size=64)
-    text = describe_part(DescribedData({"train": loader, "validation": loader, "test": loader}))
-    assert text.endswith("DescribedData, not traced") and len(text) < 100
+    assert describe_part(DescribedData({"train": loader, "validation": loader, "test": loader})) is None

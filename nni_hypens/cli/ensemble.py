@@ -58,10 +58,10 @@ def add_commands(commands: Any) -> None:
     predict_parser = commands.add_parser(
         "predict",
         help="predict images, or rows of a table, with an ensemble",
-        description="Labels, probabilities and uncertainty in nats: entropy, and `epistemic`, the disagreement of the "
-        "members before any temperature. A PT2 file can run code when it is opened, so it needs --trust-pt2. "
-        "A file that cannot be predicted is named, and the others are predicted; the exit code is then 1, or 2 if "
-        "there are no others.",
+        description="Labels, probabilities and uncertainty in nats: entropy, and `epistemic`, what the members "
+        "disagree about (mutual information), before any temperature. A PT2 file can run code when it is opened, so "
+        "it needs --trust-pt2. A file that cannot be predicted is named, and the others are predicted; the exit code "
+        "is then 1, or 2 if there are no others.",
         examples=PREDICT_EXAMPLES,
     )
     predict_parser.add_argument(

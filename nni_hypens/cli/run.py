@@ -44,7 +44,7 @@ RUN_EXAMPLES = """examples:
 """
 STAGE_HELP = {
     "search": "search base architecture and hypernetwork",
-    "sample": "draw candidates from the hypernetwork and rank them on the supernet",
+    "sample": "draw architectures from the hypernetwork and choose the candidates that are trained first",
     "train": "train the candidates as NNI trials",
     "select": "choose the members and calibrate the ensemble",
     "evaluate": "measure everything on test data",

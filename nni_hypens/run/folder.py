@@ -17,6 +17,7 @@ replaces ``ensemble/`` as a whole, see `nni_hypens.run.choice`.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,15 @@ from nni_hypens.utils.run_files import CandidateFiles, RunFiles
 
 if TYPE_CHECKING:  # torch is not imported here: a finished run is recognised without it
     from nni_hypens.run.candidate import Candidate
+
+
+def _from_difference(one: Any, other: Any) -> tuple[str, str]:
+    """Two values as short texts; of long ones, from a little before where they differ."""
+    texts = repr(one), repr(other)
+    start = max(len(os.path.commonprefix(texts)) - 60, 0)
+    if start == 0 or max(map(len, texts)) <= 200:
+        return f"{texts[0]:.200}", f"{texts[1]:.200}"
+    return f"...{texts[0][start:]:.200}", f"...{texts[1][start:]:.200}"
 
 
 class RunFolder(RunFiles):
@@ -99,7 +109,7 @@ class RunFolder(RunFiles):
         gone = {name: None for name in REMOVED if name in theirs}
         for name, value in {**identity, **gone}.items():
             if theirs.get(name) != value:
-                return f"{name}: {theirs.get(name)!r:.200} there, {value!r:.200} here"
+                return f"{name}: {' there, '.join(_from_difference(theirs.get(name), value))} here"
         return None
 
     def check_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from nni_hypens.compare.page import read_results
 from nni_hypens.report.svg import FIRST, MUTED
 from nni_hypens.selection.names import EVERY
 from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
+from tests.benchmarks.map_further import is_short, longer_table, say_further, without_table
 from tests.benchmarks.map_targets import (
     CELLS,
     ORACLE,
@@ -142,20 +143,46 @@ def say_choice(blocks: Sequence[Block], members: int = 5) -> str:
         worse = [f"{title} ({percent(one)})" for title, one in seeds if (one.interval or (0, 0))[0] > 0]
         rest = [one.difference for _, one in seeds if (one.interval or (0, 0))[0] <= 0 <= (one.interval or (0, 0))[1]]
         texts.append(
-            "A deep ensemble is the better choice if you know a good architecture already. Compared with several seeds "
-            f"of the best architecture that it found, ours is clearly better in {len(better)} of {len(seeds)} rows"
+            f"Against seeds of the best architecture that it found, ours is clearly better in {len(better)} of "
+            f"{len(seeds)} rows"
             + (f": {'; '.join(better)}" if better else "")
             + (f"; and clearly worse in {len(worse)}: {'; '.join(worse)}" if worse else "")
-            + (f". Elsewhere it is about as good ({_range(rest)}), but seeds need no decisions." if rest else ".")
+            + (f". Elsewhere it is about as good ({_range(rest)})." if rest else ".")
         )
     if snapshots := differences([cell for cell in CELLS if cell.endswith("short")], SNAPSHOTS):
         if min(snapshots) > 0:
             found = f"{_range(snapshots, '')} worse than snapshots of a longer one"
             verdict = f"{found}: train longer before you train more."
         else:
-            verdict = f"{_range(snapshots)} against snapshots of a longer one."
+            each = [
+                (CELLS[cell].split(",")[0], one) for cell, one in zip(filter(is_short, CELLS), snapshots, strict=True)
+            ]
+            found = " and ".join(
+                f"{abs(100 * one):.1f}% {'better' if one < 0 else 'worse'} on {name}" for name, one in each
+            )
+            verdict = f"{found} than snapshots of one longer training."
         texts.append(f"After short trainings ours is {verdict}")
     return " ".join(texts)
+
+
+def say_when(blocks: Sequence[Block], further: str, anew: str) -> str:
+    """When a deep ensemble is the better choice, with what has been measured."""
+    advice = (
+        "**So a deep ensemble is the better choice if you know a good architecture already and train it until it no "
+        "longer helps**; ours is, if you do not know one, or cannot say whether your networks are trained enough."
+    )
+    return " ".join(text for text in (say_choice(blocks), further, anew, advice) if text)
+
+
+def say_shares(blocks: Sequence[Block], members: int = 5) -> str:
+    """What share of the budget each method spends, over the cells."""
+    shares: dict[str, list[float]] = {}
+    for block in (block for block in blocks if block.members == members):
+        for cost in block.costs:
+            if cost.budget_s:
+                shares.setdefault(cost.title, []).append((cost.search_s + cost.training_s) / cost.budget_s)
+    listed = ", ".join(f"{title} {min(found):.2f} to {max(found):.2f}" for title, found in shares.items())
+    return f"Share of the budget that each method spends: {listed}."
 
 
 def say_setup(pools: dict[str, Any], results: pd.DataFrame) -> str:
@@ -234,6 +261,7 @@ def trained_section(trained: pd.DataFrame | None, anew: Agreement | None) -> str
         "trained_setup": say_trained(trained, CELLS),
         "trained": clean_table(trained, CELLS, OURS),
         "agreement": say_agreement(anew),
+        "longer": longer_table(trained),
         "severities": severity_table(trained, CELLS, OURS),
         "corruptions": corruption_table(trained, CELLS, OURS, ORACLE),
     }
@@ -250,20 +278,23 @@ def parts(
     """Name of each generated part of the guide and the README -> its text."""
     blocks = blocks_of(results)
     anew = None if trained is None else agreement(trained, blocks)
+    further = say_further(results, trained)
     return {
         "setup": say_setup(pools, results),
         "peers": say_peers(pools),
         "table": main_table(blocks),
         "measures": by_method_table(blocks, "accuracy / ECE, %", _measures_text),
         "costs": by_method_table(blocks, "networks / cost", _cost_text),
-        "choice": say_choice(blocks),
+        "choice": say_when(blocks, further, ""),
+        "without": without_table(results),
         "bars": say_bars(blocks),
         "limits": say_limits(limits, blocks),
         "readme": "\n\n".join(
             [
                 readme_table(blocks),
-                f"{say_choice(blocks)} {say_reached(blocks)} {say_trained_anew(anew)}".rstrip(),
-                REPEAT,
+                say_shares(blocks),
+                say_when(blocks, further, say_trained_anew(anew)),
+                f"{say_reached(blocks)} {REPEAT}",
                 f"```bash\n{about['command']}\n```",
             ]
         ),

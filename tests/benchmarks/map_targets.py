@@ -95,11 +95,13 @@ class Agreement(NamedTuple):
     Attributes:
         others: Those whose simulated value is outside the interval of what was trained, in words.
         cells: Cells that were trained.
+        seeds: Against seeds of our best, for each of these cells.
         reached: Those of them whose target the trained seeds alone reach.
     """
 
     others: tuple[str, ...]
     cells: tuple[str, ...]
+    seeds: tuple[str, ...]
     reached: tuple[str, ...]
 
     @property
@@ -111,7 +113,7 @@ class Agreement(NamedTuple):
 def agreement(trained: pd.DataFrame, blocks: Sequence[Block]) -> Agreement | None:
     """Compare the rows of `tests.benchmarks.map_trained` with the simulated comparison, where a cell has enough seeds
     for intervals; None if none has."""
-    others, cells, reached = [], [], []
+    others, cells, seeds, reached = [], [], [], []
     clean = trained[(trained["part"] == CLEAN) & (trained["members"] == 5)]
     for name in (name for name in CELLS if name in set(clean["data"])):
         block = next(block for block in blocks if block.data == name and block.members == 5)
@@ -121,6 +123,7 @@ def agreement(trained: pd.DataFrame, blocks: Sequence[Block]) -> Agreement | Non
         if len(anew) < len(found):
             continue
         cells.append(name)
+        seeds.append(percent_text(*anew[ORACLE]))
         for method, (difference, low, high) in anew.items():
             simulated = against(block, method)
             if simulated is not None and not low <= simulated.difference <= high:
@@ -129,7 +132,7 @@ def agreement(trained: pd.DataFrame, blocks: Sequence[Block]) -> Agreement | Non
         _, first, _, second = target_of(name)
         if meets(name, anew[first][0], anew[first][2], anew[second][0]):
             reached.append(CELLS[name])
-    return Agreement(tuple(others), tuple(cells), tuple(reached)) if cells else None
+    return Agreement(tuple(others), tuple(cells), tuple(seeds), tuple(reached)) if cells else None
 
 
 def say_agreement(found: Agreement | None) -> str:
@@ -153,10 +156,12 @@ def say_trained_anew(found: Agreement | None) -> str:
     """The agreement for the README; empty without one."""
     if found is None:
         return ""
+    which = "All rows" if len(found.cells) == len(CELLS) else f"{', '.join(CELLS[name] for name in found.cells)}"
     return (
-        f"{len(found.cells)} of the rows were also trained anew, with five seeds: {found.compared - len(found.others)} "
-        f"of {found.compared} differences agree, and these seeds alone reach {len(found.reached)} of "
-        f"{len(found.cells)} targets ([trained anew](docs/guides/map.md#trained-anew))."
+        f"{which} were also trained anew, at equal cost, with five seeds that have images of their own: against seeds "
+        f"of our best, ours is {', '.join(found.seeds)}; {found.compared - len(found.others)} of {found.compared} "
+        "simulated differences are within such intervals, and these seeds alone reach "
+        f"{len(found.reached)} of {len(found.cells)} targets ([trained anew](docs/guides/map.md#trained-anew))."
     )
 
 
@@ -199,7 +204,7 @@ def say_limits(found: Mapping[str, Any] | None, blocks: Sequence[Block]) -> str:
         if ours is not None and ours.difference < one["all"][RANDOM]["difference"]:
             lower.append(CELLS[name])
     if lower:
-        said = f"The choice among so many networks fits the validation images: ours is lower in {'; '.join(lower)}."
+        said = f"Ours, which goes on with networks and does not choose among so many, is lower in {'; '.join(lower)}."
         texts += ["", said]
     return "\n".join(texts)
 

@@ -218,6 +218,13 @@ def test_a_setting_that_is_newer_than_the_folder_has_its_default(tmp_path: Path)
     assert folder.difference({**settings, "mixup": 0.2}) == "mixup: 0.0 there, 0.2 here"
 
 
+def test_long_descriptions_are_shown_where_they_differ(tmp_path: Path) -> None:
+    folder, same = RunFolder(tmp_path), '{"class": "Lightning", "state": "' + 300 * "x"
+    folder.claim({"evaluator": same + '", "lr": 0.05}'}, "")
+    found = str(folder.difference({"evaluator": same + '", "lr": 0.1}'}))
+    assert '"lr": 0.05' in found and '"lr": 0.1' in found and len(found) < 300 and "Lightning" not in found
+
+
 def test_a_removed_setting_matters_only_where_it_was_on(tmp_path: Path) -> None:
     settings = Settings().to_mapping()
     off, on = RunFolder(tmp_path / "off"), RunFolder(tmp_path / "on")

@@ -20,7 +20,10 @@ LOGGER_NAMES = ("csv", "tensorboard")
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a run is carried out. These options do not change results and are not in the run folder's `config.yaml`."""
+    """How a run is carried out; the run folder's `config.yaml` does not have these options.
+
+    They do not change results, but for `devices`: in a search of several processes, BatchNorm sees smaller batches.
+    """
 
     runner: str = setting(
         "nni",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from nni_hypens.run.adaptive_stage import AdaptiveStage
-from nni_hypens.run.candidate import Candidate
+from nni_hypens.run.candidate import Candidate, adaptive_left
 from nni_hypens.run.folder import RunFolder, read_fields
 from nni_hypens.run.plan import Plan
 from nni_hypens.run.runtime import Runtime
@@ -95,7 +95,8 @@ class TrainStage:
         self.candidates = list(candidates)
         # with replacement a single member may be chosen again and again
         least = 1 if self.plan.settings.selection == "greedy_with_replacement" else self.plan.settings.least_trained
-        check_affordable([candidate.costs for candidate in candidates], self.plan.limits, least)
+        if not adaptive_left(self.plan.adaptive, candidates):  # others may be smaller
+            check_affordable([candidate.costs for candidate in candidates], self.plan.limits, least)
         failed = self._train()
         failed = {name: error for name, error in failed.items() if not self._is_trained(name)}
         for name, error in failed.items():

@@ -165,10 +165,17 @@ def fixed_network(space: ModelSpace, architecture: Sample) -> torch.nn.Module:
 def describe_space(space: ModelSpace) -> dict[str, Any]:
     """Class and arguments from which `find_object` can rebuild a space, as `EnsembleInfo.space` has them.
 
+    Raises:
+        InputError: Arguments without names, as of `def __init__(self, *widths)`.
+
     Examples:
         >>> from search_spaces import OneCell
         >>> describe_space(OneCell(channels=2, in_channels=1))
         {'class': 'search_spaces.one_cell:OneCell', 'args': {'channels': 2, 'in_channels': 1}}
     """
     kind = type(space)
+    if space.trace_args:
+        raise InputError(
+            "space", f"{kind.__name__} with arguments without names", "names for all: no *args in __init__"
+        )
     return {"class": f"{kind.__module__}:{kind.__qualname__}", "args": dict(space.trace_kwargs)}

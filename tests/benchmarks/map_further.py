@@ -9,7 +9,7 @@ import pandas as pd
 
 from nni_hypens.compare.blocks import comparison_blocks, title_of
 from tests.benchmarks.map_targets import CELLS, ORACLE, OURS, RANDOM, against, percent
-from tests.benchmarks.map_trained import SHORT
+from tests.benchmarks.map_trained import FIRST, METHODS, SHORT
 from tests.benchmarks.map_trained_text import difference, measured_difference, percent_text, table
 from tests.benchmarks.trained_bench import CLEAN
 
@@ -45,26 +45,21 @@ def clean(trained: pd.DataFrame, cell: str) -> pd.DataFrame:
 
 
 def longer_table(trained: pd.DataFrame) -> str:
-    """Trained anew: the short cells against methods that train longer, and ours without going on."""
+    """Trained anew: the short cells against methods that train longer or other networks, and ours without going on."""
+    pairs = [*((OURS, other) for other in (ORACLE, LONGER, *METHODS[FIRST:])), (WITHOUT, ORACLE), (WITHOUT, RANDOM)]
+    cells = {CELLS[cell]: part for cell in CELLS if is_short(cell) and not (part := clean(trained, cell)).empty}
     rows = []
-    for cell in filter(is_short, CELLS):
-        part = clean(trained, cell)
-        if part.empty:
-            continue
-        cost = part.groupby("method")["total_s"].mean()
-        rows.append(
-            [
-                CELLS[cell],
-                *(difference(part, OURS, other) for other in (ORACLE, LONGER)),
-                f"{cost.get(LONGER, np.nan) / cost[OURS]:.2f}",
-                *(difference(part, WITHOUT, other) for other in (ORACLE, RANDOM)),
-            ]
-        )
-    head = [
-        "networks", f"ours against {title_of(ORACLE)}", f"ours against {title_of(LONGER)}", "its cost, ours 1",
-        *(f"{title_of(WITHOUT)}, against {title_of(other)}" for other in (ORACLE, RANDOM)),
-    ]  # fmt: skip
-    return table(head, rows)
+    for ours, other in pairs:
+        shares = [cost_share(part, other) for part in cells.values()]
+        name = title_of(other) + (f" ({_listed([f'{share:.2f}' for share in shares])} of our cost)" if shares else "")
+        rows.append([title_of(ours), name, *(difference(part, ours, other) for part in cells.values())])
+    return table(["method", "against", *cells], rows)
+
+
+def cost_share(rows: pd.DataFrame, method: str) -> float:
+    """Mean cost of a method as a share of that of ours."""
+    cost = rows.groupby("method")["total_s"].mean()
+    return float(cost.get(method, np.nan) / cost[OURS])
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -77,10 +72,10 @@ def say_further(results: pd.DataFrame, trained: pd.DataFrame | None) -> str:
     found = [percent(against(blocks[cell], ORACLE)) for cell in filter(is_short, CELLS) if cell in blocks]
     if not found or "-" in found:
         return ""
-    text = f"After short trainings that lead comes from going on: without it, ours is {_listed(found)} against them."
+    text = f"After short trainings that lead comes from going on: without it, ours is {_listed(found)}."
     parts = [] if trained is None else [clean(trained, cell) for cell in filter(is_short, CELLS)]
     pairs = [pair for part in parts if (pair := measured_difference(part, OURS, LONGER)) is not None]
     if pairs:
         numbers = _listed([percent_text(*pair) for pair in pairs])
-        text += f" Against seeds that are trained for twice the epochs from the start, it is {numbers} (trained anew)."
+        text += f" With it, ours is {numbers} against seeds that train twice the epochs from the start (trained anew)."
     return text

@@ -24,13 +24,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from nni_hypens.compare.blocks import Block, MethodCost, comparison_blocks
+from nni_hypens.compare.blocks import Block, MethodCost, MethodDifference, comparison_blocks
 from nni_hypens.compare.figures import Drawing, as_png
 from nni_hypens.compare.page import read_results
 from nni_hypens.report.svg import FIRST, MUTED
 from nni_hypens.selection.names import EVERY
 from nni_hypens.utils.files import read_json, write_bytes, write_json, write_text
-from tests.benchmarks.map_further import is_short, longer_table, say_further, without_table
+from tests.benchmarks.map_further import WITHOUT, is_short, longer_table, say_further, without_table
 from tests.benchmarks.map_targets import (
     CELLS,
     ORACLE,
@@ -76,8 +76,8 @@ def blocks_of(results: pd.DataFrame) -> list[Block]:
 
 
 def others(blocks: Sequence[Block]) -> dict[str, str]:
-    """Method -> title, of those that ours is compared with."""
-    return {one.method: one.title for block in blocks for one in block.differences}
+    """Method -> title, of the other methods; ours without going on has a section of its own."""
+    return {one.method: one.title for block in blocks for one in block.differences if one.method != WITHOUT}
 
 
 def main_table(blocks: Sequence[Block]) -> str:
@@ -129,49 +129,51 @@ def _range(values: Sequence[float], sign: str = "+") -> str:
     return f"{100 * min(values):{sign}.1f} to {100 * max(values):{sign}.1f}%"
 
 
+def _seeds_of_best(blocks: Sequence[Block], members: int) -> dict[str, MethodDifference]:
+    """Title of a cell -> ours against seeds of our best."""
+    wanted = [block for block in blocks if block.members == members]
+    return {CELLS[block.data]: one for block in wanted if (one := against(block, ORACLE)) is not None}
+
+
 def say_choice(blocks: Sequence[Block], members: int = 5) -> str:
-    """When something else is the better choice."""
-    wanted = {block.data: block for block in blocks if block.members == members}
+    """Ours against a deep ensemble of the best architecture that it found."""
+    found = _seeds_of_best(blocks, members)
+    if not found:
+        return ""
+    ends = {title: one.interval or (one.difference, one.difference) for title, one in found.items()}
+    better = [f"{title} ({percent(found[title])})" for title, (_, high) in ends.items() if high < 0]
+    worse = [f"{title} ({percent(found[title])})" for title, (low, _) in ends.items() if low > 0]
+    rest = [found[title].difference for title, (low, high) in ends.items() if low <= 0 <= high]
+    return (
+        f"Against seeds of the best architecture that it found, ours is clearly better in {len(better)} of "
+        f"{len(found)} rows"
+        + (f": {'; '.join(better)}" if better else "")
+        + (f"; and clearly worse in {len(worse)}: {'; '.join(worse)}" if worse else "")
+        + (f". Elsewhere it is about as good ({_range(rest)})." if rest else ".")
+    )
 
-    def differences(cells: Sequence[str], other: str) -> list[float]:
-        found = [against(wanted[cell], other) for cell in cells if cell in wanted]
-        return [one.difference for one in found if one is not None]
 
-    texts = []
-    if seeds := [(CELLS[cell], one) for cell, block in wanted.items() if (one := against(block, ORACLE))]:
-        better = [f"{title} ({percent(one)})" for title, one in seeds if (one.interval or (0, 0))[1] < 0]
-        worse = [f"{title} ({percent(one)})" for title, one in seeds if (one.interval or (0, 0))[0] > 0]
-        rest = [one.difference for _, one in seeds if (one.interval or (0, 0))[0] <= 0 <= (one.interval or (0, 0))[1]]
-        texts.append(
-            f"Against seeds of the best architecture that it found, ours is clearly better in {len(better)} of "
-            f"{len(seeds)} rows"
-            + (f": {'; '.join(better)}" if better else "")
-            + (f"; and clearly worse in {len(worse)}: {'; '.join(worse)}" if worse else "")
-            + (f". Elsewhere it is about as good ({_range(rest)})." if rest else ".")
-        )
-    if snapshots := differences([cell for cell in CELLS if cell.endswith("short")], SNAPSHOTS):
-        if min(snapshots) > 0:
-            found = f"{_range(snapshots, '')} worse than snapshots of a longer one"
-            verdict = f"{found}: train longer before you train more."
-        else:
-            each = [
-                (CELLS[cell].split(",")[0], one) for cell, one in zip(filter(is_short, CELLS), snapshots, strict=True)
-            ]
-            found = " and ".join(
-                f"{abs(100 * one):.1f}% {'better' if one < 0 else 'worse'} on {name}" for name, one in each
-            )
-            verdict = f"{found} than snapshots of one longer training."
-        texts.append(f"After short trainings ours is {verdict}")
-    return " ".join(texts)
+def say_snapshots(blocks: Sequence[Block], members: int = 5) -> str:
+    """Ours against snapshots in the cells with short trainings; empty if there are none."""
+    wanted = [block for block in blocks if block.members == members and is_short(block.data)]
+    found = [(CELLS[block.data], one.difference) for block in wanted if (one := against(block, SNAPSHOTS)) is not None]
+    if not found:
+        return ""
+    each = [
+        f"{abs(100 * one):.1f}% {'better' if one < 0 else 'worse'} on {title.split(',')[0]}" for title, one in found
+    ]
+    advice = ": train longer before you train more" if min(one for _, one in found) > 0 else ""
+    return f"There, ours is also {' and '.join(each)} than snapshots of one longer training{advice}."
 
 
 def say_when(blocks: Sequence[Block], further: str, anew: str) -> str:
     """When a deep ensemble is the better choice, with what has been measured."""
     advice = (
         "**So a deep ensemble is the better choice if you know a good architecture already and train it until it no "
-        "longer helps**; ours is, if you do not know one, or cannot say whether your networks are trained enough."
+        "longer helps.** Ours is, if you do not know one, or cannot say whether your networks are trained enough."
     )
-    return " ".join(text for text in (say_choice(blocks), further, anew, advice) if text)
+    points = [say_choice(blocks), f"{further} {say_snapshots(blocks)}".strip(), anew, advice]
+    return "\n".join(f"- {text}" for text in points if text)
 
 
 def say_shares(blocks: Sequence[Block], members: int = 5) -> str:
@@ -179,8 +181,9 @@ def say_shares(blocks: Sequence[Block], members: int = 5) -> str:
     shares: dict[str, list[float]] = {}
     for block in (block for block in blocks if block.members == members):
         for cost in block.costs:
-            if cost.budget_s:
-                shares.setdefault(cost.title, []).append((cost.search_s + cost.training_s) / cost.budget_s)
+            if cost.budget_s and cost.method != WITHOUT:
+                title = "ours" if cost.method == OURS else cost.title
+                shares.setdefault(title, []).append((cost.search_s + cost.training_s) / cost.budget_s)
     listed = ", ".join(f"{title} {min(found):.2f} to {max(found):.2f}" for title, found in shares.items())
     return f"Share of the budget that each method spends: {listed}."
 
@@ -248,7 +251,8 @@ def figure(blocks: Sequence[Block], members: int = 5) -> Drawing:
         canvas.supxlabel("our NLL against it, % (below 0 ours is better)", fontsize=9)
 
     said = "; ".join(
-        f"{CELLS[b.data]}: " + ", ".join(f"{one.title} {percent(one)}" for one in b.differences) for b in wanted
+        f"{CELLS[b.data]}: " + ", ".join(f"{title} {percent(against(b, name))}" for name, title in names.items())
+        for b in wanted
     )
     return Drawing(2.2 + 1.5 * -(-len(wanted) // 2), draw, f"Our test NLL against other methods. {said}.")
 
@@ -292,9 +296,8 @@ def parts(
         "readme": "\n\n".join(
             [
                 readme_table(blocks),
-                say_shares(blocks),
                 say_when(blocks, further, say_trained_anew(anew)),
-                f"{say_reached(blocks)} {REPEAT}",
+                f"{say_shares(blocks)} {say_reached(blocks)} {REPEAT}",
                 f"```bash\n{about['command']}\n```",
             ]
         ),

@@ -159,7 +159,7 @@ def say_trained_anew(found: Agreement | None) -> str:
     which = "All rows" if len(found.cells) == len(CELLS) else f"{', '.join(CELLS[name] for name in found.cells)}"
     return (
         f"{which} were also trained anew, at equal cost, with five seeds that have images of their own: against seeds "
-        f"of our best, ours is {', '.join(found.seeds)}; {found.compared - len(found.others)} of {found.compared} "
+        f"of our best, ours is {', '.join(found.seeds)}. {found.compared - len(found.others)} of {found.compared} "
         "simulated differences are within such intervals, and these seeds alone reach "
         f"{len(found.reached)} of {len(found.cells)} targets ([trained anew](docs/guides/map.md#trained-anew))."
     )

@@ -64,7 +64,7 @@ def test_what_was_trained_anew_is_compared_with_the_simulated_runs() -> None:
     assert found.reached == ("Fashion-MNIST, few images",)
     said = map_targets.say_agreement(found)
     assert "Of the 2 differences at five members, 1 agree" in said and "reach 1 of 1 [targets]" in said
-    assert "1 of 2 differences agree" in map_targets.say_trained_anew(found)
+    assert "1 of 2 simulated differences are within such intervals" in map_targets.say_trained_anew(found)
 
 
 def test_bars_are_judged_by_difference_and_interval() -> None:
@@ -116,7 +116,7 @@ def test_targets_that_nothing_reaches_are_named() -> None:
     assert "would not reach" not in map_targets.say_limits(limits(-0.04), [])
     blocks = guide.blocks_of(compared_on_pools())  # ours reaches the target with few images, and misses the other
     text = map_targets.say_limits(limits(-0.005), blocks)
-    assert "ours is lower in Fashion-MNIST, few images; CIFAR-10, short" in text
+    assert "is lower in Fashion-MNIST, few images; CIFAR-10, short" in text
     said = [line for line in text.splitlines() if "would not reach" in line]
     assert len(said) == 2 and all(line.endswith("reach: CIFAR-10, short trainings.") for line in said)
 

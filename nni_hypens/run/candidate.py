@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -148,6 +149,11 @@ class Candidate:
         """
         about = (self.id, self.architecture, self.lam, self.shared_edges, seed, self.text)
         return TrialSpec(*about, warm_start, self.parent)
+
+    @property
+    def key(self) -> str:
+        """Text of its edges, the same for two candidates of one architecture."""
+        return json.dumps(sorted(self.edges, key=str))
 
     @property
     def costs(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ def supernet_ranking(candidates: Sequence[Candidate], validation_nll: Mapping[st
         go on with the training of another are left out: they were trained for longer.
     """
     rows = [
-        (_identity(candidate), candidate.supernet_nll, validation_nll[candidate.id])
+        (candidate.key, candidate.supernet_nll, validation_nll[candidate.id])
         for candidate in _with_new_weights(candidates)
         if candidate.id in validation_nll
     ]
@@ -62,7 +61,7 @@ def known_ranking(candidates: Sequence[Candidate], validation_nll: Mapping[str, 
 
 def _correlation(candidates: Sequence[Candidate], metric: str, score: Mapping[str, float]) -> dict[str, Any]:
     rows = [
-        (_identity(candidate), value, score[candidate.id])
+        (candidate.key, value, score[candidate.id])
         for candidate in candidates
         if candidate.id in score and (value := (candidate.known or {}).get(metric)) is not None
     ]
@@ -72,7 +71,3 @@ def _correlation(candidates: Sequence[Candidate], metric: str, score: Mapping[st
 
 def _with_new_weights(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [candidate for candidate in candidates if candidate.parent is None]
-
-
-def _identity(candidate: Candidate) -> str:
-    return json.dumps(candidate.edges)

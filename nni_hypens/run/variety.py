@@ -39,7 +39,7 @@ def variety(
     trained = [candidate for candidate in candidates if candidate.id in pool and candidate.parent is None]
     if len(trained) < 2:
         return {}
-    texts = [str(sorted(candidate.edges, key=str)) for candidate in trained]
+    texts = [candidate.key for candidate in trained]
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     probs = np.stack([pool[candidate.id][0] for candidate in trained]).astype(np.float64)
     alone = temper_members(probs, [own[candidate.id] for candidate in trained])

@@ -163,7 +163,7 @@ def say_snapshots(blocks: Sequence[Block], members: int = 5) -> str:
         f"{abs(100 * one):.1f}% {'better' if one < 0 else 'worse'} on {title.split(',')[0]}" for title, one in found
     ]
     advice = ": train longer before you train more" if min(one for _, one in found) > 0 else ""
-    return f"There, ours is also {' and '.join(each)} than snapshots of one longer training{advice}."
+    return f"In the simulated runs it is {' and '.join(each)} than snapshots of one longer training{advice}."
 
 
 def say_when(blocks: Sequence[Block], further: str, anew: str) -> str:

@@ -255,7 +255,7 @@ BAD = {
     "stage-no-out": Bad("select", r"out: got no run folder; expected .*nni-hypens select DIR"),
     "sample-early": Bad("sample --out {begun}", r"out: got .* without search/base.json; .*nni-hypens search"),
     "train-early": Bad("train --out {searched}", r"out: got .* without candidates.json; .*nni-hypens sample"),
-    "select-early": Bad("select --out {sampled}", r"out: got .* with 0 trained candidates; .*nni-hypens train"),
+    "select-early": Bad("select --out {sampled}", r"out: got .* still to be trained; .*nni-hypens train"),
     "evaluate-early": Bad("evaluate --out {sampled}", r"out: got .* without ensemble/ensemble.json; .*hypens select"),
     "report-early": Bad("report --out {sampled}", r"out: got .* without results.json; .*nni-hypens evaluate"),
     "base-cut": Bad("sample --out {base_cut}", r"base.json: got .*; expected"),

@@ -33,7 +33,8 @@ EXAMPLES = """examples:
   nni-hypens compare --methods adaptive,random_pool --seconds 600      ten minutes of computing for each method
   nni-hypens compare --pool pool/*.npz --seeds 0..49                   on networks that are trained already, in minutes
 
-The same command again continues where it stopped; methods, seeds and data sets can be added in the same folder.
+The same command again continues where it stopped; methods, seeds and data sets can be added in the same folder (not
+with --pool).
 """
 
 
@@ -81,7 +82,8 @@ def add_command(commands: Any) -> None:
     group.add_argument(
         "--ours",
         default=None,
-        help=f"the method to compare each other method with (default: {OURS}; with --pool {POOL_OURS})",
+        help=f"the method to compare each other method with (default: {OURS}, with --pool {POOL_OURS}; without results "
+        "of it, the first of --methods)",
     )
     group.add_argument(
         "--jobs", type=int, default=None, metavar="N", help="cells (a data set and a seed) at once (default: 1)"
@@ -144,12 +146,13 @@ def _run_with_training(arguments: argparse.Namespace, command: str) -> tuple[pd.
     from nni_hypens.utils.progress import Progress
 
     methods = _methods(arguments.methods or DEFAULT_METHODS, list(METHODS))
-    reference, ours = arguments.reference or REFERENCE, arguments.ours or OURS
+    reference = arguments.reference or REFERENCE
     comparison = Comparison(
         settings, data_sets, seeds, methods, sizes, reference, arguments.seconds, arguments.nni_epochs
     )
-    _check_ours(ours, methods)
-    return run_comparison(comparison, arguments.out, jobs, Progress(arguments.quiet), command), ours
+    _check_ours(arguments.ours, methods)
+    results = run_comparison(comparison, arguments.out, jobs, Progress(arguments.quiet), command)
+    return results, arguments.ours or _main_method(results, OURS, methods)
 
 
 def _run_on_pools(arguments: argparse.Namespace, command: str) -> tuple[pd.DataFrame, str]:
@@ -168,18 +171,23 @@ def _run_on_pools(arguments: argparse.Namespace, command: str) -> tuple[pd.DataF
     methods = _methods(arguments.methods, pool_methods(peers=True)) if arguments.methods else pool_methods()
     networks = NETWORKS if arguments.networks is None else arguments.networks
     comparison = PoolComparison(arguments.pool, seeds, methods, sizes, networks)
-    ours = arguments.ours or POOL_OURS
-    _check_ours(ours, methods)
-    return run_pool_comparison(comparison, arguments.out, Progress(arguments.quiet), command), ours
+    _check_ours(arguments.ours, methods)
+    results = run_pool_comparison(comparison, arguments.out, Progress(arguments.quiet), command)
+    return results, arguments.ours or _main_method(results, POOL_OURS, methods)
 
 
 def _methods(text: str, every: list[str]) -> list[str]:
     return every if text == "all" else _words(text)
 
 
-def _check_ours(ours: str, methods: list[str]) -> None:
-    if ours not in methods:
+def _check_ours(ours: str | None, methods: list[str]) -> None:
+    if ours is not None and ours not in methods:
         raise InputError("ours", repr(ours), f"one of the methods: {', '.join(methods)}")
+
+
+def _main_method(results: pd.DataFrame, default: str, methods: list[str]) -> str:
+    """The method that others are compared with if nobody names one: ours, if it is in the folder, or the first."""
+    return default if default in set(results["method"]) else methods[0]
 
 
 def settings_and_data(arguments: argparse.Namespace) -> tuple[Settings, list[str]]:

@@ -126,6 +126,7 @@ def export(arguments: argparse.Namespace) -> None:
     from nni_hypens.ensemble.names import FORMATS
     from nni_hypens.ensemble.predict import ensemble_folder
     from nni_hypens.report.model_card import describes, write_model_card
+    from nni_hypens.utils.inputs import is_image
 
     if arguments.format not in FORMATS:
         raise InputError("format", repr(arguments.format), f"one of {', '.join(FORMATS)}")
@@ -158,7 +159,9 @@ def export(arguments: argparse.Namespace) -> None:
         )
         return
     checked = "not run, as onnxruntime is missing" if made.difference is None else f"{made.difference:.1e}"
-    show(f"{path}: {size / 2**20:.1f} MB, {made.folded} BatchNorms folded; difference from the ensemble: {checked}")
+    inputs = "" if is_image(ensemble.info.input_spec) else ", both with float32 inputs"
+    made_of = f"{size / 2**20:.1f} MB, {made.folded} BatchNorms folded"
+    show(f"{path}: {made_of}; difference from the ensemble{inputs}: {checked}")
     kept = f"{path.with_name(MODEL_CARD)}: kept, as `nni-hypens export` did not write it"
     show(kept if card is None else f"{card}: {'without' if results is None else 'with'} results on test data")
 

@@ -93,10 +93,13 @@ def _select(out: Path) -> tuple[dict[str, Any], str]:
     chosen = read_json(RunFiles(out).selection)
     temperature = read_json(RunFiles(out).ensemble_index)["temperature"]
     found = {name: chosen[name] for name in ("method", "objective", "score", "members", "weights")}
+    found["validation_nll"] = chosen.get("validation_nll")
     text = cells_table(
         ("member", "weight"), [list(row) for row in zip(chosen["members"], chosen["weights"], strict=True)]
     )
-    score = f"{chosen['objective']} {chosen['score']:.4f} on validation data, temperature {temperature:.3f}"
+    score = f"chosen by {chosen['objective']} {chosen['score']:.4f} of the average on validation data"
+    if found["validation_nll"] is not None:
+        score += f"; nll {found['validation_nll']:.4f} with temperature {temperature:.3f}"
     places = f"ensemble: {RunFiles(out).ensemble}"
     if "asked" in chosen:  # results and report were written again as well
         places += f"\nreport:   {RunFiles(out).report}"

@@ -105,9 +105,9 @@ def add_commands(commands: Any) -> None:
             command.add_argument(
                 "--members",
                 metavar="N",
-                help="choose again, with N members, or from a range such as 1..5 with the number of the lowest score "
-                "on validation data, or all for every candidate, weighted; results and report are written again, and "
-                "nothing is trained",
+                help="choose again, with N members, or from a range such as 1..5 with the number of the lowest NLL on "
+                "validation data (or of another objective), or all for every candidate, weighted; results and report "
+                "are written again, and nothing is trained",
             )
             command.add_argument("--ids", metavar="ID,ID", help="the same, with these candidates as members")
         command.set_defaults(call=run_stage)
@@ -128,7 +128,9 @@ def run_all(arguments: argparse.Namespace) -> None:
     settings, folder = claimed_folder(arguments)
     if folder.finished:
         results = folder.read_results()  # fail before the message if it is unreadable
-        print(printable(f"{arguments.out} is finished; nothing was changed"), file=sys.stderr)
+        waiting = ", ".join(folder.waiting())
+        left = f" ({waiting} left out; `nni-hypens train` takes the choice back and trains them)" if waiting else ""
+        print(printable(f"{arguments.out} is finished; nothing was changed{left}"), file=sys.stderr)
     elif folder.lacks_only_the_report:
         write_missing_report(folder)
         results = folder.read_results()
@@ -152,6 +154,8 @@ def run_stage(arguments: argparse.Namespace) -> None:
     if stage == "select":
         more = {"request": Request.read(arguments.members, arguments.ids)}
     settings, folder = claimed_folder(arguments)
+    if stage == "train" and folder.done("select"):
+        more = {"again": bool(folder.waiting())}
     if stage == "report":
         write_missing_report(folder)
     elif any(more.values()) or not folder.idle(stage):

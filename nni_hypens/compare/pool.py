@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from nni_hypens.errors import InputError
+from nni_hypens.utils.checks import one_of
 from nni_hypens.utils.files import parse_json, why
 from nni_hypens.utils.npz import ARRAY_ERRORS, MAX_ARRAY_BYTES, read_archive, write_arrays
 
@@ -121,12 +122,23 @@ class Pool:
         return rows[np.argsort(self.columns["architecture"][rows])]
 
     def probabilities(self, part: str, rows: Any = slice(None)) -> np.ndarray:
-        """Probabilities `len(rows) x images x C` (float32) at the end, for "validation" or "test"."""
+        """Probabilities `len(rows) x images x C` (float32) at the end, for "validation" or "test".
+
+        Raises:
+            InputError: Another part.
+        """
+        one_of("part", part, tuple(self.codes))
         probs: np.ndarray = np.exp(decode(self.codes[part][rows]))
         return probs
 
     def early_probabilities(self, mark: int) -> np.ndarray:
-        """Probabilities `S x N x C` (float32) of the validation images at 25, 50 or 70% of the schedule."""
+        """Probabilities `S x N x C` (float32) of the validation images at 25, 50 or 70% of the schedule.
+
+        Raises:
+            InputError: Another mark.
+        """
+        if mark not in self.early:
+            raise InputError("mark", mark, f"one of {', '.join(map(str, self.early))}")
         probs: np.ndarray = np.exp(decode(self.early[mark], EARLY_SCALE))
         return probs
 

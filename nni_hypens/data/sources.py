@@ -275,7 +275,7 @@ class Npz:
         try:
             return read_member(archive, key)
         except _READ_ERRORS as error:
-            expected = "a readable array of numbers (object arrays are pickles and are never read)"
+            expected = "numbers, and labels also strings; of a data frame x.to_numpy(float) and y.to_numpy(str)"
             raise InputError(f"data.{key}", f"an array that cannot be read ({error})", expected) from error
 
 

@@ -373,5 +373,5 @@ def _normalised(images: NDArray[Any], spec: dict[str, Any]) -> NDArray[np.float3
     batch = as_numbers(batch, f"{what}s")
     if not np.isfinite(batch).all():
         raise InputError(f"{what}s", "NaN or infinite values", "finite values")
-    check_values(batch, spec, "images")
+    check_values(batch, spec, f"{what}s")
     return normalise(batch, spec)

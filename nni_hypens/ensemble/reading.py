@@ -26,6 +26,7 @@ TABLE_SUFFIX = ".csv"
 _LARGEST = float(np.finfo(np.float32).max)
 Examples = NDArray[np.floating[Any]]
 """Images in float32, other tensors in float64."""
+_BOOLS = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
 _KEYS = ("images", "examples", "x_test")
 """Arrays of an ``.npz`` that are taken if it has several."""
 
@@ -85,6 +86,7 @@ def read_inputs(
             batch = from_picture(pixels[None], spec)
         elif path.suffix == TABLE_SUFFIX and len(spec["shape"]) == 1:
             batch = read_table(path, *spec["shape"])
+            check_values(batch, spec, field, str(path))
         else:
             raise InputError(field, f"{path}, for a model of {shape_text(spec)}", kinds_of_files(spec))
         names += [f"{path}[{i}]" for i in range(len(batch))] if len(batch) > 1 else [str(path)]
@@ -96,8 +98,9 @@ def read_table(path: Path, columns: int) -> NDArray[np.float64]:
     """Read a CSV file of numbers.
 
     Values are separated by commas, a row of `columns` numbers per line, after a header or without one: the first line
-    is a header if none of its values is a number. Empty lines are passed over. A first line `0,1,2`... is refused: it
-    is how pandas numbers columns without names, but may be a row as well.
+    is a header if none of its values is a number. `True` and `False`, as pandas writes bools, are 1 and 0. Empty lines
+    are passed over. A first line `0,1,2`... is refused: it is how pandas numbers columns without names, but may be a
+    row as well.
 
     Args:
         path: The file.
@@ -126,7 +129,7 @@ def read_table(path: Path, columns: int) -> NDArray[np.float64]:
         for column, number in enumerate(numbers):
             if number is None or not abs(number) <= _LARGEST:  # nor NaN
                 got = f"{path} with {brief(row[column])} in line {line}, column {column + 1}"
-                raise InputError("examples", got, "a finite number that float32 can hold")
+                raise InputError("examples", got, "a finite number that float32 can hold; fill missing values")
             values.append(number)
     if not values:
         raise InputError("examples", f"{path} without rows", expected)
@@ -146,6 +149,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _number(cell: str) -> float | None:
+    if cell in _BOOLS:
+        return _BOOLS[cell]
     try:
         return float(cell)
     except ValueError:

@@ -261,6 +261,12 @@ class RunFolder(RunFiles):
         metrics = self.metrics(name)
         return None if metrics is None else metrics["status"]
 
+    def waiting(self) -> list[str]:
+        """Ids of the candidates that are neither trained nor given up."""
+        if not self.done("sample"):
+            return []
+        return [candidate.id for candidate in self.read_candidates() if self.status(candidate.id) is None]
+
     def trained(self) -> list[str]:
         """Ids of the candidates that are trained."""
         return [candidate.id for candidate in self.read_candidates() if self.status(candidate.id) == "trained"]

@@ -223,9 +223,18 @@ class Run:
             self.folder.take_back_choice()
             self.folder.write_candidates([*known, *added])
 
-    def train(self) -> None:
-        """Train what is not trained yet, by NNI trials or local workers; what fails is tried once more."""
-        candidates = self.folder.read_candidates()
+    def train(self, again: bool = False) -> None:
+        """Train what is not trained yet, by NNI trials or local workers; what fails is tried once more.
+
+        Args:
+            again: Whether to train candidates that were still waiting when members were chosen among the others. That
+                choice is taken back, with what was measured and reported.
+        """
+        candidates, waiting = self.folder.read_candidates(), self.folder.waiting()
+        if again and waiting and self.folder.done("select"):
+            self.folder.check_fingerprint(self.plan.fingerprint)
+            self.progress.warn(f"members were chosen without {', '.join(waiting)}: the choice is taken back")
+            self.folder.take_back_choice()
         self._say_updates()
         damaged = self._forget_damaged(candidates)
         if damaged or not self.folder.done("select"):
@@ -263,12 +272,16 @@ class Run:
                 self.progress.warn(f"{path} held the ensemble chosen before and was removed; `nni-hypens export` again")
             self.evaluate()
             self.report()
+            if waiting := self.folder.waiting():
+                self.progress.warn(
+                    f"{', '.join(waiting)} left out, not trained; `nni-hypens train` takes the choice back"
+                )
 
     def _check_trained(self) -> None:
         """Check that no candidate is still to be trained: once members are chosen, none is trained any more."""
         candidates = self.folder.read_candidates()
         undecided = adaptive_left(self.plan.adaptive, candidates)
-        left = undecided + sum(self.folder.status(candidate.id) is None for candidate in candidates)
+        left = undecided + len(self.folder.waiting())
         if left:
             got = f"{self.out} with {left} of {plural(len(candidates) + undecided, 'candidate')} still to be trained"
             expected = "none: `nni-hypens train`, or --members or --ids to choose among the others and train no more"

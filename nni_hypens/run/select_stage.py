@@ -69,14 +69,19 @@ def select_stage(plan: Plan, folder: RunFolder, request: Request | None = None) 
         return
     start = time.perf_counter()
     pool = _read_pool(plan, folder, max(request.sizes, default=1) if request else plan.settings.least_trained)
-    tried = _allowed(plan, pool, request)
-    chosen = min(tried, key=lambda one: round(one.score, 12))  # of equals the first, which has the fewest members
-    combination, conformal, validation_nll = _fit(plan, pool, chosen)
+    tried = [(one, _fit(plan, pool, one)) for one in _allowed(plan, pool, request)]
+    objective = plan.selection_options.get("objective", "nll")
+
+    def value(pair: tuple[Selection, _Fitted]) -> float:
+        """Of equals the first is taken, which has the fewest members."""
+        return round(pair[1].validation_nll if objective == "nll" else pair[0].score, 12)
+
+    chosen, (combination, conformal, validation_nll) = min(tried, key=value)
     names, weights = [pool.ids[index] for index in chosen.members], chosen.weights.tolist()
     ensemble = build_ensemble(plan, folder, names, weights, combination, conformal)
     content = {
         "method": chosen.method,
-        "objective": _name(plan.selection_options.get("objective", "nll")),
+        "objective": _name(objective),
         "score": chosen.score,
         "validation_nll": validation_nll,
         "members": names,
@@ -88,7 +93,14 @@ def select_stage(plan: Plan, folder: RunFolder, request: Request | None = None) 
     }
     if request is not None:
         content["asked"] = request.flags
-        content["tried"] = [{"members": [pool.ids[i] for i in one.members], "score": one.score} for one in tried]
+        content["tried"] = [
+            {
+                "members": [pool.ids[i] for i in one.members],
+                "score": one.score,
+                "validation_nll": fitted.validation_nll,
+            }
+            for one, fitted in tried
+        ]
         with replacing_choice(folder) as place:  # a full disk or a kill must not cost the choice that there is
             write_json(place / folder.selection.name, content)
             ensemble.save(place)
@@ -178,12 +190,18 @@ def _same(one: Selection, other: Selection) -> bool:
     return one.members == other.members and np.array_equal(one.weights, other.weights)
 
 
-def _fit(plan: Plan, pool: _Pool, chosen: Selection) -> tuple[Combination, Conformal, float]:
+class _Fitted(NamedTuple):
+    combination: Combination
+    conformal: Conformal
+    validation_nll: float
+
+
+def _fit(plan: Plan, pool: _Pool, chosen: Selection) -> _Fitted:
     """How the members are combined, what prediction sets need, and the NLL of validation images."""
     members = pool.probabilities[list(chosen.members)]
     found = calibrate(plan.settings.calibration, members, chosen.weights, pool.labels, plan.settings.pooling)
     validation = combine(members, chosen.weights, found)
-    return found, fit_conformal(validation, pool.labels), metrics.nll(validation, pool.labels)
+    return _Fitted(found, fit_conformal(validation, pool.labels), metrics.nll(validation, pool.labels))
 
 
 def _described(plan: Plan, pool: _Pool, chosen: Selection) -> dict[str, Any]:

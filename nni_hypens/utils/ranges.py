@@ -22,6 +22,8 @@ CONVENTIONS = ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0), (-1.0, 1.0))
 DECLARED = {np.dtype(np.uint8): (0.0, 255.0), np.dtype(np.uint16): (0.0, 65535.0)}
 FAR = 0.5
 """Values may leave the range by this share of its width, as interpolation and noise make them; others are refused."""
+UNLIKE, LOOKED_AT = 10.0, 1000
+"""Standard deviations beyond which most values of a feature are probably of another column or unit, in so many rows."""
 NARROW = 1 / 50
 """Values that fill less than this share of the range are probably scaled otherwise, for example 0..1 in 0..255."""
 
@@ -124,6 +126,20 @@ def picture_range(spec: Mapping[str, Any], field: str = "images") -> tuple[float
     raise InputError(field, got, expected)
 
 
+def _warn_of_features(rows: NDArray[Any], spec: Mapping[str, Any], field: str, file: str) -> None:
+    """Warn of the feature (an entry of the first size) that is least like those of the training data."""
+    some = rows[:LOOKED_AT].astype(np.float64).reshape(min(len(rows), LOOKED_AT), rows.shape[1], -1)
+    mean, std = (np.asarray(spec[name], dtype=np.float64)[:, None] for name in ("mean", "std"))
+    distance = np.median(np.abs(some / spec["scale"] - mean) / std, axis=(0, 2))
+    worst = int(distance.argmax())
+    if distance[worst] > UNLIKE:
+        shown = f"{file + ' with ' if file else ''}values around {float(np.median(some[:, worst])):g}"
+        text = (
+            f"{field}: got {shown} in column {worst + 1}, {distance[worst]:.3g} standard deviations from the training"
+        )
+        warnings.warn(f"{text} data; are the columns in their order and units?", InputWarning, stacklevel=3)
+
+
 def from_picture(pixels: NDArray[Any], spec: Mapping[str, Any]) -> NDArray[np.float32]:
     """Bring pixels of a picture to the range of the training images.
 
@@ -160,8 +176,12 @@ def check_values(images: NDArray[Any], spec: Mapping[str, Any], field: str, file
         InputError: Values leave the range by more than half of its width.
 
     Warns:
-        InputWarning: All values together fill less than a fiftieth of the range, but are not all the same.
+        InputWarning: All values together fill less than a fiftieth of the range, but are not all the same. Of other
+            tensors: most values of a feature are more than ten standard deviations from those of the training data, as
+            in a table with other columns or units.
     """
+    if warn and not is_image(spec):
+        _warn_of_features(images, spec, field, file)
     known = known_range(spec)
     if known is None:
         return

@@ -60,8 +60,11 @@ def test_settings_that_a_comparison_has_otherwise(setting: str, instead: str, tm
             "--pool x.npz --methods darts",
             "methods: got darts, which needs a search (it has no `on_pool`); expected one that runs on a pool",
         ),
-        ("--pool x.npz --methods random_pool", "ours: got 'adaptive_random'; expected one of the methods: random_pool"),
-        ("--methods random_pool --seconds 9 --quiet", "ours: got 'adaptive'; expected one of the methods: random_pool"),
+        ("--pool x.npz --methods random_pool --ours x", "ours: got 'x'; expected one of the methods: random_pool"),
+        (
+            "--methods random_pool --seconds 9 --ours x --quiet",
+            "ours: got 'x'; expected one of the methods: random_pool",
+        ),
     ],
 )
 def test_bad_words_are_refused(words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +100,7 @@ def test_words_reach_the_comparison_on_pools(
 
     def play(comparison: Any, out: Path, progress: Any, command: str) -> pd.DataFrame:
         asked.update(comparison=comparison, out=out)
-        return pd.DataFrame({"method": ["evolution"], "nll": [0.5]})
+        return pd.DataFrame({"method": [*comparison.methods], "nll": 0.5})
 
     monkeypatch.setattr("nni_hypens.compare.pool_comparison.run_pool_comparison", play)
     monkeypatch.setattr("nni_hypens.compare.page.write_comparison_page", lambda out, ours: asked.update(ours=ours))
@@ -110,6 +113,8 @@ def test_words_reach_the_comparison_on_pools(
     assert cli.main(["compare", *words.split(), "--methods", "all", "--out", str(tmp_path)]) == 0
     assert "snapshots" in asked["comparison"].methods
     assert (asked["out"], asked["ours"]) == (tmp_path, "adaptive_random")
+    assert cli.main(["compare", *words.split(), "--methods", "random_pool,evolution", "--out", str(tmp_path)]) == 0
+    assert asked["ours"] == "random_pool", "the first, where ours was not run"
 
 
 def test_a_comparison_on_a_pool_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,10 @@ def test_every_stage_has_numbers_for_programs_and_text_for_people(out: Path) -> 
     ]
     assert [row["status"] for row in found["train"]["candidates"]] == ["trained", "failed"]
     assert text["train"].splitlines()[2].split() == ["c01", "failed", "-", "-", "-"]
-    assert found["select"]["temperature"] == 0.5 and "nll 1.2500 on validation data" in text["select"]
+    assert (
+        found["select"]["temperature"] == 0.5
+        and "chosen by nll 1.2500 of the average on validation data" in text["select"]
+    )
     assert found["evaluate"]["ensemble"] == ROW and text["evaluate"].startswith("test data, 7 images\n")
     assert text["report"] == f"report: {out / 'report.html'}"
 

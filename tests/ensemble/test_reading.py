@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -30,6 +31,33 @@ def table(tmp_path: Path) -> Path:
 def test_numbers_after_a_header_or_none(table: Path, text: str) -> None:
     table.write_text(text, encoding="utf-8", newline="")
     np.testing.assert_array_equal(read_table(table, 2), [[1, 2], [3, 4.5]])
+
+
+def test_bools_are_read_as_pandas_writes_them(table: Path) -> None:
+    frame = pd.DataFrame({"x": [1.5, 2.0], "kind_a": [True, False]})
+    for header in (True, False):
+        frame.to_csv(table, index=False, header=header)
+        np.testing.assert_array_equal(read_table(table, 2), [[1.5, 1], [2, 0]])
+
+
+def test_other_columns_or_units_are_warned_of(tmp_path: Path) -> None:
+    """A network answers whatever it is given, and is sure of it."""
+    ensemble, path = tables.ensemble(), tmp_path / "rows.csv"
+    swapped, other_unit = ROWS[:, [1, 0, 2, 3]], ROWS * [1e3, 1, 1, 1]
+    for rows, words in ((swapped, "rows.csv with values around .* in column [12], "), (other_unit, "in column 1, ")):
+        pd.DataFrame(rows).to_csv(path, index=False, header=list("abcd"))
+        with pytest.warns(InputWarning, match=f"^examples: got .*{words}.* standard deviations from the training data"):
+            read_inputs([path], tables.SPEC)
+        with pytest.warns(InputWarning, match="^examples: got values around .*are the columns in their order"):
+            ensemble.predict(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pd.DataFrame(ROWS).to_csv(path, index=False, header=list("abcd"))
+        read_inputs([path], tables.SPEC)
+        ensemble.predict(ROWS)
+        one = ROWS[:5].copy()
+        one[0, 1] = 1e3  # a single value may be far away
+        ensemble.predict(one)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +97,8 @@ def test_files_of_a_table_and_no_others(tmp_path: Path) -> None:
         assert names[0] == f"{tmp_path / name}{'[0]' * (count > 1)}"
         np.testing.assert_array_equal(found, ROWS[:count])  # in double precision
     np.save(tmp_path / "bools.npy", ROWS > 0)
-    np.testing.assert_array_equal(read_inputs([tmp_path / "bools.npy"], tables.SPEC)[1], ROWS > 0)
+    with pytest.warns(InputWarning, match="in column 1, 1.7e"):
+        np.testing.assert_array_equal(read_inputs([tmp_path / "bools.npy"], tables.SPEC)[1], ROWS > 0)
     np.save(tmp_path / "other.npy", np.zeros((5, 3)))
     for name, words in (("other.npy", "of shape \\(5, 3\\); expected rows of 4 numbers"), ("a.png", "not there")):
         with pytest.raises(InputError, match=f"^examples: got .*{words}"):
@@ -89,7 +118,8 @@ def test_every_form_of_an_ensemble_of_tables_says_the_same(tmp_path: Path) -> No
     expected = ensemble.predict(rows)
     np.testing.assert_array_equal(ensemble.predict(pd.DataFrame(rows)), expected)
     np.testing.assert_array_equal(ensemble.predict(rows.astype(object)), expected)
-    np.testing.assert_array_equal(ensemble.predict(rows > 0), ensemble.predict((rows > 0).astype(int)))
+    with pytest.warns(InputWarning, match="in column 1, "):
+        np.testing.assert_array_equal(ensemble.predict(rows > 0), ensemble.predict((rows > 0).astype(int)))
     assert np.ptp(expected, axis=0).max() > 0.01
     ensemble.save(tmp_path / "folder")
     np.testing.assert_array_equal(Ensemble.load(tmp_path / "folder").predict(rows), expected)

@@ -237,6 +237,29 @@ def test_a_new_choice_is_measured_and_reported_without_training(
     assert len(order) == 6
 
 
+def test_candidates_that_a_choice_left_out_can_still_be_trained(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[str] = []
+    stage = SimpleNamespace(run=lambda found: trained.extend(one.id for one in found))
+    monkeypatch.setattr(pipeline, "TrainStage", lambda *arguments: stage)
+    for name in ("evaluate", "report", "_say_updates"):
+        monkeypatch.setattr(run, name, lambda: None)
+    monkeypatch.setattr(pipeline, "select_stage", lambda plan, folder, request: touch(folder.ensemble_index))
+    run.prepare()
+    run.folder.write_candidates(candidates(3))
+    for name in ("c00", "c01"):
+        write_json(run.folder.candidate(name).metrics, {"id": name, "status": "failed"})
+    run.select(Request(sizes=(2,)))
+    assert "c02 left out, not trained; `nni-hypens train` takes the choice back" in capfd.readouterr().err
+    run.train()
+    assert not trained, "a run goes on with its choice"
+    touch(run.folder.results)
+    run.train(again=True)
+    assert "c02" in trained and not run.folder.done("select") and not run.folder.results.exists()
+    assert "members were chosen without c02: the choice is taken back" in capfd.readouterr().err
+
+
 def test_what_is_damaged_is_trained_anew_while_it_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[str] = []
     stage = SimpleNamespace(run=lambda found: trained.extend(one.id for one in found))

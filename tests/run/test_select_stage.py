@@ -169,7 +169,7 @@ def test_a_request_replaces_the_choice_by_that_of_another_size(
     made = stage(tmp_path, probs, labels, config, request=Request(sizes=(1, 2, 3, 4)))
     written = json.loads((tmp_path / "ensemble" / "selection.json").read_text())
     assert written["asked"] == "--members 1..4" and len(written["tried"]) == 4
-    assert written["score"] == min(one["score"] for one in written["tried"])
+    assert written["validation_nll"] == min(one["validation_nll"] for one in written["tried"])
     *others, everyone = written["sizes"]
     assert (everyone["method"], {row["method"] for row in others}) == ("all", {method})
     if method != "greedy_with_replacement":  # which may choose fewer than it is asked for
@@ -323,6 +323,29 @@ def test_without_calibration_raw_probabilities_are_compared(tmp_path: Path) -> N
         for name in ("ensemble", "none")
     }
     assert made == {"ensemble": ["c0"], "none": ["c1"]}
+
+
+def test_a_number_of_members_is_chosen_by_the_calibrated_ensembles(tmp_path: Path) -> None:
+    """Not by the averages before their temperature, which may rank them otherwise."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 4
+    right = rng.random((2, 400)) < 0.97
+    probs = np.stack(
+        [
+            np.where(np.eye(4, dtype=bool)[np.where(hit, labels, rng.integers(0, 4, 400))], high, (1 - high) / 3)
+            for hit, high in zip(right, (0.94, 0.9), strict=True)
+        ]
+    )
+    made = stage(tmp_path, probs, labels, Settings(members=1, candidates=2), request=Request(sizes=(1, 2)))
+    written = read(tmp_path)
+    tried = {len(one["members"]): one for one in written["tried"]}
+    best = min(tried, key=lambda size: tried[size]["validation_nll"])
+    assert len(made["members"]) == best and written["validation_nll"] == tried[best]["validation_nll"]
+    for size, one in tried.items():
+        alone = stage(tmp_path / str(size), probs, labels, Settings(members=size, candidates=2))
+        members = probs[[int(name[1:]) for name in alone["members"]]]
+        own = metrics.nll(combine(members, alone["weights"], alone["combination"]), labels)
+        assert one["validation_nll"] == pytest.approx(own)
 
 
 def test_a_request_of_equal_scores_takes_fewer_members(tmp_path: Path) -> None:

@@ -265,7 +265,8 @@ class RunFolder(RunFiles):
         """Ids of the candidates that are neither trained nor given up."""
         if not self.done("sample"):
             return []
-        return [candidate.id for candidate in self.read_candidates() if self.status(candidate.id) is None]
+        ids = [candidate.id for candidate in self.read_candidates()]
+        return [name for name in ids if not self.candidate(name).metrics.exists()]  # also where one is damaged
 
     def trained(self) -> list[str]:
         """Ids of the candidates that are trained."""

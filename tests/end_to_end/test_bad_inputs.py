@@ -189,7 +189,7 @@ BAD = {
             "no_test": r"data.x_test: got no such array .*; expected",
             "text": r"data.y_test: got class\(es\) \[0, 1, 2\]; expected classes that y_train has",
             "unknown": r"data: got 'x_vall' in .*; expected no arrays but x_train",
-            "pickled": r"data.x_train: got .*are pickled; nothing is unpickled.*; expected numbers, and labels also strings",
+            "pickled": r"data.x_train: got .*are pickled; nothing is unpickled.*; expected numbers, and labels also st",
             "flat": r"space: got one_cell, a space of images, for examples of shape \(64,\); expected mlp",
             "float_labels": r"data.y_train: got dtype float64; expected integer labels",
             "negative": r"data.y_train: got labels from -1 to 1; expected labels from 0",

@@ -176,6 +176,7 @@ class DescribedData(pl.LightningDataModule):
                 expected = "a mapping (see nni_hypens.data.protocols.LabelledData), or another name for this attribute"
                 raise InputError("data.input_spec", kind(own), expected)
             return dict(own)
+        self.labels("validation")
         if self._shape is None:
             self._read("validation")  # labels of the module itself do not show an input
         assert self._shape is not None

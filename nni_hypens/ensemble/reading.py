@@ -182,12 +182,10 @@ def _read_arrays(path: Path, spec: dict[str, Any]) -> Examples:
     if content.shape[1:] != wanted or not len(content):
         hint = "; arrays are not resized" if is_image(spec) else ""
         raise InputError(field, f"{path} of shape {shape}", f"{shape_text(spec)}{hint}")
-    examples: Examples | None = None
-    if content.dtype.kind in "uifb":
-        with np.errstate(over="ignore"):
-            single = content.astype(np.float32)
-        examples = single if is_image(spec) else content.astype(np.float64)
-    if examples is None or not np.isfinite(single).all():
+    with np.errstate(over="ignore"):
+        single = content.astype(np.float32) if content.dtype.kind in "uifb" else None
+    if single is None or not np.isfinite(single).all():
         raise InputError(field, f"{path} of type {content.dtype}", "finite numbers that float32 can hold")
+    examples: Examples = single if is_image(spec) else content.astype(np.float64)
     check_values(examples, spec, field, str(path))
     return examples

@@ -65,8 +65,9 @@ def described_object(value: Any) -> Any:
 def described_part(part: Any) -> str:
     """The text by which a run recognises its evaluator or data: NNI's if that is whole and the same in each process."""
     text = describe_part(part)
-    whole = text is not None and not any(mark in text for mark in PICKLED)
-    return text if text is not None and whole else json.dumps(described_object(part))
+    if text is None or any(mark in text for mark in PICKLED):
+        return json.dumps(described_object(part))
+    return text
 
 
 def as_written(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -230,8 +230,8 @@ class Run:
             again: Whether to train candidates that were still waiting when members were chosen among the others. That
                 choice is taken back, with what was measured and reported.
         """
-        candidates, waiting = self.folder.read_candidates(), self.folder.waiting()
-        if again and waiting and self.folder.done("select"):
+        candidates = self.folder.read_candidates()
+        if again and self.folder.done("select") and (waiting := self.folder.waiting()):
             self.folder.check_fingerprint(self.plan.fingerprint)
             self.progress.warn(f"members were chosen without {', '.join(waiting)}: the choice is taken back")
             self.folder.take_back_choice()

@@ -162,22 +162,11 @@ def make_plan(
         settings.check(None if objects.base is None else True, "max_epochs", needed)
         if objects.train_space is not None:
             settings.check_train_space("train_space")
-    options = objects.selection_options
-    options = dict(settings.selection_options() if options is None else options)
-    check_options(settings.selection, options)
-    if objects.selection_options is not None and settings.members != ALL:
-        try_options(settings.selection, options, int(settings.members), settings.candidates, "selection_options")
+    options = _selection_options(settings, objects.selection_options)
     if "ood" in needed:
         check_ood(settings.ood, getattr(objects.data, "source", None))
     structure = EdgeStructure.from_space(objects.space)
-    if hasattr(objects.data, "check"):
-        objects.data.check()
-    check_attributes(objects.data)
-    check_class_names(objects.data.class_names, "data.class_names", objects.data.num_classes)
-    check_input_spec(objects.data.input_spec)
-    if settings.ood not in ("auto", "none") and not is_image(objects.data.input_spec):
-        expected = "auto or none: images are compared with other images only"
-        raise InputError("ood", f"{settings.ood!r} for data that are no images", expected)
+    _check_described(settings, objects.data)
     plan = Plan(
         settings=settings,
         space=objects.space,
@@ -214,8 +203,29 @@ def make_plan(
     return plan
 
 
+def _selection_options(settings: Settings, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options of the selection: those given in Python, which are tried, or those of the settings."""
+    options = dict(settings.selection_options() if given is None else given)
+    check_options(settings.selection, options)
+    if given is not None and settings.members != ALL:
+        try_options(settings.selection, options, int(settings.members), settings.candidates, "selection_options")
+    return options
+
+
+def _check_described(settings: Settings, data: Any) -> None:
+    """Check what the data say about themselves."""
+    if hasattr(data, "check"):
+        data.check()
+    check_attributes(data)
+    check_class_names(data.class_names, "data.class_names", data.num_classes)
+    check_input_spec(data.input_spec)
+    if settings.ood not in ("auto", "none") and not is_image(data.input_spec):
+        expected = "auto or none: images are compared with other images only"
+        raise InputError("ood", f"{settings.ood!r} for data that are no images", expected)
+
+
 def _check_same_split(name: str, trains_on: Any, data: LabelledData) -> None:
-    """Check that an evaluator with data of its own does not train on the images by which members are chosen."""
+    """Check that an evaluator does not train on validation images of the run, if it has the same images in its data."""
     if not (isinstance(trains_on, ImageData) and isinstance(data, ImageData)) or trains_on is data:
         return
     same = trains_on.checksum() == data.checksum()

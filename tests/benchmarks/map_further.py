@@ -10,8 +10,7 @@ import pandas as pd
 from nni_hypens.compare.blocks import comparison_blocks, title_of
 from tests.benchmarks.map_targets import CELLS, ORACLE, OURS, RANDOM, against, percent
 from tests.benchmarks.map_trained import FIRST, METHODS, SHORT
-from tests.benchmarks.map_trained_text import difference, measured_difference, percent_text, table
-from tests.benchmarks.trained_bench import CLEAN
+from tests.benchmarks.map_trained_text import clean_rows, difference, measured_difference, percent_text, table
 
 WITHOUT, LONGER = SHORT
 MEMBERS = 5
@@ -39,15 +38,16 @@ def without_table(results: pd.DataFrame) -> str:
     return table(head, rows)
 
 
-def clean(trained: pd.DataFrame, cell: str) -> pd.DataFrame:
-    """Rows of a cell on clean images with five members."""
-    return trained[(trained["part"] == CLEAN) & (trained["members"] == MEMBERS) & (trained["data"] == cell)]
+def short_rows(trained: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows with five members on clean images of each cell with short trainings, if there are any."""
+    rows = clean_rows(trained, MEMBERS)
+    return {cell: part for cell in filter(is_short, CELLS) if not (part := rows[rows["data"] == cell]).empty}
 
 
 def longer_table(trained: pd.DataFrame) -> str:
     """Trained anew: the short cells against methods that train longer or other networks, and ours without going on."""
     pairs = [*((OURS, other) for other in (ORACLE, LONGER, *METHODS[FIRST:])), (WITHOUT, ORACLE), (WITHOUT, RANDOM)]
-    cells = {CELLS[cell]: part for cell in CELLS if is_short(cell) and not (part := clean(trained, cell)).empty}
+    cells = {CELLS[cell]: part for cell, part in short_rows(trained).items()}
     rows = []
     for ours, other in pairs:
         shares = [cost_share(part, other) for part in cells.values()]
@@ -73,8 +73,8 @@ def say_further(results: pd.DataFrame, trained: pd.DataFrame | None) -> str:
     if not found or "-" in found:
         return ""
     text = f"After short trainings that lead comes from going on: without it, ours is {_listed(found)}."
-    parts = [] if trained is None else [clean(trained, cell) for cell in filter(is_short, CELLS)]
-    pairs = [pair for part in parts if (pair := measured_difference(part, OURS, LONGER)) is not None]
+    parts = {} if trained is None else short_rows(trained)
+    pairs = [pair for part in parts.values() if (pair := measured_difference(part, OURS, LONGER)) is not None]
     if pairs:
         numbers = _listed([percent_text(*pair) for pair in pairs])
         text += f" With it, ours is {numbers} against seeds that train twice the epochs from the start (trained anew)."

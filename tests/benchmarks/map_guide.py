@@ -76,7 +76,7 @@ def blocks_of(results: pd.DataFrame) -> list[Block]:
 
 
 def others(blocks: Sequence[Block]) -> dict[str, str]:
-    """Method -> title, of the other methods; ours without going on has a section of its own."""
+    """Titles of the other methods by name. Ours without going on is left out: it has its own section."""
     return {one.method: one.title for block in blocks for one in block.differences if one.method != WITHOUT}
 
 
@@ -106,9 +106,13 @@ def _measures_text(cost: MethodCost) -> str:
     return f"{100 * cost.accuracy:.1f} / {100 * cost.ece:.1f}"
 
 
+def _share(cost: MethodCost) -> float:
+    """Share of the budget that a method spends."""
+    return (cost.search_s + cost.training_s) / cost.budget_s if cost.budget_s else float("nan")
+
+
 def _cost_text(cost: MethodCost) -> str:
-    share = (cost.search_s + cost.training_s) / cost.budget_s if cost.budget_s else float("nan")
-    return f"{cost.networks:.1f} / {share:.2f}"
+    return f"{cost.networks:.1f} / {_share(cost):.2f}"
 
 
 def readme_table(blocks: Sequence[Block], members: int = 5) -> str:
@@ -181,9 +185,8 @@ def say_shares(blocks: Sequence[Block], members: int = 5) -> str:
     shares: dict[str, list[float]] = {}
     for block in (block for block in blocks if block.members == members):
         for cost in block.costs:
-            if cost.budget_s and cost.method != WITHOUT:
-                title = "ours" if cost.method == OURS else cost.title
-                shares.setdefault(title, []).append((cost.search_s + cost.training_s) / cost.budget_s)
+            if cost.method != WITHOUT:
+                shares.setdefault("ours" if cost.method == OURS else cost.title, []).append(_share(cost))
     listed = ", ".join(f"{title} {min(found):.2f} to {max(found):.2f}" for title, found in shares.items())
     return f"Share of the budget that each method spends: {listed}."
 

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nni_hypens.compare.blocks import Block, MethodDifference, title_of
-from tests.benchmarks.map_trained_text import measured_difference, percent_text, table
-from tests.benchmarks.trained_bench import CLEAN
+from tests.benchmarks.map_trained_text import clean_rows, measured_difference, percent_text, table
 
 OURS, ORACLE, RANDOM, SNAPSHOTS = "adaptive_random", "best_architecture", "random_pool", "snapshots"
 CELLS = {
@@ -114,7 +113,7 @@ def agreement(trained: pd.DataFrame, blocks: Sequence[Block]) -> Agreement | Non
     """Compare the rows of `tests.benchmarks.map_trained` with the simulated comparison, where a cell has enough seeds
     for intervals; None if none has."""
     others, cells, seeds, reached = [], [], [], []
-    clean = trained[(trained["part"] == CLEAN) & (trained["members"] == 5)]
+    clean = clean_rows(trained, 5)
     for name in (name for name in CELLS if name in set(clean["data"])):
         block = next(block for block in blocks if block.data == name and block.members == 5)
         rows = clean[clean["data"] == name]
@@ -156,7 +155,7 @@ def say_trained_anew(found: Agreement | None) -> str:
     """The agreement for the README; empty without one."""
     if found is None:
         return ""
-    which = "All rows" if len(found.cells) == len(CELLS) else f"{', '.join(CELLS[name] for name in found.cells)}"
+    which = "All rows" if len(found.cells) == len(CELLS) else ", ".join(CELLS[name] for name in found.cells)
     return (
         f"{which} were also trained anew, at equal cost, with five seeds that have images of their own: against seeds "
         f"of our best, ours is {', '.join(found.seeds)}. {found.compared - len(found.others)} of {found.compared} "

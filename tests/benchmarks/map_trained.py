@@ -75,7 +75,7 @@ def rows_of(bench: TrainedBench, method: str) -> list[dict[str, Any]]:
 
 
 def train(bench: TrainedBench, method: str, members: int, budget: float) -> Trained:
-    """Run a method; `NAME@N` is told the architecture that NAME trains, and trains its seeds for N times the epochs."""
+    """Run a method. `NAME@N` takes the architecture that NAME trains, and trains each seed for N times the epochs."""
     plain, _, factor = method.partition("@")
     found: Trained = pool_recipe(plain)(bench, members, budget)  # type: ignore[arg-type]
     if not factor:
@@ -98,11 +98,11 @@ def run(cells: Sequence[Cell], seeds: int, work: Path, cifar_file: Path) -> None
     """Train what is missing: each cell and seed in turn, first with the methods of the headline."""
     known = known_rows()
     done = set(zip(known["data"], known["seed"], known["method"], strict=True))
-    for turn in range(len(methods_of(cells[0]))):
+    for turn in zip(*map(methods_of, cells), strict=True):
         for seed in range(seeds):
-            for cell in cells:
+            for cell, methods in zip(cells, turn, strict=True):
                 folder = work / cell.name / str(seed)
-                missing = [method for method in methods_of(cell)[turn] if (cell.name, seed, method) not in done]
+                missing = [method for method in methods if (cell.name, seed, method) not in done]
                 with claimed(folder / "cell") as mine:
                     for method in missing if mine else []:
                         path = folder / f"{method}.json"

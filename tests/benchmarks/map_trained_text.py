@@ -23,6 +23,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return as_markdown(pd.DataFrame(rows, columns=list(head))).strip()
 
 
+def clean_rows(rows: pd.DataFrame, members: int) -> pd.DataFrame:
+    """Rows of clean test images and one number of members."""
+    return rows[(rows["part"] == CLEAN) & (rows["members"] == members)]
+
+
 def members_text(members: int) -> str:
     """`3`, `5`, `all`."""
     return "all" if members == EVERY else str(members)

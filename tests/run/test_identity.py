@@ -151,7 +151,7 @@ def untraced(rate: float = 0.1, epochs: int = 3) -> Any:
 
 
 def parts() -> dict[str, Any]:
-    """Evaluators and data of which NNI's text holds pickles, or which it does not describe at all."""
+    """Evaluators and data whose text from NNI holds pickles, and those for which NNI has no text."""
     return {
         "loaders": DescribedData(loaders(shuffle=True, collate_fn=lambda batch: default_collate(batch))),
         "module": DescribedData(Pictures(6)),
